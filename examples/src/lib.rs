@@ -1,0 +1,4 @@
+//! examples
+
+pub mod population;
+pub mod services;

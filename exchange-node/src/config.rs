@@ -1,0 +1,262 @@
+//! `node.toml`: everything an operator can set, in one file. The folder it stands in is the node's own: keys, evidence,
+//! records and the directory's copy live there. Out of scope: what the department publishes about itself, which is in
+//! the directory.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use host::{telemetry::LogFormat, tls::TlsKeyDigest};
+use serde::{Deserialize, Deserializer, de};
+use trust::{
+    ids::{DepartmentId, ExchangeId, NodeId, Party},
+    key::PublicKey,
+};
+
+/// The name of the file that `init` writes.
+pub const FILE_NAME: &str = "node.toml";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read, or says something it may not say.
+    #[error(transparent)]
+    File(#[from] host::config::Error),
+    /// The office port would be reachable from other machines, where its keys would travel in the clear.
+    #[error(
+        "{}, field `office_listen`: {address} can be reached from other machines, and the office port does not speak TLS yet: use 127.0.0.1 or [::1], and put a proxy with TLS before it",
+        path.display()
+    )]
+    OfficeNotOnLoopback {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        address: SocketAddr,
+    },
+}
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The exchange.
+    #[serde(deserialize_with = "from_text")]
+    pub exchange: ExchangeId,
+    /// The department whose node this is.
+    #[serde(deserialize_with = "from_text")]
+    pub department: DepartmentId,
+    /// The node's id within the department.
+    #[serde(default = "first_node", deserialize_with = "from_text")]
+    pub node: NodeId,
+    /// The authority's public key, 64 hex digits: the only thing that is believed unseen.
+    #[serde(deserialize_with = "from_text")]
+    pub authority_key: PublicKey,
+    /// The registry's gRPC addresses, `host:port`. Those that the directory announces are used too.
+    pub registry: Vec<String>,
+    /// SHA-256 of the registry's TLS key, 64 hex digits.
+    #[serde(deserialize_with = "from_text")]
+    pub registry_tls_key: TlsKeyDigest,
+    /// Where other departments' nodes are listened to.
+    pub peer_listen: SocketAddr,
+    /// What the directory says of where this node answers, `host:port`; empty for the address that is listened on.
+    #[serde(default)]
+    pub advertise: Vec<String>,
+    /// Where the department's own office systems are listened to; loopback only.
+    pub office_listen: SocketAddr,
+    /// `pretty` for people, `json` for machines.
+    #[serde(default)]
+    pub log_format: LogFormat,
+    /// What is logged, as a filter of the tracing crate; the environment variable EXCHANGE_LOG takes its place.
+    #[serde(default = "usual_filter")]
+    pub log_filter: String,
+    /// Bounds on what others can use up.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The folder of the file: where everything lives.
+    #[serde(skip)]
+    pub dir: PathBuf,
+}
+
+/// Bounds on what others can use up.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// How many questions of other departments are answered at once; above it the refusal is `OVERLOADED`.
+    pub answers_at_once: usize,
+    /// How many questions of this department's offices are under way at once; above it the refusal is `OVERLOADED`.
+    pub questions_at_once: usize,
+    /// How many questions of one department per second may fail to open (a wrong signature, a wrong type) and still
+    /// get a signed refusal; above it a bare status, so that nobody can fill the evidence with rubbish.
+    pub unopened_per_second: u32,
+    /// How much free disk there must be, in mebibytes; below it nothing is asked or answered.
+    pub free_disk_mib: u64,
+    /// How long what is under way is waited for when the node stops, in seconds.
+    pub drain_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            answers_at_once: 1024,
+            questions_at_once: 1024,
+            unopened_per_second: 10,
+            free_disk_mib: 256,
+            drain_seconds: 10,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file; its folder becomes [`Config::dir`].
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let config = host::config::load::<Self>(path)?;
+        config.placed(path)
+    }
+
+    fn placed(mut self, path: &Path) -> Result<Self, Error> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        self.dir = parent.unwrap_or(Path::new(".")).to_owned();
+        if !self.office_listen.ip().is_loopback() {
+            return Err(Error::OfficeNotOnLoopback { path: path.to_owned(), address: self.office_listen });
+        }
+        Ok(self)
+    }
+
+    /// The department as it stands in signed messages.
+    pub fn party(&self) -> Party {
+        Party::new(self.exchange.clone(), self.department.clone())
+    }
+}
+
+/// What `init` puts into a new file.
+#[derive(Clone, Debug)]
+pub struct NewConfig<'a> {
+    /// The exchange.
+    pub exchange: &'a ExchangeId,
+    /// The department.
+    pub department: &'a DepartmentId,
+    /// The node.
+    pub node: &'a NodeId,
+    /// The authority's key.
+    pub authority_key: &'a PublicKey,
+    /// The registry's addresses.
+    pub registry: &'a [String],
+    /// The registry's TLS key.
+    pub registry_tls_key: TlsKeyDigest,
+    /// Where to listen to other nodes.
+    pub peer_listen: SocketAddr,
+    /// What the directory says of it; empty for the address that is listened on.
+    pub advertise: &'a [String],
+    /// Where to listen to offices.
+    pub office_listen: SocketAddr,
+}
+
+impl NewConfig<'_> {
+    /// The file's text, with what each line means.
+    pub fn to_text(&self) -> String {
+        let list = |addresses: &[String]| {
+            let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+            format!("[{}]", quoted.join(", "))
+        };
+        let limits = Limits::default();
+        format!(
+            "# The exchange node of {department}. Changes count from the next start.\n\
+             exchange = \"{exchange}\"\n\
+             department = \"{department}\"\n\
+             node = \"{node}\"\n\
+             # The authority's public key: the only thing that is believed unseen.\n\
+             authority_key = \"{authority_key}\"\n\
+             # The registry, and the SHA-256 of its TLS key.\n\
+             registry = {registry}\n\
+             registry_tls_key = \"{registry_tls_key}\"\n\
+             # Where other departments' nodes are listened to, and what the directory says of it (empty: the same).\n\
+             peer_listen = \"{peer_listen}\"\n\
+             advertise = {advertise}\n\
+             # Where this department's own office systems are listened to; loopback only.\n\
+             office_listen = \"{office_listen}\"\n\
+             # \"pretty\" for people, \"json\" for machines.\n\
+             log_format = \"pretty\"\n\
+             \n\
+             [limits]\n\
+             # Questions of other departments, and of this department's offices, at once.\n\
+             answers_at_once = {answers}\n\
+             questions_at_once = {questions}\n\
+             # Below so much free disk nothing is asked or answered.\n\
+             free_disk_mib = {free_disk}\n",
+            department = self.department,
+            exchange = self.exchange,
+            node = self.node,
+            authority_key = self.authority_key,
+            registry = list(self.registry),
+            registry_tls_key = self.registry_tls_key,
+            peer_listen = self.peer_listen,
+            advertise = list(self.advertise),
+            office_listen = self.office_listen,
+            answers = limits.answers_at_once,
+            questions = limits.questions_at_once,
+            free_disk = limits.free_disk_mib,
+        )
+    }
+}
+
+fn first_node() -> NodeId {
+    // Unwrap safety: a digit is a valid id.
+    "1".parse().expect("a digit is an id")
+}
+
+fn usual_filter() -> String {
+    "info".to_owned()
+}
+
+fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> String {
+        let authority = trust::key::SigningKey::from_seed(&[1; 32]);
+        NewConfig {
+            exchange: &"ninghe".parse().unwrap(),
+            department: &"civil-affairs".parse().unwrap(),
+            node: &"1".parse().unwrap(),
+            authority_key: trust::key::Signer::public_key(&authority),
+            registry: &["127.0.0.1:7400".to_owned()],
+            registry_tls_key: TlsKeyDigest::from_bytes([2; 32]),
+            peer_listen: "127.0.0.1:7443".parse().unwrap(),
+            advertise: &["node.civil-affairs.example:7443".to_owned()],
+            office_listen: "127.0.0.1:7480".parse().unwrap(),
+        }
+        .to_text()
+    }
+
+    fn read(text: &str) -> Result<Config, Error> {
+        let path = Path::new("/srv/node/node.toml");
+        host::config::parse::<Config>(text, path)?.placed(path)
+    }
+
+    #[test]
+    fn what_init_writes_is_read() {
+        let config = read(&sample()).unwrap();
+        assert_eq!(config.party().to_string(), "ninghe/civil-affairs");
+        assert_eq!(config.dir, Path::new("/srv/node"));
+        assert_eq!(config.advertise, ["node.civil-affairs.example:7443"]);
+        assert_eq!(config.limits.answers_at_once, Limits::default().answers_at_once);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_line_and_field() {
+        let error = read(&sample().replace("node = \"1\"", "node = \"Node 1\"")).unwrap_err().to_string();
+        assert!(error.contains("line 4, field `node`"), "{error}");
+        let error = read(&sample().replace("[limits]", "colour = 1\n[limits]")).unwrap_err().to_string();
+        assert!(error.contains("colour"), "{error}");
+        let error = read(&sample().replace("127.0.0.1:7480", "0.0.0.0:7480")).unwrap_err().to_string();
+        assert!(error.contains("field `office_listen`: 0.0.0.0:7480 can be reached"), "{error}");
+    }
+}

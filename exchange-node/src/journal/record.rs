@@ -1,0 +1,233 @@
+//! One record of the journal in bytes: what one commit made durable.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | format, 1 |
+//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency |
+//! | 1 | number of entries, 1 to 4 |
+//! | 1 each | kinds, as numbered in evidence.proto |
+//! | 8 | when, Unix milliseconds |
+//! | 8 | id of the month's key |
+//! | 8 | about (if any) |
+//! | 16 + 32 | request: key and digest (if any) |
+//! | 16 | idempotency (if any) |
+//! | 32 + 32 each | salt and digest |
+//! | 4 each | length of the message |
+//! | 24 | nonce |
+//! | … | the messages one after the other, encrypted with XChaCha20-Poly1305 |
+//! | 16 | tag over the messages and everything before the nonce |
+//!
+//! Numbers are big-endian. The index is no part of it: the record is made, and encrypted, before its place in the log is
+//! known. Out of scope: where records are kept.
+
+use host::random::Random;
+use proto::exchange::v1::EntryKind;
+use trust::{evidence::Entry, ids::Digest};
+
+use super::{
+    Commit, JournalError, MOST_ENTRIES, MOST_MESSAGE_BYTES, RecordHead, RequestMark,
+    month_key::{MonthKey, MonthKeyId, NONCE_BYTES, TAG_BYTES},
+};
+
+/// A record ready to be written.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) bytes: Vec<u8>,
+    pub(super) entries: Entries,
+}
+
+/// One to [`MOST_ENTRIES`] entries, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entries {
+    entries: [Entry; MOST_ENTRIES],
+    count: usize,
+}
+
+impl Entries {
+    pub(super) fn as_slice(&self) -> &[Entry] {
+        &self.entries[..self.count]
+    }
+}
+
+/// Encrypts a commit. Runs on the caller's task, so that the one writer has nothing to compute but hashes of the tree.
+pub(super) fn seal(commit: &Commit, key: &MonthKey, random: &dyn Random) -> Result<Sealed, JournalError> {
+    let count = commit.entries.len();
+    if !(1..=MOST_ENTRIES).contains(&count) {
+        return Err(JournalError::EntryCount { entries: count });
+    }
+    let message_bytes: usize = commit.entries.iter().map(|entry| entry.message.len()).sum();
+    if message_bytes > MOST_MESSAGE_BYTES {
+        return Err(JournalError::MessagesTooLong { bytes: message_bytes });
+    }
+
+    // One draw for all: asking the operating system costs more than the bytes.
+    let mut drawn = [0; MOST_ENTRIES * 32 + NONCE_BYTES];
+    let (nonce, salts) = drawn[..NONCE_BYTES + count * 32].split_at_mut(NONCE_BYTES);
+    random.fill(nonce);
+    random.fill(salts);
+    let mut entries = Entries { entries: [NO_ENTRY; MOST_ENTRIES], count };
+    for ((entry, new), salt) in entries.entries.iter_mut().zip(&commit.entries).zip(salts.as_chunks::<32>().0) {
+        *entry = Entry { kind: new.kind, salt: *salt, envelope: new.digest };
+    }
+
+    let mut bytes = Vec::with_capacity(LONGEST_HEAD + NONCE_BYTES + message_bytes + TAG_BYTES);
+    write_head(&mut bytes, commit, entries.as_slice(), key.id());
+    let head_length = bytes.len();
+    bytes.extend_from_slice(nonce);
+    for entry in &commit.entries {
+        bytes.extend_from_slice(&entry.message);
+    }
+    let (head, rest) = bytes.split_at_mut(head_length);
+    let (nonce, messages) = rest.split_at_mut(NONCE_BYTES);
+    let mut nonce_bytes = [0; NONCE_BYTES];
+    nonce_bytes.copy_from_slice(nonce);
+    let tag = key.seal(nonce_bytes, head, messages).ok_or(JournalError::MessagesTooLong { bytes: message_bytes })?;
+    bytes.extend_from_slice(&tag);
+    Ok(Sealed { bytes, entries })
+}
+
+/// A record read back, its messages still encrypted.
+#[derive(Debug)]
+pub(super) struct Record<'a> {
+    pub(super) at_ms: u64,
+    pub(super) key_id: MonthKeyId,
+    pub(super) about: Option<u64>,
+    pub(super) request: Option<RequestMark>,
+    pub(super) idempotency: Option<[u8; 16]>,
+    pub(super) entries: Entries,
+    lengths: [usize; MOST_ENTRIES],
+    head: &'a [u8],
+    nonce: [u8; NONCE_BYTES],
+    messages: &'a [u8],
+    tag: [u8; TAG_BYTES],
+}
+
+/// The bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record's bytes are malformed")]
+pub(super) struct Malformed;
+
+impl<'a> Record<'a> {
+    /// Reads what [`seal`] wrote, and nothing else.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader { rest: bytes };
+        let [format, fields, count] = reader.array()?;
+        let count = usize::from(count);
+        if format != FORMAT || fields & !(ABOUT | REQUEST | IDEMPOTENCY) != 0 || !(1..=MOST_ENTRIES).contains(&count) {
+            return Err(Malformed);
+        }
+        let kinds = reader.take(count)?;
+        let at_ms = u64::from_be_bytes(reader.array()?);
+        let key_id = reader.array()?;
+        let about = (fields & ABOUT != 0).then(|| reader.array()).transpose()?.map(u64::from_be_bytes);
+        let request = match fields & REQUEST {
+            0 => None,
+            _ => Some(RequestMark { key: reader.array()?, digest: Digest::new(reader.array()?) }),
+        };
+        let idempotency = (fields & IDEMPOTENCY != 0).then(|| reader.array()).transpose()?;
+        let mut entries = Entries { entries: [NO_ENTRY; MOST_ENTRIES], count };
+        for (entry, kind) in entries.entries.iter_mut().zip(kinds) {
+            let kind = EntryKind::try_from(i32::from(*kind)).map_err(|_| Malformed)?;
+            *entry = Entry { kind, salt: reader.array()?, envelope: Digest::new(reader.array()?) };
+        }
+        let mut lengths = [0; MOST_ENTRIES];
+        for length in &mut lengths[..count] {
+            *length = usize::try_from(u32::from_be_bytes(reader.array()?)).map_err(|_| Malformed)?;
+        }
+        let head = &bytes[..bytes.len() - reader.rest.len()];
+        let nonce = reader.array()?;
+        let message_bytes = lengths.iter().try_fold(0_usize, |sum, length| sum.checked_add(*length)).ok_or(Malformed)?;
+        let messages = reader.take(message_bytes)?;
+        let tag = reader.array()?;
+        if !reader.rest.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(Self { at_ms, key_id, about, request, idempotency, entries, lengths, head, nonce, messages, tag })
+    }
+
+    /// The messages, one for each entry; `None` if they or the head were changed.
+    pub(super) fn messages(&self, key: &MonthKey) -> Option<Vec<Vec<u8>>> {
+        let mut plain = self.messages.to_vec();
+        key.open(self.nonce, self.head, &mut plain, self.tag)?;
+        let mut rest = plain.as_slice();
+        let mut messages = Vec::with_capacity(self.entries.count);
+        for length in &self.lengths[..self.entries.count] {
+            let (message, after) = rest.split_at_checked(*length)?;
+            messages.push(message.to_vec());
+            rest = after;
+        }
+        Some(messages)
+    }
+
+    /// What the journal's tail gives of it.
+    pub(super) fn to_head(&self, first_index: u64) -> RecordHead {
+        let entries = self.entries.as_slice();
+        RecordHead {
+            first_index,
+            at_ms: self.at_ms,
+            kinds: entries.iter().map(|entry| entry.kind).collect(),
+            digests: entries.iter().map(|entry| entry.envelope).collect(),
+            about: self.about,
+            request: self.request,
+            idempotency: self.idempotency,
+        }
+    }
+}
+
+fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: MonthKeyId) {
+    let has = |is_some: bool, bit: u8| if is_some { bit } else { 0 };
+    let fields = has(commit.about.is_some(), ABOUT)
+        | has(commit.request.is_some(), REQUEST)
+        | has(commit.idempotency.is_some(), IDEMPOTENCY);
+    // At most MOST_ENTRIES entries, and kinds are numbered from 0 to 5.
+    bytes.extend_from_slice(&[FORMAT, fields, entries.len() as u8]);
+    bytes.extend(entries.iter().map(|entry| i32::from(entry.kind) as u8));
+    bytes.extend_from_slice(&commit.at_ms.to_be_bytes());
+    bytes.extend_from_slice(&key_id);
+    if let Some(about) = commit.about {
+        bytes.extend_from_slice(&about.to_be_bytes());
+    }
+    if let Some(request) = &commit.request {
+        bytes.extend_from_slice(&request.key);
+        bytes.extend_from_slice(request.digest.as_bytes());
+    }
+    if let Some(idempotency) = &commit.idempotency {
+        bytes.extend_from_slice(idempotency);
+    }
+    for entry in entries {
+        bytes.extend_from_slice(&entry.salt);
+        bytes.extend_from_slice(entry.envelope.as_bytes());
+    }
+    for entry in &commit.entries {
+        // All together they are at most MOST_MESSAGE_BYTES.
+        bytes.extend_from_slice(&(entry.message.len() as u32).to_be_bytes());
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+}
+
+const FORMAT: u8 = 1;
+const ABOUT: u8 = 1;
+const REQUEST: u8 = 2;
+const IDEMPOTENCY: u8 = 4;
+const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + MOST_ENTRIES * (64 + 4);
+const NO_ENTRY: Entry = Entry { kind: EntryKind::Unspecified, salt: [0; 32], envelope: Digest::new([0; 32]) };
+
+#[cfg(test)]
+mod tests;

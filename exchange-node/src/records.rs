@@ -1,0 +1,114 @@
+//! The department's own records: where they live, how they are looked up, and how a file of them is imported.
+//!
+//! [`RecordSource`] is the seam that answering stands on; [`Records`] is its embedded implementation, one sled database
+//! for each service and import. An import replaces a service's records as a whole or changes nothing.
+//!
+//! **Invariant:** what cannot be looked up is never "no rows". A source that is down, records imported under other columns,
+//! a subject whose rows were set aside: each has a [`Lookup`] of its own, and none of them becomes a mismatch.
+//!
+//! Out of scope: what rows mean for a claim (`trust::claim`), and who may ask (`trust::decision`).
+
+mod columns;
+#[cfg(test)]
+pub mod double;
+mod embedded;
+mod import;
+mod packed;
+mod sort;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use jiff::civil::Date;
+use trust::claim::Row;
+use trust::ids::ServiceName;
+use trust::service::Service;
+use trust::subject::Subject;
+use trust::value::Value;
+
+pub use self::columns::{Column, Columns, ColumnsError};
+pub use self::embedded::{Records, RecordsError};
+pub use self::import::{BadRow, Format, ImportError, ImportReport, Phase, Progress};
+
+/// The most rows that one subject may have: a question about more would cost too much to answer.
+pub const SUBJECT_ROW_LIMIT: usize = 10_000;
+
+/// What a source of records says about one subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The records cannot be read, or cannot be relied on. `UNAVAILABLE`.
+    Failed(
+        /// Why, for the operator's log. Holds no personal data.
+        String,
+    ),
+    /// No records of this service were ever imported. `UNAVAILABLE`.
+    NotImported,
+    /// An import set rows of the subject aside, or rows that may have been the subject's. `UNAVAILABLE`.
+    Quarantined,
+    /// The rows that the inputs select, perhaps none.
+    Rows {
+        /// The rows, with every column by its name; a null column is not there.
+        rows: Vec<Row>,
+        /// How fresh they are: the oldest of the rows where the service names a column for it, otherwise the day of the
+        /// import. `None` where a row does not say.
+        as_of: Option<Date>,
+    },
+}
+
+/// A lookup under way.
+pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Lookup> + Send + 'a>>;
+
+/// Where records are looked up. The embedded store is one; a test double is another; databases come later, which is why
+/// this waits.
+pub trait RecordSource: Send + Sync {
+    /// The rows of `subject` that `inputs` select: those whose column of an input's name holds the input's value. An input
+    /// that is not given selects every row.
+    ///
+    /// Whoever calls bounds the time: a source may be slow, and dropping the future gives up.
+    fn lookup<'a>(
+        &'a self,
+        service: &'a Service,
+        subject: &'a Subject,
+        inputs: &'a [(String, Value)],
+    ) -> LookupFuture<'a>;
+
+    /// What the source holds, one entry for each service it holds records of.
+    fn status(&self) -> Vec<RecordsStatus>;
+}
+
+/// What is held of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordsStatus {
+    /// The service.
+    pub service: ServiceName,
+    /// Its major version.
+    pub major: u32,
+    /// What is wrong with the records, where they cannot be used; the numbers below are then 0. Holds no personal data.
+    pub fault: Option<String>,
+    /// The minor version of the service description that they were imported under.
+    pub minor: u32,
+    /// How many rows can be looked up.
+    pub rows: u64,
+    /// How many subjects have rows.
+    pub subjects: u64,
+    /// How many rows the import set aside.
+    pub quarantined_rows: u64,
+    /// How many subjects answer `UNAVAILABLE` because rows of theirs were set aside.
+    pub quarantined_subjects: u64,
+    /// How many of the rows set aside do not tell whose they are.
+    pub unattributed_rows: u64,
+    /// When they were imported, Unix milliseconds.
+    pub imported_ms: u64,
+    /// The file with the rows that were set aside, if any were.
+    pub quarantine_file: Option<PathBuf>,
+}
+
+/// The calendar day at `now_ms`, Unix milliseconds, where the departments are: all of China keeps UTC+8, without summer
+/// time.
+pub fn calendar_day(now_ms: u64) -> Date {
+    let instant = i64::try_from(now_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    jiff::tz::Offset::constant(8).to_datetime(instant.unwrap_or(jiff::Timestamp::MAX)).date()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! Compiles the `.proto` files with protox, so that no `protoc` has to be installed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+const FILES: [&str; 9] = [
+    "exchange/v1/envelope.proto",
+    "exchange/v1/verification.proto",
+    "exchange/v1/evidence.proto",
+    "exchange/v1/exchange.proto",
+    "registry/v1/statement.proto",
+    "registry/v1/registry.proto",
+    "office/v1/office.proto",
+    "admin/v1/node.proto",
+    "admin/v1/registry.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from("proto");
+    for file in FILES {
+        println!("cargo:rerun-if-changed={}", root.join(file).display());
+    }
+    let descriptors = protox::compile(FILES, [&root])?;
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let services = env::var_os("CARGO_FEATURE_GRPC").is_some();
+    tonic_prost_build::configure().build_client(services).build_server(services).compile_fds(descriptors)?;
+    Ok(())
+}

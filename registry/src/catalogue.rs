@@ -1,0 +1,35 @@
+//! The catalogue: what the log means to a reader who wants to know who takes part and with what. Computed from the
+//! directory as it stands whenever somebody asks. Out of scope: anything that is signed.
+
+use proto::admin::v1::DepartmentState;
+use trust::directory::Directory;
+
+use crate::authority::DepartmentProfile;
+
+/// Every department, those that have yet to enrol included, sorted by id.
+pub fn departments(directory: &Directory, pending: &[DepartmentProfile]) -> Vec<DepartmentState> {
+    let mut states: Vec<DepartmentState> = directory
+        .departments()
+        .map(|(id, department)| DepartmentState {
+            department: id.to_string(),
+            name: department.admitted.name.clone(),
+            state: if department.suspended.is_some() { "suspended" } else { "admitted" }.to_owned(),
+            nodes: count(directory.nodes_of(id)),
+            services: count(directory.services().filter(|service| service.id.department == *id)),
+        })
+        .collect();
+    let waiting = pending.iter().filter(|profile| directory.department(&profile.department).is_none());
+    states.extend(waiting.map(|profile| DepartmentState {
+        department: profile.department.to_string(),
+        name: Some(profile.name.clone()),
+        state: "awaiting enrolment".to_owned(),
+        nodes: 0,
+        services: 0,
+    }));
+    states.sort_by(|one, other| one.department.cmp(&other.department));
+    states
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,122 @@
+//! An answer between two nodes: what the asking side checks before it believes it.
+
+use proto::exchange::v1::{self as wire, answer::Outcome};
+
+use crate::{
+    directory::{Directory, OLDEST_WIRE_VERSION, WIRE_VERSION},
+    envelope::{self, EnvelopeError},
+    ids::Digest,
+    log::hash::Hash,
+    question::Question,
+};
+
+/// The largest answer in bytes.
+pub const LARGEST_ANSWER: usize = 64 * 1024;
+
+/// Why an answer is not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// The envelope does not open with a key of the answering department's nodes.
+    #[error("answer signature: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// A field does not repeat what was asked.
+    #[error("answer {field}: it answers something else")]
+    Field {
+        /// The field.
+        field: &'static str,
+    },
+    /// It says it was made before the question, or later than now.
+    #[error("answer answered_at_ms: it was made before the question or later than now")]
+    Time,
+    /// It speaks another wire version.
+    #[error("answer wire_version: it speaks a version that is not spoken here")]
+    WireVersion,
+    /// Its verdicts are not those of the claims, or there is no outcome.
+    #[error("answer outcome: it has not one verdict for each claim, in their order")]
+    Verdicts,
+    /// The answerer saw another directory of the same size: the registry told two stories.
+    #[error("answer directory_root: the other side saw another directory of the same size")]
+    DirectoryDiverges,
+}
+
+/// An answer that is believed.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its identity.
+    pub digest: Digest,
+    /// The message as it was signed.
+    pub wire: wire::Answer,
+}
+
+/// Opens the answer to a question: signature, request digest, sender, recipient, service, freshness, verdicts.
+///
+/// `root_at` gives the root of the asker's own directory at a size, where it still knows it.
+pub fn open(
+    directory: &Directory,
+    signed: &wire::Signed,
+    question: &Question,
+    request_digest: &Digest,
+    now_ms: u64,
+    root_at: impl Fn(u64) -> Option<Hash>,
+) -> Result<Answer, AnswerError> {
+    let answer = open_by_recipient(directory, signed, question, request_digest, now_ms)?;
+    let skew_ms = directory.founding().map_or(0, |founding| founding.profile.clock_skew_ms);
+    let made_ms = answer.wire.answered_at_ms;
+    if made_ms.saturating_add(skew_ms) < question.issued_at_ms || made_ms > now_ms.saturating_add(skew_ms) {
+        return Err(AnswerError::Time);
+    }
+    if root_at(answer.wire.directory_size).is_some_and(|root| root.as_bytes() != answer.wire.directory_root.as_slice()) {
+        return Err(AnswerError::DirectoryDiverges);
+    }
+    Ok(answer)
+}
+
+/// The checks that need no clock, for an audit too.
+pub(crate) fn open_by_recipient(
+    directory: &Directory,
+    signed: &wire::Signed,
+    question: &Question,
+    request_digest: &Digest,
+    at_ms: u64,
+) -> Result<Answer, AnswerError> {
+    let recipient = question.recipient.department();
+    let opened = envelope::open_signed::<wire::Answer>(signed, LARGEST_ANSWER, |key_id| {
+        directory.node_key(recipient, key_id, at_ms).ok().map(|key| key.key.clone())
+    })?;
+    let answer = opened.message;
+    if !(OLDEST_WIRE_VERSION..=WIRE_VERSION).contains(&answer.wire_version) {
+        return Err(AnswerError::WireVersion);
+    }
+    let fields = [
+        ("exchange_id", answer.exchange_id == question.wire.exchange_id),
+        ("request_digest", answer.request_digest == request_digest.as_bytes()),
+        ("request_id", answer.request_id == question.wire.request_id),
+        ("sender", answer.sender == question.wire.recipient),
+        ("recipient", answer.recipient == question.wire.sender),
+        ("service", answer.service == question.wire.service),
+        ("service_version", answer.service_version == question.wire.service_version),
+        ("number", answer.number >= 1),
+        ("follows", answer.follows.len() == if answer.number == 1 { 0 } else { 32 }),
+        ("directory_root", answer.directory_root.len() == 32),
+    ];
+    if let Some((field, _)) = fields.iter().find(|(_, same)| !same) {
+        return Err(AnswerError::Field { field });
+    }
+    match &answer.outcome {
+        Some(Outcome::Verdicts(verdicts)) if fits(verdicts, &question.wire.claims) => {}
+        Some(Outcome::Refusal(refusal)) if !refusal.code.is_empty() => {}
+        Some(Outcome::Deferral(_)) if question.wire.accepts_deferral => {}
+        _ => return Err(AnswerError::Verdicts),
+    }
+    Ok(Answer { digest: opened.digest, wire: answer })
+}
+
+fn fits(verdicts: &wire::Verdicts, claims: &[wire::Claim]) -> bool {
+    verdicts.verdicts.len() == claims.len()
+        && verdicts.verdicts.iter().zip(claims).all(|(verdict, claim)| {
+            verdict.attribute == claim.attribute
+                && verdict.operator == claim.operator
+                && verdict.verdict() != wire::Verdict::Unspecified
+                && (verdict.disclosed.is_none() || claim.disclose)
+        })
+}

@@ -1,0 +1,237 @@
+//! Bundles: a sound one holds, every altered one is found out and says what is wrong.
+
+use super::*;
+use crate::{
+    envelope::{seal, signed},
+    fixture::{self, Fixture, key, party, path, signed_checkpoint},
+    key::Signer,
+};
+
+/// Housing's evidence of one question, with the answer `MATCH`.
+fn bundle(fixture: &Fixture) -> wire::EvidenceBundle {
+    let request = fixture.request();
+    let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
+    let answer = fixture.answer(&request, &request_digest, wire::Verdict::Match);
+    let (answer_envelope, answer_digest) = seal(&answer, &key("civil-affairs node 1"));
+    bundle_of(
+        fixture,
+        &[
+            (EntryKind::QuestionSent, signed(request_envelope), request_digest),
+            (EntryKind::AnswerReceived, signed(answer_envelope), answer_digest),
+        ],
+    )
+}
+
+fn bundle_of(fixture: &Fixture, messages: &[(EntryKind, wire::Signed, Digest)]) -> wire::EvidenceBundle {
+    let salt = [4; 32];
+    let entries: Vec<Entry> = std::iter::once(Entry { kind: EntryKind::Outcome, salt, envelope: Digest::new([0; 32]) })
+        .chain(messages.iter().map(|(kind, _, digest)| Entry { kind: *kind, salt, envelope: *digest }))
+        .collect();
+    let leaves: Vec<Hash> = entries.iter().map(Entry::leaf).collect();
+    let mut frontier = crate::log::frontier::Frontier::new();
+    for leaf in &leaves {
+        frontier.append(*leaf);
+    }
+    let origin = evidence::origin(&party("housing"), &fixture::node("1"));
+    let items = messages
+        .iter()
+        .enumerate()
+        .map(|(position, (kind, message, _))| wire::EvidenceItem {
+            kind: (*kind).into(),
+            message: Some(message.clone()),
+            salt: salt.to_vec(),
+            index: position as u64 + 1,
+            inclusion: path(&leaves, position as u64 + 1),
+        })
+        .collect();
+    wire::EvidenceBundle {
+        version: VERSION,
+        exchange_id: "ninghe".into(),
+        logs: vec![wire::EvidenceLogPart {
+            checkpoint: signed_checkpoint(&origin, frontier.size(), frontier.root(), &key("housing node 1")),
+            origin,
+            items,
+        }],
+        directory_checkpoint: fixture.checkpoint(),
+        directory: fixture
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| wire::DirectoryProof {
+                entry: entry.clone(),
+                index: index as u64,
+                inclusion: fixture.inclusion(index as u64),
+            })
+            .collect(),
+        state: Vec::new(),
+    }
+}
+
+fn authority() -> PublicKey {
+    key("authority").public_key().clone()
+}
+
+fn wrong_check(bundle: &wire::EvidenceBundle) -> String {
+    verify(&bundle.encode_to_vec(), &authority()).wrong().expect("something wrong").name.clone()
+}
+
+#[test]
+fn a_sound_bundle_holds_and_shows_question_and_answer() {
+    let report = verify(&bundle(&Fixture::town()).encode_to_vec(), &authority());
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    assert_eq!(report.request.unwrap().case_number, "GZF-2026-0001");
+    assert_eq!(report.answers.len(), 1);
+    assert!(report.checks.iter().any(|check| matches!(check.finding, Finding::NotShown(_))));
+}
+
+/// The statements that one relies on suffice; the rest of the directory need not be there.
+#[test]
+fn an_excerpt_of_the_directory_suffices() {
+    let mut fixture = Fixture::town();
+    fixture.admit("taxation");
+    let mut bundle = bundle(&fixture);
+    bundle.directory.pop();
+    assert!(verify(&bundle.encode_to_vec(), &authority()).is_sound());
+}
+
+#[test]
+fn each_part_that_is_altered_is_named() {
+    let fixture = Fixture::town();
+    let sound = bundle(&fixture);
+    let alter = |change: &dyn Fn(&mut wire::EvidenceBundle)| {
+        let mut altered = sound.clone();
+        change(&mut altered);
+        wrong_check(&altered)
+    };
+    let origin = "evidence log ninghe/housing/1/evidence";
+    let envelope_of = |bundle: &mut wire::EvidenceBundle, item: usize, change: &dyn Fn(&mut wire::Envelope)| {
+        let message = bundle.logs[0].items[item].message.as_mut().unwrap();
+        if let Some(wire::signed::Form::Envelope(envelope)) = &mut message.form {
+            change(envelope);
+        }
+    };
+    assert_eq!(alter(&|bundle| bundle.version = 2), "bundle version");
+    assert_eq!(alter(&|bundle| bundle.directory[0].entry[40] ^= 1), "founding");
+    assert_eq!(alter(&|bundle| bundle.directory_checkpoint = bundle.directory_checkpoint.replace("\n10\n", "\n9\n")), "directory checkpoint");
+    assert_eq!(alter(&|bundle| bundle.directory[3].entry[60] ^= 1), "statement 3 inclusion");
+    assert_eq!(alter(&|bundle| bundle.directory[3].inclusion[0][0] ^= 1), "statement 3 inclusion");
+    assert_eq!(alter(&|bundle| bundle.directory.swap(3, 4)), "statement 3");
+    assert_eq!(alter(&|bundle| bundle.logs[0].items[0].salt[0] ^= 1), format!("{origin} entry 1"));
+    assert_eq!(alter(&|bundle| bundle.logs[0].items[1].index = 1), format!("{origin} entry 1"));
+    assert_eq!(alter(&|bundle| bundle.logs[0].checkpoint = fixture.checkpoint()), format!("{origin} checkpoint"));
+    assert_eq!(
+        alter(&|bundle| envelope_of(bundle, 0, &|envelope| envelope.payload[50] ^= 1)),
+        format!("{origin} entry 1")
+    );
+    assert_eq!(
+        alter(&|bundle| envelope_of(bundle, 0, &|envelope| envelope.signatures[0].sig[9] ^= 1)),
+        "request signature"
+    );
+    assert_eq!(
+        alter(&|bundle| envelope_of(bundle, 1, &|envelope| envelope.signatures[0].sig[9] ^= 1)),
+        "answer signature"
+    );
+    assert_eq!(alter(&|bundle| bundle.logs[0].items.clear()), "request");
+}
+
+#[test]
+fn an_answer_to_another_question_is_found_out() {
+    let fixture = Fixture::town();
+    let request = fixture.request();
+    let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
+    let mut answer = fixture.answer(&request, &Digest::new([1; 32]), wire::Verdict::Match);
+    let bundle_with = |answer: &wire::Answer, signer: &str| {
+        let (envelope, digest) = seal(answer, &key(signer));
+        bundle_of(
+            &fixture,
+            &[
+                (EntryKind::QuestionSent, signed(request_envelope.clone()), request_digest),
+                (EntryKind::AnswerReceived, signed(envelope), digest),
+            ],
+        )
+    };
+    assert_eq!(wrong_check(&bundle_with(&answer, "civil-affairs node 1")), "answer request_digest");
+    answer.request_digest = request_digest.as_bytes().to_vec();
+    assert_eq!(wrong_check(&bundle_with(&answer, "housing node 1")), "answer signature");
+    // An answer that the directory did not permit: the grant it names is not the one.
+    answer.grant = vec![1; 32];
+    assert_eq!(wrong_check(&bundle_with(&answer, "civil-affairs node 1")), "decision");
+}
+
+#[test]
+fn the_decision_is_made_again() {
+    let fixture = Fixture::town();
+    let mut without_grant = bundle(&fixture);
+    without_grant.directory.pop();
+    assert_eq!(wrong_check(&without_grant), "decision");
+}
+
+#[test]
+fn another_authority_vouches_for_nothing() {
+    let report = verify(&bundle(&Fixture::town()).encode_to_vec(), key("housing").public_key());
+    assert_eq!(report.wrong().unwrap().name, "founding");
+}
+
+/// A revoked key could have signed anything since; without an anchor the evidence is not believed.
+#[test]
+fn what_a_revoked_node_key_signed_is_not_believed_without_an_anchor() {
+    let mut fixture = Fixture::town();
+    let key_id = key("housing node 1").public_key().id().to_string();
+    let object = format!("key/{key_id}");
+    let body = proto::registry::v1::KeyRevoked { department: "housing".into(), key_id, reason: "遗失".into() };
+    fixture.say("housing", proto::registry::v1::statement::Body::KeyRevoked(body), &object);
+    let report = verify(&bundle(&fixture).encode_to_vec(), &authority());
+    assert_eq!(report.wrong().unwrap().finding, Finding::Wrong("the node's key was revoked".into()));
+}
+
+/// Not one byte of the file can change unnoticed.
+#[test]
+fn every_flipped_byte_is_found_out() {
+    let bytes = bundle(&Fixture::town()).encode_to_vec();
+    // Every 7th byte keeps the test quick; the offset moves with the length, so that over time all are tried.
+    for index in (bytes.len() % 7..bytes.len()).step_by(7) {
+        let mut altered = bytes.clone();
+        altered[index] ^= 1;
+        assert!(verify(&altered, &authority()).wrong().is_some(), "byte {index} of {}", bytes.len());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..500)) {
+        proptest::prop_assert!(!verify(&bytes, &authority()).is_sound());
+    }
+}
+
+/// The committed vectors are made by this test when UPDATE_VECTORS is set, and compared byte for byte otherwise: what
+/// was signed years ago must still read the same.
+#[test]
+fn the_committed_vectors_are_still_made_byte_for_byte() {
+    let fixture = Fixture::town();
+    let request = fixture.request();
+    let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
+    let answer = fixture.answer(&request, &request_digest, wire::Verdict::Match);
+    let (answer_envelope, _) = seal(&answer, &key("civil-affairs node 1"));
+    let vectors: [(&str, Vec<u8>); 6] = [
+        ("request.dsse.json", (envelope::to_json(&request_envelope) + "\n").into_bytes()),
+        ("answer.dsse.json", (envelope::to_json(&answer_envelope) + "\n").into_bytes()),
+        ("statement.entry.bin", fixture.entries[1].clone()),
+        ("directory.checkpoint.txt", fixture.checkpoint().into_bytes()),
+        ("bundle.bin", bundle(&fixture).encode_to_vec()),
+        ("keys.txt", keys_file().into_bytes()),
+    ];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    for (name, made) in vectors {
+        let file = folder.join(name);
+        if std::env::var_os("UPDATE_VECTORS").is_some() {
+            std::fs::write(&file, &made).unwrap();
+        }
+        let committed = std::fs::read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(committed, made, "{name} is made differently than it was committed");
+    }
+}
+
+fn keys_file() -> String {
+    let line = |name: &str| format!("{name} {}\n", key(name).public_key());
+    ["authority", "log", "housing node 1", "civil-affairs node 1"].map(line).concat()
+}

@@ -1,0 +1,475 @@
+//! The directory: a log of signed statements, folded into what a reader needs. The registry and every node use this same
+//! code. A reader believes no one but the authority's key it was given: each statement counts by its own signature, by
+//! the rules in `rules`, and by its place in the log.
+//!
+//! Two ways to read: **whole**, statement after statement from the first, as nodes do; or an **excerpt**, some statements
+//! in order with proofs of their places, as whoever checks an evidence bundle does.
+
+pub mod model;
+pub mod object;
+mod fold;
+mod rules;
+
+use std::collections::{BTreeMap, HashMap};
+
+use prost::Message;
+use proto::{
+    exchange::v1::Envelope,
+    registry::v1::{self as wire, Statement, statement::Body},
+};
+
+use self::model::{Access, Department, Founding, KnownKey, Node, Place, Revocation};
+pub use self::object::{AccessKey, Object};
+use crate::{
+    envelope::{self, EnvelopeError},
+    ids::{DepartmentId, Digest, ExchangeId, NodeId, ServiceId},
+    key::{DescribedKey, KeyId, PublicKey, Role},
+    log::{
+        frontier::Frontier,
+        hash::{Hash, leaf_hash},
+    },
+    refusal::{Code, Refusal},
+    service::Service,
+};
+
+/// The largest statement in bytes. With its envelope it stays below the 65,535 of a C2SP log entry.
+pub const LARGEST_STATEMENT: usize = 60_000;
+
+/// The largest entry in bytes (C2SP tlog-tiles: a 16-bit length).
+pub const LARGEST_ENTRY: usize = 65_535;
+
+/// The newest wire version that this code speaks. Two neighbouring versions work together.
+pub const WIRE_VERSION: u32 = 1;
+
+/// The oldest wire version that this code speaks.
+pub const OLDEST_WIRE_VERSION: u32 = 1;
+
+/// The name of the directory log in checkpoints.
+pub fn origin(exchange: &ExchangeId) -> String {
+    format!("{exchange}/directory")
+}
+
+/// Why a statement does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// The envelope does not open.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// It belongs to another exchange.
+    #[error("the statement belongs to another exchange")]
+    ExchangeWrong,
+    /// Its first statement is not the founding, or the founding comes again.
+    #[error("a directory begins with its founding, and has only one")]
+    Founding,
+    /// The key had been revoked, or its time is over or not come.
+    #[error("the key that signed it does not count: {reason}")]
+    KeyNotValid {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A field cannot be read.
+    #[error("{field}: {reason}")]
+    Malformed {
+        /// The field.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+    /// Signed by a key that may not make it.
+    #[error("the key that signed it may not make this statement")]
+    NotEntitled,
+    /// The entry's bytes are no envelope.
+    #[error("the entry is no envelope, or is too large")]
+    NotAnEnvelope,
+    /// It does not name the statement before it about the same object.
+    #[error("it does not follow the last statement about {object}")]
+    PredecessorWrong {
+        /// The object.
+        object: String,
+    },
+    /// It breaks a rule of the directory.
+    #[error("{field}: {reason}")]
+    Rule {
+        /// The field.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+    /// Of a kind that this version does not know and may not pass over.
+    #[error("a statement of a kind that this version does not know (wire version {wire_version}); update this program")]
+    UnknownKind {
+        /// The wire version that the statement speaks.
+        wire_version: u32,
+    },
+}
+
+impl StatementError {
+    pub(crate) fn malformed(field: &str, reason: impl ToString) -> Self {
+        Self::Malformed { field: field.to_owned(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn rule(field: &str, reason: impl ToString) -> Self {
+        Self::Rule { field: field.to_owned(), reason: reason.to_string() }
+    }
+
+    /// As a refusal, for whoever submitted it.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Envelope(EnvelopeError::KeyUnknown) | Self::NotEntitled => Refusal::new(Code::StatementNotEntitled),
+            Self::Envelope(EnvelopeError::SignatureWrong) => Refusal::new(Code::SignatureWrong),
+            Self::Envelope(EnvelopeError::TooLarge { .. }) => Refusal::new(Code::MessageTooLarge).because(self),
+            Self::Envelope(EnvelopeError::WrongType { .. }) => Refusal::new(Code::PayloadTypeWrong).because(self),
+            Self::Envelope(_) | Self::NotAnEnvelope => Refusal::new(Code::MessageMalformed).because(self),
+            Self::ExchangeWrong => Refusal::new(Code::ExchangeWrong).at("exchange_id"),
+            Self::Founding => Refusal::new(Code::StatementRefused).at("object").because(self),
+            Self::KeyNotValid { reason } => Refusal::new(Code::StatementNotEntitled).because(reason),
+            Self::Malformed { field, reason } => Refusal::new(Code::MessageMalformed).at(field).because(reason),
+            Self::PredecessorWrong { .. } => Refusal::new(Code::StatementOutdated).at("predecessor").because(self),
+            Self::Rule { field, reason } => Refusal::new(Code::StatementRefused).at(field).because(reason),
+            Self::UnknownKind { .. } => Refusal::new(Code::WireVersionUnsupported).because(self),
+        }
+    }
+}
+
+/// A statement that was checked against the directory as it stands, and may be folded into it next.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    digest: Digest,
+    statement: Statement,
+    /// `None` for a statement of an unknown kind that is passed over.
+    known: Option<(Object, Body)>,
+}
+
+impl Checked {
+    /// The statement's identity.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The statement.
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// What it is about; `None` where it is of an unknown kind that is passed over.
+    pub fn object(&self) -> Option<&Object> {
+        self.known.as_ref().map(|(object, _)| object)
+    }
+}
+
+/// Whether every statement is there, or only some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Excerpt,
+    Whole,
+}
+
+/// The directory as a reader sees it.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    exchange: ExchangeId,
+    authority_key: PublicKey,
+    reading: Reading,
+    frontier: Frontier,
+    founding: Option<Founding>,
+    registry: Option<wire::RegistryAnnounced>,
+    departments: BTreeMap<DepartmentId, Department>,
+    keys: HashMap<KeyId, KnownKey>,
+    nodes: BTreeMap<(DepartmentId, NodeId), Node>,
+    node_by_tls_key: HashMap<[u8; 32], (DepartmentId, NodeId)>,
+    services: BTreeMap<ServiceId, Service>,
+    access: BTreeMap<AccessKey, Access>,
+    items: BTreeMap<(DepartmentId, String), wire::ItemPublished>,
+    last: HashMap<Object, Place>,
+}
+
+impl Directory {
+    /// An empty directory, to be read whole. The authority's key is the only thing that is believed.
+    pub fn new(exchange: ExchangeId, authority_key: PublicKey) -> Self {
+        Self::empty(exchange, authority_key, Reading::Whole)
+    }
+
+    /// An empty directory, to be read from an excerpt.
+    pub fn excerpt(exchange: ExchangeId, authority_key: PublicKey) -> Self {
+        Self::empty(exchange, authority_key, Reading::Excerpt)
+    }
+
+    fn empty(exchange: ExchangeId, authority_key: PublicKey, reading: Reading) -> Self {
+        Self {
+            exchange,
+            authority_key,
+            reading,
+            frontier: Frontier::new(),
+            founding: None,
+            registry: None,
+            departments: BTreeMap::new(),
+            keys: HashMap::new(),
+            nodes: BTreeMap::new(),
+            node_by_tls_key: HashMap::new(),
+            services: BTreeMap::new(),
+            access: BTreeMap::new(),
+            items: BTreeMap::new(),
+            last: HashMap::new(),
+        }
+    }
+
+    /// Checks an entry against the directory as it stands. Changes nothing.
+    pub fn check(&self, entry: &[u8]) -> Result<Checked, StatementError> {
+        if entry.len() > LARGEST_ENTRY {
+            return Err(StatementError::NotAnEnvelope);
+        }
+        let envelope = Envelope::decode(entry).map_err(|_| StatementError::NotAnEnvelope)?;
+        self.check_envelope(&envelope)
+    }
+
+    /// Checks an envelope against the directory as it stands. Changes nothing.
+    pub fn check_envelope(&self, envelope: &Envelope) -> Result<Checked, StatementError> {
+        let opened = envelope::open::<Statement>(envelope, LARGEST_STATEMENT, |key_id| self.any_key(key_id))?;
+        let statement = opened.message;
+        if statement.exchange_id != self.exchange.as_str() {
+            return Err(StatementError::ExchangeWrong);
+        }
+        let Some(body) = statement.body.clone() else {
+            // A oneof of a later version: parsed, but unknown here.
+            if statement.ignorable && self.founding.is_some() {
+                return Ok(Checked { digest: opened.digest, statement, known: None });
+            }
+            return Err(StatementError::UnknownKind { wire_version: statement.wire_version });
+        };
+        if matches!(body, Body::ExchangeFounded(_)) != self.founding.is_none() {
+            return Err(StatementError::Founding);
+        }
+        let object =
+            Object::of(&statement, &body).map_err(|error| StatementError::malformed("object", error))?;
+        if object.to_string() != statement.object {
+            return Err(StatementError::rule("object", format!("must be {object:?}")));
+        }
+        if statement.predecessor.as_slice() != self.expected_predecessor(&object, &statement) {
+            return Err(StatementError::PredecessorWrong { object: statement.object });
+        }
+        self.check_signer(&opened.key_id, &body, &object, statement.stated_at_ms)?;
+        rules::check_body(self, &body, &object)?;
+        Ok(Checked { digest: opened.digest, statement, known: Some((object, body)) })
+    }
+
+    /// Folds a checked statement in, as the next entry. `entry` must be the bytes that were checked.
+    pub fn fold(&mut self, checked: Checked, entry: &[u8]) {
+        let index = self.frontier.size();
+        self.frontier.append(leaf_hash(entry));
+        self.fold_at(checked, index);
+    }
+
+    /// Checks an entry and folds it in.
+    pub fn apply(&mut self, entry: &[u8]) -> Result<(), StatementError> {
+        let checked = self.check(entry)?;
+        self.fold(checked, entry);
+        Ok(())
+    }
+
+    /// Checks one entry of an excerpt, whose place the caller has proved, and folds it in.
+    pub fn apply_excerpt(&mut self, index: u64, entry: &[u8]) -> Result<(), StatementError> {
+        let checked = self.check(entry)?;
+        self.fold_at(checked, index);
+        Ok(())
+    }
+
+    /// Applies a revocation that came directly, before the directory brings it. It counts on its own signature.
+    pub fn apply_revocation(&mut self, envelope: &[u8]) -> Result<bool, StatementError> {
+        let checked = self.check(envelope)?;
+        let Some((Object::Key(key_id), Body::KeyRevoked(body))) = checked.known else {
+            return Err(StatementError::rule("body", "only a revocation is taken directly"));
+        };
+        let stated_at_ms = checked.statement.stated_at_ms;
+        let Some(key) = self.keys.get_mut(&key_id) else { return Ok(false) };
+        if key.revoked.is_some() {
+            return Ok(false);
+        }
+        key.revoked = Some(Revocation { stated_at_ms, reason: body.reason, index: None });
+        Ok(true)
+    }
+
+    fn expected_predecessor<'a>(&'a self, object: &Object, statement: &'a Statement) -> &'a [u8] {
+        match (self.last.get(object), self.reading) {
+            (Some(place), Reading::Whole) => place.digest.as_bytes(),
+            (None, Reading::Whole) => &[],
+            // An excerpt may leave statements out; that none matters is shown by a state proof.
+            (_, Reading::Excerpt) => &statement.predecessor,
+        }
+    }
+
+    fn check_signer(&self, key_id: &KeyId, body: &Body, object: &Object, at_ms: u64) -> Result<(), StatementError> {
+        if self.founding.is_none() {
+            // Only the trusted key can have opened it.
+            return Ok(());
+        }
+        let entitled = rules::entitled(self, body, object)?;
+        let key = self.keys.get(key_id).ok_or(StatementError::NotEntitled)?;
+        if !entitled.covers(key) {
+            return Err(StatementError::NotEntitled);
+        }
+        if key.revoked.as_ref().is_some_and(|revocation| revocation.index.is_some()) {
+            return Err(StatementError::KeyNotValid { reason: "it was revoked" });
+        }
+        if at_ms < key.described.valid_from_ms {
+            return Err(StatementError::KeyNotValid { reason: "it is not valid yet" });
+        }
+        if key.described.valid_until_ms.is_some_and(|until_ms| at_ms >= until_ms) {
+            return Err(StatementError::KeyNotValid { reason: "it is no longer valid" });
+        }
+        let department = key.department.as_ref().and_then(|id| self.departments.get(id));
+        if department.is_some_and(|department| department.suspended.is_some()) {
+            return Err(StatementError::KeyNotValid { reason: "its department is suspended" });
+        }
+        Ok(())
+    }
+
+    fn any_key(&self, key_id: &KeyId) -> Option<PublicKey> {
+        if self.founding.is_none() {
+            return (key_id == self.authority_key.id()).then(|| self.authority_key.clone());
+        }
+        self.keys.get(key_id).map(|key| key.described.key.clone())
+    }
+}
+
+/// What a reader looks up.
+impl Directory {
+    /// The exchange.
+    pub fn exchange(&self) -> &ExchangeId {
+        &self.exchange
+    }
+
+    /// The authority's key that this reader trusts.
+    pub fn authority_key(&self) -> &PublicKey {
+        &self.authority_key
+    }
+
+    /// Number of statements.
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Root over the statements.
+    pub fn root(&self) -> Hash {
+        self.frontier.root()
+    }
+
+    /// The log's state, for whoever extends it.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
+    /// The founding; `None` before the first statement.
+    pub fn founding(&self) -> Option<&Founding> {
+        self.founding.as_ref()
+    }
+
+    /// Where the registry is.
+    pub fn registry(&self) -> Option<&wire::RegistryAnnounced> {
+        self.registry.as_ref()
+    }
+
+    /// A department.
+    pub fn department(&self, id: &DepartmentId) -> Option<&Department> {
+        self.departments.get(id)
+    }
+
+    /// All departments.
+    pub fn departments(&self) -> impl Iterator<Item = (&DepartmentId, &Department)> {
+        self.departments.iter()
+    }
+
+    /// A key.
+    pub fn key(&self, id: &KeyId) -> Option<&KnownKey> {
+        self.keys.get(id)
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = (&KeyId, &KnownKey)> {
+        self.keys.iter()
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// A department's nodes.
+    pub fn nodes_of<'a>(&'a self, department: &'a DepartmentId) -> impl Iterator<Item = &'a Node> {
+        self.nodes.values().filter(move |node| node.department == *department)
+    }
+
+    /// The node that a TLS key belongs to.
+    pub fn node_by_tls_key(&self, tls_key: &[u8; 32]) -> Option<&Node> {
+        self.nodes.get(self.node_by_tls_key.get(tls_key)?)
+    }
+
+    /// A service.
+    pub fn service(&self, id: &ServiceId) -> Option<&Service> {
+        self.services.get(id)
+    }
+
+    /// All services.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// An application and its grant.
+    pub fn access(&self, key: &AccessKey) -> Option<&Access> {
+        self.access.get(key)
+    }
+
+    /// All applications and grants.
+    pub fn all_access(&self) -> impl Iterator<Item = (&AccessKey, &Access)> {
+        self.access.iter()
+    }
+
+    /// Applications and grants between two departments.
+    pub fn access_between<'a, 'b>(
+        &'a self,
+        provider: &'b DepartmentId,
+        consumer: &'b DepartmentId,
+    ) -> impl Iterator<Item = (&'a AccessKey, &'a Access)> + use<'a, 'b> {
+        let from = AccessKey {
+            provider: provider.clone(),
+            consumer: consumer.clone(),
+            id: crate::ids::AccessId::lowest(),
+        };
+        self.access.range(from..).take_while(move |(key, _)| key.provider == *provider && key.consumer == *consumer)
+    }
+
+    /// A public service item.
+    pub fn item(&self, department: &DepartmentId, item: &str) -> Option<&wire::ItemPublished> {
+        self.items.get(&(department.clone(), item.to_owned()))
+    }
+
+    /// The place of the last statement about an object.
+    pub fn last(&self, object: &Object) -> Option<&Place> {
+        self.last.get(object)
+    }
+
+    /// The place of a statement that is the last about its object, found by its digest. Looks at every object.
+    pub fn place_of(&self, digest: &Digest) -> Option<&Place> {
+        self.last.values().find(|place| place.digest == *digest)
+    }
+
+    /// The public key of a node of the department, if it counts at that time: the key, or why it does not.
+    pub fn node_key(&self, department: &DepartmentId, key_id: &KeyId, at_ms: u64) -> Result<&DescribedKey, Code> {
+        let key = self.keys.get(key_id).ok_or(Code::KeyUnknown)?;
+        if key.described.role != Role::Node || key.department.as_ref() != Some(department) {
+            return Err(Code::KeyUnknown);
+        }
+        if key.revoked.is_some() {
+            return Err(Code::KeyRevoked);
+        }
+        if at_ms < key.described.valid_from_ms {
+            return Err(Code::KeyNotYetValid);
+        }
+        if key.described.valid_until_ms.is_some_and(|until_ms| at_ms >= until_ms) {
+            return Err(Code::KeyExpired);
+        }
+        Ok(&key.described)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! What each statement changes. Everything here was checked before; a fold cannot fail.
+
+use proto::registry::v1::statement::Body;
+
+use super::{
+    Checked, Directory, Object,
+    model::{Access, AccessState, Department, Founding, KnownKey, Node, Place, Profile, Revocation},
+    rules::described,
+};
+use crate::{
+    ids::DepartmentId,
+    key::{DescribedKey, Role},
+    service::{Service, ServiceState},
+};
+
+impl Directory {
+    pub(super) fn fold_at(&mut self, checked: Checked, index: u64) {
+        let Checked { digest, statement, known } = checked;
+        let Some((object, body)) = known else { return };
+        let place = Place { index, digest };
+        match (body, &object) {
+            (Body::ExchangeFounded(body), _) => {
+                let (Ok(authority), Ok(log), Some(profile)) = (
+                    described("authority_key", body.authority_key.as_ref(), Role::Authority),
+                    described("log_key", body.log_key.as_ref(), Role::Log),
+                    body.profile.as_ref(),
+                ) else {
+                    return;
+                };
+                self.founding = Some(Founding {
+                    name: body.name.unwrap_or_default().zh,
+                    log_key: log.key.clone(),
+                    profile: Profile::from_wire(profile),
+                });
+                self.know_key(authority, None, index);
+                self.know_key(log, None, index);
+            }
+            (Body::RegistryAnnounced(body), _) => self.registry = Some(body),
+            (Body::DepartmentAdmitted(body), Object::Department(id)) => {
+                for (key, role) in [(&body.first_key, Role::Department), (&body.recovery_key, Role::Recovery)] {
+                    if let Ok(key) = described("key", key.as_ref(), role) {
+                        self.know_key(key, Some(id.clone()), index);
+                    }
+                }
+                self.departments.insert(id.clone(), Department { admitted: body, suspended: None });
+            }
+            (Body::DepartmentSuspended(body), Object::Department(id)) => {
+                if let Some(department) = self.departments.get_mut(id) {
+                    department.suspended = Some(body.reason);
+                }
+            }
+            (Body::DepartmentResumed(_), Object::Department(id)) => {
+                if let Some(department) = self.departments.get_mut(id) {
+                    department.suspended = None;
+                }
+            }
+            (Body::KeyAdded(body), Object::Key(key_id)) => {
+                let (Some(key), Ok(department)) = (body.key.as_ref(), body.department.parse()) else { return };
+                let Ok(key) = DescribedKey::from_wire(key) else { return };
+                self.know_key(key, Some(department), index);
+                if let Some(known) = self.keys.get_mut(key_id) {
+                    known.node = body.node.parse().ok();
+                }
+            }
+            (Body::KeyRevoked(body), Object::Key(key_id)) => {
+                if let Some(key) = self.keys.get_mut(key_id) {
+                    let stated_at_ms = statement.stated_at_ms;
+                    key.revoked = Some(Revocation { stated_at_ms, reason: body.reason, index: Some(index) });
+                }
+            }
+            (Body::NodePublished(body), Object::Node(department, node)) => {
+                self.forget_tls_key(department, node);
+                let Ok(tls_key) = <[u8; 32]>::try_from(body.tls_key.as_slice()) else { return };
+                let key = (department.clone(), node.clone());
+                self.node_by_tls_key.insert(tls_key, key.clone());
+                let published =
+                    Node { department: key.0.clone(), node: key.1.clone(), addresses: body.addresses, tls_key };
+                self.nodes.insert(key, published);
+            }
+            (Body::NodeRemoved(_), Object::Node(department, node)) => {
+                self.forget_tls_key(department, node);
+                self.nodes.remove(&(department.clone(), node.clone()));
+            }
+            (Body::ServicePublished(body), Object::Service(id)) => {
+                let state = self.services.remove(id).map(|before| before.state);
+                if let Ok(mut service) = Service::check(&body, digest) {
+                    service.state = state.unwrap_or(ServiceState::Answering);
+                    self.services.insert(id.clone(), service);
+                }
+            }
+            (Body::ServiceSuspended(body), Object::Service(_)) => {
+                self.set_service(&object, ServiceState::Suspended { notice: body.notice });
+            }
+            (Body::ServiceResumed(_), Object::Service(_)) => self.set_service(&object, ServiceState::Answering),
+            (Body::ServiceWithdrawn(body), Object::Service(_)) => {
+                self.set_service(&object, ServiceState::Withdrawn { reason: body.reason, from_ms: body.from_ms });
+            }
+            (Body::AccessApplied(body), Object::Access(key)) => {
+                let access =
+                    Access { applied: body, granted: None, grant_statement: None, state: AccessState::Applied };
+                self.access.insert(key.clone(), access);
+            }
+            (Body::AccessGranted(body), Object::Access(key)) => {
+                if let Some(access) = self.access.get_mut(key) {
+                    access.granted = Some(body);
+                    access.grant_statement = Some(digest);
+                    access.state = AccessState::Granted;
+                }
+            }
+            (Body::AccessRefused(body), Object::Access(_)) => {
+                self.set_access(&object, AccessState::Refused { reason: body.reason });
+            }
+            (Body::AccessReturned(body), Object::Access(_)) => {
+                self.set_access(&object, AccessState::Returned { missing: body.missing });
+            }
+            (Body::AccessSuspended(body), Object::Access(_)) => {
+                self.set_access(&object, AccessState::Suspended { reason: body.reason });
+            }
+            (Body::AccessResumed(_), Object::Access(_)) => self.set_access(&object, AccessState::Granted),
+            (Body::AccessRevoked(body), Object::Access(_)) => {
+                self.set_access(&object, AccessState::Revoked { reason: body.reason });
+            }
+            (Body::ItemPublished(body), Object::Item(department, item)) => {
+                self.items.insert((department.clone(), item.clone()), body);
+            }
+            _ => {}
+        }
+        self.last.insert(object, place);
+    }
+
+    fn know_key(&mut self, described: DescribedKey, department: Option<DepartmentId>, index: u64) {
+        let known =
+            KnownKey { department, node: None, added_at: index, revoked: None, described: described.clone() };
+        self.keys.insert(*described.key.id(), known);
+    }
+
+    fn forget_tls_key(&mut self, department: &DepartmentId, node: &crate::ids::NodeId) {
+        if let Some(before) = self.nodes.get(&(department.clone(), node.clone())) {
+            self.node_by_tls_key.remove(&before.tls_key);
+        }
+    }
+
+    fn set_service(&mut self, object: &Object, state: ServiceState) {
+        if let Object::Service(id) = object
+            && let Some(service) = self.services.get_mut(id)
+        {
+            service.state = state;
+        }
+    }
+
+    fn set_access(&mut self, object: &Object, state: AccessState) {
+        if let Object::Access(key) = object
+            && let Some(access) = self.access.get_mut(key)
+        {
+            access.state = state;
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a statement is about. A statement names its object, and the one before it about the same object; so a reader
+//! sees at once whether anything is missing between two statements.
+
+use std::{fmt, str::FromStr};
+
+use proto::registry::v1::{Statement, statement::Body};
+
+use crate::{
+    ids::{AccessId, DepartmentId, IdError, NodeId, ServiceId, ServiceName},
+    key::KeyId,
+};
+
+/// An access application, and the grant it becomes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccessKey {
+    /// The department that provides the service.
+    pub provider: DepartmentId,
+    /// The department that asks.
+    pub consumer: DepartmentId,
+    /// The application's id.
+    pub id: AccessId,
+}
+
+/// What a statement is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Object {
+    /// An application and its grant: `access/<provider>/<consumer>/<id>`.
+    Access(AccessKey),
+    /// A department: `department/<department>`.
+    Department(DepartmentId),
+    /// The exchange itself: `exchange`.
+    Exchange,
+    /// A public service item: `item/<department>/<item>`.
+    Item(DepartmentId, String),
+    /// A key: `key/<key id>`.
+    Key(KeyId),
+    /// A node: `node/<department>/<node>`.
+    Node(DepartmentId, NodeId),
+    /// Where the registry is: `registry`.
+    Registry,
+    /// A data service: `service/<department>/<service>/<major version>`.
+    Service(ServiceId),
+    /// The commitment to the whole state: `state`.
+    State,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Access(AccessKey { provider, consumer, id }) => write!(formatter, "access/{provider}/{consumer}/{id}"),
+            Self::Department(department) => write!(formatter, "department/{department}"),
+            Self::Exchange => formatter.write_str("exchange"),
+            Self::Item(department, item) => write!(formatter, "item/{department}/{item}"),
+            Self::Key(key_id) => write!(formatter, "key/{key_id}"),
+            Self::Node(department, node) => write!(formatter, "node/{department}/{node}"),
+            Self::Registry => formatter.write_str("registry"),
+            Self::Service(ServiceId { department, service, major }) => {
+                write!(formatter, "service/{department}/{service}/{major}")
+            }
+            Self::State => formatter.write_str("state"),
+        }
+    }
+}
+
+impl FromStr for AccessKey {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut parts = text.split('/');
+        let (Some("access"), Some(provider), Some(consumer), Some(id), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(IdError::Alphabet { what: "an access object" });
+        };
+        Ok(Self { provider: provider.parse()?, consumer: consumer.parse()?, id: id.parse()? })
+    }
+}
+
+impl Object {
+    /// The object that a statement's body is about. Decisions on access carry no ids of their own: theirs stand in the
+    /// statement's object field.
+    pub(super) fn of(statement: &Statement, body: &Body) -> Result<Self, IdError> {
+        let service = |department: &str, service: &str, major: u32| {
+            Ok::<_, IdError>(Self::Service(ServiceId {
+                department: department.parse()?,
+                service: service.parse::<ServiceName>()?,
+                major,
+            }))
+        };
+        Ok(match body {
+            Body::ExchangeFounded(_) => Self::Exchange,
+            Body::RegistryAnnounced(_) => Self::Registry,
+            Body::DepartmentAdmitted(body) => Self::Department(body.department.parse()?),
+            Body::DepartmentSuspended(body) => Self::Department(body.department.parse()?),
+            Body::DepartmentResumed(body) => Self::Department(body.department.parse()?),
+            Body::KeyAdded(body) => {
+                let wrong = IdError::Bytes { what: "a public key", length: 32 };
+                let key = body.key.as_ref().ok_or(wrong.clone())?;
+                let key = crate::key::DescribedKey::from_wire(key).map_err(|_| wrong)?;
+                Self::Key(*key.key.id())
+            }
+            Body::KeyRevoked(body) => Self::Key(body.key_id.parse()?),
+            Body::NodePublished(body) => Self::Node(body.department.parse()?, body.node.parse()?),
+            Body::NodeRemoved(body) => Self::Node(body.department.parse()?, body.node.parse()?),
+            Body::ServicePublished(body) => service(&body.department, &body.service, body.major_version)?,
+            Body::ServiceSuspended(body) => service(&body.department, &body.service, body.major_version)?,
+            Body::ServiceResumed(body) => service(&body.department, &body.service, body.major_version)?,
+            Body::ServiceWithdrawn(body) => service(&body.department, &body.service, body.major_version)?,
+            Body::AccessApplied(body) => Self::Access(AccessKey {
+                provider: body.provider.parse()?,
+                consumer: body.consumer.parse()?,
+                id: body.id.parse()?,
+            }),
+            Body::AccessGranted(body) => Self::Access(AccessKey {
+                provider: body.provider.parse()?,
+                consumer: body.consumer.parse()?,
+                id: body.id.parse()?,
+            }),
+            Body::AccessRefused(_)
+            | Body::AccessReturned(_)
+            | Body::AccessSuspended(_)
+            | Body::AccessResumed(_)
+            | Body::AccessRevoked(_) => Self::Access(statement.object.parse()?),
+            Body::ItemPublished(body) => Self::Item(body.department.parse()?, body.item.clone()),
+            Body::State(_) => Self::State,
+        })
+    }
+}

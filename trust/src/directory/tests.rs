@@ -1,0 +1,308 @@
+//! The directory's rules: who may say what, in which order, and that everything else is refused.
+
+use prost::Message;
+use proto::registry::v1::{self as wire, statement::Body};
+
+use super::*;
+use crate::{
+    envelope::seal,
+    fixture::{self, FOUNDED_MS, Fixture, described, key},
+    key::Signer,
+};
+
+fn check(fixture: &Fixture, signer: &str, body: Body, object: &str) -> Result<Checked, StatementError> {
+    fixture.directory.check_envelope(&fixture.sign(signer, body, object))
+}
+
+fn suspended() -> (Body, &'static str) {
+    let body = wire::DepartmentSuspended { department: "housing".into(), reason: "整改".into() };
+    (Body::DepartmentSuspended(body), "department/housing")
+}
+
+fn revoke(owner: &str, target: &str) -> (Body, String) {
+    let key_id = key(target).public_key().id().to_string();
+    let object = format!("key/{key_id}");
+    (Body::KeyRevoked(wire::KeyRevoked { department: owner.into(), key_id, reason: "遗失".into() }), object)
+}
+
+#[test]
+fn a_directory_begins_with_its_founding_by_the_trusted_key() {
+    let fixture = Fixture::founded();
+    let entry = &fixture.entries[0];
+    let mut other = Directory::new(fixture::exchange_id(), key("another authority").public_key().clone());
+    assert_eq!(other.apply(entry), Err(StatementError::Envelope(EnvelopeError::KeyUnknown)));
+    let mut elsewhere = Directory::new("elsewhere".parse().unwrap(), key("authority").public_key().clone());
+    assert_eq!(elsewhere.apply(entry), Err(StatementError::ExchangeWrong));
+    let mut twice = fixture.directory.clone();
+    assert_eq!(twice.apply(entry), Err(StatementError::Founding));
+    let mut empty = Directory::new(fixture::exchange_id(), key("authority").public_key().clone());
+    let later = fixture.sign("authority", suspended().0, suspended().1).encode_to_vec();
+    assert_eq!(empty.apply(&later), Err(StatementError::Founding));
+}
+
+#[test]
+fn replaying_the_entries_gives_the_same_directory() {
+    let fixture = Fixture::town();
+    let mut replayed = Directory::new(fixture::exchange_id(), key("authority").public_key().clone());
+    for entry in &fixture.entries {
+        replayed.apply(entry).unwrap();
+    }
+    assert_eq!(replayed.root(), fixture.directory.root());
+    assert_eq!(replayed.size(), fixture.entries.len() as u64);
+}
+
+#[test]
+fn only_the_entitled_party_may_speak() {
+    let fixture = Fixture::town();
+    let (body, object) = suspended();
+    for signer in ["housing", "civil-affairs", "log", "housing node 1", "housing recovery"] {
+        assert_eq!(
+            check(&fixture, signer, body.clone(), object).unwrap_err(),
+            StatementError::NotEntitled,
+            "{signer}"
+        );
+    }
+    assert!(check(&fixture, "authority", body, object).is_ok());
+
+    // Neither the authority nor the log nor the applicant can grant.
+    let id = "0011223344556677";
+    let object = format!("access/civil-affairs/housing/{id}");
+    let grant = Body::AccessGranted(fixture::granted(id));
+    for signer in ["authority", "log", "housing", "civil-affairs node 1", "civil-affairs recovery"] {
+        assert_eq!(check(&fixture, signer, grant.clone(), &object).unwrap_err(), StatementError::NotEntitled, "{signer}");
+    }
+    assert!(check(&fixture, "civil-affairs", grant, &object).is_ok());
+
+    // Another department cannot publish in this one's name.
+    let mut service = fixture::marriage_registration();
+    service.minor_version = 1;
+    let object = "service/civil-affairs/marriage-registration/1";
+    assert_eq!(
+        check(&fixture, "housing", Body::ServicePublished(service), object).unwrap_err(),
+        StatementError::NotEntitled
+    );
+    assert_eq!(
+        check(&fixture, "stranger", suspended().0, suspended().1).unwrap_err(),
+        StatementError::Envelope(EnvelopeError::KeyUnknown)
+    );
+}
+
+#[test]
+fn the_authority_can_revoke_keys_but_never_add_one() {
+    let fixture = Fixture::town();
+    let new_key = key("new");
+    let object = format!("key/{}", new_key.public_key().id());
+    let added = |role| {
+        Body::KeyAdded(wire::KeyAdded {
+            department: "housing".into(),
+            key: Some(described(role, &new_key).to_wire()),
+            node: String::new(),
+        })
+    };
+    let department = added(Role::Department);
+    assert_eq!(check(&fixture, "authority", department.clone(), &object).unwrap_err(), StatementError::NotEntitled);
+    for signer in ["housing", "housing recovery"] {
+        assert!(check(&fixture, signer, department.clone(), &object).is_ok(), "{signer}");
+    }
+    for role in [Role::Authority, Role::Log] {
+        assert!(matches!(
+            check(&fixture, "housing", added(role), &object).unwrap_err(),
+            StatementError::Rule { .. }
+        ));
+    }
+    let (revocation, object) = revoke("housing", "housing node 1");
+    for signer in ["housing", "housing recovery", "authority"] {
+        assert!(check(&fixture, signer, revocation.clone(), &object).is_ok(), "{signer}");
+    }
+    assert_eq!(
+        check(&fixture, "civil-affairs", revocation, &object).unwrap_err(),
+        StatementError::NotEntitled
+    );
+}
+
+#[test]
+fn a_key_has_one_role_and_one_owner() {
+    let fixture = Fixture::town();
+    let taken = key("civil-affairs node 1");
+    let body = Body::KeyAdded(wire::KeyAdded {
+        department: "housing".into(),
+        key: Some(described(Role::Node, &taken).to_wire()),
+        node: "1".into(),
+    });
+    let object = format!("key/{}", taken.public_key().id());
+    let mut statement = fixture.statement(body, &object);
+    assert!(fixture.directory.check_envelope(&seal(&statement, &key("housing")).0).is_err());
+    statement.predecessor.clear();
+    assert!(fixture.directory.check_envelope(&seal(&statement, &key("housing")).0).is_err());
+}
+
+#[test]
+fn a_revoked_key_signs_nothing_more() {
+    let mut fixture = Fixture::town();
+    let (body, object) = revoke("housing", "housing");
+    fixture.say("authority", body, &object);
+    let apply = fixture::application("8899aabbccddeeff");
+    assert!(matches!(
+        check(&fixture, "housing", Body::AccessApplied(apply), "access/civil-affairs/housing/8899aabbccddeeff"),
+        Err(StatementError::KeyNotValid { .. })
+    ));
+    // The recovery key brings a new one.
+    let next = key("housing second");
+    let body = Body::KeyAdded(wire::KeyAdded {
+        department: "housing".into(),
+        key: Some(described(Role::Department, &next).to_wire()),
+        node: String::new(),
+    });
+    fixture.say("housing recovery", body, &format!("key/{}", next.public_key().id()));
+    let apply = Body::AccessApplied(fixture::application("8899aabbccddeeff"));
+    assert!(check(&fixture, "housing second", apply, "access/civil-affairs/housing/8899aabbccddeeff").is_ok());
+}
+
+#[test]
+fn each_statement_follows_the_last_about_its_object() {
+    let fixture = Fixture::town();
+    let (body, object) = suspended();
+    let mut statement = fixture.statement(body, object);
+    statement.predecessor = vec![0; 32];
+    let wrong = fixture.directory.check_envelope(&seal(&statement, &key("authority")).0).unwrap_err();
+    assert_eq!(wrong, StatementError::PredecessorWrong { object: "department/housing".into() });
+    assert_eq!(wrong.refusal().code, Code::StatementOutdated);
+    statement.predecessor.clear();
+    assert!(fixture.directory.check_envelope(&seal(&statement, &key("authority")).0).is_err());
+}
+
+#[test]
+fn a_statement_names_its_own_object() {
+    let fixture = Fixture::town();
+    let (body, _) = suspended();
+    let error = check(&fixture, "authority", body, "department/civil-affairs").unwrap_err();
+    assert_eq!(error.refusal().field, "object");
+}
+
+#[test]
+fn an_id_is_never_used_again() {
+    let fixture = Fixture::town();
+    let body = wire::DepartmentAdmitted {
+        department: "housing".into(),
+        name: Some(wire::LocalName { zh: "住房局".into(), en: String::new() }),
+        first_key: Some(described(Role::Department, &key("x")).to_wire()),
+        recovery_key: Some(described(Role::Recovery, &key("y")).to_wire()),
+        ..Default::default()
+    };
+    let error = check(&fixture, "authority", Body::DepartmentAdmitted(body), "department/housing").unwrap_err();
+    assert_eq!(error.refusal().field, "department");
+}
+
+#[test]
+fn no_two_nodes_share_a_tls_key() {
+    let fixture = Fixture::town();
+    let body = wire::NodePublished {
+        department: "housing".into(),
+        node: "2".into(),
+        addresses: vec!["127.0.0.1:1".into()],
+        tls_key: fixture::tls_key("civil-affairs", "1").to_vec(),
+        ..Default::default()
+    };
+    let error = check(&fixture, "housing", Body::NodePublished(body), "node/housing/2").unwrap_err();
+    assert_eq!(error.refusal().field, "tls_key");
+}
+
+#[test]
+fn a_grant_only_narrows_what_was_applied_for() {
+    let fixture = Fixture::town();
+    let id = "0011223344556677";
+    let object = format!("access/civil-affairs/housing/{id}");
+    let widen: [(&str, &dyn Fn(&mut wire::AccessGranted)); 5] = [
+        ("scope", &|granted| granted.scope[0].operators.push("one_of".into())),
+        ("scope", &|granted| granted.scope[0].disclose = true),
+        ("scope", &|granted| granted.scope[0].attribute = "registered_on".into()),
+        ("scope", &|granted| granted.scope.clear()),
+        ("item", &|granted| granted.item = "入学".into()),
+    ];
+    for (field, change) in widen {
+        let mut granted = fixture::granted(id);
+        change(&mut granted);
+        let error = check(&fixture, "civil-affairs", Body::AccessGranted(granted), &object).unwrap_err();
+        assert_eq!(error.refusal().field, field);
+    }
+    let unasked = "8899aabbccddeeff";
+    let object = format!("access/civil-affairs/housing/{unasked}");
+    let grant = Body::AccessGranted(fixture::granted(unasked));
+    assert!(check(&fixture, "civil-affairs", grant, &object).is_err());
+}
+
+#[test]
+fn no_legal_basis_no_publishing() {
+    let fixture = Fixture::town();
+    let object = "service/civil-affairs/cremation/1";
+    let mut service = fixture::marriage_registration();
+    service.service = "cremation".into();
+    service.legal_bases.clear();
+    let error = check(&fixture, "civil-affairs", Body::ServicePublished(service), object).unwrap_err();
+    assert_eq!(error.refusal().field, "legal_basis");
+}
+
+#[test]
+fn absence_means_nothing_in_a_register_that_is_not_complete() {
+    let fixture = Fixture::town();
+    let mut service = fixture::marriage_registration();
+    service.service = "cremation".into();
+    service.completeness = None;
+    let object = "service/civil-affairs/cremation/1";
+    let error = check(&fixture, "civil-affairs", Body::ServicePublished(service), object).unwrap_err();
+    assert_eq!(error.refusal().field, "attributes.marital_status.absence");
+}
+
+/// A later version's statement: passed over where it says so, otherwise the reader stops and says which version.
+#[test]
+fn unknown_kinds_are_passed_over_only_if_they_allow_it() {
+    let mut fixture = Fixture::town();
+    let mut statement = fixture.statement(suspended().0, "future/1");
+    statement.body = None;
+    statement.wire_version = 9;
+    let entry = seal(&statement, &key("authority")).0.encode_to_vec();
+    assert_eq!(fixture.directory.apply(&entry), Err(StatementError::UnknownKind { wire_version: 9 }));
+    statement.ignorable = true;
+    let entry = seal(&statement, &key("authority")).0.encode_to_vec();
+    let before = fixture.directory.size();
+    fixture.directory.apply(&entry).unwrap();
+    assert_eq!(fixture.directory.size(), before + 1);
+}
+
+#[test]
+fn a_revocation_told_directly_counts_at_once_and_the_directory_may_bring_it_later() {
+    let mut fixture = Fixture::town();
+    let (body, object) = revoke("housing", "housing node 1");
+    let entry = fixture.sign("housing", body, &object).encode_to_vec();
+    let node_key = *key("housing node 1").public_key().id();
+    let housing = fixture::department("housing");
+    assert!(fixture.directory.node_key(&housing, &node_key, FOUNDED_MS).is_ok());
+    let mut told = fixture.directory.clone();
+    assert_eq!(told.apply_revocation(&entry), Ok(true));
+    assert_eq!(told.apply_revocation(&entry), Ok(false));
+    assert_eq!(told.node_key(&housing, &node_key, FOUNDED_MS).unwrap_err(), Code::KeyRevoked);
+    told.apply(&entry).unwrap();
+    fixture.directory.apply(&entry).unwrap();
+    assert_eq!(told.root(), fixture.directory.root());
+    let (body, object) = suspended();
+    let other = fixture.sign("authority", body, object).encode_to_vec();
+    assert!(told.apply_revocation(&other).is_err(), "only revocations are taken directly");
+}
+
+#[test]
+fn a_statement_has_at_most_60_000_bytes() {
+    let fixture = Fixture::town();
+    let reason = "x".repeat(LARGEST_STATEMENT);
+    let body = Body::DepartmentSuspended(wire::DepartmentSuspended { department: "housing".into(), reason });
+    let error = check(&fixture, "authority", body, "department/housing").unwrap_err();
+    assert_eq!(error.refusal().code, Code::MessageTooLarge);
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_entries_never_panic_and_never_count(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)
+    ) {
+        proptest::prop_assert!(Fixture::founded().directory.check(&bytes).is_err());
+    }
+}

@@ -1,0 +1,24 @@
+//! What every party of the exchange must agree on to the byte: ids, keys, envelopes, the Merkle log and its proofs, the
+//! directory's rules, the decision on a question, verdicts, evidence and its bundles.
+//!
+//! Pure: no sockets, no files, no SQL, no clock, no randomness; bytes, keys and `now` come in from outside. Whoever wants
+//! to check an answer in ten years needs this crate alone.
+
+pub mod ids;
+pub mod key;
+pub mod refusal;
+pub mod envelope;
+pub mod log;
+pub mod subject;
+pub mod value;
+pub mod claim;
+pub mod service;
+pub mod directory;
+pub mod token;
+pub mod question;
+pub mod decision;
+pub mod answer;
+pub mod evidence;
+pub mod bundle;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fixture;
