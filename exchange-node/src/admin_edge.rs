@@ -1,1 +1,360 @@
-//! admin_edge
+//! The operators' side of the running node, on its admin socket: the socket lets in only the user that the node runs as,
+//! so there is no key. Out of scope: the commands (`cli`), and asking, which is the offices' service on the same socket.
+
+mod answers;
+mod import;
+
+use std::sync::Arc;
+
+use host::{disk, random};
+use proto::{
+    admin::v1::{
+        AddOfficeKeyRequest, AddOfficeKeyResponse, ApplyForAccessRequest, ChangeServiceRequest, DecideAccessRequest,
+        DoctorRequest, DoctorResponse, ImportRecordsProgress, ImportRecordsRequest, ListAccessRequest,
+        ListAccessResponse, ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest, ListServicesResponse,
+        OfficeKey, PublishServiceRequest, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest,
+        StatementResponse, StatusRequest, StatusResponse,
+        node_server::{Node, NodeServer},
+    },
+    registry::v1::{
+        AccessGranted, AccessRefused, AccessResumed, AccessRevoked, AccessSuspended, ServiceResumed, ServiceSuspended,
+        ServiceWithdrawn, statement::Body,
+    },
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use trust::{
+    directory::{AccessKey, Directory, Object, model::AccessState},
+    ids::{DepartmentId, ServiceId},
+    refusal::{Code, Refusal},
+    service::{Service, ServiceState},
+};
+
+use self::answers::{access_state, records_status, refused, service_state};
+use crate::{app::Parts, doctor, office_keys, publish, view::Seen};
+
+/// The largest message, in bytes: a service description, or a piece of a records file.
+const LARGEST_MESSAGE: usize = 256 * 1024;
+
+/// The operators' service.
+#[derive(Clone)]
+pub struct AdminEdge {
+    parts: Arc<Parts>,
+}
+
+impl AdminEdge {
+    /// The service of a running node.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// As a tonic service with its limit on messages.
+    pub fn server(&self) -> NodeServer<Self> {
+        NodeServer::new(self.clone()).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    fn me(&self) -> &DepartmentId {
+        &self.parts.config.department
+    }
+
+    fn seen(&self) -> Arc<Seen> {
+        self.parts.view.seen()
+    }
+
+    /// Makes a statement and says what became of it.
+    async fn state(&self, object: Object, body: Body) -> Result<StatementResponse, Status> {
+        stated(self.parts.publisher.publish(&object, body).await)
+    }
+}
+
+/// A refusal is an outcome; only what could not be done at all is a status.
+fn stated(outcome: Result<publish::Published, publish::Error>) -> Result<StatementResponse, Status> {
+    match outcome {
+        Ok(published) => Ok(StatementResponse {
+            object: published.object,
+            index: published.index,
+            digest: published.digest.to_string(),
+            ..StatementResponse::default()
+        }),
+        Err(publish::Error::Refused(refusal)) => {
+            Ok(StatementResponse { refused: Some(refusal), ..StatementResponse::default() })
+        }
+        Err(error @ publish::Error::Unreachable(_)) => Err(Status::unavailable(error.to_string())),
+        Err(error @ publish::Error::KeyElsewhere) => Err(Status::failed_precondition(error.to_string())),
+        Err(error) => Err(Status::deadline_exceeded(error.to_string())),
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Node for AdminEdge {
+    async fn status(&self, _: Request<StatusRequest>) -> Answer<StatusResponse> {
+        let Parts { config, view, journal, addresses, .. } = self.parts.as_ref();
+        let seen = self.seen();
+        let (evidence_size, evidence_root) = journal.head();
+        Ok(Response::new(StatusResponse {
+            exchange_id: config.exchange.to_string(),
+            department: config.department.to_string(),
+            node: config.node.to_string(),
+            directory_size: seen.size(),
+            directory_root: seen.root().to_string(),
+            directory_verified_ms: view.verified_ms(),
+            registry_reachable: view.is_registry_reachable(),
+            evidence_size,
+            evidence_root: evidence_root.to_string(),
+            peer_address: addresses.peer.to_string(),
+            office_address: addresses.office.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            resident_bytes: disk::resident_bytes().unwrap_or(0),
+            records: records_status(seen.directory(), self.me(), &self.parts.records.status()),
+        }))
+    }
+
+    async fn doctor(&self, _: Request<DoctorRequest>) -> Answer<DoctorResponse> {
+        Ok(Response::new(DoctorResponse { findings: doctor::examine(&self.parts).await }))
+    }
+
+    async fn publish_service(&self, request: Request<PublishServiceRequest>) -> Answer<StatementResponse> {
+        let mut service =
+            request.into_inner().service.ok_or_else(|| Status::invalid_argument("service: is missing"))?;
+        service.department = self.me().to_string();
+        // Checked here first, so that nothing is signed that nobody would take.
+        let checked = match Service::check(&service, trust::ids::Digest::new([0; 32])) {
+            Ok(checked) => checked,
+            Err(error) => {
+                let refusal = Refusal::new(Code::StatementRefused).at(error.field).because(error.reason);
+                return Ok(Response::new(refused(&refusal)));
+            }
+        };
+        let object = Object::Service(checked.id.clone());
+        if let Some(unchanged) = unchanged(self.seen().directory(), &checked, &object) {
+            return Ok(Response::new(unchanged));
+        }
+        Ok(Response::new(self.state(object, Body::ServicePublished(service)).await?))
+    }
+
+    async fn change_service(&self, request: Request<ChangeServiceRequest>) -> Answer<StatementResponse> {
+        let ChangeServiceRequest { service, major_version, action, text } = request.into_inner();
+        let Some(id) = own_service(self.seen().directory(), self.me(), &service, major_version) else {
+            return Ok(Response::new(refused(&Refusal::new(Code::ServiceUnknown).at("service"))));
+        };
+        let (department, service, major_version) = (id.department.to_string(), id.service.to_string(), id.major);
+        let body = match action.as_str() {
+            "suspend" => Body::ServiceSuspended(ServiceSuspended { department, service, major_version, notice: text }),
+            "resume" => Body::ServiceResumed(ServiceResumed { department, service, major_version }),
+            "withdraw" => Body::ServiceWithdrawn(ServiceWithdrawn {
+                department,
+                service,
+                major_version,
+                reason: text,
+                from_ms: self.parts.clock.now_ms(),
+            }),
+            _ => return Err(Status::invalid_argument("action: must be suspend, resume or withdraw")),
+        };
+        Ok(Response::new(self.state(Object::Service(id), body).await?))
+    }
+
+    async fn list_services(&self, request: Request<ListServicesRequest>) -> Answer<ListServicesResponse> {
+        let provider = request.into_inner().provider;
+        let now_ms = self.parts.clock.now_ms();
+        let seen = self.seen();
+        let services = seen
+            .directory()
+            .services()
+            .filter(|service| provider.is_empty() || service.id.department.as_str() == provider)
+            .map(|service| service_state(service, now_ms))
+            .collect();
+        Ok(Response::new(ListServicesResponse { services }))
+    }
+
+    async fn apply_for_access(&self, request: Request<ApplyForAccessRequest>) -> Answer<StatementResponse> {
+        let mut application =
+            request.into_inner().application.ok_or_else(|| Status::invalid_argument("application: is missing"))?;
+        let id = data_encoding::HEXLOWER.encode(&random::array::<8>(self.parts.random.as_ref()));
+        application.consumer = self.me().to_string();
+        application.id.clone_from(&id);
+        let malformed = |field: &'static str| {
+            move |error: trust::ids::IdError| Status::invalid_argument(format!("{field}: {error}"))
+        };
+        let key = AccessKey {
+            provider: application.provider.parse().map_err(malformed("provider"))?,
+            consumer: self.me().clone(),
+            id: id.parse().map_err(malformed("id"))?,
+        };
+        let response = self.state(Object::Access(key), Body::AccessApplied(application)).await?;
+        Ok(Response::new(StatementResponse { id, ..response }))
+    }
+
+    async fn decide_access(&self, request: Request<DecideAccessRequest>) -> Answer<StatementResponse> {
+        let request = request.into_inner();
+        let seen = self.seen();
+        let found = seen
+            .directory()
+            .all_access()
+            .find(|(key, _)| key.provider == *self.me() && key.id.as_str() == request.id)
+            .map(|(key, access)| (key.clone(), access.applied.clone()));
+        let Some((key, applied)) = found else {
+            return Err(Status::not_found(format!("there is no application {:?} to this department", request.id)));
+        };
+        let reason = request.reason;
+        let body = match request.action.as_str() {
+            "approve" => Body::AccessGranted(AccessGranted {
+                provider: applied.provider,
+                consumer: applied.consumer,
+                id: applied.id,
+                service: applied.service,
+                major_version: applied.major_version,
+                scope: if request.scope.is_empty() { applied.scope } else { request.scope },
+                item: applied.item,
+                scenario: applied.scenario,
+                legal_bases: applied.legal_bases,
+                valid_from_ms: self.valid_from_ms(seen.directory()),
+                valid_until_ms: if request.valid_until_ms == 0 {
+                    applied.valid_until_ms
+                } else {
+                    request.valid_until_ms
+                },
+                quota: request.quota,
+                system: applied.system,
+            }),
+            "refuse" => Body::AccessRefused(AccessRefused { reason_code: "PROVIDER_DECISION".to_owned(), reason }),
+            "suspend" => Body::AccessSuspended(AccessSuspended { reason }),
+            "resume" => Body::AccessResumed(AccessResumed { reason }),
+            "revoke" => Body::AccessRevoked(AccessRevoked { reason }),
+            _ => return Err(Status::invalid_argument("action: must be approve, refuse, suspend, resume or revoke")),
+        };
+        let id = key.id.to_string();
+        let response = self.state(Object::Access(key), body).await?;
+        Ok(Response::new(StatementResponse { id, ..response }))
+    }
+
+    async fn list_access(&self, _: Request<ListAccessRequest>) -> Answer<ListAccessResponse> {
+        let seen = self.seen();
+        let access = seen
+            .directory()
+            .all_access()
+            .filter(|(key, _)| key.provider == *self.me() || key.consumer == *self.me())
+            .map(|(_, access)| access_state(access))
+            .collect();
+        Ok(Response::new(ListAccessResponse { access }))
+    }
+
+    type ImportRecordsStream = ReceiverStream<Result<ImportRecordsProgress, Status>>;
+
+    async fn import_records(
+        &self,
+        request: Request<Streaming<ImportRecordsRequest>>,
+    ) -> Answer<Self::ImportRecordsStream> {
+        let mut pieces = request.into_inner();
+        let first = pieces.message().await?.unwrap_or_default();
+        let header =
+            first.header.ok_or_else(|| Status::invalid_argument("header: the first piece says what is imported"))?;
+        let format = import::format(&header.format)?;
+        let seen = self.seen();
+        let service = own_service(seen.directory(), self.me(), &header.service, header.major_version)
+            .and_then(|id| seen.directory().service(&id).cloned());
+        let Some(service) = service else {
+            let why = format!("this department has no service {:?}: `service list` shows them", header.service);
+            return Err(Status::not_found(why));
+        };
+        let records = Arc::clone(&self.parts.records);
+        let now_ms = self.parts.clock.now_ms();
+        let quarantine = header.quarantine;
+        let progress = import::run(first.chunk, pieces, move |reader, progress| {
+            records.import(&service, format, quarantine, reader, progress, now_ms)
+        });
+        Ok(Response::new(ReceiverStream::new(progress)))
+    }
+
+    async fn add_office_key(&self, request: Request<AddOfficeKeyRequest>) -> Answer<AddOfficeKeyResponse> {
+        let system = request.into_inner().system;
+        let added = self.parts.office_keys.add(&system, self.parts.random.as_ref(), self.parts.clock.now_ms());
+        let (key, text) = added.map_err(|error| office_key_status(&error))?;
+        Ok(Response::new(AddOfficeKeyResponse { id: key.id, key: text.to_string() }))
+    }
+
+    async fn list_office_keys(&self, _: Request<ListOfficeKeysRequest>) -> Answer<ListOfficeKeysResponse> {
+        let keys = self.parts.office_keys.list();
+        let keys = keys.into_iter().map(|key| OfficeKey { id: key.id, system: key.system, added_ms: key.added_ms });
+        Ok(Response::new(ListOfficeKeysResponse { keys: keys.collect() }))
+    }
+
+    async fn remove_office_key(&self, request: Request<RemoveOfficeKeyRequest>) -> Answer<RemoveOfficeKeyResponse> {
+        self.parts.office_keys.remove(&request.into_inner().id).map_err(|error| office_key_status(&error))?;
+        Ok(Response::new(RemoveOfficeKeyResponse {}))
+    }
+
+    async fn revoke_key(&self, request: Request<RevokeKeyRequest>) -> Answer<StatementResponse> {
+        let RevokeKeyRequest { key_id, reason } = request.into_inner();
+        let key_id = key_id.parse().map_err(|error| Status::invalid_argument(format!("key_id: {error}")))?;
+        if reason.trim().is_empty() {
+            return Err(Status::invalid_argument("reason: say why; everybody gets to read it"));
+        }
+        let owner = self.seen().directory().key(&key_id).and_then(|key| key.department.clone());
+        if owner.as_ref() != Some(self.me()) {
+            return Err(Status::not_found("this department has no such key: `keys list` shows those on this machine"));
+        }
+        Ok(Response::new(stated(self.parts.publisher.revoke_key(&key_id, &reason).await)?))
+    }
+}
+
+impl AdminEdge {
+    /// A grant counts from now: less what clocks may differ, so that the first question of a node whose clock is a little
+    /// behind is not refused.
+    fn valid_from_ms(&self, directory: &Directory) -> u64 {
+        let skew_ms = directory.founding().map_or(0, |founding| founding.profile.clock_skew_ms);
+        self.parts.clock.now_ms().saturating_sub(skew_ms)
+    }
+}
+
+fn office_key_status(error: &office_keys::Error) -> Status {
+    match error {
+        office_keys::Error::NameMalformed => Status::invalid_argument(error.to_string()),
+        office_keys::Error::Unknown { .. } => Status::not_found(error.to_string()),
+        _ => Status::internal(error.to_string()),
+    }
+}
+
+/// The own service of that name: in the major version given, or for 0 in the newest that is not withdrawn.
+fn own_service(directory: &Directory, me: &DepartmentId, name: &str, major: u32) -> Option<ServiceId> {
+    // People write it as askers do, too.
+    let name = name.strip_prefix(&format!("{me}/")).unwrap_or(name);
+    directory
+        .services()
+        .filter(|service| service.id.department == *me && service.id.service.as_str() == name)
+        .filter(|service| major == 0 || service.id.major == major)
+        .max_by_key(|service| (!matches!(service.state, ServiceState::Withdrawn { .. }), service.id.major))
+        .map(|service| service.id.clone())
+}
+
+/// Publishing the same description once more changes nothing, so that a script may be run again.
+fn unchanged(directory: &Directory, service: &Service, object: &Object) -> Option<StatementResponse> {
+    let known = directory.service(&service.id)?;
+    let place = directory.last(object)?;
+    // Where it was suspended since, the last statement is another, and publishing it again is a change.
+    if known.published != service.published || place.digest != known.statement {
+        return None;
+    }
+    Some(StatementResponse {
+        object: object.to_string(),
+        index: place.index,
+        digest: place.digest.to_string(),
+        ..StatementResponse::default()
+    })
+}
+
+/// The name of an access state, and its reason, as operators read them.
+fn access_words(state: &AccessState) -> (&'static str, String) {
+    match state {
+        AccessState::Applied => ("applied", String::new()),
+        AccessState::Granted => ("granted", String::new()),
+        AccessState::Refused { reason } => ("refused", reason.clone()),
+        AccessState::Returned { missing } => ("returned", missing.join("; ")),
+        AccessState::Revoked { reason } => ("revoked", reason.clone()),
+        AccessState::Suspended { reason } => ("suspended", reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

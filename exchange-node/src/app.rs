@@ -1,1 +1,311 @@
-//! app
+//! The running node: everything built once, in order, and held by one supervisor. `App::build` opens stores and binds
+//! ports, `App::run` serves until it is asked to stop. Out of scope: the command line.
+
+mod running;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use host::{
+    admin_socket::{AdminError, AdminSocket},
+    clock::Clock,
+    edge::{Connections, Listener, ListenerLimits, Security},
+    random::Random,
+    readiness::Readiness,
+    ready_file::{self, ReadyFile},
+    supervise::{self, Supervisor},
+    tls::{ClientAuthentication, ServerTls, SetupError},
+};
+use serde::Serialize;
+
+use crate::{
+    answer::{Answerer, AnswererParts},
+    ask::{self, Asker, AskerParts},
+    config::Config,
+    export::Exporter,
+    journal::{Journal, JournalError, SledJournal},
+    keys::{self, NodeKeys},
+    office_edge::OfficeEdge,
+    office_keys::{self, OfficeKeys},
+    peer_edge::{DirectoryPolicy, PeerEdge},
+    peers::Peers,
+    publish::Publisher,
+    records::{RecordSource, Records, RecordsError},
+    view::{self, RegistryLink, View},
+};
+
+/// Why the node does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The admin socket cannot be used.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Questions that a crash interrupted cannot be closed.
+    #[error(transparent)]
+    Ask(#[from] ask::Error),
+    /// A port cannot be bound.
+    #[error("cannot listen on {address} ({field} in node.toml): {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The field of the configuration.
+        field: &'static str,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The evidence cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    /// The office keys cannot be read.
+    #[error(transparent)]
+    OfficeKeys(#[from] office_keys::Error),
+    /// A blocking task ended by itself.
+    #[error("opening the stores failed: {0}")]
+    Opening(#[from] tokio::task::JoinError),
+    /// The ready file cannot be written.
+    #[error(transparent)]
+    Ready(#[from] ready_file::Error),
+    /// The records cannot be opened.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// Something essential failed.
+    #[error(transparent)]
+    Supervise(#[from] supervise::Error),
+    /// The TLS key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] SetupError),
+    /// The directory cannot be opened.
+    #[error(transparent)]
+    View(#[from] view::Error),
+}
+
+/// Everything a running node is made of; edges and operators' commands reach it through here.
+#[derive(Clone)]
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The keys.
+    pub keys: Arc<NodeKeys>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// The directory.
+    pub view: Arc<View>,
+    /// The registry.
+    pub link: Arc<RegistryLink>,
+    /// The evidence, with what only the embedded store can do.
+    pub evidence: Arc<SledJournal>,
+    /// The evidence.
+    pub journal: Arc<dyn Journal>,
+    /// The records, with their import.
+    pub records: Arc<Records>,
+    /// Connections to other nodes.
+    pub peers: Arc<Peers>,
+    /// Makes statements.
+    pub publisher: Arc<Publisher>,
+    /// Asks.
+    pub asker: Arc<Asker>,
+    /// Answers.
+    pub answerer: Arc<Answerer>,
+    /// Exports evidence.
+    pub exporter: Arc<Exporter>,
+    /// The office keys.
+    pub office_keys: Arc<OfficeKeys>,
+    /// Whether the node can do its work.
+    pub readiness: Readiness,
+    /// The bound addresses.
+    pub addresses: Addresses,
+    /// The book of the peer port's connections.
+    pub peer_connections: Connections,
+}
+
+/// Where the node listens; what stands in `ready.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    /// Other departments' nodes.
+    pub peer: SocketAddr,
+    /// The department's office systems.
+    pub office: SocketAddr,
+    /// The operators' commands: the socket's path.
+    pub admin: String,
+    /// The process.
+    pub pid: u32,
+}
+
+/// A node that is built and bound and does not serve yet.
+pub struct App {
+    parts: Parts,
+    supervisor: Supervisor,
+    peer: Listener,
+    office: Listener,
+    admin: AdminSocket,
+}
+
+impl App {
+    /// Opens the stores and binds the ports. `clock` and `random` are made in `main` alone.
+    pub async fn build(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, Error> {
+        let config = Arc::new(config);
+        ReadyFile::remove_stale(&config.dir);
+        let supervisor = Supervisor::new(Arc::clone(&random));
+        let keys = Arc::new(NodeKeys::read(&config.dir)?);
+        let office_keys = Arc::new(OfficeKeys::open(&config.dir)?);
+        // First, so that a second program in the same folder stops here with a plain sentence.
+        let admin = AdminSocket::bind(&config.dir)?;
+        let (view, evidence, records) = open_stores(&config, &clock, &random, &supervisor).await?;
+        let journal: Arc<dyn Journal> = Arc::clone(&evidence) as Arc<dyn Journal>;
+        let readiness = Readiness::new();
+
+        let policy = Arc::new(DirectoryPolicy::new(Arc::clone(&view)));
+        let tls = ServerTls::new(&keys.tls, ClientAuthentication::Required(policy))?;
+        let peer = bind("peer_listen", config.peer_listen, Security::Tls(tls)).await?;
+        let office = bind("office_listen", config.office_listen, Security::Plain).await?;
+        let addresses = Addresses {
+            peer: peer.local_address(),
+            office: office.local_address(),
+            admin: admin.path().display().to_string(),
+            pid: std::process::id(),
+        };
+
+        let link = Arc::new(RegistryLink::new(config.registry.clone(), config.registry_tls_key));
+        let peers = Arc::new(Peers::new(Arc::clone(&keys.tls)));
+        let publisher = Arc::new(Publisher {
+            exchange: config.exchange.clone(),
+            department: config.department.clone(),
+            keys: Arc::clone(&keys),
+            view: Arc::clone(&view),
+            link: Arc::clone(&link),
+            peers: Arc::clone(&peers),
+            clock: Arc::clone(&clock),
+        });
+        let asker = Arc::new(Asker::new(AskerParts {
+            me: config.party(),
+            node: config.node.clone(),
+            signer: Arc::clone(&keys.node) as _,
+            view: Arc::clone(&view),
+            journal: Arc::clone(&journal),
+            courier: Arc::clone(&peers) as _,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            limits: config.limits,
+        })?);
+        let answerer = Arc::new(Answerer::new(AnswererParts {
+            me: config.party(),
+            node: config.node.clone(),
+            signer: Arc::clone(&keys.node) as _,
+            view: Arc::clone(&view),
+            journal: Arc::clone(&journal),
+            records: Arc::clone(&records) as Arc<dyn RecordSource>,
+            clock: Arc::clone(&clock),
+            limits: config.limits,
+        })?);
+        let exporter = Arc::new(Exporter {
+            config: Arc::clone(&config),
+            keys: Arc::clone(&keys),
+            view: Arc::clone(&view),
+            journal: Arc::clone(&journal),
+            asker: Arc::clone(&asker),
+            clock: Arc::clone(&clock),
+        });
+        let interrupted = asker.close_interrupted().await?;
+        if interrupted > 0 {
+            tracing::warn!(interrupted, "questions were under way when the node stopped; their outcome is recorded");
+        }
+        let peer_connections = peer.connections();
+        let parts = Parts {
+            config,
+            keys,
+            clock,
+            random,
+            view,
+            link,
+            evidence,
+            journal,
+            records,
+            peers,
+            publisher,
+            asker,
+            answerer,
+            exporter,
+            office_keys,
+            readiness,
+            addresses,
+            peer_connections,
+        };
+        Ok(Self { parts, supervisor, peer, office, admin })
+    }
+
+    /// The parts, for edges that are added and for tests.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Stops a running node, as a signal would.
+    pub fn stop_token(&self) -> tokio_util::sync::CancellationToken {
+        self.supervisor.stop_token()
+    }
+
+    /// Serves until a signal, the stop token or the failure of something essential; then drains, and closes the stores.
+    pub async fn run(self) -> Result<(), Error> {
+        let Self { parts, supervisor, peer, office, admin } = self;
+        let drain = Duration::from_secs(parts.config.limits.drain_seconds);
+        running::start(&parts, &supervisor, peer, office, admin).await;
+        let ready = ReadyFile::write(&parts.config.dir, &parts.addresses)?;
+        tracing::info!(peer = %parts.addresses.peer, office = %parts.addresses.office, "serving");
+        let outcome = supervisor.run(drain).await;
+        drop(ready);
+        let closed = parts.evidence.close().await;
+        outcome?;
+        Ok(closed?)
+    }
+}
+
+async fn open_stores(
+    config: &Arc<Config>,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+    supervisor: &Supervisor,
+) -> Result<(Arc<View>, Arc<SledJournal>, Arc<Records>), Error> {
+    let (config, clock, random) = (Arc::clone(config), Arc::clone(clock), Arc::clone(random));
+    let (fatal, view_fatal) = (supervisor.fatal(), supervisor.fatal());
+    tokio::task::spawn_blocking(move || {
+        let failed = move |reason: &str| view_fatal.report("the directory's store", reason);
+        let view = View::open(&config.dir, &config.exchange, &config.authority_key, failed)?;
+        let failed = Arc::new(move |reason: &str| fatal.report("the evidence", reason));
+        let evidence = SledJournal::open(&config.dir, random, clock.as_ref(), failed)?;
+        let records = Records::open(&config.dir)?;
+        Ok((Arc::new(view), Arc::new(evidence), Arc::new(records)))
+    })
+    .await?
+}
+
+async fn bind(field: &'static str, address: SocketAddr, security: Security) -> Result<Listener, Error> {
+    Listener::bind(address, security, ListenerLimits::default())
+        .await
+        .map_err(|source| Error::Bind { address, field, source })
+}
+
+/// The services that stand on the office port and, without a key, on the admin socket.
+fn office_edge(parts: &Parts, keys: Option<Arc<OfficeKeys>>) -> OfficeEdge {
+    OfficeEdge {
+        me: parts.config.party(),
+        asker: Arc::clone(&parts.asker),
+        exporter: Arc::clone(&parts.exporter),
+        view: Arc::clone(&parts.view),
+        keys,
+        clock: Arc::clone(&parts.clock),
+        random: Arc::clone(&parts.random),
+    }
+}
+
+fn peer_edge(parts: &Parts) -> PeerEdge {
+    PeerEdge::new(parts.config.exchange.clone(), Arc::clone(&parts.view), Arc::clone(&parts.answerer))
+}
+
+#[cfg(test)]
+mod fake_registry;
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,202 @@
-//! cli
+//! The commands. `init` and `serve` are run by `main`; a few check files and need no running program; every other one is
+//! a client of the running node's admin socket, because only the running node has its stores open.
+//!
+//! Out of scope: what the node does (`admin_edge`), and how the process starts and ends (`main`).
+
+mod access;
+mod evidence;
+mod exit;
+mod keys;
+mod node;
+mod output;
+mod records;
+mod service;
+mod text;
+mod unpack;
+mod verify;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand};
+use host::admin_socket::AdminError;
+use proto::exchange::v1::Refusal;
+
+pub use self::exit::Exit;
+use self::output::Output;
+
+/// Asks other departments' records on behalf of one's own office systems, and answers from one's own records.
+#[derive(Debug, Parser)]
+#[command(
+    name = "exchange-node",
+    version,
+    after_help = exit::help(),
+    after_long_help = format!("{}\nExample:\n  exchange-node status --dir housing", exit::help()),
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// The node's folder; without it the current folder, where that is a node's.
+    #[arg(long, env = "EXCHANGE_DIR", global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Prints one JSON value on standard output, for machines.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes a node's keys on this machine, has the department admitted and writes node.toml.
+    #[command(
+        after_help = "Example:\n  exchange-node init --token-file civil-affairs.token --address 127.0.0.1:7443 --dir civil-affairs"
+    )]
+    Init(InitArgs),
+    /// Runs the node until it is told to stop (SIGTERM or Ctrl-C).
+    #[command(after_help = "Example:\n  exchange-node serve --config civil-affairs/node.toml")]
+    Serve(ServeArgs),
+    /// Shows what the running node is and sees.
+    #[command(after_help = "Example:\n  exchange-node status --dir civil-affairs")]
+    Status,
+    /// Checks clock, keys, certificate, registry, directory, records, disk, ports and evidence, and says what to do.
+    #[command(after_help = "Example:\n  exchange-node doctor --dir civil-affairs")]
+    Doctor,
+    /// Data services: publish, look up, suspend, withdraw.
+    #[command(subcommand, visible_alias = "services", after_help = "Example:\n  exchange-node service list")]
+    Service(service::Command),
+    /// Records of an own service.
+    #[command(subcommand, after_help = "Example:\n  exchange-node records import marriage-registration people.csv")]
+    Records(records::Command),
+    /// Access to data services: apply, decide, look up.
+    #[command(subcommand, after_help = "Example:\n  exchange-node access list")]
+    Access(access::Command),
+    /// Asks another department one question and waits for the answer.
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
+    /// Evidence of questions and answers: show, export, check, unpack.
+    #[command(subcommand, after_help = "Example:\n  exchange-node evidence show 123-9f3a2c1e4b5d6a70")]
+    Evidence(evidence::Command),
+    /// API keys of the department's own office systems.
+    #[command(subcommand, after_help = "Example:\n  exchange-node office-key add housing-desk")]
+    OfficeKey(keys::OfficeKeyCommand),
+    /// Keys of the department.
+    #[command(subcommand, after_help = "Example:\n  exchange-node keys list")]
+    Keys(keys::KeysCommand),
+}
+
+/// What `init` needs.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The enrolment token, as the authority gave it.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// Where other departments' nodes reach this one, HOST:PORT; it is listened on too. Port 0 takes any free port.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: String,
+    /// Where this department's own office systems reach the node; loopback only.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7480")]
+    pub office_address: SocketAddr,
+    /// The node's id within the department.
+    #[arg(long, value_name = "ID", default_value = "1")]
+    pub node: trust::ids::NodeId,
+}
+
+/// What `serve` needs.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration; without it node.toml in the node's folder.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The admin socket cannot be used.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The evidence is not sound.
+    #[error("the evidence is not sound: {0}")]
+    EvidenceNotSound(String),
+    /// What a file says is wrong; each line names file, line, field and reason.
+    #[error("{0}")]
+    FileWrong(String),
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    FileUnusable {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Nobody said which node is meant.
+    #[error("which node? Give its folder with --dir or in EXCHANGE_DIR, or run this in a folder with a node.toml")]
+    NoFolder,
+    /// Refused.
+    #[error("{}", refusal_sentence(.0))]
+    Refused(Refusal),
+    /// The node answered with a fault.
+    #[error("{}", .0.message())]
+    Status(#[from] tonic::Status),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Error {
+    /// The exit code it ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Admin(AdminError::NotRunning { .. }) => Exit::Unreachable,
+            Self::EvidenceNotSound(_) => Exit::NotSound,
+            Self::FileWrong(_) | Self::NoFolder | Self::Usage(_) => Exit::Usage,
+            Self::FileUnusable { doing: "read", .. } => Exit::Usage,
+            Self::Refused(_) => Exit::Refused,
+            Self::Status(status) => match status.code() {
+                tonic::Code::Unavailable => Exit::Unreachable,
+                tonic::Code::InvalidArgument | tonic::Code::NotFound => Exit::Usage,
+                _ => Exit::Failure,
+            },
+            Self::Admin(_) | Self::FileUnusable { .. } => Exit::Failure,
+        }
+    }
+}
+
+/// A refusal in one sentence: code, field, what is wrong, what to do next.
+fn refusal_sentence(refusal: &Refusal) -> String {
+    let field = if refusal.field.is_empty() { String::new() } else { format!(" at {}", refusal.field) };
+    let next = if refusal.next_step.is_empty() { String::new() } else { format!(". Next: {}", refusal.next_step) };
+    format!("refused ({}{field}): {}{next}", refusal.code, refusal.message)
+}
+
+/// Runs a command other than `init` and `serve`.
+pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) -> Exit {
+    let output = Output::new(json);
+    let folder = node::Folder::new(dir);
+    let outcome = match command {
+        // `main` runs these; it never comes here with them.
+        Command::Init(_) | Command::Serve(_) => Ok(Exit::Usage),
+        Command::Status => node::status(&folder, output).await,
+        Command::Doctor => node::doctor(&folder, output, now_ms).await,
+        Command::Service(command) => service::run(command, &folder, output).await,
+        Command::Records(command) => records::run(command, &folder, output).await,
+        Command::Access(command) => access::run(command, &folder, output).await,
+        Command::Verify(args) => verify::run(args, &folder, output).await,
+        Command::Evidence(command) => evidence::run(command, &folder, output).await,
+        Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,
+        Command::Keys(command) => keys::run(command, &folder, output).await,
+    };
+    outcome.unwrap_or_else(|error| output.fail(&error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,273 @@
-//! export
+//! Makes evidence bundles: what was asked and answered, as it was signed; proofs that both are in this node's evidence
+//! log; and the statements of the directory that they rest on, with proofs that these are in the directory. Whoever holds
+//! a bundle needs the authority's public key and nothing else (`trust::bundle`).
+//!
+//! **Invariant:** a bundle holds every statement about the objects relied on, the suspensions and revocations too. One
+//! that left them out would let evidence look better than it is.
+//!
+//! Out of scope: showing a verification to an office (`ask`), and checking a bundle (`trust::bundle`).
+
+mod statements;
+
+use std::sync::Arc;
+
+use prost::Message;
+use proto::exchange::v1::{
+    self as wire, Answer, EntryKind, EvidenceBundle, EvidenceItem, EvidenceLogPart, Outcome, Request, Signed,
+};
+use trust::{
+    bundle,
+    envelope::{self, Payload},
+    evidence::{self, Receipt},
+    ids::{Digest, NodeId, Party},
+    key::Signer,
+    log::hash::Hash,
+};
+
+use self::statements::{Excerpt, Wanted};
+use crate::{
+    ask::Asker,
+    config::Config,
+    journal::{self, CheckpointError, Journal, JournalError, Month, StoredEntry},
+    keys::NodeKeys,
+    view::{self, View},
+};
+
+/// Why evidence cannot be exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The evidence log's checkpoint cannot be made.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The month's key was destroyed.
+    #[error(
+        "the question and answer of this receipt were destroyed with the key of {month}, so there is nothing to export; the log still proves that they were made"
+    )]
+    Destroyed {
+        /// The month.
+        month: Month,
+    },
+    /// The evidence cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The node refused by itself.
+    #[error(
+        "this node refused before anything was asked: there is no signed question to export, and `evidence show` shows the refusal"
+    )]
+    NothingAsked,
+    /// No checkpoint of the directory was ever verified.
+    #[error("this node has no checkpoint of the directory yet: wait until it has reached the registry once")]
+    NoDirectory,
+    /// The directory's checkpoint has another root than the stored statements lead to.
+    #[error("this node's copy of the directory does not fit its checkpoint: run `exchange-node doctor`")]
+    DirectoryDamaged,
+    /// What is stored cannot be read.
+    #[error("the stored question or answer cannot be read: run `exchange-node doctor`")]
+    StoredUnreadable,
+    /// The bundle would be larger than anybody reads.
+    #[error("the bundle would have {size} bytes, and {} are read at most", bundle::LARGEST_BUNDLE)]
+    TooLarge {
+        /// Its size.
+        size: usize,
+    },
+    /// No entry has this receipt.
+    #[error("this node's evidence has nothing with this receipt: compare it digit by digit")]
+    Unknown,
+    /// The directory cannot be read.
+    #[error(transparent)]
+    View(#[from] view::Error),
+}
+
+/// Makes evidence bundles.
+pub struct Exporter {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The keys; the node's signs the checkpoint.
+    pub keys: Arc<NodeKeys>,
+    /// The directory.
+    pub view: Arc<View>,
+    /// The evidence.
+    pub journal: Arc<dyn Journal>,
+    /// Reads verifications back.
+    pub asker: Arc<Asker>,
+    /// The time.
+    pub clock: Arc<dyn host::clock::Clock>,
+}
+
+impl Exporter {
+    /// The exact bytes of an `exchange.v1.EvidenceBundle`. Blocks.
+    pub fn export(&self, receipt: &Receipt) -> Result<Vec<u8>, Error> {
+        let source = Source {
+            me: self.config.party(),
+            node: self.config.node.clone(),
+            signer: self.keys.node.as_ref(),
+            journal: self.journal.as_ref(),
+            directory_checkpoint: &self.view.checkpoint(),
+            entries: &|| Box::new(self.view.entries()),
+            now_ms: self.clock.now_ms(),
+        };
+        let bytes = source.bundle(receipt)?.encode_to_vec();
+        if bytes.len() > bundle::LARGEST_BUNDLE {
+            return Err(Error::TooLarge { size: bytes.len() });
+        }
+        let report = bundle::verify(&bytes, &self.config.authority_key);
+        if let Some(wrong) = report.wrong() {
+            // Handed out all the same: evidence that is not sound (a key was revoked) is evidence of that.
+            tracing::warn!(check = wrong.name, "an exported bundle is not sound");
+        }
+        Ok(bytes)
+    }
+}
+
+/// Entries of the directory's log from the first on; read several times.
+type Entries<'a> = dyn Fn() -> Box<dyn Iterator<Item = Result<Vec<u8>, view::Error>> + 'a> + 'a;
+
+/// What a bundle is made from.
+struct Source<'a> {
+    me: Party,
+    node: NodeId,
+    signer: &'a dyn Signer,
+    journal: &'a dyn Journal,
+    directory_checkpoint: &'a str,
+    entries: &'a Entries<'a>,
+    now_ms: u64,
+}
+
+/// An entry with its message.
+struct Kept {
+    stored: StoredEntry,
+    message: Signed,
+}
+
+impl Source<'_> {
+    fn bundle(&self, receipt: &Receipt) -> Result<EvidenceBundle, Error> {
+        let entry = self.journal.entry(receipt.index())?.filter(|stored| receipt.fits(&stored.entry));
+        let kept = self.related(entry.ok_or(Error::Unknown)?)?;
+        let wanted = self.relied_on(&kept)?;
+        let excerpt = Excerpt::read(self.entries, self.directory_checkpoint, wanted)?;
+        Ok(EvidenceBundle {
+            version: bundle::VERSION,
+            exchange_id: self.me.exchange().to_string(),
+            logs: vec![self.log_part(kept)?],
+            directory_checkpoint: self.directory_checkpoint.to_owned(),
+            directory: excerpt.statements,
+            state: Vec::new(),
+        })
+    }
+
+    /// The entry with those that belong to it: on the asking side its question, on the answering side the rest of its
+    /// commit.
+    fn related(&self, entry: StoredEntry) -> Result<Vec<Kept>, Error> {
+        let mut indexes: Vec<u64> = entry.companions.clone().collect();
+        indexes.extend(entry.about);
+        indexes.sort_unstable();
+        indexes.dedup();
+        let mut kept = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            let stored = match index == entry.index {
+                true => entry.clone(),
+                false => self.journal.entry(index)?.ok_or(Error::StoredUnreadable)?,
+            };
+            let Some(message) = &stored.message else {
+                return Err(Error::Destroyed { month: Month::of_ms(stored.at_ms) });
+            };
+            let message = Signed::decode(message.as_slice()).map_err(|_| Error::StoredUnreadable)?;
+            kept.push(Kept { stored, message });
+        }
+        if !kept.iter().any(|kept| is_question(kept.stored.entry.kind)) {
+            return Err(Error::NothingAsked);
+        }
+        Ok(kept)
+    }
+
+    fn log_part(&self, kept: Vec<Kept>) -> Result<EvidenceLogPart, Error> {
+        let origin = evidence::origin(&self.me, &self.node);
+        let head = journal::checkpoint(self.journal, &origin, self.signer, self.now_ms)?;
+        let items = kept
+            .into_iter()
+            .map(|Kept { stored, message }| {
+                Ok(EvidenceItem {
+                    kind: stored.entry.kind.into(),
+                    message: Some(message),
+                    salt: stored.entry.salt.to_vec(),
+                    index: stored.index,
+                    inclusion: bytes_of(&self.journal.inclusion(stored.index, head.size)?),
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(EvidenceLogPart { origin, checkpoint: head.note, items })
+    }
+
+    /// The objects of the directory that question and answer rest on.
+    fn relied_on(&self, kept: &[Kept]) -> Result<Wanted, Error> {
+        let mut wanted = Wanted::default();
+        // The founding stands in every bundle.
+        wanted.object("exchange");
+        wanted.key(&self.signer.public_key().id().to_string());
+        wanted.object(&format!("node/{}/{}", self.me.department(), self.node));
+        for kept in kept {
+            for keyid in signers(&kept.message) {
+                wanted.key(keyid);
+            }
+            match kept.stored.entry.kind {
+                EntryKind::QuestionSent | EntryKind::QuestionReceived => {
+                    let request: Request = read(&kept.message)?;
+                    let asker = department(&request.sender);
+                    let provider = department(&request.recipient);
+                    wanted.object(&format!("department/{asker}"));
+                    wanted.object(&format!("department/{provider}"));
+                    wanted.object(&format!("node/{asker}/{}", request.sender_node));
+                    wanted.object(&format!("service/{provider}/{}/{}", request.service, request.service_version));
+                    wanted.statement(&request.grant);
+                }
+                EntryKind::AnswerGiven | EntryKind::AnswerReceived => {
+                    let answer: Answer = read(&kept.message)?;
+                    wanted.object(&format!("node/{}/{}", department(&answer.sender), answer.sender_node));
+                    wanted.statement(&answer.grant);
+                }
+                EntryKind::Outcome => {
+                    let _: Outcome = read(&kept.message)?;
+                }
+                EntryKind::Unspecified => return Err(Error::StoredUnreadable),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn is_question(kind: EntryKind) -> bool {
+    matches!(kind, EntryKind::QuestionSent | EntryKind::QuestionReceived)
+}
+
+/// A stored message; the entry's digest has bound it since it was verified.
+fn read<M: Payload>(message: &Signed) -> Result<M, Error> {
+    envelope::peek(message, usize::MAX).map_err(|_| Error::StoredUnreadable)
+}
+
+/// The ids of the keys that are said to have signed.
+fn signers(message: &Signed) -> impl Iterator<Item = &str> {
+    let envelope = match &message.form {
+        Some(wire::signed::Form::Envelope(envelope)) => Some(envelope),
+        Some(wire::signed::Form::Attestation(attestation)) => attestation.root.as_ref(),
+        None => None,
+    };
+    envelope.into_iter().flat_map(|envelope| &envelope.signatures).map(|signature| signature.keyid.as_str())
+}
+
+/// The department of a party as it stands in a message.
+fn department(party: &str) -> &str {
+    party.split_once('/').map_or(party, |(_, department)| department)
+}
+
+fn bytes_of(hashes: &[Hash]) -> Vec<Vec<u8>> {
+    hashes.iter().map(|hash| hash.as_bytes().to_vec()).collect()
+}
+
+/// The digest in a message's field; nothing where the field is empty.
+fn digest(bytes: &[u8]) -> Option<Digest> {
+    Digest::try_from(bytes).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

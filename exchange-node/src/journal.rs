@@ -16,7 +16,11 @@ mod month_key;
 
 mod record;
 
+mod month_beginning;
+
 mod month_store;
+
+mod months;
 
 mod writer;
 
@@ -172,8 +176,7 @@ pub trait Journal: Send + Sync {
     /// # Errors
     ///
     /// What was stored cannot be read, or does not fit together.
-    fn newest(&self, since_ms: u64, visit: &mut dyn FnMut(RecordHead) -> ControlFlow<()>)
-    -> Result<(), JournalError>;
+    fn newest(&self, since_ms: u64, visit: &mut dyn FnMut(RecordHead) -> ControlFlow<()>) -> Result<(), JournalError>;
 
     /// The newest records made at or after `since_ms`, oldest first, at most `most` of them.
     ///
@@ -265,7 +268,9 @@ pub enum JournalError {
         entries: usize,
     },
     /// What is stored does not fit together.
-    #[error("the evidence of {month} is damaged: {reason}; keep the folder as it is for inquiry and restore the journal from its backup")]
+    #[error(
+        "the evidence of {month} is damaged: {reason}; keep the folder as it is for inquiry and restore the journal from its backup"
+    )]
     Damaged {
         /// The month.
         month: Month,

@@ -4,6 +4,7 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use data_encoding::HEXLOWER;
@@ -107,11 +108,11 @@ impl fmt::Debug for FileKey {
 #[derive(Debug)]
 pub struct NodeKeys {
     /// Signs questions, answers, outcomes and evidence checkpoints.
-    pub node: FileKey,
+    pub node: Arc<FileKey>,
     /// Signs the department's statements; `None` where the department keeps it elsewhere.
     pub department: Option<FileKey>,
     /// The connection's key with its certificate.
-    pub tls: TlsIdentity,
+    pub tls: Arc<TlsIdentity>,
 }
 
 impl NodeKeys {
@@ -126,7 +127,11 @@ impl NodeKeys {
         if !tls.exists() {
             return Err(Error::Missing { path: tls });
         }
-        Ok(Self { node: FileKey::read(&folder.join(NODE))?, department, tls: TlsIdentity::read(&tls)? })
+        Ok(Self {
+            node: Arc::new(FileKey::read(&folder.join(NODE))?),
+            department,
+            tls: Arc::new(TlsIdentity::read(&tls)?),
+        })
     }
 
     /// The department's key, where it is here.
@@ -204,37 +209,40 @@ mod tests {
 
     #[test]
     fn a_second_run_finds_the_same_keys() {
-        let dir = tempfile::tempdir().unwrap();
-        let made = NewKeys::read_or_make(dir.path(), &["node.example"], &SeededRandom::new(1)).unwrap();
-        let again = NewKeys::read_or_make(dir.path(), &["node.example"], &SeededRandom::new(2)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("node");
+        let made = NewKeys::read_or_make(&dir, &["node.example"], &SeededRandom::new(1)).unwrap();
+        let again = NewKeys::read_or_make(&dir, &["node.example"], &SeededRandom::new(2)).unwrap();
         assert_eq!(made.node.public_key(), again.node.public_key());
         assert_eq!(made.recovery.public_key(), again.recovery.public_key());
         assert_eq!(made.tls.key_digest(), again.tls.key_digest());
-        let read = NodeKeys::read(dir.path()).unwrap();
+        let read = NodeKeys::read(&dir).unwrap();
         assert_eq!(read.department_signer().unwrap().public_key(), made.department.public_key());
         assert!(made.node.public_key().verifies(b"message", &read.node.sign(b"message")));
     }
 
     #[test]
     fn a_key_that_others_can_read_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        NewKeys::read_or_make(dir.path(), &["node.example"], &SeededRandom::new(1)).unwrap();
-        assert!(open_to_others(dir.path()).is_empty());
-        let path = dir.path().join("keys/node.key");
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("node");
+        NewKeys::read_or_make(&dir, &["node.example"], &SeededRandom::new(1)).unwrap();
+        assert!(open_to_others(&dir).is_empty());
+        let path = dir.join("keys/node.key");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = NodeKeys::read(dir.path()).unwrap_err().to_string();
+        let error = NodeKeys::read(&dir).unwrap_err().to_string();
         assert!(error.contains("node.key can be read by others"), "{error}");
-        assert_eq!(open_to_others(dir.path()).len(), 1);
+        assert_eq!(open_to_others(&dir).len(), 1);
     }
 
     #[test]
     fn a_department_key_may_be_kept_elsewhere_and_a_node_key_not() {
-        let dir = tempfile::tempdir().unwrap();
-        NewKeys::read_or_make(dir.path(), &["node.example"], &SeededRandom::new(1)).unwrap();
-        fs::remove_file(dir.path().join("keys/department.key")).unwrap();
-        assert!(NodeKeys::read(dir.path()).unwrap().department.is_none());
-        fs::remove_file(dir.path().join("keys/node.key")).unwrap();
-        assert!(matches!(NodeKeys::read(dir.path()), Err(Error::Missing { .. })));
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("node");
+        NewKeys::read_or_make(&dir, &["node.example"], &SeededRandom::new(1)).unwrap();
+        fs::remove_file(dir.join("keys/department.key")).unwrap();
+        assert!(NodeKeys::read(&dir).unwrap().department.is_none());
+        fs::remove_file(dir.join("keys/node.key")).unwrap();
+        assert!(matches!(NodeKeys::read(&dir), Err(Error::Missing { .. })));
     }
 
     #[test]

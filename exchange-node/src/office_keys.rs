@@ -3,7 +3,7 @@
 //! grants decide.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -153,7 +153,7 @@ fn hash(secret: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use host::random::SeededRandom;
 

@@ -1,1 +1,141 @@
-//! peer_edge
+//! The port for other departments' nodes: TLS 1.3 in both directions, each peer held to the key of its node statement,
+//! at the handshake and again at each request. What cannot be attributed to a department gets a bare status. Out of
+//! scope: what is answered (`answer`).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use host::{
+    edge::PeerInfo,
+    tls::{PeerPolicy, TlsKeyDigest},
+};
+use proto::exchange::v1::{
+    HelloRequest, HelloResponse, TellRequest, TellResponse, VerifyRequest, VerifyResponse,
+    exchange_server::{Exchange, ExchangeServer},
+};
+use tonic::{Request, Response, Status};
+use trust::{
+    directory::{LARGEST_ENTRY, OLDEST_WIRE_VERSION, WIRE_VERSION},
+    ids::{ExchangeId, Party},
+};
+
+use crate::{
+    answer::{Answerer, Unanswered},
+    view::View,
+};
+
+/// The largest message on this port, in bytes: a statement of the directory with what is around it.
+pub const LARGEST_MESSAGE: usize = LARGEST_ENTRY + 1024;
+
+/// The service's full name, for health.
+pub const SERVICE: &str = "exchange.v1.Exchange";
+
+/// Accepts exactly the TLS keys of the nodes in the directory.
+pub struct DirectoryPolicy {
+    view: Arc<View>,
+}
+
+impl DirectoryPolicy {
+    /// By this view.
+    pub fn new(view: Arc<View>) -> Self {
+        Self { view }
+    }
+}
+
+impl PeerPolicy for DirectoryPolicy {
+    fn accepts(&self, key: &TlsKeyDigest) -> bool {
+        self.view.seen().directory().node_by_tls_key(key.as_bytes()).is_some()
+    }
+}
+
+/// The service for other nodes.
+#[derive(Clone)]
+pub struct PeerEdge {
+    exchange: ExchangeId,
+    view: Arc<View>,
+    answerer: Arc<Answerer>,
+    unattributed: Arc<AtomicU64>,
+}
+
+impl PeerEdge {
+    /// The service over these parts.
+    pub fn new(exchange: ExchangeId, view: Arc<View>, answerer: Arc<Answerer>) -> Self {
+        Self { exchange, view, answerer, unattributed: Arc::default() }
+    }
+
+    /// As a tonic service with its limit on messages.
+    pub fn server(&self) -> ExchangeServer<Self> {
+        ExchangeServer::new(self.clone()).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    /// How many requests could not be attributed to a department since the start.
+    pub fn unattributed(&self) -> u64 {
+        self.unattributed.load(Ordering::Relaxed)
+    }
+
+    /// The department that the connection belongs to now: a node may have been removed since the handshake.
+    fn peer<T>(&self, request: &Request<T>) -> Result<Party, Status> {
+        let key = request.extensions().get::<PeerInfo>().and_then(|info| info.tls_key);
+        let seen = self.view.seen();
+        let node = key.and_then(|key| seen.directory().node_by_tls_key(key.as_bytes()));
+        match node {
+            Some(node) => Ok(Party::new(self.exchange.clone(), node.department.clone())),
+            None => {
+                self.unattributed.fetch_add(1, Ordering::Relaxed);
+                Err(Status::unauthenticated("the directory has no node with this TLS key (any more)"))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Exchange for PeerEdge {
+    async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let signed = request.into_inner().request.ok_or_else(|| Status::invalid_argument("there is no request"))?;
+        match self.answerer.answer(&peer, signed).await {
+            Ok(answer) => Ok(Response::new(VerifyResponse { answer: Some(answer) })),
+            Err(error) => Err(bare(&error)),
+        }
+    }
+
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        self.peer(&request)?;
+        let seen = self.view.seen();
+        Ok(Response::new(HelloResponse {
+            oldest_wire_version: OLDEST_WIRE_VERSION,
+            newest_wire_version: WIRE_VERSION,
+            directory_size: seen.size(),
+            directory_root: seen.root().as_bytes().to_vec(),
+        }))
+    }
+
+    async fn tell(&self, request: Request<TellRequest>) -> Result<Response<TellResponse>, Status> {
+        self.peer(&request)?;
+        let statement = request.into_inner().statement;
+        match self.view.apply_revocation(&statement).await {
+            Ok(applied) => {
+                if applied {
+                    tracing::info!("a revocation came directly and counts from now on");
+                }
+                Ok(Response::new(TellResponse { applied }))
+            }
+            Err(crate::view::Error::Statement { source, .. }) => Err(Status::invalid_argument(source.to_string())),
+            Err(_) => Err(Status::unavailable("the statement cannot be kept now")),
+        }
+    }
+}
+
+/// A status that says nothing about anybody.
+fn bare(error: &Unanswered) -> Status {
+    match error {
+        Unanswered::TooMany => Status::resource_exhausted("too many questions at once"),
+        Unanswered::DirectoryMissing => Status::unavailable("this node is not ready"),
+        Unanswered::DiskFull | Unanswered::Journal(_) | Unanswered::StoredAnswerUnreadable => {
+            tracing::error!(%error, "no answer was given");
+            Status::unavailable("this node cannot record an answer now")
+        }
+    }
+}

@@ -1,1 +1,249 @@
-//! publish
+//! Making statements: what the department says in the directory about its keys, nodes, services and access. Each names
+//! the statement before it about the same object, is signed with the department's key, and is submitted to the registry;
+//! the node then waits until its own view has it. Out of scope: what is said (the operators' side decides).
+
+use std::{sync::Arc, time::Duration};
+
+use host::clock::Clock;
+use prost::Message;
+use proto::{
+    exchange::v1 as exchange,
+    registry::v1::{self as wire, Statement, SubmitRequest, statement::Body, submit_response::Outcome},
+};
+use trust::{
+    directory::{Object, WIRE_VERSION},
+    envelope,
+    ids::{DepartmentId, Digest, ExchangeId, NodeId},
+    key::{DescribedKey, KeyId, PublicKey, Role},
+};
+
+use crate::{
+    keys::NodeKeys,
+    peers::Peers,
+    view::{RegistryLink, View},
+};
+
+/// How long the registry may take, and then the own view.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a statement was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The department's key is not here.
+    #[error("the department's key is not on this machine (keys/department.key): make the statement where it is, or bring the key for this once")]
+    KeyElsewhere,
+    /// The statement is in the directory, and the own view has yet to get it.
+    #[error("the statement is in the directory as number {index}, and has not arrived here within {} s; it counts all the same", PATIENCE.as_secs())]
+    NotSeenYet {
+        /// Its index.
+        index: u64,
+    },
+    /// The registry refused it.
+    #[error("{}: {}; {}", .0.code, .0.message, .0.next_step)]
+    Refused(exchange::Refusal),
+    /// The registry cannot be reached.
+    #[error("the registry cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+/// A statement that is in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// What it is about.
+    pub object: String,
+    /// Its index.
+    pub index: u64,
+    /// Its identity.
+    pub digest: Digest,
+}
+
+/// Makes the department's statements.
+pub struct Publisher {
+    /// The exchange.
+    pub exchange: ExchangeId,
+    /// The department.
+    pub department: DepartmentId,
+    /// The keys.
+    pub keys: Arc<NodeKeys>,
+    /// The view that tells the predecessor.
+    pub view: Arc<View>,
+    /// The registry.
+    pub link: Arc<RegistryLink>,
+    /// Other nodes, for revocations.
+    pub peers: Arc<Peers>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Publisher {
+    /// Makes a statement about `object` and brings it into the directory. Where something else was said in the
+    /// meantime, catches up and tries once more.
+    pub async fn publish(&self, object: &Object, body: Body) -> Result<Published, Error> {
+        let mut tried_before = false;
+        loop {
+            let (envelope, digest) = self.sign(object, body.clone())?;
+            match self.submit(envelope).await? {
+                Outcome::Accepted(accepted) => {
+                    let seen = tokio::time::timeout(PATIENCE, self.view.reached(accepted.index + 1)).await;
+                    seen.map_err(|_| Error::NotSeenYet { index: accepted.index })?;
+                    return Ok(Published { object: object.to_string(), index: accepted.index, digest });
+                }
+                Outcome::Refused(refusal) if refusal.code == OUTDATED && !tried_before => {
+                    tried_before = true;
+                    let _ = tokio::time::timeout(CATCH_UP, self.changed()).await;
+                }
+                Outcome::Refused(refusal) => return Err(Error::Refused(refusal)),
+            }
+        }
+    }
+
+    /// Revokes a key of this department: applied here, told to every peer, and brought into the directory. It counts on
+    /// its own signature, so peers apply it even while the registry is away.
+    pub async fn revoke_key(&self, key_id: &KeyId, reason: &str) -> Result<Published, Error> {
+        let object = Object::Key(*key_id);
+        let body = Body::KeyRevoked(wire::KeyRevoked {
+            department: self.department.to_string(),
+            key_id: key_id.to_string(),
+            reason: reason.to_owned(),
+        });
+        let (envelope, _) = self.sign(&object, body.clone())?;
+        let statement = envelope.encode_to_vec();
+        if let Err(error) = self.view.apply_revocation(&statement).await {
+            tracing::warn!(%error, "the revocation does not count here");
+        }
+        let nodes: Vec<_> = self
+            .view
+            .seen()
+            .directory()
+            .nodes()
+            .filter(|node| node.department != self.department)
+            .cloned()
+            .collect();
+        let told = self.peers.tell(&nodes, &statement, CATCH_UP).await;
+        tracing::info!(told, peers = nodes.len(), "told peers of a revocation");
+        match self.submit(envelope).await? {
+            Outcome::Accepted(accepted) => {
+                let digest = trust::envelope::digest_of(&envelope_of(&statement)).map_err(|_| {
+                    Error::Unreachable("the registry accepted what cannot be read".to_owned())
+                })?;
+                Ok(Published { object: object.to_string(), index: accepted.index, digest })
+            }
+            Outcome::Refused(_) => self.publish(&object, body).await,
+        }
+    }
+
+    /// Says which key this node signs with, where the directory does not know it yet.
+    pub async fn ensure_node_key(&self, node: &NodeId) -> Result<Option<Published>, Error> {
+        let public = trust::key::Signer::public_key(self.keys.node.as_ref()).clone();
+        if self.view.seen().directory().key(public.id()).is_some() {
+            return Ok(None);
+        }
+        let body = node_key_added(&self.department, node, public.clone(), self.clock.now_ms());
+        self.publish(&Object::Key(*public.id()), body).await.map(Some)
+    }
+
+    /// Says where this node answers and by which TLS key, where the directory says otherwise.
+    pub async fn ensure_node(&self, node: &NodeId, addresses: &[String]) -> Result<Option<Published>, Error> {
+        let tls_key = *self.keys.tls.key_digest().as_bytes();
+        let same = self
+            .view
+            .seen()
+            .directory()
+            .nodes_of(&self.department)
+            .any(|known| known.node == *node && known.addresses == addresses && known.tls_key == tls_key);
+        if same {
+            return Ok(None);
+        }
+        let body = node_published(&self.department, node, addresses, tls_key);
+        self.publish(&Object::Node(self.department.clone(), node.clone()), body).await.map(Some)
+    }
+
+    fn sign(&self, object: &Object, body: Body) -> Result<(exchange::Envelope, Digest), Error> {
+        let signer = self.keys.department_signer().ok_or(Error::KeyElsewhere)?;
+        let seen = self.view.seen();
+        let predecessor = seen.directory().last(object).map(|place| place.digest);
+        let statement = statement(&self.exchange, object, predecessor, self.clock.now_ms(), body);
+        Ok(envelope::seal(&statement, signer))
+    }
+
+    async fn submit(&self, envelope: exchange::Envelope) -> Result<Outcome, Error> {
+        let unreachable = |reason: String| Error::Unreachable(reason);
+        let mut client = self.link.directory(Some(&self.view)).map_err(|error| unreachable(error.to_string()))?;
+        let request = SubmitRequest { envelope: envelope.encode_to_vec() };
+        let submitted = tokio::time::timeout(PATIENCE, client.submit(request)).await;
+        let response = match submitted {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => {
+                let why = self.link.probe(Some(&self.view)).await.err().map(|error| error.to_string());
+                return Err(unreachable(why.unwrap_or_else(|| status.message().to_owned())));
+            }
+            Err(_) => return Err(unreachable(format!("it did not answer within {} s", PATIENCE.as_secs()))),
+        };
+        response.outcome.ok_or_else(|| unreachable("it answered nothing".to_owned()))
+    }
+
+    async fn changed(&self) {
+        let mut sizes = self.view.sizes();
+        sizes.mark_unchanged();
+        // Never an error: the view holds the sender.
+        let _ = sizes.changed().await;
+    }
+}
+
+/// A statement before it is signed.
+pub fn statement(
+    exchange: &ExchangeId,
+    object: &Object,
+    predecessor: Option<Digest>,
+    stated_at_ms: u64,
+    body: Body,
+) -> Statement {
+    Statement {
+        wire_version: WIRE_VERSION,
+        exchange_id: exchange.to_string(),
+        object: object.to_string(),
+        predecessor: predecessor.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default(),
+        stated_at_ms,
+        ignorable: false,
+        decision: None,
+        body: Some(body),
+    }
+}
+
+/// That a key is a node's.
+pub fn node_key_added(department: &DepartmentId, node: &NodeId, key: PublicKey, from_ms: u64) -> Body {
+    let key = DescribedKey { role: Role::Node, key, valid_from_ms: from_ms, valid_until_ms: None };
+    Body::KeyAdded(wire::KeyAdded {
+        department: department.to_string(),
+        key: Some(key.to_wire()),
+        node: node.to_string(),
+    })
+}
+
+/// Where a node answers, and by which TLS key.
+pub fn node_published(department: &DepartmentId, node: &NodeId, addresses: &[String], tls_key: [u8; 32]) -> Body {
+    Body::NodePublished(wire::NodePublished {
+        department: department.to_string(),
+        node: node.to_string(),
+        addresses: addresses.to_vec(),
+        tls_key: tls_key.to_vec(),
+        oldest_wire_version: trust::directory::OLDEST_WIRE_VERSION,
+        newest_wire_version: WIRE_VERSION,
+    })
+}
+
+fn envelope_of(statement: &[u8]) -> exchange::Signed {
+    envelope::signed(exchange::Envelope::decode(statement).unwrap_or_default())
+}
+
+const OUTDATED: &str = "STATEMENT_OUTDATED";
+
+/// How long to wait for the news that made a statement outdated, and for peers to be told.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Publisher").field("department", &self.department).finish_non_exhaustive()
+    }
+}

@@ -28,7 +28,7 @@ use trust::value::Value;
 
 pub use self::columns::{Column, Columns, ColumnsError};
 pub use self::embedded::{Records, RecordsError};
-pub use self::import::{BadRow, Format, ImportError, ImportReport, Phase, Progress};
+pub use self::import::{BAD_ROW_LIMIT, BadRow, Format, ImportError, ImportReport, Phase, Progress};
 
 /// The most rows that one subject may have: a question about more would cost too much to answer.
 pub const SUBJECT_ROW_LIMIT: usize = 10_000;

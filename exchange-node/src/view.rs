@@ -1,1 +1,538 @@
-//! view
+//! This node's own view of the directory: every statement verified here, kept on disk, and known to be what the registry
+//! signed. Nothing is folded in before the root over it was recomputed and found in a checkpoint with both of the log's
+//! signatures; after a fork, a rollback or a bad signature the last good view stays and the finding is kept for `doctor`.
+//!
+//! **Invariant:** the registry can delay news and shut doors; it cannot put words into anybody's mouth. Each statement
+//! counts by its own signature (`trust::directory`).
+//!
+//! Out of scope: making statements (`publish`), and what they mean for a question (`trust::decision`).
+
+mod follower;
+mod registry_link;
+mod stored;
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use host::store::StoreError;
+use proto::registry::v1::statement::Body;
+use tokio::sync::watch;
+use trust::{
+    directory::{self, Directory, StatementError},
+    ids::ExchangeId,
+    key::{DescribedKey, PublicKey},
+    log::{
+        checkpoint::{self, LogKey, VerifiedCheckpoint},
+        frontier::Frontier,
+        hash::{Hash, leaf_hash},
+        note,
+    },
+    refusal::{Code, Refusal},
+};
+
+pub use self::{follower::Follower, registry_link::RegistryLink};
+use self::stored::{Batch, StoredDirectory};
+
+/// How many of the latest sizes' roots are kept, to compare with what peers saw.
+const ROOTS_KEPT: usize = 8192;
+
+/// How many bytes of statements may wait for the checkpoint that covers them.
+const MOST_PENDING_BYTES: usize = 512 * 1024 * 1024;
+
+/// Why the view did not take what it was given, or cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A checkpoint that is not the log's.
+    #[error("the registry's checkpoint does not verify: {0}")]
+    Checkpoint(#[from] checkpoint::Error),
+    /// Two stories: a checkpoint whose root is not that of the statements.
+    #[error("the registry tells another story: at {size} statements its checkpoint has the root {told}, and here it is {here}; the last good view is kept; call the authority")]
+    Forked {
+        /// The size of both.
+        size: u64,
+        /// The root of the checkpoint.
+        told: Hash,
+        /// The root that was recomputed.
+        here: Hash,
+    },
+    /// The log's key cannot be used.
+    #[error("the directory log's key cannot be used: {0}")]
+    LogKey(#[from] note::key::Error),
+    /// The first statement is not the founding that the authority signed.
+    #[error("the directory does not begin with a founding by the authority that this node trusts: compare `authority_key` in node.toml with the authority's")]
+    NotFounded,
+    /// Statements that do not continue the view.
+    #[error("the registry sent statements from {start} on, and {expected} was next")]
+    OutOfOrder {
+        /// The first index that was sent.
+        start: u64,
+        /// The index that was next.
+        expected: u64,
+    },
+    /// A newer checkpoint with fewer statements.
+    #[error("the registry went back: it now has {told} statements, and it once signed for {here}; the last good view is kept; call the authority")]
+    RolledBack {
+        /// The size of the checkpoint.
+        told: u64,
+        /// The size that had been verified.
+        here: u64,
+    },
+    /// A statement that does not count, or is of a kind unknown here.
+    #[error("statement {index} of the directory cannot be taken: {source}; the view ends before it")]
+    Statement {
+        /// Its index.
+        index: u64,
+        /// Why.
+        source: StatementError,
+    },
+    /// What is on disk cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored copy has a gap.
+    #[error("this node's copy of the directory lacks statement {index}: move the folder `directory` away, and the registry sends it anew")]
+    StoredGap {
+        /// The index.
+        index: u64,
+    },
+    /// More statements wait than a checkpoint was seen for.
+    #[error("the registry sends statements without a checkpoint that covers them")]
+    Uncovered,
+    /// The writer has stopped; the program ends.
+    #[error("the directory cannot be written: {0}")]
+    Writer(String),
+}
+
+/// What was found wrong with the registry or the directory, for `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What, in a sentence.
+    pub what: String,
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// The directory at one moment, with its size and root.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    directory: Directory,
+    root: Hash,
+}
+
+impl Seen {
+    /// The directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Number of statements.
+    pub fn size(&self) -> u64 {
+        self.directory.size()
+    }
+
+    /// Root over them, computed once.
+    pub fn root(&self) -> &Hash {
+        &self.root
+    }
+}
+
+/// The state that the registry's word is checked against.
+struct Followed {
+    /// Over everything stored, which may be more than what could be folded in.
+    frontier: Frontier,
+    /// The key of the log, once the founding is known.
+    log_key: Option<LogKey>,
+    /// Statements that no checkpoint covers yet.
+    pending: Vec<Vec<u8>>,
+    pending_bytes: usize,
+    /// The checkpoint that will cover them.
+    target: Option<VerifiedCheckpoint>,
+}
+
+/// This node's view of the directory.
+pub struct View {
+    seen: RwLock<Arc<Seen>>,
+    followed: tokio::sync::Mutex<Followed>,
+    stored: StoredDirectory,
+    roots: Mutex<Roots>,
+    /// When the registry last vouched for what is folded in, Unix milliseconds.
+    verified_ms: AtomicU64,
+    /// The highest time that was ever verified, Unix milliseconds.
+    highest_ms: AtomicU64,
+    reachable: AtomicBool,
+    finding: Mutex<Option<Finding>>,
+    size: watch::Sender<u64>,
+    checkpoint: RwLock<Arc<str>>,
+}
+
+impl View {
+    /// Opens the copy in `DIR/directory` and verifies every statement again. Blocks. `on_failure` is told when nothing
+    /// can be written any more; the program must then end.
+    pub fn open(
+        dir: &Path,
+        exchange: &ExchangeId,
+        authority_key: &PublicKey,
+        on_failure: impl FnOnce(&str) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let stored = StoredDirectory::open(&dir.join("directory"), on_failure)?;
+        let directory = Directory::new(exchange.clone(), authority_key.clone());
+        let root = directory.root();
+        let view = Self {
+            seen: RwLock::new(Arc::new(Seen { directory, root })),
+            followed: tokio::sync::Mutex::new(Followed {
+                frontier: Frontier::new(),
+                log_key: None,
+                pending: Vec::new(),
+                pending_bytes: 0,
+                target: None,
+            }),
+            stored,
+            roots: Mutex::new(Roots::default()),
+            verified_ms: AtomicU64::new(0),
+            highest_ms: AtomicU64::new(0),
+            reachable: AtomicBool::new(false),
+            finding: Mutex::new(None),
+            size: watch::Sender::new(0),
+            checkpoint: RwLock::new(Arc::from("")),
+        };
+        view.replay()?;
+        Ok(view)
+    }
+
+    fn replay(&self) -> Result<(), Error> {
+        let mut frontier = Frontier::new();
+        let mut stuck = None;
+        for entry in self.stored.entries() {
+            let entry = entry?;
+            frontier.append(leaf_hash(&entry));
+            if stuck.is_none() {
+                stuck = self.fold(&entry).err();
+            }
+        }
+        let log_key = self.log_key()?;
+        if frontier.size() > 0 && log_key.is_none() {
+            return Err(Error::NotFounded);
+        }
+        if let (Some(key), Some(text)) = (&log_key, self.stored.checkpoint()?) {
+            let verified = checkpoint::open(text.as_bytes(), key)?;
+            let (told, here) = (verified.checkpoint().root(), frontier.root());
+            if verified.checkpoint().size() != frontier.size() || told != here {
+                return Err(Error::Forked { size: frontier.size(), told, here });
+            }
+            self.vouched(&verified, &text);
+        }
+        for revocation in self.stored.revocations()? {
+            // One that the directory has brought in the meantime changes nothing.
+            let _ = self.change(|directory| directory.apply_revocation(&revocation));
+        }
+        if let Some(error) = stuck {
+            tracing::error!(%error, "the directory cannot be read to its end");
+            self.find(error.to_string(), 0);
+        }
+        // Unwrap safety of the lock: nobody else has the view yet.
+        if let Ok(mut followed) = self.followed.try_lock() {
+            followed.frontier = frontier;
+            followed.log_key = log_key;
+        }
+        Ok(())
+    }
+
+    /// The directory now. Hold it for one decision, not for longer.
+    pub fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the view may be relied on at `now_ms`: read at all, vouched for lately, and not from the future.
+    pub fn check_usable(&self, now_ms: u64) -> Result<(), Refusal> {
+        let seen = self.seen();
+        let Some(founding) = seen.directory.founding() else {
+            return Err(Refusal::new(Code::DirectoryExpired).because("this node has not read the directory yet"));
+        };
+        let profile = &founding.profile;
+        let highest_ms = self.highest_ms.load(Ordering::Acquire);
+        if now_ms.saturating_add(profile.clock_skew_ms) < highest_ms {
+            let clocks = format!("the clock says {now_ms}, and {highest_ms} was verified (Unix milliseconds)");
+            return Err(Refusal::new(Code::ClockBackwards).because(clocks));
+        }
+        let verified_ms = self.verified_ms();
+        if now_ms > verified_ms.saturating_add(profile.view_lifetime_ms) {
+            let age = format!("vouched for at {verified_ms}, and it is {now_ms} here (Unix milliseconds)");
+            return Err(Refusal::new(Code::DirectoryExpired).because(age));
+        }
+        Ok(())
+    }
+
+    /// The root of the view when it had `size` statements, where it is still known.
+    pub fn root_at(&self, size: u64) -> Option<Hash> {
+        lock(&self.roots).at(size)
+    }
+
+    /// When the registry last vouched for the view, Unix milliseconds; 0 for never.
+    pub fn verified_ms(&self) -> u64 {
+        self.verified_ms.load(Ordering::Acquire)
+    }
+
+    /// The highest time that was ever verified, Unix milliseconds.
+    pub fn highest_ms(&self) -> u64 {
+        self.highest_ms.load(Ordering::Acquire)
+    }
+
+    /// The latest checkpoint that covers the whole view; empty before the first.
+    pub fn checkpoint(&self) -> Arc<str> {
+        Arc::clone(&self.checkpoint.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Entries of the directory's log, their exact bytes, as stored here. Blocks.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + '_ {
+        self.stored.entries()
+    }
+
+    /// Whether the registry was reachable the last time it was tried.
+    pub fn is_registry_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Acquire)
+    }
+
+    fn set_reachable(&self, reachable: bool) {
+        if self.reachable.swap(reachable, Ordering::AcqRel) != reachable {
+            tracing::info!(reachable, "registry");
+        }
+    }
+
+    /// What was found wrong, if anything.
+    pub fn finding(&self) -> Option<Finding> {
+        lock(&self.finding).clone()
+    }
+
+    /// Notes that another department saw another directory of the same size.
+    pub fn note_divergence(&self, other: &str, size: u64, now_ms: u64) {
+        let what = format!("{other} saw another directory at {size} statements: call the authority, whose registry may have told two stories");
+        tracing::error!(other, size, "directories diverge");
+        self.find(what, now_ms);
+    }
+
+    /// Sizes of the view, as it grows.
+    pub fn sizes(&self) -> watch::Receiver<u64> {
+        self.size.subscribe()
+    }
+
+    /// Waits until the view has at least `size` statements.
+    pub async fn reached(&self, size: u64) {
+        // Never an error: `self` holds the sender.
+        let _ = self.size.subscribe().wait_for(|seen| *seen >= size).await;
+    }
+
+    /// The index that is wanted next from the registry.
+    pub async fn next_index(&self) -> u64 {
+        let followed = self.followed.lock().await;
+        followed.frontier.size() + followed.pending.len() as u64
+    }
+
+    /// Takes what the registry sent: statements from `start` on and its latest checkpoint. Either everything that the
+    /// checkpoint covers is verified and stored, or nothing of it.
+    pub async fn accept(
+        &self,
+        start: u64,
+        entries: Vec<Vec<u8>>,
+        checkpoint: &str,
+        now_ms: u64,
+    ) -> Result<(), Error> {
+        let mut followed = self.followed.lock().await;
+        let outcome = self.take(&mut followed, start, entries, checkpoint).await;
+        if let Err(error) = &outcome {
+            // What waits came from the same mouth; it is asked for again.
+            followed.pending.clear();
+            followed.pending_bytes = 0;
+            followed.target = None;
+            if !matches!(error, Error::OutOfOrder { .. }) {
+                self.find(error.to_string(), now_ms);
+            }
+        }
+        outcome
+    }
+
+    async fn take(
+        &self,
+        followed: &mut Followed,
+        start: u64,
+        entries: Vec<Vec<u8>>,
+        checkpoint_text: &str,
+    ) -> Result<(), Error> {
+        let expected = followed.frontier.size() + followed.pending.len() as u64;
+        if start != expected && !entries.is_empty() {
+            return Err(Error::OutOfOrder { start, expected });
+        }
+        followed.pending_bytes += entries.iter().map(Vec::len).sum::<usize>();
+        followed.pending.extend(entries);
+        if followed.pending_bytes > MOST_PENDING_BYTES {
+            return Err(Error::Uncovered);
+        }
+        if followed.log_key.is_none() {
+            let Some(founding) = followed.pending.first() else { return Ok(()) };
+            followed.log_key = Some(self.founding_log_key(founding)?);
+        }
+        let Some(log_key) = &followed.log_key else { return Ok(()) };
+        let verified = checkpoint::open(checkpoint_text.as_bytes(), log_key)?;
+        self.check_not_rolled_back(followed, &verified)?;
+
+        let have = followed.frontier.size() + followed.pending.len() as u64;
+        // While catching up the first checkpoint is the nearer goal; once it is reached the newest counts.
+        let target = match followed.target.take() {
+            Some(nearer) if verified.checkpoint().size() > have => nearer,
+            _ => verified,
+        };
+        if target.checkpoint().size() > have {
+            followed.target = Some(target);
+            return Ok(());
+        }
+        self.take_up_to(followed, &target).await
+    }
+
+    fn check_not_rolled_back(&self, followed: &Followed, verified: &VerifiedCheckpoint) -> Result<(), Error> {
+        let (told, here) = (verified.checkpoint().size(), followed.frontier.size());
+        // An old checkpoint that comes late proves nothing; a newer one with fewer statements proves a rollback.
+        if told < here && verified.time_seconds().saturating_mul(1000) >= self.verified_ms() {
+            return Err(Error::RolledBack { told, here });
+        }
+        Ok(())
+    }
+
+    async fn take_up_to(&self, followed: &mut Followed, target: &VerifiedCheckpoint) -> Result<(), Error> {
+        let size = target.checkpoint().size();
+        let Some(count) = size.checked_sub(followed.frontier.size()) else { return Ok(()) };
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut frontier = followed.frontier.clone();
+        for entry in followed.pending.iter().take(count) {
+            frontier.append(leaf_hash(entry));
+        }
+        let (told, here) = (target.checkpoint().root(), frontier.root());
+        if told != here {
+            return Err(Error::Forked { size, told, here });
+        }
+        let entries: Vec<Vec<u8>> = followed.pending.drain(..count).collect();
+        followed.pending_bytes = followed.pending.iter().map(Vec::len).sum();
+        let text = target.note().to_string();
+        let batch = Batch { start: followed.frontier.size(), entries: entries.clone(), checkpoint: text.clone() };
+        self.stored.append(batch).await?;
+        let before = followed.frontier.size();
+        followed.frontier = frontier;
+        self.fold_from(before, &entries)?;
+        self.vouched(target, &text);
+        Ok(())
+    }
+
+    /// Folds in what was stored from `before` on; and, where an earlier statement stopped the view, nothing.
+    fn fold_from(&self, before: u64, entries: &[Vec<u8>]) -> Result<(), Error> {
+        if self.seen().size() != before {
+            // Said when it happened; the view stays where it is until a newer version of this program reads on.
+            return Ok(());
+        }
+        entries.iter().try_for_each(|entry| self.fold(entry))
+    }
+
+    fn fold(&self, entry: &[u8]) -> Result<(), Error> {
+        // Checked against a shared view, so that nobody who decides meanwhile waits for a signature's verification.
+        let checked = self.seen().directory.check(entry);
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        let index = seen.size();
+        let checked = checked.map_err(|source| Error::Statement { index, source })?;
+        // Copies the directory only where somebody is deciding on it at this moment.
+        let changed = Arc::make_mut(&mut seen);
+        changed.directory.fold(checked, entry);
+        changed.root = changed.directory.root();
+        lock(&self.roots).push(index + 1, changed.root);
+        drop(seen);
+        self.size.send_replace(index + 1);
+        Ok(())
+    }
+
+    /// A revocation that came directly. It counts on its own signature, and survives a restart.
+    pub async fn apply_revocation(&self, statement: &[u8]) -> Result<bool, Error> {
+        let index = self.seen().size();
+        let applied = self
+            .change(|directory| directory.apply_revocation(statement))
+            .map_err(|source| Error::Statement { index, source })?;
+        if applied {
+            self.stored.keep_revocation(statement.to_vec()).await?;
+        }
+        Ok(applied)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut Arc::make_mut(&mut seen).directory)
+    }
+
+    fn vouched(&self, verified: &VerifiedCheckpoint, text: &str) {
+        let time_ms = verified.time_seconds().saturating_mul(1000);
+        self.highest_ms.fetch_max(time_ms, Ordering::AcqRel);
+        if verified.checkpoint().size() == self.seen().size() {
+            self.verified_ms.fetch_max(time_ms, Ordering::AcqRel);
+            *self.checkpoint.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(text);
+        }
+    }
+
+    fn log_key(&self) -> Result<Option<LogKey>, Error> {
+        let seen = self.seen();
+        let Some(founding) = seen.directory.founding() else { return Ok(None) };
+        Ok(Some(log_key(seen.directory.exchange(), &founding.log_key)?))
+    }
+
+    /// The log's key as the founding names it, which the authority signed.
+    fn founding_log_key(&self, entry: &[u8]) -> Result<LogKey, Error> {
+        let seen = self.seen();
+        let checked = seen.directory.check(entry).map_err(|_| Error::NotFounded)?;
+        let Some(Body::ExchangeFounded(founded)) = &checked.statement().body else { return Err(Error::NotFounded) };
+        let key = founded.log_key.as_ref().and_then(|key| DescribedKey::from_wire(key).ok());
+        log_key(seen.directory.exchange(), &key.ok_or(Error::NotFounded)?.key)
+    }
+
+    fn find(&self, what: String, at_ms: u64) {
+        *lock(&self.finding) = Some(Finding { what, at_ms });
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("View").field("size", &self.seen().size()).finish_non_exhaustive()
+    }
+}
+
+fn log_key(exchange: &ExchangeId, key: &PublicKey) -> Result<LogKey, Error> {
+    Ok(LogKey::new(directory::origin(exchange).parse()?, key.as_bytes())?)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The roots of the latest sizes, which follow each other.
+#[derive(Default)]
+struct Roots {
+    /// The size of the newest.
+    newest: u64,
+    roots: VecDeque<Hash>,
+}
+
+impl Roots {
+    fn push(&mut self, size: u64, root: Hash) {
+        self.newest = size;
+        self.roots.push_back(root);
+        if self.roots.len() > ROOTS_KEPT {
+            self.roots.pop_front();
+        }
+    }
+
+    fn at(&self, size: u64) -> Option<Hash> {
+        let back = usize::try_from(self.newest.checked_sub(size)?).ok()?;
+        self.roots.get(self.roots.len().checked_sub(back + 1)?).copied()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -123,8 +123,7 @@ impl Authority {
         let mut refused = Refusal::new(Code::StatementOutdated);
         for _ in 0..TRIES {
             let predecessor = self.sequencer.directory().last(&object).map(|place| place.digest);
-            let statement =
-                statement(&self.exchange, &object, predecessor.as_ref(), self.clock.now_ms(), body.clone());
+            let statement = statement(&self.exchange, &object, predecessor.as_ref(), self.clock.now_ms(), body.clone());
             match self.sequencer.submit(sealed(&statement, key)).await? {
                 Ok(accepted) => return Ok(accepted),
                 Err(refusal) if refusal.code == Code::StatementOutdated => refused = refusal,

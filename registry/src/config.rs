@@ -46,7 +46,7 @@ pub struct Config {
     /// How long an enrolment token is good, in hours.
     #[serde(default = "token_lifetime_hours", deserialize_with = "token_lifetime")]
     pub token_lifetime_hours: u64,
-    /// How many connections the gRPC port holds at once.
+    /// How many connections each port holds at once.
     #[serde(default = "most_connections")]
     pub most_connections: usize,
 }
@@ -98,8 +98,8 @@ checkpoint_interval_seconds = 10
 # How long an enrolment token is good, in hours.
 token_lifetime_hours = 168
 
-# How many connections the gRPC port holds at once.
-most_connections = 10000
+# How many connections each port holds at once. Keep it well below the limit of open files (ulimit -n).
+most_connections = 512
 "#
     )
 }
@@ -117,7 +117,7 @@ fn token_lifetime_hours() -> u64 {
 }
 
 fn most_connections() -> usize {
-    10_000
+    512
 }
 
 fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -174,7 +174,12 @@ mod tests {
     #[test]
     fn the_sample_says_every_default() {
         let mut short: Vec<&str> = Vec::new();
-        short.extend(text().leak().lines().filter(|line| ["exch", "auth", "list", "tile"].iter().any(|start| line.starts_with(start))));
+        short.extend(
+            text()
+                .leak()
+                .lines()
+                .filter(|line| ["exch", "auth", "list", "tile"].iter().any(|start| line.starts_with(start))),
+        );
         let short: Config = host::config::parse(&short.join("\n"), Path::new(FILE_NAME)).unwrap();
         let whole: Config = host::config::parse(&text(), Path::new(FILE_NAME)).unwrap();
         assert_eq!(format!("{:?}", Config { advertise: Vec::new(), ..whole }), format!("{short:?}"));
@@ -183,7 +188,7 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         let error = wrong("log_format = \"pretty\"", "log_fromat = \"pretty\"");
-        assert!(error.contains("registry.toml, line 18") && error.contains("log_fromat"), "{error}");
+        assert!(error.contains("registry.toml, line 16") && error.contains("log_fromat"), "{error}");
         let error = wrong("seconds = 10", "seconds = 11");
         assert!(error.contains("must be 1 to 10, not 11"), "{error}");
         let error = wrong("exchange = \"ninghe\"", "exchange = \"Ning he\"");

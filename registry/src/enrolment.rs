@@ -5,11 +5,7 @@
 //! A pending decision is a file of its own under `enrolments/`, mode 0600 because the secret is in it. It is removed once
 //! the admission is in the log. Out of scope: the token's form (`trust::token`), rates (`enrolment_edge`).
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use host::{
     clock::Clock,
@@ -168,7 +164,8 @@ impl Enrolment {
             return Ok(Err(refusal.because("it is admitted already, and an id is never used again")));
         }
         let secret = Secret::new(random::array(self.random.as_ref()));
-        let expires_ms = self.clock.now_ms().saturating_add(self.token_lifetime_ms);
+        // Whole seconds, so that people can read the token's line.
+        let expires_ms = self.clock.now_ms().saturating_add(self.token_lifetime_ms) / 1000 * 1000;
         let department = profile.department.clone();
         self.write(&Pending { profile: DepartmentProfile { uscc, ..profile }, secret: secret.clone(), expires_ms })?;
         let Introduction { exchange, authority_key, addresses, tls_key } = self.introduction.clone();
@@ -230,14 +227,13 @@ impl Enrolment {
         let admitted = &directory.department(&offer.department)?.admitted;
         let named = [&admitted.first_key, &admitted.recovery_key];
         let offered = [&offer.first_key, &offer.recovery_key];
-        let same = named.iter().zip(offered).all(|(named, offered)| {
-            named.as_ref().is_some_and(|named| named.public_key == offered.as_bytes())
-        });
+        let same = named
+            .iter()
+            .zip(offered)
+            .all(|(named, offered)| named.as_ref().is_some_and(|named| named.public_key == offered.as_bytes()));
         let index = admission_index(&directory, &offer.first_key);
         match index.filter(|_| same) {
-            Some(index) => {
-                Some(Outcome::Admitted(Accepted { index, checkpoint: self.sequencer.head().checkpoint }))
-            }
+            Some(index) => Some(Outcome::Admitted(Accepted { index, checkpoint: self.sequencer.head().checkpoint })),
             None => {
                 let refusal = Refusal::new(Code::TokenUnknown).at("offer.department");
                 Some(Outcome::Refused(refusal.because("the department has enrolled with other keys")))
@@ -310,7 +306,8 @@ impl Offer {
             return Err(Refusal::new(Code::ExchangeWrong).at("offer.exchange_id"));
         }
         let department = offer.department.parse();
-        let key = |field: &str, bytes: &[u8]| PublicKey::ed25519(bytes).map_err(|error| malformed(field).because(error));
+        let key =
+            |field: &str, bytes: &[u8]| PublicKey::ed25519(bytes).map_err(|error| malformed(field).because(error));
         Ok(Self {
             department: department.map_err(|error| malformed("offer.department").because(error))?,
             first_key: key("offer.first_key", &offer.first_key)?,
@@ -383,7 +380,7 @@ impl Pending {
 
 /// Whether the folder holds a pending decision about a department; for tests.
 #[cfg(test)]
-pub(crate) fn is_pending(folder: &Path, department: &str) -> bool {
+pub(crate) fn is_pending(folder: &std::path::Path, department: &str) -> bool {
     folder.join(FOLDER).join(format!("{department}.toml")).exists()
 }
 

@@ -62,7 +62,9 @@ pub struct Founded {
 #[non_exhaustive]
 pub enum Error {
     /// Listening everywhere says nothing about where others find it.
-    #[error("{listen} is every address of this machine: say with --advertise where departments reach it, for example registry.example:7400")]
+    #[error(
+        "{listen} is every address of this machine: say with --advertise where departments reach it, for example registry.example:7400"
+    )]
     AdvertiseMissing {
         /// The address.
         listen: SocketAddr,
@@ -223,8 +225,7 @@ pub(crate) fn first_entries(authority: &SigningKey, log_key: &PublicKey, now_ms:
         tiles: address,
         advertise: Vec::new(),
     };
-    let announced =
-        wire::RegistryAnnounced { addresses: Vec::new(), tls_key: vec![7; 32], tile_addresses: Vec::new() };
+    let announced = wire::RegistryAnnounced { addresses: Vec::new(), tls_key: vec![7; 32], tile_addresses: Vec::new() };
     first_statements(&founding, authority, log_key, announced, now_ms).unwrap()
 }
 

@@ -5,9 +5,9 @@
 //! it gets [`Append::Moved`], catches up and checks again. So one process over sled and several over a shared database
 //! need the same code above. Out of scope: what an entry means and whether it may be appended (`sequencer`), and signing.
 
-mod sled;
 #[cfg(test)]
 pub(crate) mod memory;
+mod sled;
 
 use std::{future::Future, pin::Pin};
 

@@ -8,7 +8,7 @@
 //! that is cut off. Out of scope: which statements are allowed (`trust::directory`), and where entries live (`ledger`).
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -21,12 +21,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use trust::{
-    directory::{self, Directory, LARGEST_ENTRY, StatementError},
+    directory::{self, Checked, Directory, LARGEST_ENTRY, StatementError},
     envelope,
     ids::ExchangeId,
     key::{PublicKey, Signer, SigningKey},
     log::{
         checkpoint::{self, Checkpoint, LogKey},
+        hash::Hash,
         note,
     },
     refusal::{Code, Refusal},
@@ -72,7 +73,9 @@ pub enum Error {
     #[error("the directory's checkpoint is wrong: {0}")]
     Checkpoint(#[from] checkpoint::Error),
     /// The log does not lead to the checkpoint that was signed for it.
-    #[error("the directory's ledger does not lead to the checkpoint signed at size {size}: it was altered or is not whole; restore it from its backup")]
+    #[error(
+        "the directory's ledger does not lead to the checkpoint signed at size {size}: it was altered or is not whole; restore it from its backup"
+    )]
     CheckpointBroken {
         /// The size of the checkpoint.
         size: u64,
@@ -197,6 +200,17 @@ impl Shared {
     fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn directory_to_change(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Folds a statement in; the size and root that this leads to.
+    fn fold(&self, checked: Checked, entry: &[u8]) -> (u64, Hash) {
+        let mut directory = self.directory_to_change();
+        directory.fold(checked, entry);
+        (directory.size(), directory.root())
+    }
 }
 
 struct Submission {
@@ -228,7 +242,7 @@ impl SequencerTask {
                     Some(submission) => self.answer(submission).await?,
                     None => return Ok(()),
                 },
-                () = tokio::time::sleep_until(renewal) => self.publish().await?,
+                () = tokio::time::sleep_until(renewal) => drop(self.publish().await?),
             }
         }
         self.waiting.close();
@@ -272,12 +286,9 @@ impl SequencerTask {
                     self.publish().await?;
                 }
                 Append::Appended { size, root } => {
-                    let mut directory = self.shared.directory.write().unwrap_or_else(PoisonError::into_inner);
-                    directory.fold(checked, &entry);
-                    if (directory.size(), directory.root()) != (size, root) {
+                    if self.shared.fold(checked, &entry) != (size, root) {
                         return Err(Error::RootsDiffer { size });
                     }
-                    drop(directory);
                     let checkpoint = self.publish().await?;
                     return Ok(Ok(Accepted { index: at_size, checkpoint }));
                 }
@@ -314,8 +325,7 @@ impl SequencerTask {
             if entries.is_empty() {
                 return Ok(());
             }
-            let mut directory = self.shared.directory.write().unwrap_or_else(PoisonError::into_inner);
-            apply_all(&mut directory, &entries)?;
+            apply_all(&mut self.shared.directory_to_change(), &entries)?;
         }
     }
 
@@ -333,8 +343,7 @@ impl SequencerTask {
         // Time never runs backwards in this log.
         let time_seconds = now_seconds.max(self.last_time_seconds);
         let unsigned = Checkpoint::new(self.note_key.origin(), size, root)?;
-        let signed =
-            checkpoint::sign(&unsigned, &self.note_key, time_seconds, |message| self.log_key.sign(message))?;
+        let signed = checkpoint::sign(&unsigned, &self.note_key, time_seconds, |message| self.log_key.sign(message))?;
         if self.shared.head.borrow().size != size {
             self.ledger.keep_checkpoint(signed.clone()).await?;
         }

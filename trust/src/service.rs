@@ -158,7 +158,7 @@ fn check_attributes(published: &wire::ServicePublished) -> Result<BTreeMap<Strin
         let field = format!("attributes.{}", attribute.name);
         check_column(&attribute.name).map_err(|reason| wrong(field.clone(), reason))?;
         let rule = AttributeRule::from_proto(attribute).map_err(|error| wrong(field.clone(), error.to_string()))?;
-        if rule.absence.is_some() && published.completeness.is_none() {
+        if rule.absence().is_some() && published.completeness.is_none() {
             let reason = "absence means something only in a register declared complete (`complete`)";
             return Err(wrong(format!("{field}.absence"), reason.into()));
         }
@@ -181,7 +181,7 @@ fn check_inputs(published: &wire::ServicePublished) -> Result<Vec<InputRule>, Se
         if inputs.iter().any(|other| other.name == input.name) {
             return Err(wrong("the input stands twice".into()));
         }
-        let ty = AttributeType { ty, members: Vec::new() };
+        let ty = AttributeType::new(ty, Vec::new()).map_err(|error| wrong(error.to_string()))?;
         inputs.push(InputRule { name: input.name.clone(), ty, required: input.required });
     }
     Ok(inputs)

@@ -253,9 +253,7 @@ impl Fields {
     fn finish(self) -> Result<(), Error> {
         match self.0.into_iter().next() {
             None => Ok(()),
-            Some(field) => {
-                Err(Error::FieldUnknown { line: field.line, field: field.name.chars().take(40).collect() })
-            }
+            Some(field) => Err(Error::FieldUnknown { line: field.line, field: field.name.chars().take(40).collect() }),
         }
     }
 }

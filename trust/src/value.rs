@@ -69,7 +69,7 @@ impl Value {
     /// # Errors
     /// As [`Value::read`]; and where nothing is set, the type is another, or a list is too long.
     pub fn from_proto(value: &wire::Value, ty: &AttributeType) -> Result<Self, ValueError> {
-        match (ty.ty, value.kind.as_ref().ok_or(ValueError::Missing)?) {
+        match (ty.ty(), value.kind.as_ref().ok_or(ValueError::Missing)?) {
             (_, Kind::Text(text)) | (Type::Date, Kind::Date(text)) | (Type::Decimal, Kind::Decimal(text)) => {
                 Self::read(text, ty)
             }
@@ -85,7 +85,7 @@ impl Value {
                     .collect::<Result<_, _>>()
                     .map(Self::List)
             }
-            _ => Err(ValueError::KindWrong { ty: ty.ty }),
+            _ => Err(ValueError::KindWrong { ty: ty.ty() }),
         }
     }
 
@@ -110,7 +110,7 @@ impl Value {
             (Some(ours), Some(theirs)) if std::mem::discriminant(ours) == std::mem::discriminant(theirs) => {
                 Err(ValueError::NotCanonical)
             }
-            _ => Err(ValueError::KindWrong { ty: ty.ty }),
+            _ => Err(ValueError::KindWrong { ty: ty.ty() }),
         }
     }
 
@@ -147,7 +147,7 @@ impl Value {
     /// Whether this is a value of the type `ty`: of its kind, a member where there are members, and not empty.
     #[must_use]
     pub fn is_of(&self, ty: &AttributeType) -> bool {
-        match (ty.ty, self) {
+        match (ty.ty(), self) {
             (Type::Boolean, Self::Boolean(_))
             | (Type::Date, Self::Date(_))
             | (Type::Decimal, Self::Decimal(_))

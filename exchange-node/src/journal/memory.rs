@@ -144,11 +144,7 @@ impl Journal for MemoryJournal {
         }))
     }
 
-    fn newest(
-        &self,
-        since_ms: u64,
-        visit: &mut dyn FnMut(RecordHead) -> ControlFlow<()>,
-    ) -> Result<(), JournalError> {
+    fn newest(&self, since_ms: u64, visit: &mut dyn FnMut(RecordHead) -> ControlFlow<()>) -> Result<(), JournalError> {
         let records = self.state().records.clone();
         for (first_index, commit) in records.into_iter().rev().filter(|(_, commit)| commit.at_ms >= since_ms) {
             let head = RecordHead {

@@ -21,6 +21,17 @@ impl Month {
         let date = Offset::UTC.to_datetime(moment.unwrap_or(Timestamp::MAX));
         Self { year: date.year(), month: date.month() }
     }
+
+    /// Year × 100 + month, as it is stored.
+    pub(super) fn to_number(self) -> u32 {
+        u32::from(self.year.unsigned_abs()) * 100 + u32::from(self.month.unsigned_abs())
+    }
+
+    /// Reads what [`Month::to_number`] gives, and nothing else.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        let (year, month) = (i16::try_from(number / 100).ok()?, i8::try_from(number % 100).ok()?);
+        ((1970..=9999).contains(&year) && (1..=12).contains(&month)).then_some(Self { year, month })
+    }
 }
 
 /// A text that is no month.
@@ -38,10 +49,8 @@ impl FromStr for Month {
             return Err(NotAMonth);
         }
         let (year, month) = (year.parse().map_err(|_| NotAMonth)?, month.parse().map_err(|_| NotAMonth)?);
-        if year < 1970 || !(1..=12).contains(&month) {
-            return Err(NotAMonth);
-        }
-        Ok(Self { year, month })
+        let (year, month): (u32, u32) = (year, month);
+        Self::from_number(year * 100 + month).ok_or(NotAMonth)
     }
 }
 
@@ -73,9 +82,20 @@ mod tests {
     }
 
     #[test]
+    fn a_month_is_stored_as_a_number() {
+        for text in ["1970-01", "2026-11", "9999-12"] {
+            let month: Month = text.parse().unwrap();
+            assert_eq!(Month::from_number(month.to_number()), Some(month));
+        }
+        assert_eq!([196_912, 202_600, 202_613, u32::MAX].map(Month::from_number), [None; 4]);
+    }
+
+    #[test]
     fn a_month_has_one_spelling() {
         assert_eq!("2026-11".parse::<Month>().unwrap().to_string(), "2026-11");
-        for wrong in ["", "2026", "2026-1", "2026-13", "2026-00", "1969-12", "2026-011", "+026-11", "2026-11.key", "20261-1"] {
+        for wrong in
+            ["", "2026", "2026-1", "2026-13", "2026-00", "1969-12", "2026-011", "+026-11", "2026-11.key", "20261-1"]
+        {
             assert_eq!(wrong.parse::<Month>(), Err(NotAMonth), "{wrong}");
         }
     }

@@ -3,10 +3,7 @@
 //! A month's messages are given up by deleting its key file; nothing else could erase them, because a log-structured
 //! store keeps what was deleted. So backups of the store never hold `keys/months`. Out of scope: what is encrypted.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::PathBuf};
 
 use chacha20poly1305::{KeyInit as _, Tag, XChaCha20Poly1305, XNonce, aead::AeadInOut as _};
 use host::{
@@ -111,12 +108,8 @@ impl MonthKeys {
         Ok(MonthKey::new(&key))
     }
 
-    pub(super) fn path(&self, month: Month) -> PathBuf {
+    fn path(&self, month: Month) -> PathBuf {
         self.folder.join(format!("{month}.key"))
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
     }
 }
 
@@ -138,7 +131,7 @@ mod tests {
         assert_ne!(made.id(), keys.load_or_make("2026-12".parse().unwrap(), &SeededRandom::new(2)).unwrap().id());
         let path = keys.path(month);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(keys.folder()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(folder.path().join("keys/months")).unwrap().permissions().mode() & 0o777, 0o700);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = keys.load(month).unwrap_err().to_string();

@@ -1,6 +1,7 @@
-//! One record of the journal in bytes: what one commit made durable.
+//! One record of the journal in bytes: what one commit made durable, as a head that anybody may read and a payload that
+//! only the month's key opens. They are stored apart, so that a start reads heads alone.
 //!
-//! | bytes | what |
+//! | bytes | head |
 //! |---|---|
 //! | 1 | format, 1 |
 //! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency |
@@ -13,11 +14,14 @@
 //! | 16 | idempotency (if any) |
 //! | 32 + 32 each | salt and digest |
 //! | 4 each | length of the message |
+//!
+//! | bytes | payload |
+//! |---|---|
 //! | 24 | nonce |
 //! | … | the messages one after the other, encrypted with XChaCha20-Poly1305 |
-//! | 16 | tag over the messages and everything before the nonce |
+//! | 16 | tag over the messages and the whole head |
 //!
-//! Numbers are big-endian. The index is no part of it: the record is made, and encrypted, before its place in the log is
+//! Numbers are big-endian. The index is in neither: the record is made, and encrypted, before its place in the log is
 //! known. Out of scope: where records are kept.
 
 use host::random::Random;
@@ -32,8 +36,19 @@ use super::{
 /// A record ready to be written.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
+    head_length: usize,
     pub(super) entries: Entries,
+}
+
+impl Sealed {
+    pub(super) fn head(&self) -> &[u8] {
+        &self.bytes[..self.head_length]
+    }
+
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.bytes[self.head_length..]
+    }
 }
 
 /// One to [`MOST_ENTRIES`] entries, without an allocation.
@@ -62,9 +77,9 @@ pub(super) fn seal(commit: &Commit, key: &MonthKey, random: &dyn Random) -> Resu
 
     // One draw for all: asking the operating system costs more than the bytes.
     let mut drawn = [0; MOST_ENTRIES * 32 + NONCE_BYTES];
-    let (nonce, salts) = drawn[..NONCE_BYTES + count * 32].split_at_mut(NONCE_BYTES);
-    random.fill(nonce);
-    random.fill(salts);
+    let drawn = &mut drawn[..NONCE_BYTES + count * 32];
+    random.fill(drawn);
+    let (nonce, salts) = drawn.split_at(NONCE_BYTES);
     let mut entries = Entries { entries: [NO_ENTRY; MOST_ENTRIES], count };
     for ((entry, new), salt) in entries.entries.iter_mut().zip(&commit.entries).zip(salts.as_chunks::<32>().0) {
         *entry = Entry { kind: new.kind, salt: *salt, envelope: new.digest };
@@ -83,12 +98,12 @@ pub(super) fn seal(commit: &Commit, key: &MonthKey, random: &dyn Random) -> Resu
     nonce_bytes.copy_from_slice(nonce);
     let tag = key.seal(nonce_bytes, head, messages).ok_or(JournalError::MessagesTooLong { bytes: message_bytes })?;
     bytes.extend_from_slice(&tag);
-    Ok(Sealed { bytes, entries })
+    Ok(Sealed { bytes, head_length, entries })
 }
 
-/// A record read back, its messages still encrypted.
+/// A record's head read back.
 #[derive(Debug)]
-pub(super) struct Record<'a> {
+pub(super) struct Head<'a> {
     pub(super) at_ms: u64,
     pub(super) key_id: MonthKeyId,
     pub(super) about: Option<u64>,
@@ -96,19 +111,16 @@ pub(super) struct Record<'a> {
     pub(super) idempotency: Option<[u8; 16]>,
     pub(super) entries: Entries,
     lengths: [usize; MOST_ENTRIES],
-    head: &'a [u8],
-    nonce: [u8; NONCE_BYTES],
-    messages: &'a [u8],
-    tag: [u8; TAG_BYTES],
+    bytes: &'a [u8],
 }
 
-/// The bytes are no record.
+/// The bytes are no head of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the record's bytes are malformed")]
+#[error("what is stored of it is malformed")]
 pub(super) struct Malformed;
 
-impl<'a> Record<'a> {
-    /// Reads what [`seal`] wrote, and nothing else.
+impl<'a> Head<'a> {
+    /// Reads the head that [`seal`] wrote, and nothing else.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader { rest: bytes };
         let [format, fields, count] = reader.array()?;
@@ -134,21 +146,18 @@ impl<'a> Record<'a> {
         for length in &mut lengths[..count] {
             *length = usize::try_from(u32::from_be_bytes(reader.array()?)).map_err(|_| Malformed)?;
         }
-        let head = &bytes[..bytes.len() - reader.rest.len()];
-        let nonce = reader.array()?;
-        let message_bytes = lengths.iter().try_fold(0_usize, |sum, length| sum.checked_add(*length)).ok_or(Malformed)?;
-        let messages = reader.take(message_bytes)?;
-        let tag = reader.array()?;
         if !reader.rest.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { at_ms, key_id, about, request, idempotency, entries, lengths, head, nonce, messages, tag })
+        Ok(Self { at_ms, key_id, about, request, idempotency, entries, lengths, bytes })
     }
 
-    /// The messages, one for each entry; `None` if they or the head were changed.
-    pub(super) fn messages(&self, key: &MonthKey) -> Option<Vec<Vec<u8>>> {
-        let mut plain = self.messages.to_vec();
-        key.open(self.nonce, self.head, &mut plain, self.tag)?;
+    /// The messages, one for each entry; `None` if the payload is not the one that was sealed with this head.
+    pub(super) fn messages(&self, payload: &[u8], key: &MonthKey) -> Option<Vec<Vec<u8>>> {
+        let (nonce, rest) = payload.split_first_chunk::<NONCE_BYTES>()?;
+        let (messages, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
+        let mut plain = messages.to_vec();
+        key.open(*nonce, self.bytes, &mut plain, *tag)?;
         let mut rest = plain.as_slice();
         let mut messages = Vec::with_capacity(self.entries.count);
         for length in &self.lengths[..self.entries.count] {
@@ -156,11 +165,11 @@ impl<'a> Record<'a> {
             messages.push(message.to_vec());
             rest = after;
         }
-        Some(messages)
+        rest.is_empty().then_some(messages)
     }
 
     /// What the journal's tail gives of it.
-    pub(super) fn to_head(&self, first_index: u64) -> RecordHead {
+    pub(super) fn to_record_head(&self, first_index: u64) -> RecordHead {
         let entries = self.entries.as_slice();
         RecordHead {
             first_index,
@@ -226,7 +235,8 @@ const FORMAT: u8 = 1;
 const ABOUT: u8 = 1;
 const REQUEST: u8 = 2;
 const IDEMPOTENCY: u8 = 4;
-const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + MOST_ENTRIES * (64 + 4);
+/// The longest head, in bytes.
+pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + MOST_ENTRIES * (64 + 4);
 const NO_ENTRY: Entry = Entry { kind: EntryKind::Unspecified, salt: [0; 32], envelope: Digest::new([0; 32]) };
 
 #[cfg(test)]

@@ -232,6 +232,24 @@ async fn readers_hear_of_a_group_only_once_it_is_durable() {
     assert_eq!((prepared.load(Ordering::SeqCst), published.load(Ordering::SeqCst)), (1, 1));
 }
 
+/// What stands in the files at the moment of acknowledgement: all that a killed process would leave behind.
+#[tokio::test]
+async fn what_is_acknowledged_is_in_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (committer, _) = start(&path, None);
+    for count in 0..5_u32 {
+        committer.submit((1, count)).await.unwrap();
+        let copy = folder.path().join(format!("copy-{count}"));
+        std::fs::create_dir(&copy).unwrap();
+        for file in ["conf", "db"] {
+            std::fs::copy(path.join(file), copy.join(file)).unwrap();
+        }
+        assert_eq!(entries(&copy).len(), count as usize + 1);
+    }
+    committer.close().await.unwrap();
+}
+
 #[test]
 fn a_thread_outside_the_runtime_can_submit() {
     let folder = tempfile::tempdir().unwrap();

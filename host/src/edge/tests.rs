@@ -3,9 +3,12 @@
 use super::*;
 use crate::random::SeededRandom;
 use crate::readiness::Readiness;
-use crate::tls::{AnyKey, ClientAuthentication, ConnectorOptions, PeerConnector, ServerTls, TlsIdentity};
+use crate::tls::{
+    AnyKey, ClientAuthentication, ConnectorOptions, PeerConnector, PeerPolicy, ServerTls, TlsIdentity, TlsKeyDigest,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -168,9 +171,10 @@ async fn a_slow_reader_that_reads_is_not_cut_off() {
     let mut incoming = listener.incoming();
     let mut slow = connector.connect().await.unwrap();
     let mut server = incoming.next().await.unwrap().unwrap();
-    const TOTAL: usize = 24 * 1024 * 1024;
+    // In pieces that take longer than the limit all together.
+    const TOTAL: usize = 16 * 1024 * 1024;
     let reading = tokio::spawn(async move {
-        let mut bytes = vec![0; 256 * 1024];
+        let mut bytes = vec![0; 16 * 1024];
         let mut total = 0;
         while total < TOTAL {
             total += slow.read(&mut bytes).await.unwrap();
@@ -195,6 +199,26 @@ async fn an_old_connection_is_cut_off() {
 }
 
 #[tokio::test]
+async fn cutting_off_wakes_a_connection_that_waits() {
+    let (listener, connector, _) = bind_tls(ListenerLimits::default()).await;
+    let connections = listener.connections();
+    let mut incoming = listener.incoming();
+    let mut client = connector.connect().await.unwrap();
+    let mut server = incoming.next().await.unwrap().unwrap();
+    // Past the first bytes, so that no time limit wakes it instead.
+    client.write_all(&[0; 24]).await.unwrap();
+    client.flush().await.unwrap();
+    server.read_exact(&mut [0; 24]).await.unwrap();
+    let waiting = tokio::spawn(async move { server.read_u8().await });
+    // Long enough for the task to be waiting; if it were not yet, the test would still hold.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(connections.close_all(), 1);
+    // Around the other task, not in it: a time limit in there would wake it as well.
+    let ended = tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it was not woken");
+    assert_eq!(ended.unwrap().unwrap_err().to_string(), "the connection was cut off");
+}
+
+#[tokio::test]
 async fn the_connections_of_a_revoked_key_are_cut_off_under_a_running_server() {
     let (listener, connector, client) = bind_tls(ListenerLimits::default()).await;
     let connections = listener.connections();
@@ -209,6 +233,31 @@ async fn the_connections_of_a_revoked_key_are_cut_off_under_a_running_server() {
     assert_eq!(connections.counts().open, 1);
     assert_eq!(connections.close_connections_of(&client.key_digest()), 1);
     until(|| connections.counts().open == 0).await;
+}
+
+/// Accepts a key when first asked and never again, as if it had been revoked during the handshake.
+struct RevokedMeanwhile(AtomicBool);
+
+impl PeerPolicy for RevokedMeanwhile {
+    fn accepts(&self, _: &TlsKeyDigest) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_key_revoked_during_its_handshake_does_not_slip_in() {
+    let (server, client) = (identity(1), identity(2));
+    let policy = Arc::new(RevokedMeanwhile(AtomicBool::new(false)));
+    let tls = ServerTls::new(&server, ClientAuthentication::Required(policy)).unwrap();
+    let listener = bind(Security::Tls(tls), ListenerLimits::default()).await;
+    let (address, connections) = (listener.local_address().to_string(), listener.connections());
+    let _incoming = listener.incoming();
+    let options = ConnectorOptions::default();
+    let connector = PeerConnector::new([address], [server.key_digest()], Some(&client), options).unwrap();
+    let mut stream = connector.connect().await.unwrap();
+    is_closed(&mut stream).await;
+    until(|| connections.counts().open == 0).await;
+    assert_eq!(connections.counts().handshakes_failed, 1);
 }
 
 #[tokio::test]

@@ -33,14 +33,12 @@ impl fmt::Debug for ClientAuthentication {
 }
 
 /// A server's TLS, shared with its listener.
-#[derive(Debug)]
 pub struct ServerTls {
     current: ArcSwap<Current>,
     clients: ClientAuthentication,
     protocols: Vec<Vec<u8>>,
 }
 
-#[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
     key: TlsKeyDigest,
@@ -92,6 +90,13 @@ impl ServerTls {
     pub(crate) fn peer_key(session: &rustls::ServerConnection) -> Option<TlsKeyDigest> {
         let certificate = session.peer_certificates()?.first()?;
         TlsKeyDigest::of_certificate(certificate).ok()
+    }
+}
+
+/// Shows the public digest alone; a configuration holds the private key.
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ServerTls").field("key", &self.key_digest()).finish_non_exhaustive()
     }
 }
 

@@ -21,7 +21,7 @@ use host::{
 use trust::{
     directory::LARGEST_ENTRY,
     log::{
-        frontier::Frontier,
+        frontier::{Frontier, RestoreError},
         hash::{Hash, leaf_hash},
         tile::{TILE_WIDTH, TileCoordinate, TileSource, decode_tile, encode_tile},
     },
@@ -217,15 +217,18 @@ impl Entries {
 
     fn restore(&self) -> Result<Frontier, Error> {
         let Some(head) = self.value(HEAD_KEY)? else {
-            return match self.store.db().is_empty() {
-                true => Ok(Frontier::new()),
-                false => Err(Error::damaged("its size is missing")),
+            return match self.store.db().scan_prefix(b"e").next() {
+                None => Ok(Frontier::new()),
+                Some(_) => Err(Error::damaged("its size is missing")),
             };
         };
         let malformed = || Error::damaged("its size and root cannot be read");
         let (size, root) = head.split_first_chunk::<8>().ok_or_else(malformed)?;
         let (size, root) = (u64::from_be_bytes(*size), <[u8; 32]>::try_from(root).map_err(|_| malformed())?);
-        let frontier = Frontier::from_source(&self, size).map_err(Error::damaged)?;
+        let frontier = Frontier::from_source(&self, size).map_err(|error| match error {
+            RestoreError::Source(error) => error,
+            error => Error::damaged(error),
+        })?;
         if frontier.root() != Hash::from_bytes(root) {
             return Err(Error::damaged("its entries and tiles do not lead to its root"));
         }

@@ -43,10 +43,10 @@ pub enum RowRule {
 pub struct AttributeRule {
     name: String,
     ty: AttributeType,
-    pub(crate) operators: Vec<Operator>,
+    operators: Vec<Operator>,
     rows: RowRule,
-    pub(crate) absence: Option<Value>,
-    pub(crate) discloses: bool,
+    absence: Option<Value>,
+    discloses: bool,
     sensitive: bool,
 }
 

@@ -53,7 +53,8 @@ fn without_a_grant_there_is_no_answer() {
 fn each_part_of_a_grant_counts() {
     let fixture = Fixture::town();
     let purpose = |request: &mut wire::Request, item: &str| request.purpose.as_mut().unwrap().item = item.into();
-    let cases: [(&str, Code, &str, &dyn Fn(&mut wire::Request)); 16] = [
+    type Case<'a> = (&'a str, Code, &'a str, &'a dyn Fn(&mut wire::Request));
+    let cases: [Case<'_>; 16] = [
         ("purpose", Code::PurposeNotCovered, "purpose.item", &|request| purpose(request, "入学")),
         ("no purpose", Code::PurposeNotCovered, "purpose.item", &|request| purpose(request, " ")),
         ("basis", Code::LegalBasisMissing, "purpose.legal_bases", &|request| {

@@ -312,12 +312,12 @@ fn check_scope(service: &Service, scope: &[wire::AttributeScope]) -> Result<(), 
             return Err(StatementError::rule("scope", format!("{}: name the operators", asked.attribute)));
         }
         for operator in &asked.operators {
-            if !rule.operators.iter().any(|allowed| allowed.as_str() == operator) {
+            if !rule.operators().iter().any(|allowed| allowed.as_str() == operator) {
                 let reason = format!("{} does not allow the operator {operator:?}", asked.attribute);
                 return Err(StatementError::rule("scope", reason));
             }
         }
-        if asked.disclose && !rule.discloses {
+        if asked.disclose && !rule.discloses() {
             return Err(StatementError::rule("scope", format!("{} is not disclosed", asked.attribute)));
         }
     }

@@ -212,7 +212,8 @@ fn a_grant_only_narrows_what_was_applied_for() {
     let fixture = Fixture::town();
     let id = "0011223344556677";
     let object = format!("access/civil-affairs/housing/{id}");
-    let widen: [(&str, &dyn Fn(&mut wire::AccessGranted)); 5] = [
+    type Widening<'a> = (&'a str, &'a dyn Fn(&mut wire::AccessGranted));
+    let widen: [Widening<'_>; 5] = [
         ("scope", &|granted| granted.scope[0].operators.push("one_of".into())),
         ("scope", &|granted| granted.scope[0].disclose = true),
         ("scope", &|granted| granted.scope[0].attribute = "registered_on".into()),

@@ -14,11 +14,11 @@ const CHARACTER_BYTES: usize = 4;
 
 /// Reads `raw` as a value of the type `ty`; see [`Value::read`].
 pub(super) fn value(raw: &str, ty: &AttributeType) -> Result<Value, ValueError> {
-    if ty.ty == Type::List {
+    if ty.ty() == Type::List {
         return list(raw, ty);
     }
     let text = text(raw)?;
-    match ty.ty {
+    match ty.ty() {
         Type::Boolean => match text.as_str() {
             "true" => Ok(Value::Boolean(true)),
             "false" => Ok(Value::Boolean(false)),
@@ -27,7 +27,7 @@ pub(super) fn value(raw: &str, ty: &AttributeType) -> Result<Value, ValueError> 
         Type::Date => date(&text).map(Value::Date).ok_or(ValueError::DateMalformed),
         Type::Decimal => decimal(&text).map(Value::Decimal).ok_or(ValueError::DecimalMalformed),
         Type::Integer => integer(&text).map(Value::Integer).ok_or(ValueError::IntegerMalformed),
-        Type::Enum if !ty.has_member(&text) => Err(ValueError::MemberUnknown { count: ty.members.len() }),
+        Type::Enum if !ty.has_member(&text) => Err(ValueError::MemberUnknown { count: ty.members().len() }),
         Type::Enum | Type::List | Type::String => Ok(Value::Text(text)),
     }
 }

@@ -83,8 +83,8 @@ pub struct TypeUnknown;
 /// A type with its members, where it has any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeType {
-    pub(crate) ty: Type,
-    pub(crate) members: Vec<String>,
+    ty: Type,
+    members: Vec<String>,
 }
 
 impl AttributeType {

@@ -30,7 +30,13 @@ fn commits() -> impl Strategy<Value = Commit> {
         prop::option::of(request),
         prop::option::of(any::<[u8; 16]>()),
     )
-        .prop_map(|(at_ms, entries, about, request, idempotency)| Commit { at_ms, entries, about, request, idempotency })
+        .prop_map(|(at_ms, entries, about, request, idempotency)| Commit {
+            at_ms,
+            entries,
+            about,
+            request,
+            idempotency,
+        })
 }
 
 proptest! {
@@ -38,37 +44,48 @@ proptest! {
     fn a_record_reads_back(commit in commits(), seed: u64) {
         let key = key();
         let sealed = seal(&commit, &key, &SeededRandom::new(seed)).unwrap();
-        let record = Record::read(&sealed.bytes).unwrap();
+        prop_assert!(sealed.head().len() <= LONGEST_HEAD);
+        let record = Head::read(sealed.head()).unwrap();
         prop_assert_eq!(record.at_ms, commit.at_ms);
         prop_assert_eq!(record.key_id, key.id());
         prop_assert_eq!(record.entries.as_slice(), sealed.entries.as_slice());
-        let head = record.to_head(9);
+        let head = record.to_record_head(9);
         prop_assert_eq!(head.first_index, 9);
         prop_assert_eq!((head.about, head.request, head.idempotency), (commit.about, commit.request, commit.idempotency));
         prop_assert_eq!(head.kinds, commit.entries.iter().map(|entry| entry.kind).collect::<Vec<_>>());
         prop_assert_eq!(head.digests, commit.entries.iter().map(|entry| entry.digest).collect::<Vec<_>>());
         let messages: Vec<_> = commit.entries.iter().map(|entry| entry.message.clone()).collect();
-        prop_assert_eq!(record.messages(&key), Some(messages));
+        prop_assert_eq!(record.messages(sealed.payload(), &key), Some(messages));
     }
 
     #[test]
-    fn a_changed_bit_anywhere_is_noticed(commit in commits(), place: prop::sample::Index, bit in 0..8) {
+    fn a_changed_bit_anywhere_is_noticed(commit in commits(), place: prop::sample::Index, bit in 0..8_u8) {
         let key = key();
-        let mut bytes = seal(&commit, &key, &SeededRandom::new(1)).unwrap().bytes;
-        let place = place.index(bytes.len());
-        bytes[place] ^= 1 << bit;
-        let is_noticed = Record::read(&bytes).map_or(true, |record| record.messages(&key).is_none());
+        let mut sealed = seal(&commit, &key, &SeededRandom::new(1)).unwrap();
+        let place = place.index(sealed.bytes.len());
+        sealed.bytes[place] ^= 1_u8 << bit;
+        let is_noticed = Head::read(sealed.head()).map_or(true, |head| head.messages(sealed.payload(), &key).is_none());
         prop_assert!(is_noticed, "bit {} of byte {}", bit, place);
     }
 
     #[test]
-    fn any_bytes_are_a_record_or_are_not(mut bytes in prop::collection::vec(any::<u8>(), 0..600), count in 1..5_u8) {
-        let _ = Record::read(&bytes);
-        // With a good beginning the lengths are reached too.
+    fn a_payload_opens_under_its_own_head_alone(commit in commits()) {
+        let (key, random) = (key(), SeededRandom::new(1));
+        let [one, other] = [(); 2].map(|()| seal(&commit, &key, &random).unwrap());
+        prop_assert!(Head::read(one.head()).unwrap().messages(other.payload(), &key).is_none());
+    }
+
+    #[test]
+    fn any_bytes_are_a_head_or_are_not(mut bytes in prop::collection::vec(any::<u8>(), 0..400), count in 1..5_u8) {
+        let key = key();
+        let read = |bytes: &[u8]| Head::read(bytes).is_ok_and(|head| head.messages(bytes, &key).is_some());
+        prop_assert!(!read(&bytes));
+        // With a good beginning the rest is reached too.
         if bytes.len() > 3 + usize::from(count) {
-            bytes[..3].copy_from_slice(&[FORMAT, bytes[1] & 7, count]);
+            let fields = bytes[1] & 7;
+            bytes[..3].copy_from_slice(&[FORMAT, fields, count]);
             bytes[3..3 + usize::from(count)].fill(1);
-            let _ = Record::read(&bytes);
+            prop_assert!(!read(&bytes));
         }
     }
 }
@@ -80,13 +97,14 @@ fn salts_and_nonces_differ_from_entry_to_entry_and_from_record_to_record() {
     let entry = NewEntry { kind: EntryKind::Outcome, digest: Digest::new([1; 32]), message: vec![2; 40] };
     let commit = Commit { entries: vec![entry.clone(), entry], ..Commit::default() };
     let records = [seal(&commit, &key, &random).unwrap(), seal(&commit, &key, &random).unwrap()];
-    let mut salts: Vec<_> = records.iter().flat_map(|record| record.entries.as_slice()).map(|entry| entry.salt).collect();
+    let mut salts: Vec<_> =
+        records.iter().flat_map(|record| record.entries.as_slice()).map(|entry| entry.salt).collect();
     salts.sort_unstable();
     salts.dedup();
     assert_eq!(salts.len(), 4);
-    let [one, two] = records.each_ref().map(|record| Record::read(&record.bytes).unwrap());
-    assert_ne!(one.nonce, two.nonce);
-    assert_ne!(one.messages, two.messages);
+    let [one, two] = records.each_ref().map(|record| record.payload().split_at(NONCE_BYTES));
+    assert_ne!(one.0, two.0);
+    assert_ne!(one.1, two.1);
 }
 
 #[test]

@@ -181,7 +181,12 @@ async fn the_last_checkpoint_is_kept() {
 
 #[tokio::test]
 async fn a_ledger_that_does_not_fit_together_is_not_opened() {
-    for (key, reason) in [(HEAD_KEY.to_vec(), "its size is missing"), (entry_key(299, 0), "entry 299"), (tile_key(0, 0, 2), "tile 0")] {
+    for (key, reason) in [
+        (HEAD_KEY.to_vec(), "its size is missing"),
+        (entry_key(299, 0), "has 43 hashes"),
+        (entry_key(280, 0), "entry 280"),
+        (tile_key(0, 0, 2), "tile 0"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let ledger = open(&folder);
         fill(&ledger, &(0..300).map(entry).collect::<Vec<_>>()).await;

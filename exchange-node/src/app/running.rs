@@ -1,0 +1,168 @@
+//! The node's tasks: its edges, the follower, and what is checked now and then. Out of scope: building the parts.
+
+use std::{sync::Arc, time::Duration};
+
+use host::{
+    admin_socket::AdminSocket,
+    disk,
+    edge::{EdgeLimits, Listener, tuned_server},
+    health,
+    supervise::{Restart, Supervisor, TaskError},
+};
+
+use super::{Parts, office_edge, peer_edge};
+use crate::{admin_edge::AdminEdge, office_edge as office, peer_edge as peer, publish, view::Follower};
+
+/// How often free disk is looked at, and the directory's age.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// The registry is asked again soon: it costs one connection, and news of a grant should not wait for half a minute.
+const FOLLOW: Restart = Restart {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(5),
+    settled_after: Duration::from_secs(20),
+};
+
+pub(super) async fn start(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    peer_port: Listener,
+    office_port: Listener,
+    admin: AdminSocket,
+) {
+    let directory = parts.readiness.condition("directory");
+    let disk = parts.readiness.condition("disk");
+    let stop = supervisor.stop_token();
+
+    let follower = Follower {
+        view: Arc::clone(&parts.view),
+        link: Arc::clone(&parts.link),
+        clock: Arc::clone(&parts.clock),
+        condition: directory,
+    };
+    supervisor.restarted("directory follower", FOLLOW, {
+        let stop = stop.clone();
+        move || follower.clone().run(stop.clone())
+    });
+
+    let checked = parts.clone();
+    supervisor.essential("disk check", {
+        let stop = stop.clone();
+        async move {
+            loop {
+                check_disk(&checked, &disk);
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(CHECK_EVERY) => {}
+                }
+            }
+        }
+    });
+
+    supervisor.essential("own statements", {
+        let (parts, stop) = (parts.clone(), stop.clone());
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = keep_published(&parts) => {}
+            }
+            // Done, or stopping: either way there is nothing left to do until the next start.
+            stop.cancelled().await;
+            Ok(())
+        }
+    });
+
+    let (health, feed) = health::service(&parts.readiness, &[peer::SERVICE, office::SERVICE]).await;
+    supervisor.essential("health", {
+        let stop = stop.clone();
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = feed.run() => {}
+            }
+            Ok(())
+        }
+    });
+
+    let limits = EdgeLimits::default();
+    let peer_server = tuned_server(&limits).add_service(health.clone()).add_service(peer_edge(parts).server());
+    supervisor.essential("peer port", {
+        let stop = stop.clone();
+        async move {
+            let served = peer_server.serve_with_incoming_shutdown(peer_port.incoming(), stop.cancelled_owned()).await;
+            served.map_err(TaskError::from)
+        }
+    });
+
+    // A question may wait for a slow provider longer than a peer may.
+    let office_limits = EdgeLimits { request_timeout: Duration::from_secs(75), ..limits };
+    let keyed = office_edge(parts, Some(Arc::clone(&parts.office_keys))).server();
+    let mut office_server = tuned_server(&office_limits).add_service(health.clone()).add_service(keyed);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .with_service_name(office::SERVICE)
+        .build_v1();
+    match reflection {
+        Ok(reflection) => office_server = office_server.add_service(reflection),
+        Err(error) => tracing::warn!(%error, "the office port has no reflection"),
+    }
+    supervisor.essential("office port", {
+        let stop = stop.clone();
+        async move {
+            let served = office_server.serve_with_incoming_shutdown(office_port.incoming(), stop.cancelled_owned()).await;
+            served.map_err(TaskError::from)
+        }
+    });
+
+    let admin_router = tuned_server(&office_limits)
+        .add_service(health)
+        .add_service(office_edge(parts, None).server())
+        .add_service(AdminEdge::new(parts.clone()).server());
+    supervisor.essential("admin socket", async move {
+        admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)
+    });
+}
+
+fn check_disk(parts: &Parts, condition: &host::readiness::Condition) {
+    let floor = parts.config.limits.free_disk_mib.saturating_mul(1024 * 1024);
+    let low = disk::free_bytes(&parts.config.dir).is_ok_and(|free| free < floor);
+    parts.asker.set_disk_low(low);
+    parts.answerer.set_disk_low(low);
+    if low { condition.unmet("too little disk is free") } else { condition.met() }
+}
+
+/// Says in the directory where this node answers, where the directory says otherwise: at the first start, and after an
+/// address or a key has changed. Without the department's key that is somebody else's to do.
+async fn keep_published(parts: &Parts) {
+    let advertised = match parts.config.advertise.as_slice() {
+        [] => vec![parts.addresses.peer.to_string()],
+        addresses => addresses.to_vec(),
+    };
+    let mut pause = Duration::from_millis(500);
+    loop {
+        // A view that has not caught up would name a predecessor that is not the last.
+        if parts.view.is_registry_reachable() && parts.view.check_usable(parts.clock.now_ms()).is_ok() {
+            match publish_own(parts, &advertised).await {
+                Ok(()) => return,
+                Err(publish::Error::KeyElsewhere) => {
+                    tracing::warn!("the directory does not say how this node is reached, and the department's key is elsewhere: publish the node with it");
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "cannot say in the directory where this node answers; trying again"),
+            }
+            pause = (pause * 2).min(Duration::from_secs(30));
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn publish_own(parts: &Parts, advertised: &[String]) -> Result<(), publish::Error> {
+    let node = &parts.config.node;
+    if let Some(published) = parts.publisher.ensure_node_key(node).await? {
+        tracing::info!(index = published.index, "published this node's key");
+    }
+    if let Some(published) = parts.publisher.ensure_node(node, advertised).await? {
+        tracing::info!(index = published.index, "published where this node answers");
+    }
+    Ok(())
+}

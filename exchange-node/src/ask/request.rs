@@ -1,0 +1,164 @@
+//! From what an office posts to what is signed: the canonical subject, values of their attributes' types, the legal
+//! bases of the grant where the office states none. What cannot be made canonical is left as it came: the decision says
+//! what is wrong with it. Out of scope: the decision.
+
+use proto::exchange::v1 as wire;
+use trust::{
+    claim::Claim,
+    directory::{Directory, Object, model::AccessState},
+    ids::{DepartmentId, Party, ServiceId, ServiceName},
+    refusal::{Code, Refusal},
+    service::{Service, ServiceState, Sharing},
+    subject::Subject,
+    value::Value,
+};
+
+/// A question as an office posts it. No `Debug`: it holds personal data.
+#[derive(Clone, Default)]
+pub struct OfficeQuestion {
+    /// The department to ask, by its id.
+    pub provider: String,
+    /// Its data service.
+    pub service: String,
+    /// The service's major version; 0 for the newest that answers.
+    pub service_version: u32,
+    /// Whom it is about.
+    pub subject: Option<wire::Subject>,
+    /// Values that select rows.
+    pub inputs: Vec<wire::Input>,
+    /// What is to be compared with the record.
+    pub claims: Vec<wire::Claim>,
+    /// What for.
+    pub purpose: Option<wire::Purpose>,
+    /// The case number.
+    pub case_number: String,
+    /// The officer who asks.
+    pub officer: String,
+    /// The office system that asks, as its API key says; empty for an operator.
+    pub system: String,
+    /// The subject's authorisation.
+    pub authorisation: Option<wire::Authorisation>,
+    /// The same key with the same question gets the same answer; empty for none.
+    pub idempotency_key: String,
+    /// How old a record may be at most, in seconds; 0 accepts any age.
+    pub max_record_age_seconds: u64,
+    /// Gives up waiting after so many milliseconds; 0 for the service's own time to answer.
+    pub timeout_ms: u32,
+    /// Correlates logs; `None` lets the node choose.
+    pub trace: Option<String>,
+}
+
+impl OfficeQuestion {
+    /// The public service item it is for.
+    pub fn item(&self) -> &str {
+        self.purpose.as_ref().map_or("", |purpose| &purpose.item)
+    }
+
+    /// The service that is meant: the version asked for, or the newest that answers.
+    pub(super) fn target(&self, directory: &Directory, now_ms: u64) -> Result<ServiceId, Refusal> {
+        let malformed = |field| move |error| Refusal::new(Code::MessageMalformed).at(field).because(error);
+        let department: DepartmentId = self.provider.parse().map_err(malformed("provider"))?;
+        let service: ServiceName = self.service.parse().map_err(malformed("service"))?;
+        if directory.department(&department).is_none() {
+            return Err(Refusal::new(Code::DepartmentUnknown).at("provider"));
+        }
+        let major = match self.service_version {
+            0 => newest(directory, &department, &service, now_ms)
+                .ok_or_else(|| Refusal::new(Code::ServiceUnknown).at("service"))?,
+            major => major,
+        };
+        Ok(ServiceId { department, service, major })
+    }
+
+    /// What the office says, as it stands in a request.
+    pub(super) fn body(&self) -> wire::Request {
+        wire::Request {
+            subject: self.subject.clone(),
+            inputs: self.inputs.clone(),
+            claims: self.claims.clone(),
+            purpose: self.purpose.clone(),
+            case_number: self.case_number.clone(),
+            officer: self.officer.clone(),
+            system: self.system.clone(),
+            authorisation: self.authorisation.clone(),
+            max_record_age_seconds: self.max_record_age_seconds,
+            ..wire::Request::default()
+        }
+    }
+}
+
+/// The newest version that answers; where none does, the newest of all, whose state then says why.
+fn newest(directory: &Directory, department: &DepartmentId, service: &ServiceName, now_ms: u64) -> Option<u32> {
+    let answers = |service: &&Service| match &service.state {
+        ServiceState::Answering => true,
+        ServiceState::Withdrawn { from_ms, .. } => now_ms < *from_ms,
+        ServiceState::Suspended { .. } => false,
+    };
+    let versions: Vec<&Service> = directory
+        .services()
+        .filter(|known| known.id.department == *department && known.id.service == *service)
+        .collect();
+    let newest = versions.iter().copied().filter(answers).map(|service| service.id.major).max();
+    newest.or_else(|| versions.iter().map(|service| service.id.major).max())
+}
+
+/// Brings subject, claims and inputs into the one spelling in which they are signed.
+pub(super) fn make_canonical(request: &mut wire::Request, service: Option<&Service>) {
+    if let Some(subject) = &mut request.subject
+        && let Ok(canonical) = Subject::parse(&subject.scheme, &subject.value)
+    {
+        subject.value = canonical.value().to_owned();
+    }
+    let Some(service) = service else { return };
+    for claim in &mut request.claims {
+        if let Some(rule) = service.attributes.get(&claim.attribute)
+            && let Ok(read) = Claim::from_proto(claim, rule.ty())
+        {
+            *claim = read.to_proto();
+        }
+    }
+    for input in &mut request.inputs {
+        if let Some(rule) = service.inputs.iter().find(|rule| rule.name == input.name)
+            && let Some(Ok(value)) = input.value.as_ref().map(|value| Value::from_proto(value, &rule.ty))
+        {
+            input.value = Some(value.to_proto());
+        }
+    }
+}
+
+/// Fills in the legal bases of the grant that the purpose stands on, and the item's statement where it is published.
+pub(super) fn fill_purpose(
+    request: &mut wire::Request,
+    directory: &Directory,
+    me: &Party,
+    service: Option<&Service>,
+) {
+    let Some(purpose) = &mut request.purpose else { return };
+    let item = Object::Item(me.department().clone(), purpose.item.clone());
+    if let Some(place) = directory.last(&item) {
+        purpose.item_statement = place.digest.as_bytes().to_vec();
+    }
+    let Some(service) = service.filter(|_| purpose.legal_bases.is_empty()) else { return };
+    let bases = match service.sharing {
+        Sharing::Unconditional => Some(&service.published.legal_bases),
+        Sharing::Conditional | Sharing::NotShared => directory
+            .access_between(&service.id.department, me.department())
+            .filter(|(_, access)| access.state == AccessState::Granted)
+            .filter_map(|(_, access)| access.granted.as_ref())
+            .find(|granted| {
+                granted.service == service.id.service.as_str()
+                    && granted.major_version == service.id.major
+                    && granted.item == purpose.item
+                    && granted.scenario == purpose.scenario
+            })
+            .map(|granted| &granted.legal_bases),
+    };
+    if let Some(bases) = bases {
+        purpose.legal_bases = bases.clone();
+    }
+}
+
+/// A name that came from outside, fit to be said back: cut, and without what could confuse a terminal.
+pub(super) fn name(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(130).collect()
+}

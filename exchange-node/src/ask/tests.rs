@@ -1,0 +1,343 @@
+//! The asking side, with an answering side in the same process behind a courier that can be out of order.
+
+use std::sync::{Mutex, atomic::AtomicUsize};
+
+use host::{clock::MockClock, random::SeededRandom};
+use proto::exchange::v1::value::Kind;
+use trust::{
+    claim::Row,
+    fixture::{self, Fixture, NOW_MS, key, party},
+    value::Value,
+};
+
+use super::*;
+use crate::{
+    answer::{Answerer, AnswererParts},
+    journal::memory::{Fault, MemoryJournal},
+    records::{Lookup, double::RecordsDouble},
+    view::tests::view_of,
+};
+
+/// What the courier does with a question.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// The answer gets lost once, after it was given.
+    AnswerLostOnce,
+    /// The answer is altered.
+    Altered,
+    /// Nobody is there.
+    Down,
+    /// Works.
+    Open,
+    /// A bare status.
+    Rejected,
+}
+
+struct CourierDouble {
+    provider: Answerer,
+    way: Mutex<Way>,
+    sent: Mutex<Vec<wire::Signed>>,
+    lost: AtomicUsize,
+}
+
+impl Courier for CourierDouble {
+    fn verify<'a>(
+        &'a self,
+        _nodes: &'a [Node],
+        request: &'a wire::Signed,
+        _limit: Duration,
+    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>> {
+        Box::pin(async move {
+            self.sent.lock().unwrap().push(request.clone());
+            let way = *self.way.lock().unwrap();
+            match way {
+                Way::Down => return Err(SendFailure::Unreachable),
+                Way::Rejected => return Err(SendFailure::Rejected),
+                Way::AnswerLostOnce | Way::Altered | Way::Open => {}
+            }
+            let mut answer =
+                self.provider.answer(&party("housing"), request.clone()).await.map_err(|_| SendFailure::Unreachable)?;
+            if way == Way::AnswerLostOnce && self.lost.fetch_add(1, Ordering::SeqCst) == 0 {
+                return Err(SendFailure::Unreachable);
+            }
+            if way == Way::Altered
+                && let Some(wire::signed::Form::Envelope(envelope)) = &mut answer.form
+            {
+                *envelope.payload.last_mut().unwrap() ^= 1;
+            }
+            Ok(answer)
+        })
+    }
+}
+
+struct Town {
+    journal: Arc<MemoryJournal>,
+    provider_journal: Arc<MemoryJournal>,
+    courier: Arc<CourierDouble>,
+    view: Arc<View>,
+    clock: MockClock,
+    asker: Asker,
+    _dirs: [tempfile::TempDir; 2],
+}
+
+impl Town {
+    async fn new() -> Self {
+        let fixture = Fixture::town();
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let view = view_of(dirs[0].path(), &fixture).await;
+        let clock = MockClock::at(NOW_MS);
+        let row: Row = [("marital_status", Value::Text("single".into()))].into_iter().collect();
+        let provider_journal = Arc::new(MemoryJournal::new());
+        let provider = Answerer::new(AnswererParts {
+            me: party("civil-affairs"),
+            node: "1".parse().unwrap(),
+            signer: Arc::new(key("civil-affairs node 1")),
+            view: view_of(dirs[1].path(), &fixture).await,
+            journal: Arc::clone(&provider_journal) as _,
+            records: Arc::new(RecordsDouble::saying(Lookup::Rows { rows: vec![row], as_of: None })),
+            clock: Arc::new(clock.clone()),
+            limits: Limits::default(),
+        })
+        .unwrap();
+        let courier = Arc::new(CourierDouble {
+            provider,
+            way: Mutex::new(Way::Open),
+            sent: Mutex::default(),
+            lost: AtomicUsize::new(0),
+        });
+        let journal = Arc::new(MemoryJournal::new());
+        let asker = asker(&view, &journal, &courier, &clock);
+        Self { journal, provider_journal, courier, view, clock, asker, _dirs: dirs }
+    }
+
+    fn restart(&mut self) {
+        self.journal = Arc::new(self.journal.restarted());
+        self.asker = asker(&self.view, &self.journal, &self.courier, &self.clock);
+    }
+
+    fn go(&self, way: Way) {
+        *self.courier.way.lock().unwrap() = way;
+    }
+
+    fn sent(&self) -> usize {
+        self.courier.sent.lock().unwrap().len()
+    }
+
+    fn kinds(&self) -> Vec<EntryKind> {
+        self.journal.commits().iter().flat_map(|commit| commit.entries.iter().map(|entry| entry.kind)).collect()
+    }
+}
+
+fn asker(view: &Arc<View>, journal: &Arc<MemoryJournal>, courier: &Arc<CourierDouble>, clock: &MockClock) -> Asker {
+    Asker::new(AskerParts {
+        me: party("housing"),
+        node: "1".parse().unwrap(),
+        signer: Arc::new(key("housing node 1")),
+        view: Arc::clone(view),
+        journal: Arc::clone(journal) as _,
+        courier: Arc::clone(courier) as _,
+        clock: Arc::new(clock.clone()),
+        random: Arc::new(SeededRandom::new(journal.commits().len() as u64)),
+        limits: Limits::default(),
+    })
+    .unwrap()
+}
+
+/// As an office writes it: spaces in the number, no legal basis, no version.
+fn question() -> OfficeQuestion {
+    OfficeQuestion {
+        provider: "civil-affairs".into(),
+        service: "marriage-registration".into(),
+        subject: Some(wire::Subject { scheme: "resident_id".into(), value: spaced(fixture::RESIDENT) }),
+        claims: vec![fixture::claim("marital_status", "equals", "single")],
+        purpose: Some(wire::Purpose { item: "公租房申请".into(), ..Default::default() }),
+        case_number: "GZF-2026-0001".into(),
+        officer: "1024".into(),
+        ..OfficeQuestion::default()
+    }
+}
+
+fn spaced(number: &str) -> String {
+    format!(" {} {}", &number[..6], &number[6..])
+}
+
+fn verdict(ending: &Ending) -> (Verdict, &str) {
+    match ending {
+        Ending::Answered { verdicts, .. } | Ending::Unanswered { verdicts, .. } => {
+            (Verdict::from_proto(verdicts[0].verdict).unwrap(), verdicts[0].reason.as_str())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(ending: &Ending) -> (&str, &str, Option<&str>) {
+    match ending {
+        Ending::Refused { refusal, by } => (&refusal.code, &refusal.field, by.as_deref()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_question_gets_its_answer_and_a_receipt_that_finds_it_again() {
+    let town = Town::new().await;
+    let asked = town.asker.ask(question()).await.unwrap();
+    assert_eq!(verdict(&asked.ending), (Verdict::Match, ""));
+    assert_eq!(town.kinds(), [EntryKind::QuestionSent, EntryKind::AnswerReceived]);
+    assert_eq!(town.journal.commits()[1].about, Some(0));
+    assert_eq!(asked.receipt.index(), 1);
+    let shown = town.asker.show(&asked.receipt).unwrap();
+    assert_eq!(Asked { elapsed: asked.elapsed, ..shown }, asked);
+    let request: wire::Request = envelope::peek(&town.courier.sent.lock().unwrap()[0], 1 << 20).unwrap();
+    assert_eq!(request.subject.unwrap().value, fixture::RESIDENT, "canonical");
+    assert_eq!(request.purpose.unwrap().legal_bases, fixture::basis(), "those of the grant");
+    assert_eq!(request.grant.len(), 32);
+
+    let mistyped = "1-0011223344556677".parse().unwrap();
+    assert!(matches!(town.asker.show(&mistyped), Err(NotFound::Unknown)));
+    town.journal.forget_messages();
+    assert!(matches!(town.asker.show(&asked.receipt), Err(NotFound::Destroyed)));
+}
+
+#[tokio::test]
+async fn nothing_leaves_when_the_question_cannot_be_made_durable() {
+    for fault in [Fault::Before, Fault::AfterPersisting] {
+        let town = Town::new().await;
+        town.journal.fail_next(fault);
+        assert!(matches!(town.asker.ask(question()).await, Err(Error::Journal(_))), "{fault:?}");
+        assert_eq!(town.sent(), 0);
+    }
+    // It left, and the answer cannot be recorded: the office hears of our failure, and no verdict.
+    let town = Town::new().await;
+    town.journal.fail_next(Fault::After);
+    assert!(town.asker.ask(question()).await.is_err());
+    assert_eq!(town.sent(), 1);
+}
+
+#[tokio::test]
+async fn an_interrupted_question_is_closed_at_the_next_start() {
+    let mut town = Town::new().await;
+    town.asker.ask(question()).await.unwrap();
+    town.journal.fail_next(Fault::After);
+    assert!(town.asker.ask(question()).await.is_err());
+    town.restart();
+    assert_eq!(town.asker.close_interrupted().await.unwrap(), 1);
+    let last = town.journal.commits().pop().unwrap();
+    assert_eq!((last.about, last.entries[0].kind), (Some(2), EntryKind::Outcome));
+    let signed = wire::Signed::decode(last.entries[0].message.as_slice()).unwrap();
+    let outcome: wire::Outcome = envelope::peek(&signed, 1 << 20).unwrap();
+    assert_eq!(outcome.what, Some(What::Unanswered("interrupted".into())));
+    town.restart();
+    assert_eq!(town.asker.close_interrupted().await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_unavailable_with_its_reason() {
+    let town = Town::new().await;
+    for (way, reason) in [(Way::Down, "unreachable"), (Way::Rejected, "rejected")] {
+        town.go(way);
+        let asked = town.asker.ask(question()).await.unwrap();
+        assert_eq!(verdict(&asked.ending), (Verdict::Unavailable, reason));
+        let shown = town.asker.show(&asked.receipt).unwrap();
+        assert_eq!(shown.ending, asked.ending);
+        assert_eq!(shown.request_digest, asked.request_digest);
+    }
+    assert_eq!(town.kinds()[1], EntryKind::Outcome);
+    town.go(Way::Altered);
+    let asked = town.asker.ask(question()).await.unwrap();
+    let (verdict, reason) = verdict(&asked.ending);
+    assert_eq!(verdict, Verdict::Unavailable);
+    assert!(reason.starts_with("answer_invalid: answer signature"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_asked_for_with_the_same_bytes() {
+    let town = Town::new().await;
+    town.go(Way::AnswerLostOnce);
+    let asked = town.asker.ask(question()).await.unwrap();
+    assert_eq!(verdict(&asked.ending), (Verdict::Match, ""));
+    let sent = town.courier.sent.lock().unwrap();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0], sent[1]);
+    assert_eq!(town.provider_journal.commits().len(), 1, "one answer was given, twice");
+}
+
+#[tokio::test]
+async fn what_need_not_be_asked_is_refused_here_and_recorded() {
+    let town = Town::new().await;
+    type Change = fn(&mut OfficeQuestion);
+    let cases: &[(&str, &str, Change)] = &[
+        ("SUBJECT_MALFORMED", "subject.value", |question| {
+            question.subject.as_mut().unwrap().value = "890101199003070012".into();
+        }),
+        ("CASE_MISSING", "case_number", |question| question.case_number.clear()),
+        ("OFFICER_MISSING", "officer", |question| question.officer.clear()),
+        ("DEPARTMENT_UNKNOWN", "provider", |question| question.provider = "nobody".into()),
+        ("SERVICE_UNKNOWN", "service", |question| question.service = "births".into()),
+        ("SERVICE_UNKNOWN", "service", |question| question.service_version = 9),
+        ("MESSAGE_MALFORMED", "provider", |question| question.provider = "民政局".into()),
+        ("LEGAL_BASIS_MISSING", "purpose.legal_bases", |question| {
+            question.purpose.as_mut().unwrap().item = "other".into();
+        }),
+        ("CLAIM_MALFORMED", "claims[0].operands[0]", |question| {
+            question.claims[0].operands[0].kind = Some(Kind::Text("gone".into()));
+        }),
+        ("MESSAGE_MALFORMED", "idempotency_key", |question| question.idempotency_key = "x".repeat(65)),
+        ("MESSAGE_MALFORMED", "trace", |question| question.trace = Some("民".into())),
+    ];
+    for (code, field, change) in cases {
+        let mut office = question();
+        change(&mut office);
+        let asked = town.asker.ask(office).await.unwrap();
+        assert_eq!(refused(&asked.ending), (*code, *field, None));
+        assert!(asked.request_digest.is_none());
+        assert_eq!(town.asker.show(&asked.receipt).unwrap().ending, asked.ending);
+    }
+    assert_eq!(town.sent(), 0);
+    assert_eq!(town.kinds(), vec![EntryKind::Outcome; cases.len()]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_other_side_says_who_refused() {
+    let town = Town::new().await;
+    town.courier.provider.set_disk_low(false);
+    // Only the provider's clock is wrong, so only the provider refuses; both share one here, so the question is aged.
+    let prepared = town.asker.prepare(&question()).unwrap().0;
+    let mut old = prepared.clone();
+    old.wire.issued_at_ms -= 600_000;
+    old.wire.expires_at_ms -= 600_000;
+    old.issued_at_ms -= 600_000;
+    let sent = town.asker.record_question(old, Duration::from_secs(2), None).await.unwrap();
+    let (_, answer) = town.asker.send(&sent).await.unwrap();
+    assert_eq!(refused(&ending_of(answer.wire)), ("REQUEST_TOO_OLD", "expires_at_ms", Some("ninghe/civil-affairs")));
+}
+
+#[tokio::test]
+async fn the_same_key_gets_the_same_answer_once_also_after_a_restart() {
+    let mut town = Town::new().await;
+    let keyed = || OfficeQuestion { idempotency_key: "case-1-fact-1".into(), system: "desk".into(), ..question() };
+    let (first, second) = tokio::join!(town.asker.ask(keyed()), town.asker.ask(keyed()));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(first.receipt, second.receipt);
+    assert_eq!(town.sent(), 1);
+    town.restart();
+    town.clock.advance(Duration::from_secs(60));
+    let third = town.asker.ask(keyed()).await.unwrap();
+    assert_eq!((third.receipt, town.sent()), (first.receipt, 1));
+
+    let other = OfficeQuestion { case_number: "GZF-2026-0002".into(), ..keyed() };
+    let asked = town.asker.ask(other).await.unwrap();
+    assert_eq!(refused(&asked.ending), ("REQUEST_ID_REUSED", "idempotency_key", None));
+    let of_another_system = OfficeQuestion { system: "other".into(), ..keyed() };
+    assert_ne!(town.asker.ask(of_another_system).await.unwrap().receipt, first.receipt);
+    assert_eq!(town.sent(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_without_an_answer_may_ask_again() {
+    let town = Town::new().await;
+    let keyed = || OfficeQuestion { idempotency_key: "case-1-fact-1".into(), ..question() };
+    town.go(Way::Down);
+    assert_eq!(verdict(&town.asker.ask(keyed()).await.unwrap().ending).0, Verdict::Unavailable);
+    town.go(Way::Open);
+    assert_eq!(verdict(&town.asker.ask(keyed()).await.unwrap().ending).0, Verdict::Match);
+}

@@ -1,0 +1,319 @@
+//! `records`: hands a file of records to the running node and shows how the import goes. Out of scope: what a row must
+//! look like (`crate::records`).
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::{Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use proto::admin::v1::{BadRow, ImportRecordsHeader, ImportRecordsProgress, ImportRecordsRequest};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    Error, Exit,
+    node::Folder,
+    output::{self, Output},
+};
+
+/// How much of the file travels in one message.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The commands about records.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Replaces the records of an own service by those of a file, whole or not at all.
+    #[command(
+        after_help = "The first line of a CSV file names the columns; the subject's column bears the name of its scheme.\n\n\
+                      Examples:\n  exchange-node records import marriage-registration people.csv\n  \
+                      exchange-node records import marriage-registration people.jsonl --quarantine"
+    )]
+    Import(ImportArgs),
+}
+
+/// What `records import` needs.
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// The own service.
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    /// The file; `-` reads standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Sets bad rows aside, so that the rest is imported; their subjects then answer UNAVAILABLE.
+    #[arg(long)]
+    quarantine: bool,
+    /// How the file is written; without it the file's ending tells.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<FileFormat>,
+    /// The service's major version; without it the newest.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    major: u32,
+}
+
+/// How a file of records is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FileFormat {
+    /// Comma-separated values with a header row.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+impl FileFormat {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+        }
+    }
+
+    fn of(file: &Path) -> Result<Self, Error> {
+        match file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
+            Some("csv") => Ok(Self::Csv),
+            Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
+            _ => Err(Error::Usage(format!("how is {} written? Say --format csv or --format jsonl", file.display()))),
+        }
+    }
+}
+
+pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Result<Exit, Error> {
+    let Command::Import(args) = command;
+    let format = args.format.map_or_else(|| FileFormat::of(&args.file), Ok)?;
+    let (source, size): (Box<dyn Read + Send>, u64) = open(&args.file)?;
+    let mut node = folder.admin().await?;
+    let header = ImportRecordsHeader {
+        service: args.service.clone(),
+        major_version: args.major,
+        format: format.as_str().to_owned(),
+        quarantine: args.quarantine,
+        size,
+    };
+    let (chunks, mut fault) = send(source, header, args.file.clone());
+    let bar = progress_bar(output, size);
+    let answered = node.import_records(ReceiverStream::new(chunks)).await;
+    let outcome = match answered {
+        Ok(answer) => follow(answer.into_inner(), &bar).await,
+        Err(status) => Err(status.into()),
+    };
+    bar.finish_and_clear();
+    // That the file broke off explains better than that the node then missed the rest.
+    if let Ok(error) = fault.try_recv() {
+        return Err(error);
+    }
+    report(output, &args, &outcome?)
+}
+
+fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Error> {
+    if file == Path::new("-") {
+        return Ok((Box::new(io::stdin()), 0));
+    }
+    let unusable = |source| Error::FileUnusable { doing: "read", path: file.to_owned(), source };
+    let opened = File::open(file).map_err(unusable)?;
+    let metadata = opened.metadata().map_err(unusable)?;
+    if metadata.is_dir() {
+        return Err(unusable(io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    Ok((Box::new(opened), metadata.len()))
+}
+
+/// Reads the file on a thread of its own, a few chunks ahead of the node and no more.
+fn send(
+    mut source: Box<dyn Read + Send>,
+    header: ImportRecordsHeader,
+    path: PathBuf,
+) -> (mpsc::Receiver<ImportRecordsRequest>, mpsc::Receiver<Error>) {
+    let (chunks, receiver) = mpsc::channel(4);
+    let (faults, fault) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        let mut first = Some(header);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            let length = match source.read(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    let _ = faults.blocking_send(Error::FileUnusable { doing: "read", path, source });
+                    // Nothing may be imported of half a file: a message that the node must refuse, instead of an end.
+                    let _ = chunks.blocking_send(ImportRecordsRequest { header: Some(aborting()), chunk: Vec::new() });
+                    return;
+                }
+            };
+            let request = ImportRecordsRequest { header: first.take(), chunk: buffer[..length].to_vec() };
+            let is_first = request.header.is_some();
+            // The node hangs up when it has seen enough.
+            if (length > 0 || is_first) && chunks.blocking_send(request).is_err() || length == 0 {
+                return;
+            }
+        }
+    });
+    (receiver, fault)
+}
+
+/// A second header where a piece of the file should be: the node gives the import up.
+fn aborting() -> ImportRecordsHeader {
+    ImportRecordsHeader::default()
+}
+
+async fn follow(
+    mut stream: tonic::Streaming<ImportRecordsProgress>,
+    bar: &ProgressBar,
+) -> Result<ImportRecordsProgress, Error> {
+    let mut last = None;
+    while let Some(progress) = stream.message().await? {
+        bar.set_position(progress.bytes);
+        bar.set_message(format!("{}, {} rows", progress.stage, progress.rows));
+        last = Some(progress);
+    }
+    match last {
+        Some(last) if matches!(last.stage.as_str(), SWITCHED | REFUSED) => Ok(last),
+        _ => Err(Error::Status(tonic::Status::internal("the node ended the import without saying how; see its log"))),
+    }
+}
+
+const SWITCHED: &str = "switched";
+const REFUSED: &str = "refused";
+
+fn progress_bar(output: Output, size: u64) -> ProgressBar {
+    if output.is_json() || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match size {
+        0 => (ProgressBar::no_length(), "{spinner} {bytes} {msg}"),
+        size => (ProgressBar::new(size), "{bar:40} {bytes}/{total_bytes} {eta} {msg}"),
+    };
+    // A template that cannot be read would only cost the bar its looks.
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn report(output: Output, args: &ImportArgs, last: &ImportRecordsProgress) -> Result<Exit, Error> {
+    let file = args.file.display().to_string();
+    for row in &last.bad_rows {
+        output::complain(&bad_row(&file, row));
+    }
+    let shown = u64::try_from(last.bad_rows.len()).unwrap_or(u64::MAX);
+    if last.bad_row_count > shown {
+        output::complain(&format!("{file}: and {} bad rows more", last.bad_row_count - shown));
+    }
+    let refused = last.stage == REFUSED;
+    output.show(&report_json(args, last), || match refused {
+        true => format!("Nothing was imported: {}", last.refused),
+        false => {
+            let aside = match (last.bad_row_count, last.quarantined) {
+                (0, _) => String::new(),
+                (rows, subjects) => format!(
+                    "; {rows} bad rows were set aside, and {subjects} subjects answer UNAVAILABLE until they are put right"
+                ),
+            };
+            format!("{} rows are in use for {}{aside}.", last.rows, args.service)
+        }
+    });
+    Ok(if refused { Exit::Refused } else { Exit::Done })
+}
+
+fn report_json(args: &ImportArgs, last: &ImportRecordsProgress) -> Value {
+    let bad_rows: Vec<Value> =
+        last.bad_rows.iter().map(|row| json!({ "line": row.line, "field": row.field, "reason": row.reason })).collect();
+    json!({
+        "service": args.service,
+        "imported": last.stage == SWITCHED,
+        "rows": last.rows,
+        "bytes": last.bytes,
+        "bad_rows": bad_rows,
+        "bad_row_count": last.bad_row_count,
+        "quarantined_subjects": last.quarantined,
+        "refused": last.refused,
+    })
+}
+
+/// One bad row as editors understand it: `file:line: field: reason`.
+fn bad_row(file: &str, row: &BadRow) -> String {
+    match row.field.as_str() {
+        "" => format!("{file}:{}: {}", row.line, row.reason),
+        field => format!("{file}:{}: {field}: {}", row.line, row.reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(file: &str) -> ImportArgs {
+        ImportArgs { service: "s".into(), file: file.into(), quarantine: false, format: None, major: 0 }
+    }
+
+    #[test]
+    fn the_ending_tells_the_format() {
+        let format = |file: &str| FileFormat::of(Path::new(file)).ok();
+        assert_eq!(format("people.CSV"), Some(FileFormat::Csv));
+        assert_eq!(format("people.jsonl"), Some(FileFormat::Jsonl));
+        assert_eq!(format("people.ndjson"), Some(FileFormat::Jsonl));
+        assert_eq!(format("people.xlsx"), None);
+        assert_eq!(format("-"), None);
+    }
+
+    #[test]
+    fn a_bad_row_names_file_line_field_and_reason() {
+        let row = BadRow { line: 7, field: "resident_id".into(), reason: "the check digit is wrong".into() };
+        assert_eq!(bad_row("people.csv", &row), "people.csv:7: resident_id: the check digit is wrong");
+        let whole = BadRow { line: 8, field: String::new(), reason: "too few cells".into() };
+        assert_eq!(bad_row("people.csv", &whole), "people.csv:8: too few cells");
+    }
+
+    #[test]
+    fn a_refused_import_ends_with_its_own_code() {
+        let last = ImportRecordsProgress {
+            stage: REFUSED.into(),
+            refused: "1 bad rows".into(),
+            bad_rows: vec![BadRow { line: 7, field: "f".into(), reason: "r".into() }],
+            bad_row_count: 1,
+            ..Default::default()
+        };
+        let machine = report_json(&args("people.csv"), &last);
+        assert_eq!(machine["imported"], false);
+        assert_eq!(machine["bad_rows"][0]["line"], 7);
+        assert_eq!(report(Output::new(true), &args("people.csv"), &last).unwrap(), Exit::Refused);
+        let done = ImportRecordsProgress { stage: SWITCHED.into(), rows: 3, ..Default::default() };
+        assert_eq!(report(Output::new(true), &args("people.csv"), &done).unwrap(), Exit::Done);
+    }
+
+    struct Broken(usize);
+
+    impl Read for Broken {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::Error::other("the disk is gone"));
+            }
+            self.0 -= 1;
+            buffer[0] = b'x';
+            Ok(1)
+        }
+    }
+
+    /// The end of what is sent must not look like the end of the file where the file broke off.
+    #[tokio::test]
+    async fn a_file_that_breaks_off_is_not_sent_as_whole() {
+        let header = ImportRecordsHeader { service: "s".into(), ..Default::default() };
+        let (mut chunks, mut fault) = send(Box::new(Broken(2)), header, "people.csv".into());
+        let mut sent = Vec::new();
+        while let Some(chunk) = chunks.recv().await {
+            sent.push(chunk);
+        }
+        assert_eq!(sent.len(), 3);
+        assert!(sent[0].header.is_some() && sent[1].header.is_none());
+        assert!(sent[2].header.is_some(), "the last one makes the node give up");
+        assert!(matches!(fault.recv().await, Some(Error::FileUnusable { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_empty_file_is_sent_as_a_header_alone() {
+        let header = ImportRecordsHeader { service: "s".into(), ..Default::default() };
+        let (mut chunks, _fault) = send(Box::new(io::empty()), header, "people.csv".into());
+        assert!(chunks.recv().await.unwrap().header.is_some());
+        assert!(chunks.recv().await.is_none());
+    }
+}

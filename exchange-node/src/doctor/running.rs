@@ -1,0 +1,314 @@
+//! The checks on a running node. Each is one function from what the node is made of to findings. Out of scope: what can be
+//! seen from the folder alone, which is the parent's.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use host::tls::{ConnectorOptions, PeerConnector};
+use proto::admin::v1::Finding;
+use tokio::{net::TcpStream, time::timeout};
+use trust::{
+    directory::{Directory, model::Node},
+    key::Signer,
+    refusal::Code,
+    service::ServiceState,
+};
+
+use super::{evidence, free_disk, key_files, ok, span, warning, wrong};
+use crate::{app::Parts, records::RecordsStatus};
+
+/// How long a port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The registry vouches for its directory at least every 10 seconds; so much beside the skew is on the way.
+const VOUCHING_MS: u64 = 15_000;
+
+/// Examines a running node.
+pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
+    let now_ms = parts.clock.now_ms();
+    let mut findings = Vec::new();
+    let seen = parts.view.seen();
+    let directory = seen.directory();
+    findings.push(clock(parts, directory, now_ms));
+    findings.extend(key_files(&parts.config.dir));
+    findings.extend(keys(parts, directory, now_ms));
+    findings.push(certificate(own_node(parts, directory), parts.keys.tls.key_digest().as_bytes()));
+    findings.push(registry(parts).await);
+    findings.extend(directory_age(parts, directory, now_ms));
+    findings.extend(records(directory, parts, &parts.records.status()));
+    findings.push(free_disk(&parts.config.dir, parts.config.limits.free_disk_mib));
+    findings.push(peer_port(parts, own_node(parts, directory)).await);
+    findings.push(office_port(parts.addresses.office).await);
+    drop(seen);
+    findings.push(evidence::examine(parts).await);
+    findings
+}
+
+fn own_node<'a>(parts: &Parts, directory: &'a Directory) -> Option<&'a Node> {
+    directory.nodes().find(|node| node.department == parts.config.department && node.node == parts.config.node)
+}
+
+fn clock(parts: &Parts, directory: &Directory, now_ms: u64) -> Finding {
+    let skew_ms = directory.founding().map_or(60_000, |founding| founding.profile.clock_skew_ms);
+    let vouched_ms = if parts.view.is_registry_reachable() { parts.view.verified_ms() } else { 0 };
+    compare_clocks(now_ms, parts.view.highest_ms(), vouched_ms, skew_ms)
+}
+
+/// `vouched_ms` is when the registry last vouched for its directory by its own clock; 0 where it cannot be reached now.
+fn compare_clocks(now_ms: u64, highest_ms: u64, vouched_ms: u64, skew_ms: u64) -> Finding {
+    const CHECK: &str = "clock";
+    const ADVICE: &str = "set the clock, and keep it right with NTP";
+    if now_ms.saturating_add(skew_ms) < highest_ms {
+        let behind = span(highest_ms - now_ms);
+        let found = format!(
+            "the clock is {behind} behind a time that was verified ({now_ms} and {highest_ms}, Unix milliseconds)"
+        );
+        return wrong(CHECK, found, ADVICE);
+    }
+    let ahead_ms = now_ms.saturating_sub(vouched_ms);
+    if vouched_ms != 0 && ahead_ms > skew_ms + VOUCHING_MS {
+        let found = format!("the clock is about {} ahead of the registry's", span(ahead_ms));
+        return warning(CHECK, found, "find out which of the two is right; questions from the future are refused");
+    }
+    if highest_ms == 0 {
+        return ok(CHECK, "there is no verified time to compare it with yet");
+    }
+    ok(CHECK, format!("it fits the registry's, as far as {} tells", span(skew_ms)))
+}
+
+fn keys(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {
+    let me = &parts.config.department;
+    let key_id = *parts.keys.node.public_key().id();
+    let node_key = match directory.node_key(me, &key_id, now_ms) {
+        Ok(_) => ok("node key", format!("{key_id} is in the directory")),
+        Err(Code::KeyUnknown) => wrong(
+            "node key",
+            format!("{key_id} is not in the directory, so nobody believes what this node signs"),
+            "start the node with the registry reachable and the department's key in its folder, once",
+        ),
+        Err(code) => wrong("node key", format!("{key_id}: {}", code.message()), "add a new node key"),
+    };
+    let department_key = match parts.keys.department_signer() {
+        None => ok("department key", "it is kept elsewhere; statements are made where it is"),
+        Some(signer) => match directory.key(signer.public_key().id()) {
+            Some(key) if key.revoked.is_none() => {
+                ok("department key", format!("{} is in the directory", signer.public_key().id()))
+            }
+            Some(_) => wrong(
+                "department key",
+                format!("{} was revoked", signer.public_key().id()),
+                "add a new department key with another one, or with the recovery key",
+            ),
+            None => wrong(
+                "department key",
+                format!("{} is not in the directory", signer.public_key().id()),
+                "bring the key that the department was admitted with, or add this one with that",
+            ),
+        },
+    };
+    let mut findings = vec![node_key, department_key];
+    if let Some(reason) = directory.department(me).and_then(|department| department.suspended.as_ref()) {
+        findings.push(wrong("department", format!("the authority has suspended it: {reason}"), "ask the authority"));
+    }
+    findings
+}
+
+fn certificate(published: Option<&Node>, held: &[u8; 32]) -> Finding {
+    const CHECK: &str = "certificate";
+    match published {
+        Some(node) if node.tls_key == *held => ok(CHECK, "its key is the one that the directory names for this node"),
+        Some(_) => wrong(
+            CHECK,
+            "its key is not the one that the directory names for this node, so no peer connects",
+            "start the node with the registry reachable and the department's key in its folder, once",
+        ),
+        None => wrong(
+            CHECK,
+            "the directory does not say how this node is reached, so no peer connects",
+            "start the node with the registry reachable and the department's key in its folder, once",
+        ),
+    }
+}
+
+async fn registry(parts: &Parts) -> Finding {
+    const CHECK: &str = "registry";
+    match parts.link.probe(Some(&parts.view)).await {
+        Ok(()) => ok(CHECK, "it can be reached"),
+        Err(error) => warning(
+            CHECK,
+            format!("it cannot be reached: {error}"),
+            "look at the network and at `registry` in node.toml; until the view's lifetime ends the node goes on without it",
+        ),
+    }
+}
+
+fn directory_age(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {
+    let lifetime_ms = directory.founding().map(|founding| founding.profile.view_lifetime_ms);
+    let mut findings = vec![age(parts.view.verified_ms(), lifetime_ms, now_ms)];
+    if let Some(found) = parts.view.finding() {
+        findings.push(wrong("directory log", found.what, "keep the node's folder as it is, and call the authority"));
+    }
+    findings
+}
+
+fn age(verified_ms: u64, lifetime_ms: Option<u64>, now_ms: u64) -> Finding {
+    const CHECK: &str = "directory";
+    const ADVICE: &str = "restore the connection to the registry";
+    let (Some(lifetime_ms), true) = (lifetime_ms, verified_ms > 0) else {
+        return wrong(CHECK, "it was never read", ADVICE);
+    };
+    let age_ms = now_ms.saturating_sub(verified_ms);
+    let found = format!("the registry vouched for it {} ago; its lifetime is {}", span(age_ms), span(lifetime_ms));
+    if age_ms > lifetime_ms {
+        wrong(CHECK, format!("{found}: nothing is asked or answered"), ADVICE)
+    } else if age_ms > lifetime_ms / 2 {
+        warning(CHECK, found, ADVICE)
+    } else {
+        ok(CHECK, found)
+    }
+}
+
+fn records(directory: &Directory, parts: &Parts, held: &[RecordsStatus]) -> Vec<Finding> {
+    directory
+        .services()
+        .filter(|service| service.id.department == parts.config.department)
+        .filter(|service| !matches!(service.state, ServiceState::Withdrawn { .. }))
+        .map(|service| {
+            let name = format!("{} v{}", service.id.service, service.id.major);
+            let held =
+                held.iter().find(|records| records.service == service.id.service && records.major == service.id.major);
+            records_of(&name, service.id.service.as_str(), held)
+        })
+        .collect()
+}
+
+fn records_of(name: &str, service: &str, held: Option<&RecordsStatus>) -> Finding {
+    let check = format!("records of {name}");
+    let import = format!("import them: exchange-node records import {service} FILE");
+    match held {
+        None => warning(&check, "never imported: every question gets UNAVAILABLE", import),
+        Some(RecordsStatus { fault: Some(fault), .. }) => wrong(&check, fault, import),
+        Some(records) if records.quarantined_rows > 0 => {
+            let place =
+                records.quarantine_file.as_ref().map(|file| format!(" in {}", file.display())).unwrap_or_default();
+            let found = format!(
+                "{} rows; {} bad rows are set aside, and {} subjects answer UNAVAILABLE",
+                records.rows, records.quarantined_rows, records.quarantined_subjects
+            );
+            warning(&check, found, format!("put the rows right that are set aside{place}, and import again"))
+        }
+        Some(records) => ok(&check, format!("{} rows of {} subjects", records.rows, records.subjects)),
+    }
+}
+
+/// Connects to this node as another department's node would: at the address that the directory names.
+async fn peer_port(parts: &Parts, published: Option<&Node>) -> Finding {
+    const CHECK: &str = "peer port";
+    let addresses = match published {
+        Some(node) => node.addresses.clone(),
+        None => vec![parts.addresses.peer.to_string()],
+    };
+    let named = addresses.join(", ");
+    let options = ConnectorOptions { attempt_timeout: PATIENCE };
+    let tls = parts.keys.tls.as_ref();
+    let connector = match PeerConnector::new(addresses, [tls.key_digest()], Some(tls), options) {
+        Ok(connector) => connector,
+        Err(error) => return wrong(CHECK, error.to_string(), "restore the TLS key from its backup"),
+    };
+    match connector.connect().await {
+        Ok(_) => ok(CHECK, format!("this node answers at {named}")),
+        Err(error) => wrong(
+            CHECK,
+            format!("{error}"),
+            format!(
+                "see that {named} (`advertise` in node.toml) leads to {} here: firewall, name, port",
+                parts.addresses.peer
+            ),
+        ),
+    }
+}
+
+async fn office_port(address: SocketAddr) -> Finding {
+    const CHECK: &str = "office port";
+    match timeout(PATIENCE, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => ok(CHECK, format!("it answers at {address}")),
+        Ok(Err(error)) => {
+            wrong(CHECK, format!("{address}: {error}"), "look at `office_listen` in node.toml, and restart")
+        }
+        Err(_) => wrong(CHECK, format!("{address} does not answer"), "look at the machine's load, and restart"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trust::fixture::{self, Fixture};
+
+    use super::*;
+    use crate::doctor::{OK, WARNING, WRONG};
+
+    #[test]
+    fn clocks_are_compared_both_ways() {
+        let level = |now, highest, vouched| compare_clocks(now, highest, vouched, 60_000).level;
+        assert_eq!(level(1_000_000, 1_000_000, 1_000_000), OK);
+        assert_eq!(level(1_000_000, 1_060_000, 1_060_000), OK);
+        assert_eq!(level(1_000_000, 1_060_001, 1_060_001), WRONG);
+        assert_eq!(level(1_075_000, 1_000_000, 1_000_000), OK);
+        assert_eq!(level(1_075_001, 1_000_000, 1_000_000), WARNING);
+        // Without the registry an old word says nothing about the clock.
+        assert_eq!(level(9_000_000, 1_000_000, 0), OK);
+        assert_eq!(level(1_000_000, 0, 0), OK);
+    }
+
+    #[test]
+    fn half_of_the_lifetime_is_a_warning_and_the_whole_is_wrong() {
+        let level = |age_ms: u64| age(1_000, Some(100_000), 1_000 + age_ms).level;
+        assert_eq!(level(50_000), OK);
+        assert_eq!(level(50_001), WARNING);
+        assert_eq!(level(100_000), WARNING);
+        assert_eq!(level(100_001), WRONG);
+        assert_eq!(age(0, Some(100_000), 5).level, WRONG);
+        assert_eq!(age(1_000, None, 5).level, WRONG);
+    }
+
+    #[test]
+    fn the_certificate_is_held_against_the_directory() {
+        let fixture = Fixture::town();
+        let node = fixture.directory.nodes().next().unwrap();
+        let held = fixture::tls_key(node.department.as_str(), "1");
+        assert_eq!(certificate(Some(node), &held).level, OK);
+        assert_eq!(certificate(Some(node), &[0; 32]).level, WRONG);
+        assert_eq!(certificate(None, &held).level, WRONG);
+    }
+
+    #[test]
+    fn records_that_cost_answers_are_told() {
+        let mut records = RecordsStatus {
+            service: "s".parse().unwrap(),
+            major: 1,
+            fault: None,
+            minor: 0,
+            rows: 5,
+            subjects: 4,
+            quarantined_rows: 0,
+            quarantined_subjects: 0,
+            unattributed_rows: 0,
+            imported_ms: 7,
+            quarantine_file: None,
+        };
+        let level = |held: Option<&RecordsStatus>| records_of("s v1", "s", held).level;
+        assert_eq!(level(None), WARNING);
+        assert_eq!(level(Some(&records)), OK);
+        records.quarantined_rows = 1;
+        assert_eq!(level(Some(&records)), WARNING);
+        records.fault = Some("other columns".into());
+        assert_eq!(level(Some(&records)), WRONG);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_nobody_listens_on_is_wrong() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(office_port(address).await.level, OK);
+        drop(listener);
+        assert_eq!(office_port(address).await.level, WRONG);
+    }
+}

@@ -1,0 +1,94 @@
+//! The program: arguments → logs → clock and randomness → configuration → build → run. Everything else is in the library.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use exchange_node::{
+    app::{self, App},
+    cli::{self, Cli, Command, Exit, InitArgs, ServeArgs},
+    config::{self, Config},
+    init::{self, InitOptions},
+};
+use host::{
+    clock::{Clock, SystemClock},
+    random::SystemRandom,
+    telemetry::{self, LogFormat},
+};
+
+fn main() -> ExitCode {
+    let Cli { command, dir, json } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the operating system gives no threads: {error}");
+            return Exit::Failure.into();
+        }
+    };
+    let exit = runtime.block_on(async {
+        match command {
+            Command::Init(args) => run_init(args, dir).await,
+            Command::Serve(args) => serve(args, dir).await,
+            command => cli::run(command, dir.as_deref(), json, SystemClock.now_ms()).await,
+        }
+    });
+    exit.into()
+}
+
+async fn serve(args: ServeArgs, dir: Option<PathBuf>) -> Exit {
+    let path = args.config.unwrap_or_else(|| dir.unwrap_or_else(|| ".".into()).join(config::FILE_NAME));
+    let config = match Config::load(&path) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return Exit::Usage;
+        }
+    };
+    if let Err(error) = telemetry::init(config.log_format, &config.log_filter, "EXCHANGE_LOG") {
+        eprintln!("{error}");
+        return Exit::Usage;
+    }
+    match run(config).await {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            tracing::error!(%error, "the node has ended");
+            eprintln!("{error}");
+            Exit::Failure
+        }
+    }
+}
+
+async fn run(config: Config) -> Result<(), app::Error> {
+    App::build(config, Arc::new(SystemClock), Arc::new(SystemRandom)).await?.run().await
+}
+
+async fn run_init(args: InitArgs, dir: Option<PathBuf>) -> Exit {
+    // Only warnings: what was done is said in plain lines.
+    let _ = telemetry::init(LogFormat::Pretty, "error", "EXCHANGE_LOG");
+    let dir = dir.unwrap_or_else(|| ".".into());
+    let options = InitOptions {
+        token_file: args.token_file,
+        address: args.address,
+        office_address: args.office_address,
+        node: args.node,
+        dir,
+    };
+    let mut said = |line: String| println!("{line}");
+    match init::init(&options, Arc::new(SystemClock), Arc::new(SystemRandom), &mut said).await {
+        Ok(done) => {
+            println!("the recovery key {} belongs into the department's safe, not on this machine", done.recovery_key.display());
+            println!("next: exchange-node serve --config {}", done.config.display());
+            Exit::Done
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            match error {
+                init::Error::Refused(_) | init::Error::Publish(_) => Exit::Refused,
+                init::Error::Unreachable(_) => Exit::Unreachable,
+                init::Error::Token { .. } | init::Error::TokenUnreadable { .. } | init::Error::AddressMalformed { .. } => {
+                    Exit::Usage
+                }
+                _ => Exit::Failure,
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The running registry: every room built, every port bound, every task under one supervisor. Ports are bound early, so
+//! that port 0 works and the addresses are known before anything is said. Out of scope: the process around it (`main`).
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use host::{
+    admin_socket::{AdminError, AdminSocket},
+    clock::Clock,
+    committer::CommitterOptions,
+    edge::{EdgeLimits, Incoming, Listener, ListenerLimits, Security, tuned_server},
+    health,
+    random::Random,
+    readiness::Readiness,
+    ready_file::{self, ReadyFile},
+    store::{SMALL_CACHE_BYTES, Store, StoreError},
+    supervise::{self, DEFAULT_DRAIN, Supervisor},
+    tls::{ClientAuthentication, ServerTls, SetupError},
+};
+use proto::registry::v1::RegistryAnnounced;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::Router};
+
+use crate::{
+    DIRECTORY_FOLDER,
+    admin_edge::{AdminEdge, Standing},
+    authority::{self, Authority},
+    config::Config,
+    directory_edge::DirectoryEdge,
+    enrolment::{self, Enrolment, EnrolmentParts, Introduction},
+    enrolment_edge::EnrolmentEdge,
+    init::reachable,
+    keys::{self, Keys},
+    ledger::{self, Ledger, SledLedger},
+    sequencer::{self, Sequencer, SequencerParts},
+    tile_edge,
+};
+
+/// Why a registry does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The admin socket cannot be used.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// It listens everywhere and nobody knows where to find it.
+    #[error(
+        "{listen} is every address of this machine: set `advertise` in registry.toml to where departments reach it"
+    )]
+    AdvertiseMissing {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// The registry's own address could not be stated.
+    #[error("the registry's address could not be stated in the directory: {0}")]
+    Announcement(#[from] authority::Error),
+    /// A port cannot be bound.
+    #[error("cannot listen at {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// Pending enrolments cannot be read.
+    #[error(transparent)]
+    Enrolment(#[from] enrolment::Error),
+    /// A key cannot be used.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// The ready file cannot be written.
+    #[error(transparent)]
+    ReadyFile(#[from] ready_file::Error),
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Sequencer(#[from] sequencer::Error),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something that the registry cannot do without has failed.
+    #[error(transparent)]
+    Supervision(#[from] supervise::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] SetupError),
+}
+
+/// Where a running registry is, as in its ready file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Addresses {
+    /// The process.
+    pub pid: u32,
+    /// The gRPC port.
+    pub address: SocketAddr,
+    /// The tile port.
+    pub tiles: SocketAddr,
+    /// The admin socket.
+    pub admin: PathBuf,
+    /// The addresses that others are told.
+    pub advertised: Vec<String>,
+}
+
+/// A registry that is running.
+pub struct App {
+    supervisor: Supervisor,
+    ledger: SledLedger,
+    addresses: Addresses,
+    ready_file: ReadyFile,
+}
+
+impl App {
+    /// Builds and starts the registry of a folder.
+    pub async fn start(
+        config: Config,
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, Error> {
+        let keys = Keys::read(folder)?;
+        // Before the ready file of another process is touched: it may be running.
+        let admin = AdminSocket::bind(folder)?;
+        ReadyFile::remove_stale(folder);
+        let supervisor = Supervisor::new(Arc::clone(&random));
+        let stop = supervisor.stop_token();
+        let readiness = Readiness::new();
+        let directory_ready = readiness.condition("directory");
+
+        let store = Store::open(&folder.join(DIRECTORY_FOLDER), SMALL_CACHE_BYTES)?;
+        let fatal = supervisor.fatal();
+        let ledger = SledLedger::open(store, CommitterOptions::default(), move |error| fatal.report("ledger", error))?;
+        let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
+        let parts = SequencerParts {
+            exchange: config.exchange.clone(),
+            authority_key: config.authority_key.clone(),
+            log_key: keys.log,
+            ledger: Arc::clone(&shared),
+            clock: Arc::clone(&clock),
+            checkpoint_interval: Duration::from_secs(config.checkpoint_interval_seconds),
+        };
+        let (sequencer, task) = Sequencer::start(parts).await?;
+        let stopping = stop.clone();
+        supervisor.essential("sequencer", async move { Ok(task.run(stopping).await?) });
+
+        let tls = ServerTls::new(&keys.tls, ClientAuthentication::None)?;
+        let limits = ListenerLimits { max_connections: config.most_connections, ..ListenerLimits::default() };
+        let grpc = bind(config.listen, Security::Tls(tls), limits).await?;
+        let tiles = bind(config.tiles, Security::Plain, limits).await?;
+        let addresses = Addresses {
+            pid: std::process::id(),
+            address: grpc.local_address(),
+            tiles: tiles.local_address(),
+            admin: admin.path().to_owned(),
+            advertised: reachable(&config.advertise, grpc.local_address()),
+        };
+        if addresses.advertised.is_empty() {
+            return Err(Error::AdvertiseMissing { listen: config.listen });
+        }
+
+        let tls_key = *keys.tls.key_digest().as_bytes();
+        let authority = Authority::new(config.exchange.clone(), keys.authority, sequencer.clone(), Arc::clone(&clock));
+        let authority = Arc::new(authority);
+        announce(
+            &authority,
+            &sequencer,
+            RegistryAnnounced {
+                addresses: addresses.advertised.clone(),
+                tls_key: tls_key.to_vec(),
+                tile_addresses: reachable(&config.advertise_tiles, tiles.local_address()),
+            },
+        )
+        .await?;
+
+        let enrolment = Enrolment::open(EnrolmentParts {
+            folder: folder.to_owned(),
+            introduction: Introduction {
+                exchange: config.exchange.clone(),
+                authority_key: config.authority_key.clone(),
+                addresses: addresses.advertised.clone(),
+                tls_key,
+            },
+            authority: Arc::clone(&authority),
+            sequencer: sequencer.clone(),
+            clock: Arc::clone(&clock),
+            random,
+            token_lifetime_ms: config.token_lifetime_hours * 3_600_000,
+        })?;
+        let enrolment = Arc::new(enrolment);
+
+        let services = ["registry.v1.Directory", "registry.v1.Enrolment"];
+        let (health, feed) = health::service(&readiness, &services).await;
+        until_stopped(&supervisor, "health", feed.run());
+
+        let router = tuned_server(&EdgeLimits::default())
+            .add_service(health.clone())
+            .add_service(
+                DirectoryEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock), stop.clone())
+                    .into_server(),
+            )
+            .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), clock).into_server());
+        spawn_grpc(&supervisor, router, grpc.incoming());
+
+        let routes = tile_edge::router(sequencer.clone(), shared);
+        let stopping = stop.clone();
+        supervisor.essential("tiles", async move {
+            tile_edge::serve(tiles, routes, stopping).await;
+            Ok(())
+        });
+
+        let standing = Standing {
+            exchange: config.exchange.to_string(),
+            authority_key: config.authority_key,
+            address: addresses.address.to_string(),
+            tile_address: addresses.tiles.to_string(),
+        };
+        let operators = Server::builder()
+            .add_service(health)
+            .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));
+        let stopping = stop.clone().cancelled_owned();
+        supervisor.essential("admin socket", async move { Ok(admin.serve(operators, stopping).await?) });
+
+        directory_ready.met();
+        let ready_file = ReadyFile::write(folder, &addresses)?;
+        tracing::info!(address = %addresses.address, tiles = %addresses.tiles, "registry ready");
+        Ok(Self { supervisor, ledger, addresses, ready_file })
+    }
+
+    /// Where it is.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Cancel it to stop the registry as SIGTERM does.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.supervisor.stop_token()
+    }
+
+    /// Runs until a signal, the stop token or a fatal fault; then finishes what is under way and closes the ledger.
+    pub async fn run(self) -> Result<(), Error> {
+        let outcome = self.supervisor.run(DEFAULT_DRAIN).await;
+        drop(self.ready_file);
+        let closed = self.ledger.close().await;
+        outcome?;
+        Ok(closed?)
+    }
+}
+
+async fn bind(address: SocketAddr, security: Security, limits: ListenerLimits) -> Result<Listener, Error> {
+    Listener::bind(address, security, limits).await.map_err(|source| Error::Bind { address, source })
+}
+
+fn spawn_grpc(supervisor: &Supervisor, router: Router, incoming: Incoming) {
+    let stopping = supervisor.stop_token().cancelled_owned();
+    supervisor
+        .essential("directory port", async move { Ok(router.serve_with_incoming_shutdown(incoming, stopping).await?) });
+}
+
+fn until_stopped(supervisor: &Supervisor, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+    let stop = supervisor.stop_token();
+    supervisor.essential(name, async move {
+        stop.run_until_cancelled(task).await;
+        Ok(())
+    });
+}
+
+/// States where the registry is, unless the directory says so already.
+async fn announce(authority: &Authority, sequencer: &Sequencer, announcement: RegistryAnnounced) -> Result<(), Error> {
+    if sequencer.directory().registry() == Some(&announcement) {
+        return Ok(());
+    }
+    if !authority.is_present() {
+        tracing::warn!(
+            "the registry's addresses or TLS key have changed, and the authority's key is not here to say so"
+        );
+        return Ok(());
+    }
+    authority.announce(announcement).await?;
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! What each command does, and how its outcome is shown. Out of scope: the running registry itself (`app`).
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use comfy_table::{
+    LineStyle, Table,
+    presets::{NOTHING, UTF8_HORIZONTAL_ONLY},
+};
+use host::{
+    admin_socket::{self, AdminError},
+    clock::{Clock, SystemClock},
+    files,
+    random::{Random, SystemRandom},
+    telemetry,
+};
+use proto::{
+    admin::v1::{self as wire, registry_client::RegistryClient},
+    registry::v1::LocalName,
+};
+use serde_json::{Value, json};
+use tonic::{Code, Status, transport::Channel};
+
+use super::{AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand};
+use crate::{
+    admin_edge::{CODE_KEY, FIELD_KEY},
+    app::App,
+    config::{self, Config},
+    init::{self, Founding, init},
+};
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Our own failure, or the machine's.
+    #[error("{0}")]
+    Failed(String),
+    /// The registry refused.
+    #[error("refused: {message}")]
+    Refused {
+        /// The stable code.
+        code: String,
+        /// The field at fault; may be empty.
+        field: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// No registry is running there.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The command cannot be carried out as it was given.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Refused { .. } => 7,
+        }
+    }
+
+    /// For machines.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Refused { code, field, message } => {
+                json!({ "error": "refused", "code": code, "field": field, "message": message })
+            }
+            Self::Failed(message) => json!({ "error": "failed", "message": message }),
+            Self::Unreachable(message) => json!({ "error": "unreachable", "message": message }),
+            Self::Usage(message) => json!({ "error": "usage", "message": message }),
+        }
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::NotRunning { .. } => Self::Unreachable(error.to_string()),
+            _ => Self::failed(error),
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let metadata = |key| status.metadata().get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        match status.code() {
+            Code::FailedPrecondition => Self::Refused {
+                code: metadata(CODE_KEY).to_owned(),
+                field: metadata(FIELD_KEY).to_owned(),
+                message: status.message().to_owned(),
+            },
+            Code::InvalidArgument => Self::Usage(status.message().to_owned()),
+            Code::Unavailable => Self::Unreachable(status.message().to_owned()),
+            _ => Self::Failed(status.message().to_owned()),
+        }
+    }
+}
+
+/// Carries a command out, and prints its outcome.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let shown = match &cli.command {
+        Command::Init(arguments) => make(&cli, arguments).await?,
+        Command::Serve { config } => return serve(&cli, config.as_deref()).await,
+        Command::Status => status(&cli).await?,
+        Command::Department(DepartmentCommand::Admit(arguments)) => match admit(&cli, arguments).await? {
+            Some(shown) => shown,
+            None => return Ok(()),
+        },
+        Command::Department(DepartmentCommand::List) => list(&cli).await?,
+        Command::Department(DepartmentCommand::Suspend { id, reason }) => {
+            change(&cli, id.as_str(), "suspend", reason).await?
+        }
+        Command::Department(DepartmentCommand::Resume { id, reason }) => {
+            change(&cli, id.as_str(), "resume", reason).await?
+        }
+        Command::Key(KeyCommand::Revoke { department, key_id, reason }) => {
+            revoke(&cli, department.as_str(), key_id, reason).await?
+        }
+    };
+    print(&if cli.json { format!("{:#}", shown.json) } else { shown.text })
+}
+
+/// An outcome in both of its forms.
+struct Shown {
+    json: Value,
+    text: String,
+}
+
+impl Shown {
+    /// Facts, one to a line.
+    fn facts(facts: &[(&str, String)], json: Value) -> Self {
+        let mut table = Table::new();
+        for (name, value) in facts {
+            table.add_row([*name, value.as_str()]);
+        }
+        Self { json, text: table.load_style(NOTHING).trim_fmt() }
+    }
+}
+
+async fn make(cli: &Cli, arguments: &InitArguments) -> Result<Shown, Failure> {
+    let folder = cli.dir.clone().ok_or_else(|| Failure::Usage("say where: registry init --dir DIR".to_owned()))?;
+    let founding = Founding {
+        exchange: arguments.exchange.clone(),
+        name: arguments.name.clone(),
+        name_en: arguments.name_en.clone(),
+        listen: arguments.listen,
+        tiles: arguments.tiles,
+        advertise: arguments.advertise.clone(),
+    };
+    let founded = init(&folder, &founding, &SystemClock, &SystemRandom).await.map_err(|error| match error {
+        init::Error::AdvertiseMissing { .. } | init::Error::FolderInUse { .. } => Failure::Usage(error.to_string()),
+        error => Failure::failed(error),
+    })?;
+    let config = founded.config.display().to_string();
+    let json = json!({
+        "exchange": arguments.exchange.as_str(),
+        "authority_key": founded.authority_key.to_string(),
+        "config": config,
+    });
+    let next = format!("registry serve --config {config}");
+    let facts = [
+        ("exchange", arguments.exchange.to_string()),
+        ("authority key", founded.authority_key.to_string()),
+        ("configuration", config),
+        ("next", next),
+    ];
+    Ok(Shown::facts(&facts, json))
+}
+
+async fn serve(cli: &Cli, config: Option<&Path>) -> Result<(), Failure> {
+    let path = match config {
+        Some(path) => path.to_owned(),
+        None => folder(cli)?.join(config::FILE_NAME),
+    };
+    let (config, folder) = Config::load(&path).map_err(Failure::failed)?;
+    telemetry::init(config.log_format, &config.log_filter, "REGISTRY_LOG").map_err(Failure::failed)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let app = App::start(config, &folder, clock, random).await.map_err(Failure::failed)?;
+    app.run().await.map_err(Failure::failed)
+}
+
+async fn status(cli: &Cli) -> Result<Shown, Failure> {
+    let status = client(cli).await?.status(wire::RegistryStatusRequest {}).await?.into_inner();
+    let json = json!({
+        "exchange": status.exchange_id,
+        "directory_size": status.directory_size,
+        "authority_key": status.authority_key,
+        "address": status.address,
+        "tile_address": status.tile_address,
+        "version": status.version,
+        "checkpoint": status.checkpoint,
+    });
+    let facts = [
+        ("exchange", status.exchange_id),
+        ("statements", status.directory_size.to_string()),
+        ("authority key", status.authority_key),
+        ("address", status.address),
+        ("tiles", status.tile_address),
+        ("version", status.version),
+        ("checkpoint", status.checkpoint.trim_end().to_owned()),
+    ];
+    Ok(Shown::facts(&facts, json))
+}
+
+/// Returns nothing to show where the token itself was printed.
+async fn admit(cli: &Cli, arguments: &AdmitArguments) -> Result<Option<Shown>, Failure> {
+    let output = arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.token", arguments.id)));
+    let is_printed = output == Path::new("-");
+    // Before a token is made: one that cannot be written would be lost.
+    if !is_printed && output.exists() {
+        return Err(Failure::Usage(format!("{} exists already: nothing was changed", output.display())));
+    }
+    let request = wire::AdmitDepartmentRequest {
+        department: arguments.id.to_string(),
+        name: Some(LocalName { zh: arguments.name.clone(), en: arguments.name_en.clone() }),
+        uscc: arguments.uscc.clone(),
+        division: arguments.division.clone(),
+        lenient_uscc: arguments.lenient_uscc,
+    };
+    let admitted = client(cli).await?.admit_department(request).await?.into_inner();
+    if is_printed {
+        print(admitted.token.trim_end())?;
+        return Ok(None);
+    }
+    files::write_private_file(&output, admitted.token.as_bytes()).map_err(Failure::failed)?;
+    let json = json!({
+        "department": arguments.id.as_str(),
+        "token_file": output.display().to_string(),
+        "expires_ms": admitted.expires_ms,
+    });
+    let facts = [
+        ("department", arguments.id.to_string()),
+        ("token", output.display().to_string()),
+        ("good until", time(admitted.expires_ms)),
+        ("next", format!("exchange-node init --token-file {} --address HOST:PORT --dir DIR", output.display())),
+    ];
+    Ok(Some(Shown::facts(&facts, json)))
+}
+
+async fn list(cli: &Cli) -> Result<Shown, Failure> {
+    let departments =
+        client(cli).await?.list_departments(wire::ListDepartmentsRequest {}).await?.into_inner().departments;
+    let json: Vec<Value> = departments
+        .iter()
+        .map(|state| {
+            let name = state.name.clone().unwrap_or_default();
+            json!({
+                "department": state.department,
+                "name": name.zh,
+                "name_en": name.en,
+                "state": state.state,
+                "nodes": state.nodes,
+                "services": state.services,
+            })
+        })
+        .collect();
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(["department", "name", "state", "nodes", "services"]);
+    for state in departments {
+        let name = state.name.unwrap_or_default().zh;
+        table.add_row([state.department, name, state.state, state.nodes.to_string(), state.services.to_string()]);
+    }
+    Ok(Shown { json: json!({ "departments": json }), text: table.trim_fmt() })
+}
+
+async fn change(cli: &Cli, department: &str, action: &str, reason: &str) -> Result<Shown, Failure> {
+    let request = wire::ChangeDepartmentRequest {
+        department: department.to_owned(),
+        action: action.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let index = client(cli).await?.change_department(request).await?.into_inner().index;
+    let json = json!({ "department": department, "action": action, "statement": index });
+    let facts =
+        [("department", department.to_owned()), ("action", action.to_owned()), ("statement", index.to_string())];
+    Ok(Shown::facts(&facts, json))
+}
+
+async fn revoke(cli: &Cli, department: &str, key_id: &str, reason: &str) -> Result<Shown, Failure> {
+    let request = wire::RevokeDepartmentKeyRequest {
+        department: department.to_owned(),
+        key_id: key_id.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let index = client(cli).await?.revoke_department_key(request).await?.into_inner().index;
+    let json = json!({ "department": department, "key_id": key_id, "statement": index });
+    let facts =
+        [("department", department.to_owned()), ("revoked key", key_id.to_owned()), ("statement", index.to_string())];
+    Ok(Shown::facts(&facts, json))
+}
+
+/// A client of the registry that runs in the folder.
+async fn client(cli: &Cli) -> Result<RegistryClient<Channel>, Failure> {
+    let folder = folder(cli)?;
+    let start = format!("registry serve --config {}", folder.join(config::FILE_NAME).display());
+    Ok(RegistryClient::new(admin_socket::connect(&folder, &start).await?))
+}
+
+fn folder(cli: &Cli) -> Result<PathBuf, Failure> {
+    if let Some(folder) = &cli.dir {
+        return Ok(folder.clone());
+    }
+    if Path::new(config::FILE_NAME).exists() {
+        return Ok(PathBuf::from("."));
+    }
+    Err(Failure::Usage("which registry? Give --dir DIR, or set REGISTRY_DIR".to_owned()))
+}
+
+/// Reads an address that others are told.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    let host_and_port = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match host_and_port {
+        Some((host, port)) if !host.is_empty() && port != 0 => Ok(text.to_owned()),
+        _ => Err("an address is written HOST:PORT, for example registry.example:7400".to_owned()),
+    }
+}
+
+fn time(at_ms: u64) -> String {
+    let time = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
+    time.map_or_else(|| at_ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    // A reader that has gone away (`… | head`) is no failure of the command, but it is the end of printing.
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}

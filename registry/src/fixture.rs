@@ -1,0 +1,111 @@
+//! For unit tests: a founded directory in memory with its sequencer running, and statements that departments make.
+
+use std::{sync::Arc, time::Duration};
+
+use host::clock::{Clock, MockClock};
+use proto::registry::v1::{self as wire, statement::Body};
+use tokio_util::sync::CancellationToken;
+use trust::{
+    directory::Object,
+    ids::ExchangeId,
+    key::{DescribedKey, Role, Signer, SigningKey},
+};
+
+use crate::{
+    authority::{Authority, DepartmentProfile, sealed, statement},
+    init::first_entries,
+    ledger::{Ledger, memory::MemoryLedger},
+    sequencer::{self, Sequencer, SequencerParts, SequencerTask},
+};
+
+pub(crate) const NOW_MS: u64 = 1_795_000_000_000;
+
+pub(crate) fn exchange() -> ExchangeId {
+    "ninghe".parse().unwrap()
+}
+
+pub(crate) fn authority_key() -> SigningKey {
+    SigningKey::from_seed(&[1; 32])
+}
+
+pub(crate) fn log_key() -> SigningKey {
+    SigningKey::from_seed(&[2; 32])
+}
+
+/// A key of the department whose number this is.
+pub(crate) fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[100 + number; 32])
+}
+
+pub(crate) fn profile(department: &str) -> DepartmentProfile {
+    DepartmentProfile {
+        department: department.parse().unwrap(),
+        name: wire::LocalName { zh: "民政局".to_owned(), en: String::new() },
+        uscc: "118900000000010112".to_owned(),
+        division: String::new(),
+    }
+}
+
+/// A registry's rooms over a ledger in memory.
+pub(crate) struct Rooms {
+    pub(crate) ledger: MemoryLedger,
+    pub(crate) clock: MockClock,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: tokio::task::JoinHandle<Result<(), sequencer::Error>>,
+}
+
+/// A ledger that holds the first statements.
+pub(crate) async fn founded() -> MemoryLedger {
+    let ledger = MemoryLedger::default();
+    ledger.append(0, first_entries(&authority_key(), log_key().public_key(), NOW_MS)).await.unwrap();
+    ledger
+}
+
+pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts {
+    SequencerParts {
+        exchange: exchange(),
+        authority_key: authority_key().public_key().clone(),
+        log_key: log_key(),
+        ledger: Arc::new(ledger.clone()),
+        clock: Arc::new(clock.clone()),
+        checkpoint_interval: Duration::from_secs(10),
+    }
+}
+
+pub(crate) async fn start(ledger: &MemoryLedger) -> Rooms {
+    let clock = MockClock::at(NOW_MS);
+    let (sequencer, task) = Sequencer::start(parts(ledger, &clock)).await.unwrap();
+    run(ledger.clone(), clock, sequencer, task)
+}
+
+fn run(ledger: MemoryLedger, clock: MockClock, sequencer: Sequencer, task: SequencerTask) -> Rooms {
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(task.run(stop.clone()));
+    let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+    let authority = Arc::new(Authority::new(exchange(), Some(authority_key()), sequencer.clone(), shared));
+    Rooms { ledger, clock, sequencer, authority, stop, running }
+}
+
+pub(crate) async fn rooms() -> Rooms {
+    start(&founded().await).await
+}
+
+impl Rooms {
+    /// Admits the department with the keys 1 (first) and 2 (recovery).
+    pub(crate) async fn admit(&self, department: &str) {
+        let [first, recovery] = [1, 2].map(|number| key(number).public_key().clone());
+        self.authority.admit(&profile(department), first, recovery).await.unwrap();
+    }
+}
+
+/// A statement of the department that adds a node key, signed by its first key.
+pub(crate) fn key_added(department: &str, added: u8, stated_at_ms: u64) -> Vec<u8> {
+    let added = key(added).public_key().clone();
+    let object = Object::Key(*added.id());
+    let described = DescribedKey { role: Role::Node, key: added, valid_from_ms: NOW_MS, valid_until_ms: None };
+    let body =
+        wire::KeyAdded { department: department.to_owned(), key: Some(described.to_wire()), node: "1".to_owned() };
+    sealed(&statement(&exchange(), &object, None, stated_at_ms, Body::KeyAdded(body)), &key(1))
+}

@@ -1,0 +1,169 @@
+use trust::log::checkpoint::VerifiedCheckpoint;
+
+use super::*;
+use crate::{
+    fixture::{NOW_MS, founded, key_added, log_key, parts, rooms, start},
+    ledger::memory::{Fault, MemoryLedger},
+};
+
+fn opened(checkpoint: &str) -> VerifiedCheckpoint {
+    let key = LogKey::new("ninghe/directory".parse().unwrap(), log_key().public_key().as_bytes()).unwrap();
+    checkpoint::open(checkpoint.as_bytes(), &key).unwrap()
+}
+
+#[tokio::test]
+async fn an_accepted_statement_is_covered_by_a_checkpoint_that_both_signatures_verify() {
+    let rooms = rooms().await;
+    rooms.admit("civil-affairs").await;
+    let accepted = rooms.sequencer.submit(key_added("civil-affairs", 3, NOW_MS)).await.unwrap().unwrap();
+    assert_eq!(accepted.index, 3);
+    let signed = opened(&accepted.checkpoint);
+    assert_eq!((signed.checkpoint().size(), signed.time_seconds()), (4, NOW_MS / 1000));
+    assert_eq!(signed.checkpoint().root(), rooms.ledger.position().await.unwrap().root);
+    assert_eq!(rooms.ledger.checkpoint().await.unwrap().as_deref(), Some(&*accepted.checkpoint));
+    assert_eq!(rooms.sequencer.head().size, 4);
+}
+
+#[tokio::test]
+async fn the_same_statement_again_is_accepted_where_it_stands() {
+    let rooms = rooms().await;
+    rooms.admit("civil-affairs").await;
+    let statement = key_added("civil-affairs", 3, NOW_MS);
+    for _ in 0..3 {
+        assert_eq!(rooms.sequencer.submit(statement.clone()).await.unwrap().unwrap().index, 3);
+    }
+    assert_eq!(rooms.ledger.entries().len(), 4);
+    // Another statement about the same object is another thing.
+    let refusal = rooms.sequencer.submit(key_added("civil-affairs", 3, NOW_MS + 1)).await.unwrap().unwrap_err();
+    assert_eq!((refusal.code, refusal.field.as_str()), (Code::StatementOutdated, "predecessor"));
+}
+
+#[tokio::test]
+async fn what_does_not_count_is_refused_and_changes_nothing() {
+    let rooms = rooms().await;
+    rooms.admit("civil-affairs").await;
+    let good = key_added("civil-affairs", 3, NOW_MS);
+    let mut altered = good.clone();
+    altered[20] ^= 1;
+    let future = key_added("civil-affairs", 3, NOW_MS + 60_001);
+    for (entry, code, field) in [
+        (b"nothing".to_vec(), Code::MessageMalformed, ""),
+        (vec![0; LARGEST_ENTRY + 1], Code::MessageTooLarge, "envelope"),
+        (altered, Code::SignatureWrong, ""),
+        (future, Code::StatementRefused, "stated_at_ms"),
+        (key_added("housing", 3, NOW_MS), Code::StatementNotEntitled, ""),
+    ] {
+        let refusal = rooms.sequencer.submit(entry).await.unwrap().unwrap_err();
+        assert_eq!((refusal.code, refusal.field.as_str()), (code, field), "{refusal}");
+    }
+    assert_eq!(rooms.ledger.entries().len(), 3);
+    let within_the_skew = key_added("civil-affairs", 3, NOW_MS + 60_000);
+    assert!(rooms.sequencer.submit(within_the_skew).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_quiet_log_signs_anew_and_its_time_never_runs_backwards() {
+    let clock = host::clock::MockClock::at(NOW_MS);
+    let quick = SequencerParts { checkpoint_interval: Duration::from_millis(5), ..parts(&founded().await, &clock) };
+    let (sequencer, task) = Sequencer::start(quick).await.unwrap();
+    let mut head = sequencer.watch();
+    let running = tokio::spawn(task.run(CancellationToken::new()));
+    let first = opened(&head.borrow_and_update().checkpoint);
+
+    clock.set(NOW_MS + 10_000);
+    let second = head.wait_for(|head| opened(&head.checkpoint).time_seconds() != first.time_seconds()).await;
+    let second = opened(&second.unwrap().checkpoint);
+    assert_eq!(second.checkpoint(), first.checkpoint());
+    assert_eq!(second.time_seconds(), first.time_seconds() + 10);
+
+    clock.set(NOW_MS - 3_600_000);
+    for _ in 0..3 {
+        head.changed().await.unwrap();
+        assert_eq!(opened(&head.borrow_and_update().checkpoint).time_seconds(), second.time_seconds());
+    }
+    running.abort();
+}
+
+#[tokio::test]
+async fn who_is_overtaken_catches_up_and_checks_again() {
+    let rooms = rooms().await;
+    rooms.admit("civil-affairs").await;
+    rooms.ledger.overtake_with(key_added("civil-affairs", 4, NOW_MS));
+    let accepted = rooms.sequencer.submit(key_added("civil-affairs", 3, NOW_MS)).await.unwrap().unwrap();
+    assert_eq!(accepted.index, 4, "after the statement that was quicker");
+    assert_eq!(opened(&accepted.checkpoint).checkpoint().size(), 5);
+
+    // What was quicker may make ours wrong.
+    rooms.ledger.overtake_with(key_added("civil-affairs", 5, NOW_MS + 1));
+    let refusal = rooms.sequencer.submit(key_added("civil-affairs", 5, NOW_MS)).await.unwrap().unwrap_err();
+    assert_eq!(refusal.code, Code::StatementOutdated);
+    assert_eq!(rooms.ledger.entries().len(), 6);
+}
+
+#[tokio::test]
+async fn after_a_fault_nothing_is_acknowledged_and_a_restart_tells_what_is_there() {
+    for (fault, size) in [(Fault::Before, 3), (Fault::AfterPersist, 4)] {
+        let ledger = founded().await;
+        let rooms = start(&ledger).await;
+        rooms.admit("civil-affairs").await;
+        ledger.fail_next(fault);
+        let statement = key_added("civil-affairs", 3, NOW_MS);
+        assert!(rooms.sequencer.submit(statement.clone()).await.is_err(), "{fault:?}");
+        assert!(rooms.running.await.unwrap().is_err(), "{fault:?}: the process must end");
+        assert_eq!(rooms.sequencer.head().size, 3, "{fault:?}: nothing was signed for it");
+
+        let rooms = start(&ledger).await;
+        assert_eq!(rooms.sequencer.head().size, size, "{fault:?}");
+        let accepted = rooms.sequencer.submit(statement).await.unwrap().unwrap();
+        assert_eq!(accepted.index, 3, "{fault:?}: the retry gets what the first try would have got");
+    }
+}
+
+#[tokio::test]
+async fn what_was_submitted_before_the_stop_is_answered() {
+    let rooms = rooms().await;
+    rooms.admit("civil-affairs").await;
+    let pending = rooms.sequencer.submit(key_added("civil-affairs", 3, NOW_MS));
+    let (outcome, ()) = tokio::join!(pending, async { rooms.stop.cancel() });
+    assert!(outcome.unwrap().is_ok());
+    rooms.running.await.unwrap().unwrap();
+    assert!(rooms.sequencer.submit(Vec::new()).await.is_err());
+}
+
+async fn start_fails(ledger: &MemoryLedger, change: impl FnOnce(&mut SequencerParts)) -> String {
+    let mut parts = parts(ledger, &host::clock::MockClock::at(NOW_MS));
+    change(&mut parts);
+    match Sequencer::start(parts).await {
+        Ok(_) => panic!("it started"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_does_not_lead_to_its_checkpoint_is_not_served() {
+    let error = start_fails(&MemoryLedger::default(), |_| {}).await;
+    assert!(error.contains("registry init"), "{error}");
+    let error = start_fails(&founded().await, |parts| parts.log_key = crate::fixture::key(9)).await;
+    assert!(error.contains("log key"), "{error}");
+
+    let full = founded().await;
+    let rooms = start(&full).await;
+    rooms.admit("civil-affairs").await;
+    let checkpoint = rooms.sequencer.head().checkpoint.to_string();
+    // A backup from before the last checkpoint: signing on would tell two stories.
+    let shorter = founded().await;
+    shorter.keep_checkpoint(checkpoint.clone()).await.unwrap();
+    let error = start_fails(&shorter, |_| {}).await;
+    assert!(error.contains("signed at size 3"), "{error}");
+    // Another history of the same length.
+    let other = founded().await;
+    start(&other).await.admit("housing").await;
+    other.keep_checkpoint(checkpoint).await.unwrap();
+    let error = start_fails(&other, |_| {}).await;
+    assert!(error.contains("signed at size 3"), "{error}");
+    // An entry that breaks the rules.
+    let wrong = founded().await;
+    wrong.append(2, vec![key_added("civil-affairs", 3, NOW_MS)]).await.unwrap();
+    let error = start_fails(&wrong, |_| {}).await;
+    assert!(error.starts_with("statement 2 of the directory"), "{error}");
+}

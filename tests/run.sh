@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds everything once in release mode, and runs all tests: those of each crate, the
+# scenarios on real processes, the interop checks. Ends with one line of totals.
+#
+#   ./tests/run.sh            all tests
+#   ./tests/run.sh NAME …     only those whose names contain NAME (passed on to the test programs)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+# The Debian packages that the tests need, each with the command or file that shows it is there.
+missing=()
+need() { # command, package
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+}
+need cc gcc
+need curl curl
+need git git
+need jq jq
+need python3 python3
+need mkfs.ext4 e2fsprogs
+need losetup mount
+need setpriv util-linux
+python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
+
+if [ "${#missing[@]}" -gt 0 ]; then
+  say "installing ${missing[*]}"
+  if [ "$(id -u)" = 0 ]; then
+    as_root=()
+  elif sudo -n true 2>/dev/null; then
+    as_root=(sudo -n)
+  else
+    echo "The tests need these Debian packages. Please run, and start again:" >&2
+    echo "  sudo apt-get update && sudo apt-get install --yes ${missing[*]}" >&2
+    exit 1
+  fi
+  "${as_root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install --yes --no-install-recommends "${missing[@]}"
+fi
+command -v cargo >/dev/null || { echo "The tests need Rust: https://rustup.rs" >&2; exit 1; }
+
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target"
+log=$target/tests.log
+
+say "building (a few minutes the first time)"
+cargo build --release --locked --workspace --bins
+# The same features as the tests have, so that nothing is built twice.
+cargo test --release --locked --workspace --no-run
+
+say "checkers in other languages"
+./tests/interop/prepare.sh "$target/interop"
+
+say "testing"
+ERRAND_PROGRAMS=$(cd "$target/release" && pwd)
+ERRAND_INTEROP=$(cd "$target/interop" && pwd)
+export ERRAND_PROGRAMS ERRAND_INTEROP
+# A test that cannot run here says so in this file.
+ERRAND_SKIPPED=$(cd "$target" && pwd)/tests.skipped
+export ERRAND_SKIPPED
+: >"$ERRAND_SKIPPED"
+status=0
+cargo test --release --locked --workspace --no-fail-fast -- "$@" 2>&1 | tee "$log" || status=$?
+
+say "result"
+sort -u "$ERRAND_SKIPPED"
+skipped=$(sort -u "$ERRAND_SKIPPED" | wc -l)
+awk -v skipped="$skipped" '
+  /^test result:/ { for (i = 1; i <= NF; i++) { if ($i == "passed;") passed += $(i-1); if ($i == "failed;") failed += $(i-1); if ($i == "ignored;") skipped += $(i-1) } }
+  END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped }
+' "$log"
+exit "$status"

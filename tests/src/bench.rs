@@ -1,0 +1,9 @@
+//! How fast the exchange is, measured beside its own limit: a bare server over the same TLS that verifies and signs and
+//! does nothing else. Several rounds, interleaved, so that a machine whose speed drifts slows all alike; medians with
+//! their spread. Nothing here judges: the figures are printed beside what was hoped for.
+
+pub mod driver;
+pub mod limit;
+pub mod load;
+pub mod places;
+pub mod summary;
