@@ -149,6 +149,7 @@ async fn start(dir: &Path, programs: Programs, guide: &Guide, keep: bool) -> any
 
 async fn handle_all(town: &Town, guide: &Guide, cast: &Cast, clock: &dyn Clock) -> anyhow::Result<Vec<Case>> {
     let office = town.office(OFFICE).await?;
+    let width = progress::terminal_width().map(|columns| columns.saturating_sub(MARGIN));
     let mut cases = Vec::new();
     for (place, (applicant, about)) in cast.in_order().into_iter().zip(PARTS).enumerate() {
         if place == STOPPED_BEFORE {
@@ -161,7 +162,7 @@ async fn handle_all(town: &Town, guide: &Guide, cast: &Cast, clock: &dyn Clock) 
         let advancing = Arc::clone(&step);
         let case = handling::handle(guide, &office, applicant, &head, move || advancing.advance()).await?;
         drop(step);
-        println!("{}", indented(&report::table(&case)));
+        println!("{}", indented(&report::table(&case, width)));
         cases.push(case);
     }
     Ok(cases)
@@ -223,6 +224,7 @@ fn indented(text: &str) -> String {
 }
 
 const ITEM: &str = "公租房申请";
+const MARGIN: u16 = 2;
 const OFFICE: &str = "housing";
 const OFFICER: &str = "1024";
 const RECORDS: &str = "records";

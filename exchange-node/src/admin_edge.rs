@@ -3,6 +3,7 @@
 
 mod answers;
 mod import;
+mod lookup;
 
 use std::sync::Arc;
 
@@ -24,13 +25,16 @@ use proto::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use trust::{
-    directory::{AccessKey, Directory, Object, model::AccessState},
-    ids::{DepartmentId, ServiceId},
+    directory::{AccessKey, Directory, Object},
+    ids::DepartmentId,
     refusal::{Code, Refusal},
-    service::{Service, ServiceState},
+    service::Service,
 };
 
-use self::answers::{access_state, records_status, refused, service_state};
+use self::{
+    answers::{access_state, records_status, refused, service_state},
+    lookup::{own_service, unchanged},
+};
 use crate::{app::Parts, doctor, office_keys, publish, view::Seen};
 
 /// The largest message, in bytes: a service description, or a piece of a records file.
@@ -313,46 +317,6 @@ fn office_key_status(error: &office_keys::Error) -> Status {
         office_keys::Error::NameMalformed => Status::invalid_argument(error.to_string()),
         office_keys::Error::Unknown { .. } => Status::not_found(error.to_string()),
         _ => Status::internal(error.to_string()),
-    }
-}
-
-/// The own service of that name: in the major version given, or for 0 in the newest that is not withdrawn.
-fn own_service(directory: &Directory, me: &DepartmentId, name: &str, major: u32) -> Option<ServiceId> {
-    // People write it as askers do, too.
-    let name = name.strip_prefix(&format!("{me}/")).unwrap_or(name);
-    directory
-        .services()
-        .filter(|service| service.id.department == *me && service.id.service.as_str() == name)
-        .filter(|service| major == 0 || service.id.major == major)
-        .max_by_key(|service| (!matches!(service.state, ServiceState::Withdrawn { .. }), service.id.major))
-        .map(|service| service.id.clone())
-}
-
-/// Publishing the same description once more changes nothing, so that a script may be run again.
-fn unchanged(directory: &Directory, service: &Service, object: &Object) -> Option<StatementResponse> {
-    let known = directory.service(&service.id)?;
-    let place = directory.last(object)?;
-    // Where it was suspended since, the last statement is another, and publishing it again is a change.
-    if known.published != service.published || place.digest != known.statement {
-        return None;
-    }
-    Some(StatementResponse {
-        object: object.to_string(),
-        index: place.index,
-        digest: place.digest.to_string(),
-        ..StatementResponse::default()
-    })
-}
-
-/// The name of an access state, and its reason, as operators read them.
-fn access_words(state: &AccessState) -> (&'static str, String) {
-    match state {
-        AccessState::Applied => ("applied", String::new()),
-        AccessState::Granted => ("granted", String::new()),
-        AccessState::Refused { reason } => ("refused", reason.clone()),
-        AccessState::Returned { missing } => ("returned", missing.join("; ")),
-        AccessState::Revoked { reason } => ("revoked", reason.clone()),
-        AccessState::Suspended { reason } => ("suspended", reason.clone()),
     }
 }
 

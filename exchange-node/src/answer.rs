@@ -7,10 +7,13 @@
 //! Out of scope: connections and who they belong to (`peer_edge`), what a decision is (`trust::decision`), where records
 //! live (`records`).
 
+mod evaluate;
 mod known;
 mod quota;
+mod reply;
 
 use std::{
+    ops::ControlFlow,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,15 +22,12 @@ use std::{
 };
 
 use host::clock::Clock;
-use jiff::civil::Date;
 use prost::Message;
-use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
+use proto::exchange::v1::{self as wire, answer::Outcome};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use trust::{
-    claim::{ClaimOutcome, Reason, evaluate},
-    decision::{Permit, decide},
-    directory::WIRE_VERSION,
+    decision::decide,
     envelope,
     ids::{Digest, NodeId, Party},
     key::Signer,
@@ -41,25 +41,16 @@ use self::{
 };
 use crate::{
     config::Limits,
-    journal::{Commit, Journal, JournalError, NewEntry, RequestMark},
-    records::{Lookup, RecordSource, calendar_day},
+    journal::{Journal, JournalError, RecordHead},
+    records::RecordSource,
     view::{Seen, View},
 };
 
 /// How long answered questions are remembered, so that a retry gets the stored answer.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
-/// How many answered questions are read back when the node starts.
-const MOST_READ_BACK: usize = 500_000;
-
 /// How long a question may wait for directory news that its asker has seen and this node has not.
 const CATCH_UP: Duration = Duration::from_secs(2);
-
-/// The longest a record is looked up, where the service promises no time.
-const USUAL_LOOKUP: Duration = Duration::from_secs(5);
-
-/// A question that opened none and is larger than this is not kept itself, only its refusal.
-const LARGEST_KEPT: usize = LARGEST_REQUEST + 4096;
 
 /// Why no signed answer was given. The edge makes a bare status of it.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +62,9 @@ pub enum Unanswered {
     /// This node has read no directory yet, so it knows nobody.
     #[error("this node has not read the directory yet")]
     DirectoryMissing,
+    /// The task that makes an answer durable ended by itself.
+    #[error("making the answer durable ended: {0}")]
+    Ended(#[from] tokio::task::JoinError),
     /// Evidence could not be made durable or read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -91,13 +85,15 @@ pub struct Answerer {
     journal: Arc<dyn Journal>,
     records: Arc<dyn RecordSource>,
     clock: Arc<dyn Clock>,
-    known: KnownQuestions,
+    known: Arc<KnownQuestions>,
     quotas: Quotas,
     unopened: PerSecond,
     logged: PerSecond,
     answers: Semaphore,
     /// Refusing for overload costs as much as answering; beyond this many nothing is signed any more.
     refusals: Semaphore,
+    /// Questions that wait for directory news.
+    waiting: Semaphore,
     disk_low: AtomicBool,
     counts: Counts,
 }
@@ -122,6 +118,37 @@ pub struct AnswererParts {
     pub limits: Limits,
 }
 
+/// What was answered before, read back from the evidence, the newest first.
+pub struct Recalled {
+    known: KnownQuestions,
+    since_ms: u64,
+    now_ms: u64,
+}
+
+impl Recalled {
+    /// Nothing yet; `now_ms` says what is too old to matter.
+    pub fn starting(now_ms: u64) -> Self {
+        let since_ms = now_ms.saturating_sub(REMEMBERED.as_millis().try_into().unwrap_or(u64::MAX));
+        Self { known: KnownQuestions::new(REMEMBERED), since_ms, now_ms }
+    }
+
+    /// Takes the next older record; breaks where older ones do not matter.
+    pub fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
+        if head.at_ms < self.since_ms {
+            return ControlFlow::Break(());
+        }
+        match head.request {
+            Some(mark) if !self.known.recall(&mark.key, head.first_index, head.at_ms, self.now_ms) => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// A question with its identity, or why it did not open.
+type Opened = Result<(Question, Digest), Refusal>;
+
 /// What was answered since the start.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -134,17 +161,10 @@ pub struct Counts {
 }
 
 impl Answerer {
-    /// Makes the answering side and remembers what was answered before.
-    pub fn new(parts: AnswererParts) -> Result<Self, JournalError> {
+    /// Makes the answering side, which knows what was answered before.
+    pub fn new(parts: AnswererParts, recalled: Recalled) -> Self {
         let AnswererParts { me, node, signer, view, journal, records, clock, limits } = parts;
-        let known = KnownQuestions::new(REMEMBERED);
-        let since_ms = clock.now_ms().saturating_sub(REMEMBERED.as_millis().try_into().unwrap_or(u64::MAX));
-        for head in journal.tail(since_ms, MOST_READ_BACK)? {
-            if let Some(mark) = head.request {
-                known.remember(&mark.key, head.first_index, head.at_ms);
-            }
-        }
-        Ok(Self {
+        Self {
             me,
             node,
             signer,
@@ -152,15 +172,16 @@ impl Answerer {
             journal,
             records,
             clock,
-            known,
+            known: Arc::new(recalled.known),
             quotas: Quotas::default(),
             unopened: PerSecond::new(limits.unopened_per_second),
             logged: PerSecond::new(LOGGED_PER_SECOND),
             answers: Semaphore::new(limits.answers_at_once),
             refusals: Semaphore::new(limits.answers_at_once),
+            waiting: Semaphore::new(MOST_WAITING),
             disk_low: AtomicBool::new(false),
             counts: Counts::default(),
-        })
+        }
     }
 
     /// Says whether there is too little disk to go on.
@@ -216,7 +237,7 @@ impl Answerer {
         question: &Question,
         digest: &Digest,
         signed: &wire::Signed,
-        turn: Turn<'_>,
+        turn: Turn,
     ) -> Result<wire::Signed, Unanswered> {
         let now_ms = self.clock.now_ms();
         if let Err(refusal) = self.check(&seen, question, now_ms) {
@@ -243,12 +264,7 @@ impl Answerer {
     }
 
     /// Opens a question; where the asker has seen more of the directory than this node, waits for the news first.
-    #[allow(clippy::type_complexity)]
-    async fn open(
-        &self,
-        peer: &Party,
-        signed: &wire::Signed,
-    ) -> Result<(Arc<Seen>, Result<(Question, Digest), Refusal>), Unanswered> {
+    async fn open(&self, peer: &Party, signed: &wire::Signed) -> Result<(Arc<Seen>, Opened), Unanswered> {
         let mut seen = self.view.seen();
         if seen.directory().founding().is_none() {
             return Err(Unanswered::DirectoryMissing);
@@ -265,8 +281,11 @@ impl Answerer {
     }
 
     async fn catch_up(&self, size: u64) -> Arc<Seen> {
-        // Where it does not come in time the decision is made on what is here.
-        let _ = tokio::time::timeout(CATCH_UP, self.view.reached(size)).await;
+        // Few may wait: the size is the asker's word, and nobody holds up everybody with it.
+        if let Ok(_waiting) = self.waiting.try_acquire() {
+            // Where it does not come in time the decision is made on what is here.
+            let _ = tokio::time::timeout(CATCH_UP, self.view.reached(size)).await;
+        }
         self.view.seen()
     }
 
@@ -284,41 +303,6 @@ impl Answerer {
         Ok(())
     }
 
-    async fn evaluate(&self, permit: &Permit<'_>, question: &Question, now_ms: u64) -> wire::Verdicts {
-        let today = calendar_day(now_ms);
-        let limit = match permit.service.published.time_to_answer_ms {
-            0 => USUAL_LOOKUP,
-            limit_ms => Duration::from_millis(limit_ms.into()),
-        };
-        let lookup = self.records.lookup(permit.service, &permit.subject, &permit.inputs);
-        let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
-        let (rows, as_of) = match found {
-            Lookup::Rows { rows, as_of } => (rows, as_of),
-            Lookup::NotImported => return unavailable(permit, Reason::NotImported),
-            Lookup::Quarantined => return unavailable(permit, Reason::Quarantined),
-            Lookup::Failed(reason) => {
-                if self.logged.take("records", now_ms) {
-                    tracing::warn!(service = %permit.service.id, reason, "records cannot be looked up");
-                }
-                return unavailable(permit, Reason::SourceDown);
-            }
-        };
-        let too_old = age_problem(question.wire.max_record_age_seconds, as_of, today);
-        let verdicts = permit
-            .claims
-            .iter()
-            .map(|claim| match (too_old, permit.service.attributes.get(claim.attribute())) {
-                (None, Some(rule)) => evaluate(rule, claim, &rows, today).to_proto(claim),
-                (Some(reason), _) => wire::ClaimVerdict {
-                    reason: reason.to_owned(),
-                    ..ClaimOutcome::unavailable(Reason::SourceDown).to_proto(claim)
-                },
-                (None, None) => ClaimOutcome::unavailable(Reason::NotComparable).to_proto(claim),
-            })
-            .collect();
-        wire::Verdicts { verdicts, record_as_of: as_of.map(|day| day.to_string()).unwrap_or_default() }
-    }
-
     /// The stored answer to a known question; `None` where it came with other bytes under the same id.
     fn stored(&self, first_index: u64, digest: &Digest) -> Result<Option<wire::Signed>, Unanswered> {
         let question = self.journal.entry(first_index)?.ok_or(Unanswered::StoredAnswerUnreadable)?;
@@ -330,106 +314,6 @@ impl Answerer {
         self.counts.repeated.fetch_add(1, Ordering::Relaxed);
         let answer = wire::Signed::decode(message.as_slice()).map_err(|_| Unanswered::StoredAnswerUnreadable)?;
         Ok(Some(answer))
-    }
-
-    async fn refuse(
-        &self,
-        seen: &Seen,
-        question: &Question,
-        digest: &Digest,
-        signed: &wire::Signed,
-        refusal: Refusal,
-        turn: Option<Turn<'_>>,
-    ) -> Result<wire::Signed, Unanswered> {
-        self.log_refusal(&refusal, &question.wire.sender, &question.wire.trace);
-        let outcome = Outcome::Refusal(refusal.to_wire());
-        let answer = self.build(seen, &question.wire, &question.wire.sender, digest.as_bytes().to_vec(), outcome);
-        self.commit(signed, Some(*digest), &answer, turn).await
-    }
-
-    /// A question that did not open: nobody has vouched for it, so it is answered to whom the connection belongs to, and
-    /// its id is not remembered, or anybody's broken copy could take the place of the right question.
-    async fn refuse_unopened(
-        &self,
-        seen: &Seen,
-        peer: &Party,
-        signed: &wire::Signed,
-        refusal: &Refusal,
-    ) -> Result<wire::Signed, Unanswered> {
-        if !self.unopened.take(peer.department().as_str(), self.clock.now_ms()) {
-            return Err(Unanswered::TooMany);
-        }
-        self.log_refusal(refusal, &peer.to_string(), "");
-        let claimed = envelope::peek::<wire::Request>(signed, LARGEST_REQUEST).unwrap_or_default();
-        let digest = envelope::digest_of(signed).ok();
-        let request_digest = digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
-        let answer = self.build(seen, &claimed, &peer.to_string(), request_digest, Outcome::Refusal(refusal.to_wire()));
-        self.commit(signed, digest, &answer, None).await
-    }
-
-    fn build(
-        &self,
-        seen: &Seen,
-        request: &wire::Request,
-        recipient: &str,
-        request_digest: Vec<u8>,
-        outcome: Outcome,
-    ) -> wire::Answer {
-        let name = |text: &str| text.chars().take(64).collect::<String>();
-        wire::Answer {
-            wire_version: WIRE_VERSION,
-            exchange_id: self.me.exchange().to_string(),
-            request_digest,
-            request_id: request.request_id.iter().take(32).copied().collect(),
-            sender: self.me.to_string(),
-            sender_node: self.node.to_string(),
-            recipient: recipient.to_owned(),
-            service: name(&request.service),
-            service_version: request.service_version,
-            number: 1,
-            follows: Vec::new(),
-            answered_at_ms: self.clock.now_ms(),
-            directory_size: seen.size(),
-            directory_root: seen.root().as_bytes().to_vec(),
-            grant: Vec::new(),
-            outcome: Some(outcome),
-        }
-    }
-
-    /// Signs the answer, makes question and answer durable, and only then hands the answer out.
-    async fn commit(
-        &self,
-        question: &wire::Signed,
-        digest: Option<Digest>,
-        answer: &wire::Answer,
-        turn: Option<Turn<'_>>,
-    ) -> Result<wire::Signed, Unanswered> {
-        let (sealed, answer_digest) = envelope::seal(answer, self.signer.as_ref());
-        let sealed = envelope::signed(sealed);
-        let mut entries = Vec::with_capacity(2);
-        if let Some(digest) = digest
-            && question.encoded_len() <= LARGEST_KEPT
-        {
-            entries.push(NewEntry { kind: EntryKind::QuestionReceived, digest, message: question.encode_to_vec() });
-        }
-        entries.push(NewEntry { kind: EntryKind::AnswerGiven, digest: answer_digest, message: sealed.encode_to_vec() });
-        let mark = turn.as_ref().zip(digest).filter(|_| entries.len() == 2);
-        let request = mark.map(|(turn, digest)| RequestMark { key: *turn.key(), digest });
-        let commit = Commit { at_ms: answer.answered_at_ms, entries, about: None, request, idempotency: None };
-        let committed = self.journal.commit(commit).await?;
-        if let Some(turn) = turn
-            && request.is_some()
-        {
-            turn.answered(committed.first_index, answer.answered_at_ms);
-        }
-        Ok(sealed)
-    }
-
-    fn log_refusal(&self, refusal: &Refusal, consumer: &str, trace: &str) {
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        if self.logged.take(consumer, self.clock.now_ms()) {
-            tracing::info!(code = refusal.code.as_str(), field = refusal.field, consumer, trace, "refused");
-        }
     }
 }
 
@@ -452,25 +336,11 @@ pub fn request_key(consumer: &Party, request_id: &[u8]) -> [u8; 16] {
     key
 }
 
-fn unavailable(permit: &Permit<'_>, reason: Reason) -> wire::Verdicts {
-    let verdicts = permit.claims.iter().map(|claim| ClaimOutcome::unavailable(reason).to_proto(claim)).collect();
-    wire::Verdicts { verdicts, record_as_of: String::new() }
-}
-
-/// Why a record is not fresh enough for what was asked, as the reason of an `UNAVAILABLE`.
-fn age_problem(most_seconds: u64, as_of: Option<Date>, today: Date) -> Option<&'static str> {
-    if most_seconds == 0 {
-        return None;
-    }
-    let Some(as_of) = as_of else { return Some("age_unknown") };
-    let days = today.since(as_of).map_or(i64::MAX, |span| span.get_days().into());
-    // A record of the same day is fresh whatever is asked; days is all that is known.
-    let seconds = u64::try_from(days).unwrap_or(0).saturating_mul(24 * 3600);
-    (seconds > most_seconds).then_some("too_old")
-}
-
 /// How many refusals of one consumer are logged in a second.
 const LOGGED_PER_SECOND: u32 = 5;
+
+/// How many questions at once may wait for directory news.
+const MOST_WAITING: usize = 32;
 
 /// When to try again after `OVERLOADED`.
 const OVERLOAD_PAUSE_MS: u64 = 1000;

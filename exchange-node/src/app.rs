@@ -3,7 +3,7 @@
 
 mod running;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
 
 use host::{
     admin_socket::{AdminError, AdminSocket},
@@ -18,7 +18,7 @@ use host::{
 use serde::Serialize;
 
 use crate::{
-    answer::{Answerer, AnswererParts},
+    answer::{self, Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
     config::Config,
     export::Exporter,
@@ -181,7 +181,8 @@ impl App {
             peers: Arc::clone(&peers),
             clock: Arc::clone(&clock),
         });
-        let asker = Arc::new(Asker::new(AskerParts {
+        let (asked, answered) = recall(Arc::clone(&journal), clock.now_ms()).await?;
+        let parts = AskerParts {
             me: config.party(),
             node: config.node.clone(),
             signer: Arc::clone(&keys.node) as _,
@@ -191,8 +192,9 @@ impl App {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             limits: config.limits,
-        })?);
-        let answerer = Arc::new(Answerer::new(AnswererParts {
+        };
+        let asker = Arc::new(Asker::new(parts, asked));
+        let parts = AnswererParts {
             me: config.party(),
             node: config.node.clone(),
             signer: Arc::clone(&keys.node) as _,
@@ -201,7 +203,8 @@ impl App {
             records: Arc::clone(&records) as Arc<dyn RecordSource>,
             clock: Arc::clone(&clock),
             limits: config.limits,
-        })?);
+        };
+        let answerer = Arc::new(Answerer::new(parts, answered));
         let exporter = Arc::new(Exporter {
             config: Arc::clone(&config),
             keys: Arc::clone(&keys),
@@ -282,10 +285,27 @@ async fn open_stores(
     .await?
 }
 
+/// Reads back, in one pass over the newest evidence, what both sides must know of what was before.
+async fn recall(journal: Arc<dyn Journal>, now_ms: u64) -> Result<(ask::Recalled, answer::Recalled), Error> {
+    let (mut asked, mut answered) = (ask::Recalled::starting(now_ms), answer::Recalled::starting(now_ms));
+    tokio::task::spawn_blocking(move || {
+        let (mut asked_on, mut answered_on) = (true, true);
+        journal.newest(0, &mut |head| {
+            asked_on = asked_on && asked.take(&head).is_continue();
+            answered_on = answered_on && answered.take(&head).is_continue();
+            if asked_on || answered_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok((asked, answered))
+    })
+    .await?
+}
+
 async fn bind(field: &'static str, address: SocketAddr, security: Security) -> Result<Listener, Error> {
-    Listener::bind(address, security, ListenerLimits::default())
-        .await
-        .map_err(|source| Error::Bind { address, field, source })
+    Listener::bind(address, security, ListenerLimits::default()).await.map_err(|source| Error::Bind {
+        address,
+        field,
+        source,
+    })
 }
 
 /// The services that stand on the office port and, without a key, on the admin socket.
@@ -302,7 +322,12 @@ fn office_edge(parts: &Parts, keys: Option<Arc<OfficeKeys>>) -> OfficeEdge {
 }
 
 fn peer_edge(parts: &Parts) -> PeerEdge {
-    PeerEdge::new(parts.config.exchange.clone(), Arc::clone(&parts.view), Arc::clone(&parts.answerer))
+    PeerEdge::new(
+        parts.config.exchange.clone(),
+        Arc::clone(&parts.view),
+        Arc::clone(&parts.answerer),
+        parts.peer_connections.clone(),
+    )
 }
 
 #[cfg(test)]

@@ -7,95 +7,46 @@
 //! Out of scope: who may speak for an office (`office_edge`), connections (`peers`).
 
 mod idempotency;
+mod record;
 mod request;
+mod send;
 mod show;
 
 use std::{
+    collections::HashSet,
+    ops::ControlFlow,
     sync::{
-        Arc, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
-use host::{
-    clock::Clock,
-    random::{self, Random},
-};
+use host::{clock::Clock, random::Random};
 use prost::Message;
-use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome as Answered, outcome::What};
+use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome as Answered};
 use tokio::{sync::Semaphore, time::Instant};
 use trust::{
-    answer::{self, AnswerError},
     claim::Verdict,
-    decision::decide,
-    directory::model::Node,
-    envelope::{self, EnvelopeError},
     evidence::Receipt,
     ids::{Digest, NodeId, Party},
     key::Signer,
-    question::Question,
     refusal::{Code, Refusal},
 };
 
-use self::idempotency::Idempotency;
-pub use self::{request::OfficeQuestion, show::NotFound};
+use self::{idempotency::Idempotency, record::last};
+pub use self::{request::OfficeQuestion, send::Courier, show::NotFound};
 use crate::{
     config::Limits,
-    journal::{Commit, Committed, Journal, JournalError, NewEntry},
-    peers::{Peers, SendFailure},
+    journal::{Journal, JournalError, NewEntry, RecordHead},
     view::View,
 };
-
-/// The shortest time that a question waits for its answer, where the office does not say otherwise.
-const SHORTEST_WAIT: Duration = Duration::from_secs(2);
-
-/// The longest time that a question waits for its answer.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// How much longer than the wait a question is valid, so that one under way is still answered.
-const VALID_BEYOND_WAIT: Duration = Duration::from_secs(30);
-
-/// The first pause before a question is sent again; each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The longest pause before a question is sent again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long to wait for directory news that the answering side has seen.
-const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// How many of the newest records are looked through for questions that a crash interrupted. More than can be under way.
 const INTERRUPTED_WITHIN: usize = 8192;
 
 /// For how long an idempotency key is known.
 const KEYS_KNOWN: Duration = Duration::from_secs(24 * 3600);
-
-/// How many idempotency keys are read back when the node starts.
-const MOST_READ_BACK: usize = 200_000;
-
-/// Carries a signed question to one of a department's nodes, and its answer back.
-pub trait Courier: Send + Sync {
-    /// Sends the exact bytes once; whoever calls tries again.
-    fn verify<'a>(
-        &'a self,
-        nodes: &'a [Node],
-        request: &'a wire::Signed,
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>>;
-}
-
-impl Courier for Peers {
-    fn verify<'a>(
-        &'a self,
-        nodes: &'a [Node],
-        request: &'a wire::Signed,
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>> {
-        Box::pin(self.verify(nodes, request, limit))
-    }
-}
 
 /// Our own failure: nothing was asked, or nothing is known of what became of it.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +61,46 @@ pub enum Error {
     /// A stored message cannot be read.
     #[error("the stored question or answer cannot be read")]
     StoredUnreadable,
+}
+
+/// What was asked before, read back from the evidence, the newest first.
+pub struct Recalled {
+    keys: Idempotency,
+    /// Questions about which an answer or outcome was seen and they themselves not yet: those are older.
+    ended: HashSet<u64>,
+    interrupted: Vec<(u64, Digest)>,
+    seen: usize,
+    since_ms: u64,
+}
+
+impl Recalled {
+    /// Nothing yet; `now_ms` says what is too old to matter.
+    pub fn starting(now_ms: u64) -> Self {
+        let since_ms = now_ms.saturating_sub(KEYS_KNOWN.as_millis().try_into().unwrap_or(u64::MAX));
+        let (ended, interrupted) = (HashSet::new(), Vec::new());
+        Self { keys: Idempotency::new(KEYS_KNOWN), ended, interrupted, seen: 0, since_ms }
+    }
+
+    /// Takes the next older record; breaks where older ones do not matter.
+    pub fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
+        if head.at_ms < self.since_ms && self.seen >= INTERRUPTED_WITHIN {
+            return ControlFlow::Break(());
+        }
+        self.seen += 1;
+        self.ended.extend(head.about);
+        for (index, (kind, digest)) in (head.first_index..).zip(head.kinds.iter().zip(&head.digests)) {
+            match kind {
+                EntryKind::QuestionSent if !self.ended.remove(&index) => self.interrupted.push((index, *digest)),
+                EntryKind::AnswerReceived if head.at_ms >= self.since_ms => {
+                    if let Some(key) = head.idempotency {
+                        self.keys.recall(key, index, head.at_ms);
+                    }
+                }
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// How a verification ended.
@@ -200,30 +191,15 @@ pub struct Asker {
     questions: Semaphore,
     disk_low: AtomicBool,
     keys: Idempotency,
-}
-
-/// A request that was signed and recorded.
-struct Sent {
-    question: Question,
-    digest: Digest,
-    signed: wire::Signed,
-    /// The index of its entry.
-    index: u64,
-    wait: Duration,
+    /// Questions that a crash interrupted and whose outcome is not recorded yet.
+    interrupted: Mutex<Vec<(u64, Digest)>>,
 }
 
 impl Asker {
-    /// Makes the asking side.
-    pub fn new(parts: AskerParts) -> Result<Self, JournalError> {
+    /// Makes the asking side, which knows what was asked before.
+    pub fn new(parts: AskerParts, recalled: Recalled) -> Self {
         let AskerParts { me, node, signer, view, journal, courier, clock, random, limits } = parts;
-        let keys = Idempotency::new(KEYS_KNOWN);
-        let since_ms = clock.now_ms().saturating_sub(KEYS_KNOWN.as_millis().try_into().unwrap_or(u64::MAX));
-        for head in journal.tail(since_ms, MOST_READ_BACK)? {
-            if let Some(key) = head.idempotency.filter(|_| head.kinds.contains(&EntryKind::AnswerReceived)) {
-                keys.remember(key, head.first_index, head.at_ms);
-            }
-        }
-        Ok(Self {
+        Self {
             me,
             node,
             signer,
@@ -234,25 +210,18 @@ impl Asker {
             random,
             questions: Semaphore::new(limits.questions_at_once),
             disk_low: AtomicBool::new(false),
-            keys,
-        })
+            keys: recalled.keys,
+            interrupted: Mutex::new(recalled.interrupted),
+        }
     }
 
     /// Records an outcome for every question that a crash interrupted. Run once, before anything is asked.
     pub async fn close_interrupted(&self) -> Result<usize, Error> {
-        let heads = self.journal.tail(0, INTERRUPTED_WITHIN)?;
-        let about: std::collections::HashSet<u64> = heads.iter().filter_map(|head| head.about).collect();
-        let mut closed = 0;
-        for head in &heads {
-            let interrupted = (head.first_index..)
-                .zip(head.kinds.iter().zip(&head.digests))
-                .find(|(index, (kind, _))| **kind == EntryKind::QuestionSent && !about.contains(index));
-            if let Some((index, (_, digest))) = interrupted {
-                self.record_unanswered(index, digest, INTERRUPTED).await?;
-                closed += 1;
-            }
+        let interrupted = std::mem::take(&mut *lock(&self.interrupted));
+        for (index, digest) in &interrupted {
+            self.record_unanswered(*index, digest, INTERRUPTED).await?;
         }
-        Ok(closed)
+        Ok(interrupted.len())
     }
 
     /// Says whether there is too little disk to go on.
@@ -332,183 +301,12 @@ impl Asker {
             officer: office.officer.clone(),
         })
     }
-
-    /// Builds the request and decides on it with the same function that the other side will use.
-    fn prepare(&self, office: &OfficeQuestion) -> Result<(Question, Duration), Refusal> {
-        let now_ms = self.clock.now_ms();
-        self.view.check_usable(now_ms)?;
-        let seen = self.view.seen();
-        let directory = seen.directory();
-        let target = office.target(directory, now_ms)?;
-        let recipient = Party::new(self.me.exchange().clone(), target.department.clone());
-        let service = directory.service(&target);
-        let wait = match (office.timeout_ms, service.map_or(0, |service| service.published.time_to_answer_ms)) {
-            (0, usual_ms) => Duration::from_millis(usual_ms.into()).max(SHORTEST_WAIT),
-            (wished_ms, _) => Duration::from_millis(wished_ms.into()),
-        }
-        .min(LONGEST_WAIT);
-        let longest_ms = directory.founding().map_or(0, |founding| founding.profile.request_validity_ms);
-        let valid_ms = u64::try_from((wait + VALID_BEYOND_WAIT).as_millis()).unwrap_or(u64::MAX).min(longest_ms);
-        let mut request = wire::Request {
-            wire_version: trust::directory::WIRE_VERSION,
-            exchange_id: self.me.exchange().to_string(),
-            request_id: random::array::<32>(self.random.as_ref()).to_vec(),
-            sender: self.me.to_string(),
-            sender_node: self.node.to_string(),
-            recipient: recipient.to_string(),
-            service: target.service.to_string(),
-            service_version: target.major,
-            issued_at_ms: now_ms,
-            expires_at_ms: now_ms.saturating_add(valid_ms),
-            directory_size: seen.size(),
-            directory_root: seen.root().as_bytes().to_vec(),
-            trace: match &office.trace {
-                Some(trace) => trace.clone(),
-                None => data_encoding::HEXLOWER.encode(&random::array::<8>(self.random.as_ref())),
-            },
-            ..office.body()
-        };
-        request::make_canonical(&mut request, service);
-        request::fill_purpose(&mut request, directory, &self.me, service);
-        let mut question = Question::read(request)?;
-        let permit = decide(directory, &question, now_ms)?;
-        question.wire.grant = permit.grant.as_bytes().to_vec();
-        if question.wire.encoded_len() > trust::question::LARGEST_REQUEST {
-            return Err(Refusal::new(Code::MessageTooLarge));
-        }
-        if directory.nodes_of(&target.department).next().is_none() {
-            return Err(Refusal::new(Code::ProviderUnreachable).at("provider"));
-        }
-        Ok((question, wait))
-    }
-
-    /// Signs the request and makes it durable. Only then may it leave.
-    async fn record_question(
-        &self,
-        question: Question,
-        wait: Duration,
-        key: Option<[u8; 16]>,
-    ) -> Result<Sent, Error> {
-        let (sealed, digest) = envelope::seal(&question.wire, self.signer.as_ref());
-        let signed = envelope::signed(sealed);
-        let entry = NewEntry { kind: EntryKind::QuestionSent, digest, message: signed.encode_to_vec() };
-        let committed = self.commit(vec![entry], None, key).await?;
-        Ok(Sent { question, digest, signed, index: committed.first_index, wait })
-    }
-
-    /// Sends the same bytes until an answer comes or the time is over.
-    async fn send(&self, sent: &Sent) -> Result<(wire::Signed, answer::Answer), String> {
-        let deadline = Instant::now() + sent.wait;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let provider = sent.question.recipient.department();
-            let nodes: Vec<Node> = self.view.seen().directory().nodes_of(provider).cloned().collect();
-            let left = deadline.saturating_duration_since(Instant::now());
-            let failure = match self.courier.verify(&nodes, &sent.signed, left).await {
-                Ok(signed) => return self.open(sent, signed).await,
-                Err(failure) => failure,
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if failure == SendFailure::Rejected || left <= pause {
-                return Err(failure.as_str().to_owned());
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn open(&self, sent: &Sent, signed: wire::Signed) -> Result<(wire::Signed, answer::Answer), String> {
-        let open = || {
-            let seen = self.view.seen();
-            let now_ms = self.clock.now_ms();
-            let root_at = |size| self.view.root_at(size);
-            answer::open(seen.directory(), &signed, &sent.question, &sent.digest, now_ms, root_at)
-        };
-        let mut opened = open();
-        if matches!(opened, Err(AnswerError::Envelope(EnvelopeError::KeyUnknown)))
-            && let Ok(claimed) = envelope::peek::<wire::Answer>(&signed, answer::LARGEST_ANSWER)
-            && claimed.directory_size > self.view.seen().size()
-        {
-            // The other side has read on: its new key may be in what this node has yet to get.
-            let _ = tokio::time::timeout(CATCH_UP, self.view.reached(claimed.directory_size)).await;
-            opened = open();
-        }
-        match opened {
-            Ok(answer) => Ok((signed, answer)),
-            Err(error) => {
-                if matches!(error, AnswerError::DirectoryDiverges) {
-                    let size = self.view.seen().size();
-                    self.view.note_divergence(&sent.question.wire.recipient, size, self.clock.now_ms());
-                }
-                Err(format!("answer_invalid: {error}"))
-            }
-        }
-    }
-
-    /// The node itself refuses to ask. That is an outcome, and stands in the evidence.
-    async fn refuse(&self, office: &OfficeQuestion, refusal: Refusal) -> Result<Asked, Error> {
-        let at_ms = self.clock.now_ms();
-        tracing::info!(code = refusal.code.as_str(), field = refusal.field, system = office.system, "refused to ask");
-        let refusal = refusal.to_wire();
-        let receipt = self.record_outcome(at_ms, None, None, What::Refused(refusal.clone())).await?;
-        Ok(Asked {
-            ending: Ending::Refused { refusal, by: None },
-            receipt,
-            request_digest: None,
-            provider: request::name(&format!("{}/{}", self.me.exchange(), office.provider)),
-            service: request::name(&office.service),
-            asked_at_ms: at_ms,
-            elapsed: Duration::ZERO,
-            case_number: office.case_number.clone(),
-            item: office.item().to_owned(),
-            officer: office.officer.clone(),
-        })
-    }
-
-    async fn record_unanswered(&self, index: u64, digest: &Digest, reason: &str) -> Result<Receipt, Error> {
-        let what = What::Unanswered(reason.to_owned());
-        self.record_outcome(self.clock.now_ms(), Some(index), Some(digest), what).await
-    }
-
-    async fn record_outcome(
-        &self,
-        at_ms: u64,
-        about: Option<u64>,
-        digest: Option<&Digest>,
-        what: What,
-    ) -> Result<Receipt, Error> {
-        let outcome = wire::Outcome {
-            exchange_id: self.me.exchange().to_string(),
-            sender: self.me.to_string(),
-            request_digest: digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default(),
-            at_ms,
-            what: Some(what),
-        };
-        let (sealed, digest) = envelope::seal(&outcome, self.signer.as_ref());
-        let message = envelope::signed(sealed).encode_to_vec();
-        let entry = NewEntry { kind: EntryKind::Outcome, digest, message };
-        last(&self.commit(vec![entry], about, None).await?)
-    }
-
-    async fn commit(
-        &self,
-        entries: Vec<NewEntry>,
-        about: Option<u64>,
-        idempotency: Option<[u8; 16]>,
-    ) -> Result<Committed, Error> {
-        let commit = Commit { at_ms: self.clock.now_ms(), entries, about, request: None, idempotency };
-        Ok(self.journal.commit(commit).await?)
-    }
 }
 
 impl std::fmt::Debug for Asker {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Asker").field("me", &self.me).finish_non_exhaustive()
     }
-}
-
-fn last(committed: &Committed) -> Result<Receipt, Error> {
-    committed.receipts.last().copied().ok_or(Error::StoredUnreadable)
 }
 
 fn ending_of(answer: wire::Answer) -> Ending {
@@ -544,7 +342,7 @@ const INTERRUPTED: &str = "interrupted";
 /// The longest idempotency key, in bytes.
 const LONGEST_KEY: usize = 64;
 
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

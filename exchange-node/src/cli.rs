@@ -6,6 +6,7 @@
 mod access;
 mod evidence;
 mod exit;
+mod init;
 mod keys;
 mod node;
 mod output;
@@ -25,8 +26,8 @@ use clap::{Args, Parser, Subcommand};
 use host::admin_socket::AdminError;
 use proto::exchange::v1::Refusal;
 
-pub use self::exit::Exit;
 use self::output::Output;
+pub use self::{exit::Exit, init::init};
 
 /// Asks other departments' records on behalf of one's own office systems, and answers from one's own records.
 #[derive(Debug, Parser)]
@@ -99,9 +100,10 @@ pub struct InitArgs {
     /// Where other departments' nodes reach this one, HOST:PORT; it is listened on too. Port 0 takes any free port.
     #[arg(long, value_name = "HOST:PORT")]
     pub address: String,
-    /// Where this department's own office systems reach the node; loopback only.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7480")]
-    pub office_address: SocketAddr,
+    /// Where this department's own office systems reach the node; loopback only. Left out: 127.0.0.1, one port above
+    /// the other address's, so that several nodes on one machine do not collide.
+    #[arg(long, value_name = "IP:PORT")]
+    pub office_address: Option<SocketAddr>,
     /// The node's id within the department.
     #[arg(long, value_name = "ID", default_value = "1")]
     pub node: trust::ids::NodeId,
@@ -145,7 +147,7 @@ pub enum Error {
     #[error("{}", refusal_sentence(.0))]
     Refused(Refusal),
     /// The node answered with a fault.
-    #[error("{}", .0.message())]
+    #[error("{}", status_sentence(.0))]
     Status(#[from] tonic::Status),
     /// What was asked for cannot be.
     #[error("{0}")]
@@ -178,6 +180,18 @@ fn refusal_sentence(refusal: &Refusal) -> String {
     format!("refused ({}{field}): {}{next}", refusal.code, refusal.message)
 }
 
+/// What the program behind the socket says; one of another kind or version knows no such call.
+fn status_sentence(status: &tonic::Status) -> String {
+    match (status.code(), status.message()) {
+        (tonic::Code::Unimplemented, _) => {
+            "the program that runs in this folder does not know this command: it is no node, or of another version"
+                .to_owned()
+        }
+        (code, "") => code.description().to_owned(),
+        (_, message) => message.to_owned(),
+    }
+}
+
 /// Runs a command other than `init` and `serve`.
 pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) -> Exit {
     let output = Output::new(json);
@@ -186,11 +200,11 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         // `main` runs these; it never comes here with them.
         Command::Init(_) | Command::Serve(_) => Ok(Exit::Usage),
         Command::Status => node::status(&folder, output).await,
-        Command::Doctor => node::doctor(&folder, output, now_ms).await,
+        Command::Doctor => node::doctor(&folder, output).await,
         Command::Service(command) => service::run(command, &folder, output).await,
         Command::Records(command) => records::run(command, &folder, output).await,
-        Command::Access(command) => access::run(command, &folder, output).await,
-        Command::Verify(args) => verify::run(args, &folder, output).await,
+        Command::Access(command) => access::run(command, &folder, output, now_ms).await,
+        Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,
         Command::Keys(command) => keys::run(command, &folder, output).await,

@@ -23,6 +23,14 @@ pub const FILE_NAME: &str = "node.toml";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Other nodes cannot connect to "every address".
+    #[error("{}, field `advertise`: is needed where `peer_listen` is {address}: say at which host:port other nodes reach this one", path.display())]
+    AdvertiseMissing {
+        /// The file.
+        path: PathBuf,
+        /// What is listened on.
+        address: SocketAddr,
+    },
     /// The file cannot be read, or says something it may not say.
     #[error(transparent)]
     File(#[from] host::config::Error),
@@ -120,6 +128,9 @@ impl Config {
     fn placed(mut self, path: &Path) -> Result<Self, Error> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         self.dir = parent.unwrap_or(Path::new(".")).to_owned();
+        if self.advertise.is_empty() && self.peer_listen.ip().is_unspecified() {
+            return Err(Error::AdvertiseMissing { path: path.to_owned(), address: self.peer_listen });
+        }
         if !self.office_listen.ip().is_loopback() {
             return Err(Error::OfficeNotOnLoopback { path: path.to_owned(), address: self.office_listen });
         }
@@ -256,6 +267,10 @@ mod tests {
         assert!(error.contains("line 4, field `node`"), "{error}");
         let error = read(&sample().replace("[limits]", "colour = 1\n[limits]")).unwrap_err().to_string();
         assert!(error.contains("colour"), "{error}");
+        let everywhere = sample().replace("127.0.0.1:7443", "0.0.0.0:7443");
+        assert!(read(&everywhere).is_ok());
+        let error = read(&everywhere.replace("[\"node.civil-affairs.example:7443\"]", "[]")).unwrap_err().to_string();
+        assert!(error.contains("field `advertise`: is needed"), "{error}");
         let error = read(&sample().replace("127.0.0.1:7480", "0.0.0.0:7480")).unwrap_err().to_string();
         assert!(error.contains("field `office_listen`: 0.0.0.0:7480 can be reached"), "{error}");
     }

@@ -46,7 +46,7 @@ fn wrong(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Fi
 }
 
 /// What can be said of a node that is not running, from the files in its folder.
-pub fn offline(dir: &Path, _now_ms: u64) -> Vec<Finding> {
+pub fn offline(dir: &Path) -> Vec<Finding> {
     let file = dir.join(config::FILE_NAME);
     let start = format!("start it: exchange-node serve --config {}", file.display());
     let mut findings = vec![wrong("process", "the node is not running", start)];
@@ -137,9 +137,10 @@ mod tests {
 
     #[test]
     fn a_stopped_node_is_examined_as_far_as_its_files_go() {
-        let dir = tempfile::tempdir().unwrap();
-        NewKeys::read_or_make(dir.path(), &["node.example"], &SeededRandom::new(1)).unwrap();
-        let findings = offline(dir.path(), 0);
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("node");
+        NewKeys::read_or_make(&dir, &["node.example"], &SeededRandom::new(1)).unwrap();
+        let findings = offline(&dir);
         assert_eq!(level(&findings, "process"), WRONG);
         assert_eq!(level(&findings, "configuration"), WRONG);
         assert_eq!(level(&findings, "keys"), OK);
@@ -150,10 +151,10 @@ mod tests {
             assert_eq!(finding.level == OK, finding.advice.is_empty(), "{finding:?}");
         }
 
-        let key = dir.path().join("keys/node.key");
+        let key = dir.join("keys/node.key");
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-        fs::remove_file(keys::recovery_file(dir.path())).unwrap();
-        let findings = offline(dir.path(), 0);
+        fs::remove_file(keys::recovery_file(&dir)).unwrap();
+        let findings = offline(&dir);
         assert_eq!(level(&findings, "key files"), WRONG);
         assert_eq!(level(&findings, "keys"), WRONG);
         assert!(!findings.iter().any(|finding| finding.check == "recovery key"));

@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[non_exhaustive]
 pub enum Error {
     /// The address is none.
-    #[error("--address {address}: HOST:PORT is expected, like 127.0.0.1:7443")]
+    #[error("--address {address}: HOST:PORT is expected at which other nodes reach this one, like 127.0.0.1:7443")]
     AddressMalformed {
         /// What was given.
         address: String,
@@ -102,7 +102,9 @@ pub enum Error {
     #[error(transparent)]
     View(#[from] view::Error),
     /// The authority signs by hand.
-    #[error("the keys are made and handed in; the authority signs the admission on its own machine ({0}): run the same command again when it has")]
+    #[error(
+        "the keys are made and handed in; the authority signs the admission on its own machine ({0}): run the same command again when it has"
+    )]
     Waiting(String),
 }
 
@@ -153,10 +155,7 @@ pub async fn init(
     let made = NewKeys::read_or_make(&options.dir, &[host_name], random.as_ref())?;
     said(format!("keys are in {}", options.dir.join("keys").display()));
 
-    let link = Arc::new(RegistryLink::new(
-        token.registry.clone(),
-        TlsKeyDigest::from_bytes(token.registry_tls_key),
-    ));
+    let link = Arc::new(RegistryLink::new(token.registry.clone(), TlsKeyDigest::from_bytes(token.registry_tls_key)));
     let admitted_at = enrol(&link, &token, &made).await?;
     said(format!("{party} is admitted: statement {admitted_at} of the directory"));
     let tls_key = made.tls.key_digest();
@@ -196,8 +195,8 @@ pub async fn init(
 }
 
 fn read_token(path: &Path) -> Result<EnrolmentToken, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::TokenUnreadable { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Error::TokenUnreadable { path: path.to_owned(), source })?;
     let text = zeroize::Zeroizing::new(text);
     EnrolmentToken::parse(&text).map_err(|source| Error::Token { path: path.to_owned(), source })
 }
@@ -206,8 +205,10 @@ fn read_token(path: &Path) -> Result<EnrolmentToken, Error> {
 fn read_address(address: &str) -> Result<(SocketAddr, Vec<String>), Error> {
     let malformed = || Error::AddressMalformed { address: address.to_owned() };
     if let Ok(listen) = address.parse::<SocketAddr>() {
-        let unspecified = listen.ip().is_unspecified() || listen.port() == 0;
-        return Ok((listen, if unspecified { Vec::new() } else { vec![address.to_owned()] }));
+        if listen.ip().is_unspecified() {
+            return Err(malformed());
+        }
+        return Ok((listen, if listen.port() == 0 { Vec::new() } else { vec![address.to_owned()] }));
     }
     let (name, port) = address.rsplit_once(':').ok_or_else(malformed)?;
     let port: u16 = port.parse().map_err(|_| malformed())?;
@@ -312,13 +313,17 @@ mod tests {
     #[test]
     fn an_address_says_where_to_listen_and_what_to_tell() {
         let (listen, told) = read_address("127.0.0.1:7443").unwrap();
-        assert_eq!((listen.to_string().as_str(), told.as_slice()), ("127.0.0.1:7443", &["127.0.0.1:7443".to_owned()][..]));
+        assert_eq!(
+            (listen.to_string().as_str(), told.as_slice()),
+            ("127.0.0.1:7443", &["127.0.0.1:7443".to_owned()][..])
+        );
         let (listen, told) = read_address("node.civil-affairs.example:7443").unwrap();
         assert_eq!(listen.to_string(), "0.0.0.0:7443");
         assert_eq!(told, ["node.civil-affairs.example:7443"]);
         let (listen, told) = read_address("127.0.0.1:0").unwrap();
         assert_eq!((listen.port(), told.len()), (0, 0));
-        for wrong in ["", "7443", "node:", "node:0", "node:99999", "a b:1", "民政局:7443"] {
+        for wrong in ["", "7443", "0.0.0.0:7443", "[::]:7443", "node:", "node:0", "node:99999", "a b:1", "民政局:7443"]
+        {
             assert!(matches!(read_address(wrong), Err(Error::AddressMalformed { .. })), "{wrong}");
         }
     }

@@ -5,9 +5,8 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::Parser;
 use exchange_node::{
     app::{self, App},
-    cli::{self, Cli, Command, Exit, InitArgs, ServeArgs},
+    cli::{self, Cli, Command, Exit, ServeArgs},
     config::{self, Config},
-    init::{self, InitOptions},
 };
 use host::{
     clock::{Clock, SystemClock},
@@ -26,7 +25,11 @@ fn main() -> ExitCode {
     };
     let exit = runtime.block_on(async {
         match command {
-            Command::Init(args) => run_init(args, dir).await,
+            Command::Init(args) => {
+                // What was done is said in plain lines.
+                let _ = telemetry::init(LogFormat::Pretty, "error", "EXCHANGE_LOG");
+                cli::init(args, dir, json, Arc::new(SystemClock), Arc::new(SystemRandom)).await
+            }
             Command::Serve(args) => serve(args, dir).await,
             command => cli::run(command, dir.as_deref(), json, SystemClock.now_ms()).await,
         }
@@ -59,36 +62,4 @@ async fn serve(args: ServeArgs, dir: Option<PathBuf>) -> Exit {
 
 async fn run(config: Config) -> Result<(), app::Error> {
     App::build(config, Arc::new(SystemClock), Arc::new(SystemRandom)).await?.run().await
-}
-
-async fn run_init(args: InitArgs, dir: Option<PathBuf>) -> Exit {
-    // Only warnings: what was done is said in plain lines.
-    let _ = telemetry::init(LogFormat::Pretty, "error", "EXCHANGE_LOG");
-    let dir = dir.unwrap_or_else(|| ".".into());
-    let options = InitOptions {
-        token_file: args.token_file,
-        address: args.address,
-        office_address: args.office_address,
-        node: args.node,
-        dir,
-    };
-    let mut said = |line: String| println!("{line}");
-    match init::init(&options, Arc::new(SystemClock), Arc::new(SystemRandom), &mut said).await {
-        Ok(done) => {
-            println!("the recovery key {} belongs into the department's safe, not on this machine", done.recovery_key.display());
-            println!("next: exchange-node serve --config {}", done.config.display());
-            Exit::Done
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            match error {
-                init::Error::Refused(_) | init::Error::Publish(_) => Exit::Refused,
-                init::Error::Unreachable(_) => Exit::Unreachable,
-                init::Error::Token { .. } | init::Error::TokenUnreadable { .. } | init::Error::AddressMalformed { .. } => {
-                    Exit::Usage
-                }
-                _ => Exit::Failure,
-            }
-        }
-    }
 }

@@ -73,7 +73,10 @@ impl Verifications for OfficeEdge {
     async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
         let system = self.system(request.metadata())?;
         let trace = trace_of(request.metadata());
-        let asked = self.asker.ask(question(request.into_inner(), system, trace)).await.map_err(|error| failed(&error))?;
+        let (asker, question) = (Arc::clone(&self.asker), question(request.into_inner(), system, trace));
+        // In a task of its own: where the office hangs up, what became of the question is still recorded.
+        let asked = tokio::spawn(async move { asker.ask(question).await }).await;
+        let asked = asked.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
         Ok(Response::new(response(asked)))
     }
 
@@ -236,7 +239,8 @@ fn trace_of(metadata: &MetadataMap) -> Option<String> {
     let text = metadata.get("x-request-id")?.to_str().ok()?;
     let plain = |byte: u8| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase() || byte == b'-';
     // At least one letter: a resident number is digits alone, or digits and an X.
-    let ok = (8..=64).contains(&text.len()) && text.bytes().all(plain) && text.bytes().any(|byte| byte.is_ascii_lowercase());
+    let ok =
+        (8..=64).contains(&text.len()) && text.bytes().all(plain) && text.bytes().any(|byte| byte.is_ascii_lowercase());
     ok.then(|| text.to_owned())
 }
 

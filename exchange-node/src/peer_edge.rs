@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use host::{
-    edge::PeerInfo,
+    edge::{Connections, PeerInfo},
     tls::{PeerPolicy, TlsKeyDigest},
 };
 use proto::exchange::v1::{
@@ -56,13 +56,14 @@ pub struct PeerEdge {
     exchange: ExchangeId,
     view: Arc<View>,
     answerer: Arc<Answerer>,
+    connections: Connections,
     unattributed: Arc<AtomicU64>,
 }
 
 impl PeerEdge {
     /// The service over these parts.
-    pub fn new(exchange: ExchangeId, view: Arc<View>, answerer: Arc<Answerer>) -> Self {
-        Self { exchange, view, answerer, unattributed: Arc::default() }
+    pub fn new(exchange: ExchangeId, view: Arc<View>, answerer: Arc<Answerer>, connections: Connections) -> Self {
+        Self { exchange, view, answerer, connections, unattributed: Arc::default() }
     }
 
     /// As a tonic service with its limit on messages.
@@ -84,6 +85,10 @@ impl PeerEdge {
             Some(node) => Ok(Party::new(self.exchange.clone(), node.department.clone())),
             None => {
                 self.unattributed.fetch_add(1, Ordering::Relaxed);
+                // Cut off, so that whoever goes on has to pass a handshake each time, and fails there.
+                if let Some(key) = key {
+                    self.connections.close_connections_of(&key);
+                }
                 Err(Status::unauthenticated("the directory has no node with this TLS key (any more)"))
             }
         }
@@ -133,7 +138,7 @@ fn bare(error: &Unanswered) -> Status {
     match error {
         Unanswered::TooMany => Status::resource_exhausted("too many questions at once"),
         Unanswered::DirectoryMissing => Status::unavailable("this node is not ready"),
-        Unanswered::DiskFull | Unanswered::Journal(_) | Unanswered::StoredAnswerUnreadable => {
+        Unanswered::DiskFull | Unanswered::Ended(_) | Unanswered::Journal(_) | Unanswered::StoredAnswerUnreadable => {
             tracing::error!(%error, "no answer was given");
             Status::unavailable("this node cannot record an answer now")
         }

@@ -131,7 +131,8 @@ impl Peers {
         let connections = (0..CONNECTIONS)
             .map(|_| {
                 let key = TlsKeyDigest::from_bytes(node.tls_key);
-                let connector = PeerConnector::new(node.addresses.iter().cloned(), [key], Some(&*self.identity), options)?;
+                let connector =
+                    PeerConnector::new(node.addresses.iter().cloned(), [key], Some(&*self.identity), options)?;
                 let channel = connector.channel(&ChannelLimits::default());
                 let client = ExchangeClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
                 Ok(Connection { client, in_flight: AtomicUsize::new(0) })

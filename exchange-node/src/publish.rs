@@ -31,7 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[non_exhaustive]
 pub enum Error {
     /// The department's key is not here.
-    #[error("the department's key is not on this machine (keys/department.key): make the statement where it is, or bring the key for this once")]
+    #[error(
+        "the department's key is not on this machine (keys/department.key): make the statement where it is, or bring the key for this once"
+    )]
     KeyElsewhere,
     /// The statement is in the directory, and the own view has yet to get it.
     #[error("the statement is in the directory as number {index}, and has not arrived here within {} s; it counts all the same", PATIENCE.as_secs())]
@@ -112,21 +114,14 @@ impl Publisher {
         if let Err(error) = self.view.apply_revocation(&statement).await {
             tracing::warn!(%error, "the revocation does not count here");
         }
-        let nodes: Vec<_> = self
-            .view
-            .seen()
-            .directory()
-            .nodes()
-            .filter(|node| node.department != self.department)
-            .cloned()
-            .collect();
+        let nodes: Vec<_> =
+            self.view.seen().directory().nodes().filter(|node| node.department != self.department).cloned().collect();
         let told = self.peers.tell(&nodes, &statement, CATCH_UP).await;
         tracing::info!(told, peers = nodes.len(), "told peers of a revocation");
         match self.submit(envelope).await? {
             Outcome::Accepted(accepted) => {
-                let digest = trust::envelope::digest_of(&envelope_of(&statement)).map_err(|_| {
-                    Error::Unreachable("the registry accepted what cannot be read".to_owned())
-                })?;
+                let digest = trust::envelope::digest_of(&envelope_of(&statement))
+                    .map_err(|_| Error::Unreachable("the registry accepted what cannot be read".to_owned()))?;
                 Ok(Published { object: object.to_string(), index: accepted.index, digest })
             }
             Outcome::Refused(_) => self.publish(&object, body).await,
@@ -139,7 +134,8 @@ impl Publisher {
         if self.view.seen().directory().key(public.id()).is_some() {
             return Ok(None);
         }
-        let body = node_key_added(&self.department, node, public.clone(), self.clock.now_ms());
+        let body =
+            node_key_added(&self.department, node, public.clone(), self.clock.now_ms().saturating_sub(VALID_BEFORE_MS));
         self.publish(&Object::Key(*public.id()), body).await.map(Some)
     }
 
@@ -236,6 +232,9 @@ pub fn node_published(department: &DepartmentId, node: &NodeId, addresses: &[Str
 fn envelope_of(statement: &[u8]) -> exchange::Signed {
     envelope::signed(exchange::Envelope::decode(statement).unwrap_or_default())
 }
+
+/// A new node key counts from a little earlier on, so that a peer whose clock is slow accepts it at once.
+const VALID_BEFORE_MS: u64 = 120_000;
 
 const OUTDATED: &str = "STATEMENT_OUTDATED";
 

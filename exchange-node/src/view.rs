@@ -7,12 +7,13 @@
 //!
 //! Out of scope: making statements (`publish`), and what they mean for a question (`trust::decision`).
 
+mod accept;
 mod follower;
 mod registry_link;
+mod roots;
 mod stored;
 
 use std::{
-    collections::VecDeque,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -21,12 +22,11 @@ use std::{
 };
 
 use host::store::StoreError;
-use proto::registry::v1::statement::Body;
 use tokio::sync::watch;
 use trust::{
     directory::{self, Directory, StatementError},
     ids::ExchangeId,
-    key::{DescribedKey, PublicKey},
+    key::PublicKey,
     log::{
         checkpoint::{self, LogKey, VerifiedCheckpoint},
         frontier::Frontier,
@@ -36,14 +36,8 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
+use self::{accept::Followed, roots::Roots, stored::StoredDirectory};
 pub use self::{follower::Follower, registry_link::RegistryLink};
-use self::stored::{Batch, StoredDirectory};
-
-/// How many of the latest sizes' roots are kept, to compare with what peers saw.
-const ROOTS_KEPT: usize = 8192;
-
-/// How many bytes of statements may wait for the checkpoint that covers them.
-const MOST_PENDING_BYTES: usize = 512 * 1024 * 1024;
 
 /// Why the view did not take what it was given, or cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +47,9 @@ pub enum Error {
     #[error("the registry's checkpoint does not verify: {0}")]
     Checkpoint(#[from] checkpoint::Error),
     /// Two stories: a checkpoint whose root is not that of the statements.
-    #[error("the registry tells another story: at {size} statements its checkpoint has the root {told}, and here it is {here}; the last good view is kept; call the authority")]
+    #[error(
+        "the registry tells another story: at {size} statements its checkpoint has the root {told}, and here it is {here}; the last good view is kept; call the authority"
+    )]
     Forked {
         /// The size of both.
         size: u64,
@@ -66,7 +62,9 @@ pub enum Error {
     #[error("the directory log's key cannot be used: {0}")]
     LogKey(#[from] note::key::Error),
     /// The first statement is not the founding that the authority signed.
-    #[error("the directory does not begin with a founding by the authority that this node trusts: compare `authority_key` in node.toml with the authority's")]
+    #[error(
+        "the directory does not begin with a founding by the authority that this node trusts: compare `authority_key` in node.toml with the authority's"
+    )]
     NotFounded,
     /// Statements that do not continue the view.
     #[error("the registry sent statements from {start} on, and {expected} was next")]
@@ -77,7 +75,9 @@ pub enum Error {
         expected: u64,
     },
     /// A newer checkpoint with fewer statements.
-    #[error("the registry went back: it now has {told} statements, and it once signed for {here}; the last good view is kept; call the authority")]
+    #[error(
+        "the registry went back: it now has {told} statements, and it once signed for {here}; the last good view is kept; call the authority"
+    )]
     RolledBack {
         /// The size of the checkpoint.
         told: u64,
@@ -96,7 +96,9 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stored copy has a gap.
-    #[error("this node's copy of the directory lacks statement {index}: move the folder `directory` away, and the registry sends it anew")]
+    #[error(
+        "this node's copy of the directory lacks statement {index}: move the folder `directory` away, and the registry sends it anew"
+    )]
     StoredGap {
         /// The index.
         index: u64,
@@ -142,19 +144,6 @@ impl Seen {
     }
 }
 
-/// The state that the registry's word is checked against.
-struct Followed {
-    /// Over everything stored, which may be more than what could be folded in.
-    frontier: Frontier,
-    /// The key of the log, once the founding is known.
-    log_key: Option<LogKey>,
-    /// Statements that no checkpoint covers yet.
-    pending: Vec<Vec<u8>>,
-    pending_bytes: usize,
-    /// The checkpoint that will cover them.
-    target: Option<VerifiedCheckpoint>,
-}
-
 /// This node's view of the directory.
 pub struct View {
     seen: RwLock<Arc<Seen>>,
@@ -185,13 +174,7 @@ impl View {
         let root = directory.root();
         let view = Self {
             seen: RwLock::new(Arc::new(Seen { directory, root })),
-            followed: tokio::sync::Mutex::new(Followed {
-                frontier: Frontier::new(),
-                log_key: None,
-                pending: Vec::new(),
-                pending_bytes: 0,
-                target: None,
-            }),
+            followed: tokio::sync::Mutex::default(),
             stored,
             roots: Mutex::new(Roots::default()),
             verified_ms: AtomicU64::new(0),
@@ -311,7 +294,9 @@ impl View {
 
     /// Notes that another department saw another directory of the same size.
     pub fn note_divergence(&self, other: &str, size: u64, now_ms: u64) {
-        let what = format!("{other} saw another directory at {size} statements: call the authority, whose registry may have told two stories");
+        let what = format!(
+            "{other} saw another directory at {size} statements: call the authority, whose registry may have told two stories"
+        );
         tracing::error!(other, size, "directories diverge");
         self.find(what, now_ms);
     }
@@ -325,114 +310,6 @@ impl View {
     pub async fn reached(&self, size: u64) {
         // Never an error: `self` holds the sender.
         let _ = self.size.subscribe().wait_for(|seen| *seen >= size).await;
-    }
-
-    /// The index that is wanted next from the registry.
-    pub async fn next_index(&self) -> u64 {
-        let followed = self.followed.lock().await;
-        followed.frontier.size() + followed.pending.len() as u64
-    }
-
-    /// Takes what the registry sent: statements from `start` on and its latest checkpoint. Either everything that the
-    /// checkpoint covers is verified and stored, or nothing of it.
-    pub async fn accept(
-        &self,
-        start: u64,
-        entries: Vec<Vec<u8>>,
-        checkpoint: &str,
-        now_ms: u64,
-    ) -> Result<(), Error> {
-        let mut followed = self.followed.lock().await;
-        let outcome = self.take(&mut followed, start, entries, checkpoint).await;
-        if let Err(error) = &outcome {
-            // What waits came from the same mouth; it is asked for again.
-            followed.pending.clear();
-            followed.pending_bytes = 0;
-            followed.target = None;
-            if !matches!(error, Error::OutOfOrder { .. }) {
-                self.find(error.to_string(), now_ms);
-            }
-        }
-        outcome
-    }
-
-    async fn take(
-        &self,
-        followed: &mut Followed,
-        start: u64,
-        entries: Vec<Vec<u8>>,
-        checkpoint_text: &str,
-    ) -> Result<(), Error> {
-        let expected = followed.frontier.size() + followed.pending.len() as u64;
-        if start != expected && !entries.is_empty() {
-            return Err(Error::OutOfOrder { start, expected });
-        }
-        followed.pending_bytes += entries.iter().map(Vec::len).sum::<usize>();
-        followed.pending.extend(entries);
-        if followed.pending_bytes > MOST_PENDING_BYTES {
-            return Err(Error::Uncovered);
-        }
-        if followed.log_key.is_none() {
-            let Some(founding) = followed.pending.first() else { return Ok(()) };
-            followed.log_key = Some(self.founding_log_key(founding)?);
-        }
-        let Some(log_key) = &followed.log_key else { return Ok(()) };
-        let verified = checkpoint::open(checkpoint_text.as_bytes(), log_key)?;
-        self.check_not_rolled_back(followed, &verified)?;
-
-        let have = followed.frontier.size() + followed.pending.len() as u64;
-        // While catching up the first checkpoint is the nearer goal; once it is reached the newest counts.
-        let target = match followed.target.take() {
-            Some(nearer) if verified.checkpoint().size() > have => nearer,
-            _ => verified,
-        };
-        if target.checkpoint().size() > have {
-            followed.target = Some(target);
-            return Ok(());
-        }
-        self.take_up_to(followed, &target).await
-    }
-
-    fn check_not_rolled_back(&self, followed: &Followed, verified: &VerifiedCheckpoint) -> Result<(), Error> {
-        let (told, here) = (verified.checkpoint().size(), followed.frontier.size());
-        // An old checkpoint that comes late proves nothing; a newer one with fewer statements proves a rollback.
-        if told < here && verified.time_seconds().saturating_mul(1000) >= self.verified_ms() {
-            return Err(Error::RolledBack { told, here });
-        }
-        Ok(())
-    }
-
-    async fn take_up_to(&self, followed: &mut Followed, target: &VerifiedCheckpoint) -> Result<(), Error> {
-        let size = target.checkpoint().size();
-        let Some(count) = size.checked_sub(followed.frontier.size()) else { return Ok(()) };
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let mut frontier = followed.frontier.clone();
-        for entry in followed.pending.iter().take(count) {
-            frontier.append(leaf_hash(entry));
-        }
-        let (told, here) = (target.checkpoint().root(), frontier.root());
-        if told != here {
-            return Err(Error::Forked { size, told, here });
-        }
-        let entries: Vec<Vec<u8>> = followed.pending.drain(..count).collect();
-        followed.pending_bytes = followed.pending.iter().map(Vec::len).sum();
-        let text = target.note().to_string();
-        let batch = Batch { start: followed.frontier.size(), entries: entries.clone(), checkpoint: text.clone() };
-        self.stored.append(batch).await?;
-        let before = followed.frontier.size();
-        followed.frontier = frontier;
-        self.fold_from(before, &entries)?;
-        self.vouched(target, &text);
-        Ok(())
-    }
-
-    /// Folds in what was stored from `before` on; and, where an earlier statement stopped the view, nothing.
-    fn fold_from(&self, before: u64, entries: &[Vec<u8>]) -> Result<(), Error> {
-        if self.seen().size() != before {
-            // Said when it happened; the view stays where it is until a newer version of this program reads on.
-            return Ok(());
-        }
-        entries.iter().try_for_each(|entry| self.fold(entry))
     }
 
     fn fold(&self, entry: &[u8]) -> Result<(), Error> {
@@ -451,16 +328,18 @@ impl View {
         Ok(())
     }
 
-    /// A revocation that came directly. It counts on its own signature, and survives a restart.
+    /// A revocation that came directly. It counts on its own signature, and survives a restart. Whether it was news.
     pub async fn apply_revocation(&self, statement: &[u8]) -> Result<bool, Error> {
-        let index = self.seen().size();
-        let applied = self
-            .change(|directory| directory.apply_revocation(statement))
-            .map_err(|source| Error::Statement { index, source })?;
-        if applied {
-            self.stored.keep_revocation(statement.to_vec()).await?;
+        let seen = self.seen();
+        let index = seen.size();
+        let refused = |source| Error::Statement { index, source };
+        // Tried on a copy: what does not count is not kept, and what is kept is kept before it counts.
+        if !seen.directory.clone().apply_revocation(statement).map_err(refused)? {
+            return Ok(false);
         }
-        Ok(applied)
+        drop(seen);
+        self.stored.keep_revocation(statement.to_vec()).await?;
+        self.change(|directory| directory.apply_revocation(statement)).map_err(refused)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
@@ -483,15 +362,6 @@ impl View {
         Ok(Some(log_key(seen.directory.exchange(), &founding.log_key)?))
     }
 
-    /// The log's key as the founding names it, which the authority signed.
-    fn founding_log_key(&self, entry: &[u8]) -> Result<LogKey, Error> {
-        let seen = self.seen();
-        let checked = seen.directory.check(entry).map_err(|_| Error::NotFounded)?;
-        let Some(Body::ExchangeFounded(founded)) = &checked.statement().body else { return Err(Error::NotFounded) };
-        let key = founded.log_key.as_ref().and_then(|key| DescribedKey::from_wire(key).ok());
-        log_key(seen.directory.exchange(), &key.ok_or(Error::NotFounded)?.key)
-    }
-
     fn find(&self, what: String, at_ms: u64) {
         *lock(&self.finding) = Some(Finding { what, at_ms });
     }
@@ -509,29 +379,6 @@ fn log_key(exchange: &ExchangeId, key: &PublicKey) -> Result<LogKey, Error> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The roots of the latest sizes, which follow each other.
-#[derive(Default)]
-struct Roots {
-    /// The size of the newest.
-    newest: u64,
-    roots: VecDeque<Hash>,
-}
-
-impl Roots {
-    fn push(&mut self, size: u64, root: Hash) {
-        self.newest = size;
-        self.roots.push_back(root);
-        if self.roots.len() > ROOTS_KEPT {
-            self.roots.pop_front();
-        }
-    }
-
-    fn at(&self, size: u64) -> Option<Hash> {
-        let back = usize::try_from(self.newest.checked_sub(size)?).ok()?;
-        self.roots.get(self.roots.len().checked_sub(back + 1)?).copied()
-    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub struct Founding {
 pub struct Founded {
     /// The configuration file.
     pub config: PathBuf,
-    /// The authority's public key: what everybody who checks anything has to be told.
+    /// The authority's public key: what everybody who checks anything has to be told. It is in `authority.pub` too.
     pub authority_key: PublicKey,
 }
 
@@ -100,6 +100,9 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
+/// The file with the authority's public key as 64 hex digits, for whoever checks evidence.
+pub const AUTHORITY_PUBLIC_FILE: &str = "authority.pub";
+
 /// Makes a registry in the folder.
 pub async fn init(
     folder: &Path,
@@ -118,6 +121,7 @@ pub async fn init(
         for name in [keys::FOLDER, DIRECTORY_FOLDER] {
             let _ = fs::remove_dir_all(folder.join(name));
         }
+        let _ = fs::remove_file(folder.join(AUTHORITY_PUBLIC_FILE));
     }
     made
 }
@@ -141,8 +145,10 @@ async fn make(folder: &Path, founding: &Founding, now_ms: u64, random: &dyn Rand
     ledger.append(0, entries).await?;
     ledger.close().await?;
 
-    // Last of all: a folder with a configuration is a whole registry.
     let authority_key = authority.public_key().clone();
+    files::create_file(&folder.join(AUTHORITY_PUBLIC_FILE), format!("{authority_key}\n").as_bytes(), 0o644)?;
+
+    // Last of all: a folder with a configuration is a whole registry.
     let config = folder.join(config::FILE_NAME);
     let Founding { exchange, listen, tiles, advertise, .. } = founding;
     let text = config::sample(exchange, &authority_key, *listen, *tiles, advertise);
@@ -259,6 +265,8 @@ mod tests {
         let folder = parent.path().join("registry");
         let founded = made(&folder, &founding()).await.unwrap();
         let (config, of) = config::Config::load(&founded.config).unwrap();
+        let public = fs::read_to_string(folder.join(AUTHORITY_PUBLIC_FILE)).unwrap();
+        assert_eq!(public.trim().parse(), Ok(founded.authority_key.clone()));
         assert_eq!((config.authority_key.clone(), of), (founded.authority_key.clone(), folder.clone()));
 
         let store = Store::open(&folder.join(DIRECTORY_FOLDER), SMALL_CACHE_BYTES).unwrap();

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes the Python environment of the interop tests in the folder $1, once for each requirements.txt, and the client's
-# code from proto/. Where the package index cannot be reached it says so; the tests that need it then skip, aloud.
+# Makes the Python environment of the interop tests in the folder $1, once for each requirements.txt. Where the package
+# index cannot be reached it says so; the tests that need it then skip, aloud.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=${1:?the folder}
 mkdir -p "$folder"
 
 made=$folder/made-of
-wanted=$(cat tests/interop/requirements.txt; find proto/proto -name '*.proto' -exec sha256sum {} + | sort)
+wanted=$(cat tests/interop/requirements.txt)
 if [ -x "$folder/venv/bin/python" ] && [ "$(cat "$made" 2>/dev/null)" = "$wanted" ]; then
   exit 0
 fi
@@ -18,8 +18,4 @@ if ! { python3 -m venv "$folder/venv" &&
   echo "The Python packages of tests/interop/requirements.txt could not be installed."
   exit 0
 fi
-rm -rf "$folder/client"
-mkdir -p "$folder/client"
-find proto/proto -name '*.proto' -print0 | xargs -0 "$folder/venv/bin/python" -m grpc_tools.protoc \
-  -I proto/proto --python_out="$folder/client" --grpc_python_out="$folder/client"
 printf '%s' "$wanted" >"$made"

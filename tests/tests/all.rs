@@ -4,9 +4,31 @@
 #[path = "all/support.rs"]
 mod support;
 
+#[path = "all/bad_files.rs"]
+mod bad_files;
+#[path = "all/commands.rs"]
+mod commands;
+#[path = "all/edges.rs"]
+mod edges;
+#[path = "all/file_system.rs"]
+mod file_system;
+#[path = "all/guards.rs"]
+mod guards;
+#[path = "all/interop.rs"]
+mod interop;
 #[path = "all/journey.rs"]
 mod journey;
+#[path = "all/kill_loop.rs"]
+mod kill_loop;
+#[path = "all/pinning.rs"]
+mod pinning;
+#[path = "all/privacy.rs"]
+mod privacy;
+#[path = "all/quick_start.rs"]
+mod quick_start;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/restarts.rs"]
+mod restarts;
 #[path = "all/tidy.rs"]
 mod tidy;

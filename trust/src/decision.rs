@@ -40,8 +40,10 @@ pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) ->
     check_departments(directory, question)?;
     let service = answering_service(directory, question, now_ms)?;
     let request = &question.wire;
-    check_why(request)?;
+    check_count(&request.claims)?;
+    // Before the reasons are looked at: who has no grant should hear that, and not that a field is empty.
     let (grant, quota) = standing(directory, service, question, now_ms)?;
+    check_why(request)?;
     check_authorisation(service, request, now_ms)?;
     let claims = read_claims(service, &request.claims)?;
     let inputs = read_inputs(service, &request.inputs)?;
@@ -99,7 +101,11 @@ fn check_why(request: &wire::Request) -> Result<(), Refusal> {
     if request.officer.trim().is_empty() {
         return Err(Refusal::new(Code::OfficerMissing).at("officer"));
     }
-    if request.claims.is_empty() || request.claims.len() > MOST_CLAIMS {
+    Ok(())
+}
+
+fn check_count(claims: &[wire::Claim]) -> Result<(), Refusal> {
+    if claims.is_empty() || claims.len() > MOST_CLAIMS {
         return Err(Refusal::new(Code::TooManyClaims).at("claims"));
     }
     Ok(())

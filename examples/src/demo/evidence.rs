@@ -55,10 +55,16 @@ pub async fn check(town: &Town, department: &str, case: &Case, folder: &Path) ->
             let (exit, complaint) = verify(town, department, &file).await?;
             // Any other failure would prove nothing: the command has to say that the evidence is not sound.
             checked.is_tampering_detected = exit == Some(NOT_SOUND);
-            checked.complaint = complaint;
+            checked.complaint = wrong_lines(&complaint);
         }
     }
     Ok(checked)
+}
+
+/// The lines that name what is wrong; all of them where none does.
+fn wrong_lines(said: &str) -> String {
+    let wrong: Vec<&str> = said.lines().filter(|line| line.starts_with("WRONG")).collect();
+    if wrong.is_empty() { said.to_owned() } else { wrong.join("\n") }
 }
 
 /// A byte in the middle of the signed answer: what somebody would change who wants another verdict.
@@ -132,6 +138,12 @@ mod tests {
         let copy = EvidenceBundle::decode(copy.as_slice()).unwrap();
         assert_eq!(copy.logs[0].items[0], bundle.logs[0].items[0]);
         assert_ne!(copy.logs[0].items[1], bundle.logs[0].items[1]);
+    }
+
+    #[test]
+    fn the_complaint_is_what_is_wrong() {
+        assert_eq!(wrong_lines("ok  bundle\nWRONG  entry 8: no\nnot sound"), "WRONG  entry 8: no");
+        assert_eq!(wrong_lines("not sound: x"), "not sound: x");
     }
 
     #[test]

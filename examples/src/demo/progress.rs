@@ -71,8 +71,8 @@ impl Departments {
     pub fn begin() -> Self {
         let bars = MultiProgress::new();
         let state = |department: &'static Department| {
-            let bar = bars.add(ProgressBar::new(1).with_style(style("  {spinner} {prefix:<34} {bar:20} {wide_msg}")));
-            bar.set_prefix(department.name_en);
+            let bar = bars.add(ProgressBar::new(1).with_style(style("  {spinner} {prefix:<17} {bar:15} {wide_msg}")));
+            bar.set_prefix(department.id);
             bar.set_message("making keys, being admitted");
             bar.enable_steady_tick(TICK);
             let waiting_for = department.services.len();
@@ -158,6 +158,12 @@ pub fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// How many columns the terminal has that is written to; `None` where it is none.
+#[must_use]
+pub fn terminal_width() -> Option<u16> {
+    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col).filter(|&columns| columns > 0)
 }
 
 /// A time as `1.2 s`.

@@ -1,6 +1,6 @@
 //! What the demo shows of its cases: a table for people and a summary for machines; and whether it came out as it must.
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::{
@@ -113,11 +113,14 @@ const EXCEPTIONS: [Option<(&str, &str)>; 4] = [
     Some(("taxation/tax-paid", "UNAVAILABLE")),
 ];
 
-/// The table of one case.
+/// The table of one case, in at most `width` columns, where there is a limit.
 #[must_use]
-pub fn table(case: &Case) -> String {
+pub fn table(case: &Case, width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.load_style(presets::UTF8_FULL);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table.set_header(["proof once asked for", "department that answers", "verdict", "ms", "evidence receipt"]);
     for fact in &case.facts {
         let department = fact.proof.department;
@@ -196,6 +199,14 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_gets_a_narrow_table() {
+        let width = |line: &str| line.chars().map(|letter| if letter > '\u{2fff}' { 2 } else { 1 }).sum::<usize>();
+        let widest = |limit| table(&case(None), limit).lines().map(width).max().unwrap();
+        assert!(widest(None) > 100);
+        assert!(widest(Some(78)) <= 78);
+    }
+
+    #[test]
     fn the_summary_has_the_promised_keys() {
         let json = serde_json::to_value(Summary::of(&cases(), &sound(), 5)).unwrap();
         let fact = &json["applicants"][1]["facts"][3];
@@ -210,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_table_tells_every_verdict_plainly() {
-        let tables: String = cases().iter().map(table).collect();
+        let tables: String = cases().iter().map(|case| table(case, None)).collect();
         for words in
             ["身份及户籍证明", "no entry in a complete register", "MISMATCH", "neither yes nor no", "(unreachable)"]
         {

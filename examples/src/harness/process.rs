@@ -216,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_is_ready_when_it_says_so_and_stops_when_told() {
         let dir = tempfile::tempdir().unwrap();
-        let program = program(dir.path(), "echo '{\"peer\":\"here\"}' > $READY; exec sleep 60");
+        let program = program(dir.path(), "sleep 0.1; echo '{\"peer\":\"here\"}' > $READY; exec sleep 60");
         fs::write(dir.path().join("ready.json"), "stale").unwrap();
         let ready: serde_json::Value = program.start().await.unwrap();
         assert_eq!(ready["peer"], "here");

@@ -12,12 +12,13 @@ use std::{
 use proto::{
     admin::v1::{
         ApplyForAccessRequest, DecideAccessRequest, ImportRecordsHeader, ImportRecordsRequest, ListDepartmentsRequest,
-        RegistryStatusRequest, StatementResponse, StatusRequest,
+        ListServicesRequest, RegistryStatusRequest, StatementResponse, StatusRequest, node_client::NodeClient,
     },
     registry::v1::AccessApplied,
 };
 use tokio::{io::AsyncReadExt, process::Command, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use trust::subject::credit_code::Uscc;
 
 use super::{
@@ -228,9 +229,11 @@ impl Town {
             what: path.clone(),
             reason: "a service is written <department>/<service>".to_owned(),
         })?;
+        let mut asking = self.node(consumer).admin().await?;
         let application = AccessApplied {
             provider: provider.to_owned(),
             service: service.to_owned(),
+            major_version: newest_version(&mut asking, provider, service).await?,
             scope: scope.attributes.clone(),
             item: scope.item.clone(),
             legal_bases: scope.legal_bases.clone(),
@@ -240,7 +243,7 @@ impl Town {
         };
         let doing = format!("apply for {path}");
         let request = ApplyForAccessRequest { application: Some(application) };
-        let applied = self.node(consumer).admin().await?.apply_for_access(request).await;
+        let applied = asking.apply_for_access(request).await;
         let applied = accepted(&doing, applied)?;
 
         let doing = format!("approve access to {path}");
@@ -255,6 +258,17 @@ impl Town {
         accepted(&doing, provider.admin().await?.decide_access(decision).await)?;
         Ok(applied.id)
     }
+}
+
+/// The newest major version of a service in the directory.
+async fn newest_version(admin: &mut NodeClient<Channel>, provider: &str, service: &str) -> Result<u32, Error> {
+    let listed = admin.list_services(ListServicesRequest { provider: provider.to_owned() }).await;
+    let listed = listed.map_err(Error::call("list the directory's services"))?.into_inner().services;
+    let versions = listed.into_iter().filter_map(|state| state.service).filter(|known| known.service == service);
+    versions.map(|known| known.major_version).max().ok_or_else(|| Error::Refused {
+        doing: format!("apply for {provider}/{service}"),
+        reason: "the directory knows no such service".to_owned(),
+    })
 }
 
 /// Waits until a node's view holds at least `size` statements.

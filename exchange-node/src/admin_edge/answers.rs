@@ -2,13 +2,15 @@
 
 use proto::admin::v1::{self as admin, StatementResponse};
 use trust::{
-    directory::{Directory, model::Access},
+    directory::{
+        Directory,
+        model::{Access, AccessState},
+    },
     ids::DepartmentId,
     refusal::Refusal,
     service::{Service, ServiceState},
 };
 
-use super::access_words;
 use crate::records::RecordsStatus;
 
 /// A refusal by this node, before anything was signed.
@@ -59,4 +61,16 @@ pub(super) fn records_status(
             }
         })
         .collect()
+}
+
+/// The name of an access state, and its reason, as operators read them.
+pub(super) fn access_words(state: &AccessState) -> (&'static str, String) {
+    match state {
+        AccessState::Applied => ("applied", String::new()),
+        AccessState::Granted => ("granted", String::new()),
+        AccessState::Refused { reason } => ("refused", reason.clone()),
+        AccessState::Returned { missing } => ("returned", missing.join("; ")),
+        AccessState::Revoked { reason } => ("revoked", reason.clone()),
+        AccessState::Suspended { reason } => ("suspended", reason.clone()),
+    }
 }

@@ -147,6 +147,7 @@ fn ended(outcome: Result<ImportReport, ImportError>, bytes: u64) -> Result<Impor
             let mut told = refused(error.to_string());
             match error {
                 ImportError::BadRows { bad_rows: rows, rows: count } => {
+                    told.refused = format!("{count} bad rows; the records from before stay in use");
                     told.bad_rows = bad_rows(rows);
                     told.bad_row_count = count;
                 }

@@ -1,11 +1,12 @@
 //! What operators are told, from a directory in memory. The socket itself is tested with real processes.
 
 use trust::{
+    directory::model::AccessState,
     fixture::{self, Fixture, NOW_MS, department},
     ids::Digest,
 };
 
-use super::*;
+use super::{answers::access_words, *};
 use crate::records::RecordsStatus;
 
 fn published(fixture: &mut Fixture, major_version: u32) {

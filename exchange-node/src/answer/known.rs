@@ -8,7 +8,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -49,18 +49,18 @@ struct Slice {
 }
 
 /// What to do with a question.
-pub(super) enum Begin<'a> {
+pub(super) enum Begin {
     /// It is being answered: wait until this ends, then ask again.
     InFlight(oneshot::Receiver<()>),
     /// It is new: answer it.
-    Mine(Turn<'a>),
+    Mine(Turn),
     /// It was answered: the index of its entry.
     Stored(u64),
 }
 
 /// The right to answer a question. Dropped without an answer, the next one may.
-pub(super) struct Turn<'a> {
-    known: &'a KnownQuestions,
+pub(super) struct Turn {
+    known: Arc<KnownQuestions>,
     key: [u8; 16],
 }
 
@@ -69,7 +69,7 @@ impl KnownQuestions {
         Self { remembered_ms: remembered.as_millis().try_into().unwrap_or(u64::MAX), inner: Mutex::default() }
     }
 
-    pub(super) fn begin(&self, key: &[u8; 16]) -> Begin<'_> {
+    pub(super) fn begin(self: &Arc<Self>, key: &[u8; 16]) -> Begin {
         let mut inner = lock(&self.inner);
         if let Some(index) = inner.find(key) {
             return Begin::Stored(index);
@@ -80,7 +80,14 @@ impl KnownQuestions {
             return Begin::InFlight(wait);
         }
         inner.in_flight.insert(*key, Vec::new());
-        Begin::Mine(Turn { known: self, key: *key })
+        Begin::Mine(Turn { known: Arc::clone(self), key: *key })
+    }
+
+    /// Recalls a question while the evidence is read back, the newest first. Whether there is room for more that is older.
+    pub(super) fn recall(&self, key: &[u8; 16], index: u64, at_ms: u64, now_ms: u64) -> bool {
+        let mut inner = lock(&self.inner);
+        inner.insert_older(key, index, at_ms);
+        inner.total < MOST || now_ms.saturating_sub(at_ms) <= SURELY_INVALID_MS
     }
 
     pub(super) fn remember(&self, key: &[u8; 16], index: u64, at_ms: u64) {
@@ -88,7 +95,7 @@ impl KnownQuestions {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     pub(super) fn key(&self) -> &[u8; 16] {
         &self.key
     }
@@ -99,7 +106,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         // Whoever waits hears of it by the senders being dropped.
         lock(&self.known.inner).in_flight.remove(&self.key);
@@ -110,6 +117,19 @@ impl Inner {
     fn find(&self, key: &[u8; 16]) -> Option<u64> {
         let prefix = prefix(key);
         self.slices.iter().rev().find_map(|slice| slice.indexes.get(&prefix).copied())
+    }
+
+    fn insert_older(&mut self, key: &[u8; 16], index: u64, at_ms: u64) {
+        let fits = |slice: &Slice| slice.indexes.len() < SLICE && slice.until_ms < at_ms.saturating_add(SLICE_MS);
+        if !self.slices.front().is_some_and(fits) {
+            self.slices.push_front(Slice { from_ms: at_ms, until_ms: at_ms, indexes: HashMap::default() });
+        }
+        if let Some(slice) = self.slices.front_mut() {
+            slice.from_ms = slice.from_ms.min(at_ms);
+            if slice.indexes.insert(prefix(key), index).is_none() {
+                self.total += 1;
+            }
+        }
     }
 
     fn insert(&mut self, key: &[u8; 16], index: u64, at_ms: u64, remembered_ms: u64) {
@@ -168,11 +188,11 @@ mod tests {
         key
     }
 
-    fn known() -> KnownQuestions {
-        KnownQuestions::new(Duration::from_secs(24 * 3600))
+    fn known() -> Arc<KnownQuestions> {
+        Arc::new(KnownQuestions::new(Duration::from_secs(24 * 3600)))
     }
 
-    fn is_stored(known: &KnownQuestions, number: u64) -> Option<u64> {
+    fn is_stored(known: &Arc<KnownQuestions>, number: u64) -> Option<u64> {
         match known.begin(&key(number)) {
             Begin::Stored(index) => Some(index),
             Begin::Mine(_) | Begin::InFlight(_) => None,
@@ -203,6 +223,25 @@ mod tests {
         assert_eq!(is_stored(&known, 29), Some(29));
         assert_eq!(is_stored(&known, 6), Some(6));
         assert_eq!(is_stored(&known, 3), None);
+    }
+
+    #[test]
+    fn what_is_read_back_newest_first_goes_oldest_first() {
+        let known = known();
+        let now_ms = 30 * SLICE_MS;
+        for at in (1..=30).rev() {
+            assert!(known.recall(&key(at), at, at * SLICE_MS, now_ms));
+        }
+        assert_eq!(is_stored(&known, 1), Some(1));
+        known.remember(&key(31), 31, 31 * SLICE_MS);
+        assert_eq!(is_stored(&known, 1), None);
+        assert_eq!(is_stored(&known, 30), Some(30));
+
+        let known = self::known();
+        let most = u64::try_from(MOST).unwrap();
+        assert!((1..most).all(|number| known.recall(&key(number), number, 1000, now_ms)));
+        assert!(!known.recall(&key(most), most, 1000, now_ms), "there are enough, and the next are older still");
+        assert!(known.recall(&key(most), most, now_ms, now_ms), "one that may still be valid is never left out");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The answering side against a journal and records that fail on purpose.
 
 use host::clock::MockClock;
+use proto::exchange::v1::EntryKind;
 use trust::{
     claim::{Row, Verdict},
     fixture::{self, Fixture, NOW_MS, key, party},
@@ -12,7 +13,7 @@ use trust::{
 use super::*;
 use crate::{
     journal::memory::{Fault, MemoryJournal},
-    records::double::RecordsDouble,
+    records::{Lookup, calendar_day, double::RecordsDouble},
     view::tests::{bring, revocation, view_of},
 };
 
@@ -77,7 +78,9 @@ fn answerer(
     clock: &MockClock,
     limits: Limits,
 ) -> Answerer {
-    Answerer::new(AnswererParts {
+    let mut recalled = Recalled::starting(clock.now_ms());
+    journal.newest(0, &mut |head| recalled.take(&head)).unwrap();
+    let parts = AnswererParts {
         me: party("civil-affairs"),
         node: "1".parse().unwrap(),
         signer: Arc::new(key("civil-affairs node 1")),
@@ -86,8 +89,8 @@ fn answerer(
         records: Arc::clone(records) as _,
         clock: Arc::new(clock.clone()),
         limits,
-    })
-    .unwrap()
+    };
+    Answerer::new(parts, recalled)
 }
 
 fn seal(request: &wire::Request, signer: &str) -> wire::Signed {
@@ -123,7 +126,8 @@ fn verdicts(answer: &wire::Answer) -> Vec<(Verdict, &str)> {
 #[tokio::test]
 async fn a_question_is_answered_from_the_record_and_both_are_in_the_evidence() {
     let provider = Provider::new(RecordsDouble::empty().with(resident(), married())).await;
-    let answer = provider.ask(|request| request.claims[0] = fixture::claim("marital_status", "equals", "married")).await;
+    let answer =
+        provider.ask(|request| request.claims[0] = fixture::claim("marital_status", "equals", "married")).await;
     assert_eq!(verdicts(&answer), [(Verdict::Match, "")]);
     assert_eq!(answer.sender, "ninghe/civil-affairs");
     assert_eq!(answer.recipient, "ninghe/housing");
@@ -225,6 +229,18 @@ async fn a_retry_in_flight_waits_for_the_one_answer() {
     provider.journal.release();
     assert_eq!(first.await.unwrap(), second.await.unwrap());
     assert_eq!(provider.journal.commits().len(), 1);
+}
+
+#[tokio::test]
+async fn a_retry_after_hanging_up_gets_the_answer_that_was_under_way() {
+    let provider = Provider::new(RecordsDouble::saying(married())).await;
+    provider.journal.hold();
+    let hung_up = provider.answerer.answer(&party("housing"), provider.sealed(|_| {}));
+    assert!(tokio::time::timeout(Duration::from_millis(20), hung_up).await.is_err());
+    let retry = provider.answerer.answer(&party("housing"), provider.sealed(|_| {}));
+    let (answer, ()) = tokio::join!(retry, async { provider.journal.release() });
+    assert_eq!(verdicts(&open(&answer.unwrap())), [(Verdict::Mismatch, "")]);
+    assert_eq!(provider.journal.commits().len(), 1, "answered once");
 }
 
 #[tokio::test]

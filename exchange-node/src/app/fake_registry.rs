@@ -26,7 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use trust::{
-    fixture::{Fixture, FOUNDED_MS, NOW_MS, key},
+    fixture::{FOUNDED_MS, Fixture, NOW_MS, key},
     key::{DescribedKey, PublicKey, Role, Signer},
     refusal::{Code, Refusal},
     token::{EnrolmentToken, Secret},
@@ -35,7 +35,6 @@ use trust::{
 use crate::view::tests::vouch;
 
 pub(super) struct FakeRegistry {
-    state: Arc<State>,
     address: SocketAddr,
     tls_key: [u8; 32],
     stop: CancellationToken,
@@ -62,7 +61,7 @@ impl FakeRegistry {
             .add_service(DirectoryServer::from_arc(Arc::clone(&state)))
             .add_service(EnrolmentServer::from_arc(Arc::clone(&state)));
         tokio::spawn(server.serve_with_incoming_shutdown(listener.incoming(), stop.clone().cancelled_owned()));
-        Self { state, address, tls_key: *identity.key_digest().as_bytes(), stop }
+        Self { address, tls_key: *identity.key_digest().as_bytes(), stop }
     }
 
     pub(super) fn stop(&self) {

@@ -109,7 +109,8 @@ pub(super) async fn start(
     supervisor.essential("office port", {
         let stop = stop.clone();
         async move {
-            let served = office_server.serve_with_incoming_shutdown(office_port.incoming(), stop.cancelled_owned()).await;
+            let served =
+                office_server.serve_with_incoming_shutdown(office_port.incoming(), stop.cancelled_owned()).await;
             served.map_err(TaskError::from)
         }
     });
@@ -145,10 +146,14 @@ async fn keep_published(parts: &Parts) {
             match publish_own(parts, &advertised).await {
                 Ok(()) => return,
                 Err(publish::Error::KeyElsewhere) => {
-                    tracing::warn!("the directory does not say how this node is reached, and the department's key is elsewhere: publish the node with it");
+                    tracing::warn!(
+                        "the directory does not say how this node is reached, and the department's key is elsewhere: publish the node with it"
+                    );
                     return;
                 }
-                Err(error) => tracing::warn!(%error, "cannot say in the directory where this node answers; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot say in the directory where this node answers; trying again")
+                }
             }
             pause = (pause * 2).min(Duration::from_secs(30));
         }

@@ -128,6 +128,7 @@ fn bare_status<T>(outcome: Result<tonic::Response<T>, tonic::Status>) -> tonic::
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_the_token_to_the_receipt() {
+    collect_logs();
     let folder = tempfile::tempdir().unwrap();
     let registry = FakeRegistry::start().await;
     let provider_dir = init(&registry, folder.path(), "civil-affairs", 1).await;
@@ -171,6 +172,7 @@ async fn from_the_token_to_the_receipt() {
     assert_eq!(verdict(&response), Verdict::Match);
 
     strangers_are_kept_out(&provider, &consumer).await;
+    logs_show_the_way_and_nobody(&mut office, &key).await;
 
     // The registry is gone, and everything goes on.
     registry.stop();
@@ -178,17 +180,54 @@ async fn from_the_token_to_the_receipt() {
     let response = office.verify(keyed(request(), &key)).await.unwrap().into_inner();
     assert_eq!(verdict(&response), Verdict::Match);
 
-    // The provider is gone: no verdict, and never a mismatch.
-    provider.stop().await;
-    let response = office.verify(keyed(VerifyRequest { timeout_ms: 300, ..request() }, &key)).await.unwrap().into_inner();
-    assert_eq!((response.state(), verdict(&response)), (State::Unanswered, Verdict::Unavailable));
-    assert!(!response.receipt.is_empty());
+    // A revocation counts at once, at peers too, although the registry is gone.
+    let node_key = *trust::key::Signer::public_key(consumer.parts.keys.node.as_ref()).id();
+    let revoked = consumer.parts.publisher.revoke_key(&node_key, "遗失").await;
+    assert!(matches!(revoked, Err(publish::Error::Unreachable(_))), "{revoked:?}");
+    let known =
+        provider.parts.view.seen().directory().node_key(&fixture::department("housing"), &node_key, NOW_MS).err();
+    assert_eq!(known, Some(trust::refusal::Code::KeyRevoked));
+    let response = office.verify(keyed(request(), &key)).await.unwrap().into_inner();
+    assert_eq!((response.state(), response.refused_by.as_str()), (State::Refused, "own node"));
+    assert_eq!(response.refusal.unwrap().code, "KEY_REVOKED");
 
-    let provider = RunningNode::start(&provider_dir, 6).await;
-    assert!(provider.parts.journal.size() >= 8, "what was acknowledged is there");
     provider.stop().await;
     consumer.stop().await;
     assert!(!consumer_dir.join("ready.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_is_gone_is_unavailable_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = FakeRegistry::start().await;
+    let provider_dir = init(&registry, folder.path(), "civil-affairs", 1).await;
+    let consumer_dir = init(&registry, folder.path(), "housing", 2).await;
+    let provider = RunningNode::start(&provider_dir, 3).await;
+    let consumer = RunningNode::start(&consumer_dir, 4).await;
+    provider.published(&consumer).await;
+    consumer.published(&provider).await;
+    publish_and_grant(&provider, &consumer).await;
+    import(&provider).await;
+    let (_, key) = consumer.parts.office_keys.add("housing-desk", &SeededRandom::new(5), NOW_MS).unwrap();
+    let mut office = consumer.office().await;
+    let response = office.verify(keyed(request(), &key)).await.unwrap().into_inner();
+    assert_eq!(verdict(&response), Verdict::Match);
+
+    // The provider is gone: no verdict, and never a mismatch.
+    provider.stop().await;
+    let response =
+        office.verify(keyed(VerifyRequest { timeout_ms: 300, ..request() }, &key)).await.unwrap().into_inner();
+    assert_eq!((response.state(), verdict(&response)), (State::Unanswered, Verdict::Unavailable));
+    assert!(!response.receipt.is_empty());
+
+    // It comes back at another address, and says so itself.
+    let provider = RunningNode::start(&provider_dir, 6).await;
+    assert_eq!(provider.parts.journal.size(), 2, "what was acknowledged is there");
+    provider.published(&consumer).await;
+    let response = office.verify(keyed(request(), &key)).await.unwrap().into_inner();
+    assert_eq!(verdict(&response), Verdict::Match);
+    provider.stop().await;
+    consumer.stop().await;
 }
 
 async fn publish_and_grant(provider: &RunningNode, consumer: &RunningNode) {
@@ -279,4 +318,47 @@ async fn a_token_for_another_department_does_not_take_a_folder_over() {
     let clock = Arc::new(MockClock::at(NOW_MS));
     let error = init::init(&options, clock, Arc::new(SeededRandom::new(1)), &mut |_| {}).await.unwrap_err().to_string();
     assert!(error.contains("is the node of ninghe/housing; choose another folder"), "{error}");
+}
+
+/// Everything that is logged in this process, at every level; the libraries below log bytes at their lowest.
+static LOGGED: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+
+struct Collector;
+
+impl std::io::Write for Collector {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOGGED.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn collect_logs() {
+    let filter = "off,exchange_node=trace,host=trace,trust=trace,tonic=debug,tower=debug,h2=info,rustls=debug";
+    let filter = tracing_subscriber::EnvFilter::new(filter);
+    // Fails where another test was first, which collects the same.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Collector).try_init();
+}
+
+async fn logs_show_the_way_and_nobody(office: &mut VerificationsClient<Channel>, key: &str) {
+    let trace = "abcdef01-2345";
+    let mut traced = keyed(request(), key);
+    traced.metadata_mut().insert("x-request-id", trace.parse().unwrap());
+    office.verify(traced).await.unwrap();
+    let mut wrong = request();
+    wrong.subject.as_mut().unwrap().value = "890101199003070012".into();
+    office.verify(keyed(wrong, key)).await.unwrap();
+    let logged = String::from_utf8_lossy(&LOGGED.lock().unwrap()).into_owned();
+    let steps: Vec<_> = ["asking", "answered"]
+        .iter()
+        .filter(|step| logged.lines().any(|line| line.contains(trace) && line.contains(**step)))
+        .collect();
+    assert_eq!(steps.len(), 2, "the same id stands in the logs of both nodes");
+    assert!(logged.contains("SUBJECT_MALFORMED"));
+    for secret in ["890101", "19900307", "married", "GZF-2026-0001", key.split_once('.').unwrap().1] {
+        assert!(!logged.contains(secret), "{secret} is in the logs");
+    }
 }

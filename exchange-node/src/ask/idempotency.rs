@@ -46,9 +46,10 @@ impl Idempotency {
         Arc::clone(&slots.by_key.entry(key).or_insert_with(|| (now_ms, Slot::default())).1)
     }
 
-    pub(super) fn remember(&self, key: [u8; 16], index: u64, at_ms: u64) {
-        let slot = Arc::new(tokio::sync::Mutex::new(Some(index)));
-        lock(&self.slots).by_key.insert(key, (at_ms, slot));
+    /// Recalls an answer while the evidence is read back, the newest first: the newest under a key counts.
+    pub(super) fn recall(&self, key: [u8; 16], index: u64, at_ms: u64) {
+        let slot = || (at_ms, Arc::new(tokio::sync::Mutex::new(Some(index))));
+        lock(&self.slots).by_key.entry(key).or_insert_with(slot);
     }
 }
 

@@ -2,16 +2,33 @@
 //! bases of the grant where the office states none. What cannot be made canonical is left as it came: the decision says
 //! what is wrong with it. Out of scope: the decision.
 
+use std::time::Duration;
+
+use host::random;
+use prost::Message;
 use proto::exchange::v1 as wire;
 use trust::{
     claim::Claim,
+    decision::decide,
     directory::{Directory, Object, model::AccessState},
     ids::{DepartmentId, Party, ServiceId, ServiceName},
+    question::Question,
     refusal::{Code, Refusal},
     service::{Service, ServiceState, Sharing},
     subject::Subject,
     value::Value,
 };
+
+use super::Asker;
+
+/// The shortest time that a question waits for its answer, where the office does not say otherwise.
+const SHORTEST_WAIT: Duration = Duration::from_secs(2);
+
+/// The longest time that a question waits for its answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How much longer than the wait a question is valid, so that one under way is still answered.
+const VALID_BEYOND_WAIT: Duration = Duration::from_secs(30);
 
 /// A question as an office posts it. No `Debug`: it holds personal data.
 #[derive(Clone, Default)]
@@ -87,6 +104,61 @@ impl OfficeQuestion {
     }
 }
 
+impl Asker {
+    /// Builds the request and decides on it with the same function that the other side will use.
+    pub(super) fn prepare(&self, office: &OfficeQuestion) -> Result<(Question, Duration), Refusal> {
+        let now_ms = self.clock.now_ms();
+        self.view.check_usable(now_ms)?;
+        let seen = self.view.seen();
+        let directory = seen.directory();
+        let target = office.target(directory, now_ms)?;
+        // Signed with a key that nobody would accept, it would only come back.
+        directory
+            .node_key(self.me.department(), self.signer.public_key().id(), now_ms)
+            .map_err(|code| Refusal::new(code).at("sender_node").because("the key of this node"))?;
+        let recipient = Party::new(self.me.exchange().clone(), target.department.clone());
+        let service = directory.service(&target);
+        let wait = match (office.timeout_ms, service.map_or(0, |service| service.published.time_to_answer_ms)) {
+            (0, usual_ms) => Duration::from_millis(usual_ms.into()).max(SHORTEST_WAIT),
+            (wished_ms, _) => Duration::from_millis(wished_ms.into()),
+        }
+        .min(LONGEST_WAIT);
+        let longest_ms = directory.founding().map_or(0, |founding| founding.profile.request_validity_ms);
+        let valid_ms = u64::try_from((wait + VALID_BEYOND_WAIT).as_millis()).unwrap_or(u64::MAX).min(longest_ms);
+        let mut request = wire::Request {
+            wire_version: trust::directory::WIRE_VERSION,
+            exchange_id: self.me.exchange().to_string(),
+            request_id: random::array::<32>(self.random.as_ref()).to_vec(),
+            sender: self.me.to_string(),
+            sender_node: self.node.to_string(),
+            recipient: recipient.to_string(),
+            service: target.service.to_string(),
+            service_version: target.major,
+            issued_at_ms: now_ms,
+            expires_at_ms: now_ms.saturating_add(valid_ms),
+            directory_size: seen.size(),
+            directory_root: seen.root().as_bytes().to_vec(),
+            trace: match &office.trace {
+                Some(trace) => trace.clone(),
+                None => data_encoding::HEXLOWER.encode(&random::array::<8>(self.random.as_ref())),
+            },
+            ..office.body()
+        };
+        make_canonical(&mut request, service);
+        fill_purpose(&mut request, directory, &self.me, service);
+        let mut question = Question::read(request)?;
+        let permit = decide(directory, &question, now_ms)?;
+        question.wire.grant = permit.grant.as_bytes().to_vec();
+        if question.wire.encoded_len() > trust::question::LARGEST_REQUEST {
+            return Err(Refusal::new(Code::MessageTooLarge));
+        }
+        if directory.nodes_of(&target.department).next().is_none() {
+            return Err(Refusal::new(Code::ProviderUnreachable).at("provider"));
+        }
+        Ok((question, wait))
+    }
+}
+
 /// The newest version that answers; where none does, the newest of all, whose state then says why.
 fn newest(directory: &Directory, department: &DepartmentId, service: &ServiceName, now_ms: u64) -> Option<u32> {
     let answers = |service: &&Service| match &service.state {
@@ -127,12 +199,7 @@ pub(super) fn make_canonical(request: &mut wire::Request, service: Option<&Servi
 }
 
 /// Fills in the legal bases of the grant that the purpose stands on, and the item's statement where it is published.
-pub(super) fn fill_purpose(
-    request: &mut wire::Request,
-    directory: &Directory,
-    me: &Party,
-    service: Option<&Service>,
-) {
+pub(super) fn fill_purpose(request: &mut wire::Request, directory: &Directory, me: &Party, service: Option<&Service>) {
     let Some(purpose) = &mut request.purpose else { return };
     let item = Object::Item(me.department().clone(), purpose.item.clone());
     if let Some(place) = directory.last(&item) {

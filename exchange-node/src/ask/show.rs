@@ -19,7 +19,9 @@ use crate::journal::StoredEntry;
 #[non_exhaustive]
 pub enum NotFound {
     /// The month's key was destroyed: only the proof that something was asked is left.
-    #[error("the question and answer of this receipt were destroyed with the key of their month; the log still proves that they were made")]
+    #[error(
+        "the question and answer of this receipt were destroyed with the key of their month; the log still proves that they were made"
+    )]
     Destroyed,
     /// Our own failure.
     #[error(transparent)]
@@ -73,9 +75,7 @@ impl Asker {
         let request: Option<wire::Request> = question.as_ref().and_then(message);
         let claims = request.as_ref().map_or(&[][..], |request| &request.claims);
         let ending = match stored.entry.kind {
-            EntryKind::AnswerReceived => {
-                ending_of(message(stored).ok_or(Error::StoredUnreadable)?)
-            }
+            EntryKind::AnswerReceived => ending_of(message(stored).ok_or(Error::StoredUnreadable)?),
             EntryKind::Outcome => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
                 Some(What::Unanswered(reason)) => unanswered(claims, &reason),
                 Some(What::Refused(refusal)) => Ending::Refused { refusal, by: None },

@@ -2,18 +2,22 @@
 
 use std::sync::{Mutex, atomic::AtomicUsize};
 
+use futures_util::future::BoxFuture;
 use host::{clock::MockClock, random::SeededRandom};
-use proto::exchange::v1::value::Kind;
+use proto::exchange::v1::{outcome::What, value::Kind};
 use trust::{
     claim::Row,
+    directory::model::Node,
+    envelope,
     fixture::{self, Fixture, NOW_MS, key, party},
     value::Value,
 };
 
 use super::*;
 use crate::{
-    answer::{Answerer, AnswererParts},
+    answer::{self, Answerer, AnswererParts},
     journal::memory::{Fault, MemoryJournal},
+    peers::SendFailure,
     records::{Lookup, double::RecordsDouble},
     view::tests::view_of,
 };
@@ -88,7 +92,7 @@ impl Town {
         let clock = MockClock::at(NOW_MS);
         let row: Row = [("marital_status", Value::Text("single".into()))].into_iter().collect();
         let provider_journal = Arc::new(MemoryJournal::new());
-        let provider = Answerer::new(AnswererParts {
+        let parts = AnswererParts {
             me: party("civil-affairs"),
             node: "1".parse().unwrap(),
             signer: Arc::new(key("civil-affairs node 1")),
@@ -97,8 +101,8 @@ impl Town {
             records: Arc::new(RecordsDouble::saying(Lookup::Rows { rows: vec![row], as_of: None })),
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),
-        })
-        .unwrap();
+        };
+        let provider = Answerer::new(parts, answer::Recalled::starting(NOW_MS));
         let courier = Arc::new(CourierDouble {
             provider,
             way: Mutex::new(Way::Open),
@@ -129,7 +133,9 @@ impl Town {
 }
 
 fn asker(view: &Arc<View>, journal: &Arc<MemoryJournal>, courier: &Arc<CourierDouble>, clock: &MockClock) -> Asker {
-    Asker::new(AskerParts {
+    let mut recalled = Recalled::starting(clock.now_ms());
+    journal.newest(0, &mut |head| recalled.take(&head)).unwrap();
+    let parts = AskerParts {
         me: party("housing"),
         node: "1".parse().unwrap(),
         signer: Arc::new(key("housing node 1")),
@@ -139,8 +145,8 @@ fn asker(view: &Arc<View>, journal: &Arc<MemoryJournal>, courier: &Arc<CourierDo
         clock: Arc::new(clock.clone()),
         random: Arc::new(SeededRandom::new(journal.commits().len() as u64)),
         limits: Limits::default(),
-    })
-    .unwrap()
+    };
+    Asker::new(parts, recalled)
 }
 
 /// As an office writes it: spaces in the number, no legal basis, no version.

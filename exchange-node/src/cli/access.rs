@@ -1,14 +1,16 @@
 //! `access`: applies for access to another department's service, and decides on what others applied for. Out of scope:
 //! what a grant then permits (`trust::decision`).
 
+mod scope;
+mod show;
+
 use clap::{Args, Subcommand};
 use proto::{
     admin::v1::{AccessState, ApplyForAccessRequest, DecideAccessRequest, ListAccessRequest},
     exchange::v1::LegalBasis,
-    registry::v1::{AccessApplied, Attribute, AttributeScope, Quota},
+    registry::v1::{AccessApplied, Quota},
 };
-use serde_json::{Value, json};
-use trust::claim::Operator;
+use serde_json::json;
 
 use super::{
     Error, Exit,
@@ -135,7 +137,10 @@ pub struct ReasonArgs {
     reason: String,
 }
 
-pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Result<Exit, Error> {
+pub(super) async fn run(command: Command, folder: &Folder, output: Output, now_ms: u64) -> Result<Exit, Error> {
+    if let Command::Apply(ApplyArgs { until, .. }) | Command::Approve(ApproveArgs { until, .. }) = &command {
+        text::check_not_over("--until", *until, now_ms).map_err(Error::Usage)?;
+    }
     let decision = |id: String, action: &str, reason: String| DecideAccessRequest {
         id,
         action: action.to_owned(),
@@ -147,7 +152,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
         Command::List => return list(folder, output).await,
         Command::Show { id } => {
             let state = find(folder, &id).await?;
-            output.show(&state_json(&state), || details(&state));
+            output.show(&show::state_json(&state), || show::details(&state));
             return Ok(Exit::Done);
         }
         Command::Approve(args) => (approval(args, folder).await?, "The application is approved"),
@@ -167,7 +172,8 @@ async fn apply(args: ApplyArgs, folder: &Folder, output: Output) -> Result<Exit,
         provider: args.service.0,
         service: args.service.1,
         major_version: service.major_version,
-        scope: scope(&service.attributes, &args.attributes, &args.operators, args.disclose).map_err(Error::Usage)?,
+        scope: scope::asked(&service.attributes, &args.attributes, &args.operators, args.disclose)
+            .map_err(Error::Usage)?,
         item: args.item.unwrap_or_default(),
         scenario: args.scenario.unwrap_or_default(),
         legal_bases: args.basis,
@@ -179,42 +185,8 @@ async fn apply(args: ApplyArgs, folder: &Folder, output: Output) -> Result<Exit,
     };
     let request = ApplyForAccessRequest { application: Some(application) };
     let response = folder.admin().await?.apply_for_access(request).await?.into_inner();
-    node::stated(output, response, "The application is in the directory; the provider decides")
-}
-
-/// What is applied for: each attribute with those of the operators that it allows. Every attribute gets at least one, and
-/// every operator is of use somewhere; otherwise something was mistyped.
-fn scope(
-    offered: &[Attribute],
-    attributes: &[String],
-    operators: &[String],
-    disclose: bool,
-) -> Result<Vec<AttributeScope>, String> {
-    for operator in operators {
-        Operator::parse(operator).map_err(|_| format!("there is no operator {operator:?}"))?;
-    }
-    let mut scope = Vec::new();
-    for name in attributes {
-        let attribute = offered.iter().find(|attribute| attribute.name == *name).ok_or_else(|| {
-            let names: Vec<&str> = offered.iter().map(|attribute| attribute.name.as_str()).collect();
-            format!("the service has no attribute {name:?}; it has {}", names.join(", "))
-        })?;
-        let allowed: Vec<String> =
-            operators.iter().filter(|operator| attribute.operators.contains(operator)).cloned().collect();
-        if allowed.is_empty() {
-            return Err(format!("{name} allows none of these operators; it allows {}", attribute.operators.join(", ")));
-        }
-        if disclose && !attribute.discloses {
-            return Err(format!("the service does not disclose the value of {name}: leave --disclose out"));
-        }
-        scope.push(AttributeScope { attribute: name.clone(), operators: allowed, disclose });
-    }
-    if let Some(useless) =
-        operators.iter().find(|operator| !scope.iter().any(|asked| asked.operators.contains(operator)))
-    {
-        return Err(format!("none of these attributes allows the operator {useless}"));
-    }
-    Ok(scope)
+    let done = format!("The application {} is in the directory, and the provider decides", response.id);
+    node::stated(output, response, &done)
 }
 
 async fn approval(args: ApproveArgs, folder: &Folder) -> Result<DecideAccessRequest, Error> {
@@ -253,177 +225,15 @@ async fn find(folder: &Folder, id: &str) -> Result<AccessState, Error> {
 
 async fn list(folder: &Folder, output: Output) -> Result<Exit, Error> {
     let access = all(folder).await?;
-    let machine = json!({ "access": access.iter().map(state_json).collect::<Vec<_>>() });
+    let machine = json!({ "access": access.iter().map(show::state_json).collect::<Vec<_>>() });
     output.show(&machine, || {
         if access.is_empty() {
             return "No applications, own or received.".to_owned();
         }
-        output::table(["id", "service", "consumer", "item", "attributes", "until", "state"], access.iter().map(row))
+        output::table(
+            ["id", "service", "consumer", "item", "attributes", "until", "state"],
+            access.iter().map(show::row),
+        )
     });
     Ok(Exit::Done)
-}
-
-fn row(state: &AccessState) -> [String; 7] {
-    let applied = state.applied.clone().unwrap_or_default();
-    [
-        applied.id.clone(),
-        format!("{}/{} v{}", applied.provider, applied.service, applied.major_version),
-        applied.consumer.clone(),
-        purpose(&applied),
-        scope_text(&scope_now(state)),
-        output::moment(until(state)),
-        state_text(state),
-    ]
-}
-
-fn purpose(applied: &AccessApplied) -> String {
-    if applied.item.is_empty() { applied.scenario.clone() } else { applied.item.clone() }
-}
-
-fn state_text(state: &AccessState) -> String {
-    if state.reason.is_empty() { state.state.clone() } else { format!("{}: {}", state.state, state.reason) }
-}
-
-/// What is granted, or else what is applied for.
-fn scope_now(state: &AccessState) -> Vec<AttributeScope> {
-    match (&state.granted, &state.applied) {
-        (Some(granted), _) => granted.scope.clone(),
-        (None, Some(applied)) => applied.scope.clone(),
-        (None, None) => Vec::new(),
-    }
-}
-
-fn until(state: &AccessState) -> u64 {
-    state.granted.as_ref().map_or_else(
-        || state.applied.as_ref().map_or(0, |applied| applied.valid_until_ms),
-        |granted| granted.valid_until_ms,
-    )
-}
-
-fn scope_text(scope: &[AttributeScope]) -> String {
-    let lines = scope.iter().map(|asked| {
-        let disclose = if asked.disclose { ", value" } else { "" };
-        format!("{} ({}{disclose})", asked.attribute, asked.operators.join(", "))
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn details(state: &AccessState) -> String {
-    let applied = state.applied.clone().unwrap_or_default();
-    let quota = state.granted.as_ref().and_then(|granted| granted.quota).unwrap_or_default();
-    let limit = |count: u64, of: &str| if count == 0 { String::new() } else { format!("{count} {of}") };
-    let quota = [
-        limit(quota.per_second.into(), "a second"),
-        limit(quota.per_day.into(), "a day"),
-        limit(quota.total, "in all"),
-    ];
-    output::pairs([
-        ("id", applied.id.clone()),
-        ("state", state_text(state)),
-        ("service", format!("{}/{} v{}", applied.provider, applied.service, applied.major_version)),
-        ("consumer", applied.consumer.clone()),
-        ("item", purpose(&applied)),
-        ("legal bases", service::bases(&applied.legal_bases)),
-        ("applied for", scope_text(&applied.scope)),
-        ("granted", state.granted.as_ref().map(|granted| scope_text(&granted.scope)).unwrap_or_default()),
-        ("until", output::moment(until(state))),
-        ("quota", quota.into_iter().filter(|limit| !limit.is_empty()).collect::<Vec<_>>().join(", ")),
-        ("system", applied.system),
-        ("expected", limit(applied.expected_per_day.into(), "questions a day")),
-    ])
-}
-
-fn state_json(state: &AccessState) -> Value {
-    let applied = state.applied.clone().unwrap_or_default();
-    let scope = |scope: &[AttributeScope]| {
-        let entries = scope.iter().map(
-            |asked| json!({ "attribute": asked.attribute, "operators": asked.operators, "disclose": asked.disclose }),
-        );
-        Value::from(entries.collect::<Vec<_>>())
-    };
-    let granted = state.granted.as_ref().map(|granted| {
-        let quota = granted.quota.unwrap_or_default();
-        json!({
-            "scope": scope(&granted.scope),
-            "valid_from_ms": granted.valid_from_ms,
-            "valid_until_ms": granted.valid_until_ms,
-            "quota": { "per_second": quota.per_second, "per_day": quota.per_day, "total": quota.total },
-        })
-    });
-    json!({
-        "id": applied.id,
-        "provider": applied.provider,
-        "consumer": applied.consumer,
-        "service": applied.service,
-        "major_version": applied.major_version,
-        "item": applied.item,
-        "scenario": applied.scenario,
-        "scope": scope(&applied.scope),
-        "legal_bases": applied.legal_bases.iter()
-            .map(|basis| json!({ "instrument": basis.instrument, "article": basis.article })).collect::<Vec<_>>(),
-        "valid_until_ms": applied.valid_until_ms,
-        "granted": granted,
-        "state": state.state,
-        "reason": state.reason,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| (*word).to_owned()).collect()
-    }
-
-    fn asked(attributes: &[&str], operators: &[&str], disclose: bool) -> Result<Vec<AttributeScope>, String> {
-        scope(&trust::fixture::marriage_registration().attributes, &words(attributes), &words(operators), disclose)
-    }
-
-    #[test]
-    fn each_attribute_gets_the_operators_that_it_allows() {
-        let scope = asked(&["marital_status", "registered_on"], &["equals", "before"], false).unwrap();
-        assert_eq!(scope[0].operators, ["equals"]);
-        assert_eq!(scope[1].operators, ["equals", "before"]);
-    }
-
-    #[test]
-    fn what_was_mistyped_is_found_before_anything_is_signed() {
-        for (attributes, operators, disclose, reason) in [
-            (
-                &["status"][..],
-                &["equals"][..],
-                false,
-                "has no attribute \"status\"; it has marital_status, registered_on",
-            ),
-            (&["marital_status"], &["is"], false, "there is no operator \"is\""),
-            (&["marital_status"], &["before"], false, "allows none of these operators; it allows equals, one_of"),
-            (&["marital_status"], &["equals", "before"], false, "none of these attributes allows the operator before"),
-            (&["marital_status"], &["equals"], true, "does not disclose"),
-        ] {
-            let error = asked(attributes, operators, disclose).unwrap_err();
-            assert!(error.contains(reason), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_application_is_shown_with_what_became_of_it() {
-        let mut state = AccessState {
-            applied: Some(trust::fixture::application("0011223344556677")),
-            state: "applied".into(),
-            ..Default::default()
-        };
-        assert!(state_json(&state)["granted"].is_null());
-        let mut granted = trust::fixture::granted("0011223344556677");
-        granted.quota = Some(Quota { per_second: 5, per_day: 0, total: 0 });
-        state.granted = Some(granted);
-        state.state = "suspended".into();
-        state.reason = "no case".into();
-        let machine = state_json(&state);
-        assert_eq!(machine["granted"]["quota"]["per_second"], 5);
-        assert_eq!(machine["scope"][0]["operators"], json!(["equals"]));
-        let text = details(&state);
-        assert!(text.contains("suspended: no case") && text.contains("5 a second"), "{text}");
-        assert_eq!(row(&state)[4], "marital_status (equals)");
-    }
 }

@@ -1,6 +1,8 @@
 //! `evidence`: shows and exports what the running node kept of a question, and checks an exported bundle offline, which
 //! needs no node at all. Out of scope: the checks themselves (`trust::bundle`), and bundles for other tools (`unpack`).
 
+mod report;
+
 use std::{
     fs::{self, File},
     io::Read,
@@ -9,13 +11,10 @@ use std::{
 
 use clap::Subcommand;
 use host::files;
-use proto::{
-    exchange::v1::{Answer, Request, answer::Outcome},
-    office::v1::{ExportEvidenceRequest, ShowRequest},
-};
-use serde_json::{Value, json};
+use proto::office::v1::{ExportEvidenceRequest, ShowRequest};
+use serde_json::json;
 use trust::{
-    bundle::{self, Finding, Report},
+    bundle::{self, Check, Report},
     evidence::Receipt,
     key::PublicKey,
 };
@@ -24,8 +23,9 @@ use super::{
     Error, Exit,
     node::Folder,
     output::{self, Output},
-    service, unpack, verify,
+    unpack, verify,
 };
+use crate::config::{self, Config};
 
 /// The commands about evidence.
 #[derive(Debug, Subcommand)]
@@ -99,10 +99,32 @@ async fn export(receipt: Receipt, file: &Path, folder: &Folder, output: Output) 
     let bundle = folder.office().await?.export_evidence(request).await?.into_inner().bundle;
     // It holds the question and the answer in the clear: nobody else's business.
     files::create_file(file, &bundle, files::PRIVATE_MODE).map_err(unwritable)?;
-    output.show(&json!({ "receipt": receipt.to_string(), "file": file, "bytes": bundle.len() }), || {
-        format!("The evidence of {receipt} is in {} ({} bytes).", file.display(), bundle.len())
+    let authority_key = Config::load(&folder.path()?.join(config::FILE_NAME)).map(|config| config.authority_key);
+    let checked = authority_key.ok().map(|key| bundle::verify(&bundle, &key));
+    let sound = checked.as_ref().map(Report::is_sound);
+    let machine = json!({ "receipt": receipt.to_string(), "file": file, "bytes": bundle.len(), "sound": sound });
+    output.show(&machine, || {
+        let sound = if sound == Some(true) { ", and it is sound" } else { "" };
+        format!("The evidence of {receipt} is in {} ({} bytes){sound}.", file.display(), bundle.len())
     });
-    Ok(Exit::Done)
+    // It was written all the same: that it is not sound is worth keeping.
+    match checked.as_ref().and_then(Report::wrong) {
+        Some(wrong) => told(output, not_sound(wrong)),
+        None => Ok(Exit::Done),
+    }
+}
+
+fn not_sound(wrong: &Check) -> Error {
+    Error::EvidenceNotSound(format!("{}: {}", wrong.name, report::finding_text(&wrong.finding)))
+}
+
+/// With `--json` standard output holds one value, and the result stands there already.
+fn told(output: Output, error: Error) -> Result<Exit, Error> {
+    if !output.is_json() {
+        return Err(error);
+    }
+    output::complain(&error.to_string());
+    Ok(error.exit())
 }
 
 pub(super) fn unwritable(error: files::Error) -> Error {
@@ -133,164 +155,17 @@ fn authority_key(text: &str) -> Result<PublicKey, Error> {
 
 fn check(file: &Path, authority: &str, output: Output) -> Result<Exit, Error> {
     let report = bundle::verify(&read_bundle(file)?, &authority_key(authority)?);
-    output.show(&report_json(&report), || report_text(&report));
+    output.show(&report::report_json(&report), || report::report_text(&report));
     match report.wrong() {
-        // With --json standard output holds one value, and that is the report.
-        Some(wrong) if !output.is_json() => {
-            Err(Error::EvidenceNotSound(format!("{}: {}", wrong.name, finding_text(&wrong.finding))))
-        }
-        Some(_) => Ok(Exit::NotSound),
+        Some(wrong) => told(output, not_sound(wrong)),
         None if report.is_sound() => Ok(Exit::Done),
         None => Ok(Exit::NotSound),
     }
 }
 
-fn finding_text(finding: &Finding) -> &str {
-    match finding {
-        Finding::Holds(text) | Finding::NotShown(text) | Finding::Wrong(text) => text,
-    }
-}
-
-fn finding_name(finding: &Finding) -> &'static str {
-    match finding {
-        Finding::Holds(_) => "holds",
-        Finding::NotShown(_) => "not_shown",
-        Finding::Wrong(_) => "wrong",
-    }
-}
-
-fn report_json(report: &Report) -> Value {
-    let checks: Vec<Value> = report
-        .checks
-        .iter()
-        .map(|check| {
-            json!({
-                "name": check.name,
-                "finding": finding_name(&check.finding),
-                "text": finding_text(&check.finding),
-            })
-        })
-        .collect();
-    json!({
-        "sound": report.is_sound(),
-        "wrong": report.wrong().map(|check| &check.name),
-        "checks": checks,
-        "question": report.request.as_ref().map(question_json),
-        "answers": report.answers.iter().map(answer_json).collect::<Vec<_>>(),
-    })
-}
-
-fn question_json(request: &Request) -> Value {
-    let subject = request.subject.clone().unwrap_or_default();
-    let purpose = request.purpose.clone().unwrap_or_default();
-    json!({
-        "sender": request.sender,
-        "recipient": request.recipient,
-        "service": request.service,
-        "service_version": request.service_version,
-        "issued_at_ms": request.issued_at_ms,
-        "subject": { "scheme": subject.scheme, "value": subject.value },
-        "item": purpose.item,
-        "scenario": purpose.scenario,
-        "case_number": request.case_number,
-        "officer": request.officer,
-    })
-}
-
-fn answer_json(answer: &Answer) -> Value {
-    let (verdicts, record_as_of) = match &answer.outcome {
-        Some(Outcome::Verdicts(verdicts)) => {
-            (verdicts.verdicts.iter().map(verify::verdict_json).collect(), verdicts.record_as_of.clone())
-        }
-        _ => (Vec::new(), String::new()),
-    };
-    let refusal = match &answer.outcome {
-        Some(Outcome::Refusal(refusal)) => Some(output::refusal_json(refusal)),
-        _ => None,
-    };
-    json!({
-        "sender": answer.sender,
-        "number": answer.number,
-        "answered_at_ms": answer.answered_at_ms,
-        "verdicts": verdicts,
-        "record_as_of": record_as_of,
-        "refusal": refusal,
-    })
-}
-
-fn report_text(report: &Report) -> String {
-    let mut text = String::new();
-    for check in &report.checks {
-        let mark = match check.finding {
-            Finding::Holds(_) => "ok       ",
-            Finding::NotShown(_) => "not shown",
-            Finding::Wrong(_) => "WRONG    ",
-        };
-        text += &format!("{mark}  {}: {}\n", check.name, finding_text(&check.finding));
-    }
-    // What a bundle that is not sound says is not repeated: it would be read as shown.
-    if !report.is_sound() {
-        return text;
-    }
-    if let Some(request) = &report.request {
-        let subject = request.subject.clone().unwrap_or_default();
-        let purpose = request.purpose.clone().unwrap_or_default();
-        text += &output::pairs([
-            ("asked by", request.sender.clone()),
-            ("asked", format!("{}/{} v{}", request.recipient, request.service, request.service_version)),
-            ("at", output::moment(request.issued_at_ms)),
-            ("about", format!("{} {}", subject.scheme, subject.value)),
-            ("for", [purpose.item.as_str(), &purpose.scenario].join(" ").trim().to_owned()),
-            ("by law", service::bases(&purpose.legal_bases)),
-            ("case", request.case_number.clone()),
-            ("officer", request.officer.clone()),
-        ]);
-        text.push('\n');
-    }
-    for answer in &report.answers {
-        text += &format!("Answer {} of {}:\n", output::moment(answer.answered_at_ms), answer.sender);
-        text += &match &answer.outcome {
-            Some(Outcome::Verdicts(verdicts)) => verify::verdicts_table(&verdicts.verdicts),
-            Some(Outcome::Refusal(refusal)) => format!("  refused ({}): {}", refusal.code, refusal.message),
-            Some(Outcome::Deferral(deferral)) => format!("  will follow by {}", output::moment(deferral.due_at_ms)),
-            None => String::new(),
-        };
-        text.push('\n');
-    }
-    text + "The evidence is sound."
-}
-
 #[cfg(test)]
 mod tests {
-    use trust::bundle::Check;
-
     use super::*;
-
-    fn report(finding: Finding) -> Report {
-        Report { checks: vec![Check { name: "answer signature".into(), finding }], ..Default::default() }
-    }
-
-    #[test]
-    fn every_check_is_told_and_what_is_wrong_is_named() {
-        let wrong = report(Finding::Wrong("the signature does not fit".into()));
-        let text = report_text(&wrong);
-        assert_eq!(text, "WRONG      answer signature: the signature does not fit\n");
-        let machine = report_json(&wrong);
-        assert_eq!(machine["sound"], false);
-        assert_eq!(machine["wrong"], "answer signature");
-        assert_eq!(machine["checks"][0]["finding"], "wrong");
-        let sound = report(Finding::Holds("by a node of ninghe/civil-affairs".into()));
-        assert!(report_text(&sound).ends_with("The evidence is sound."));
-        assert_eq!(report_json(&sound)["wrong"], Value::Null);
-    }
-
-    /// What was not shown must not be printed as if it were.
-    #[test]
-    fn a_bundle_that_is_not_sound_shows_no_question() {
-        let mut wrong = report(Finding::Wrong("x".into()));
-        wrong.request = Some(Request { case_number: "GZF-2026-0001".into(), ..Default::default() });
-        assert!(!report_text(&wrong).contains("GZF-2026-0001"));
-    }
 
     #[test]
     fn the_authoritys_key_is_given_as_digits_or_in_a_file() {

@@ -69,8 +69,7 @@ pub(super) fn stated(output: Output, response: StatementResponse, done: &str) ->
         "id": response.id,
     });
     output.show(&machine, || {
-        let id = if response.id.is_empty() { String::new() } else { format!("\nIts id is {}.", response.id) };
-        format!("{done} (statement {} of the directory, about {}).{id}", response.index, response.object)
+        format!("{done} (statement {} of the directory, about {}).", response.index, response.object)
     });
     Ok(Exit::Done)
 }
@@ -141,10 +140,10 @@ fn status_text(status: &StatusResponse) -> String {
 }
 
 /// `doctor`. Where the node is not running it looks at what lies in its folder.
-pub(super) async fn doctor(folder: &Folder, output: Output, now_ms: u64) -> Result<Exit, Error> {
+pub(super) async fn doctor(folder: &Folder, output: Output) -> Result<Exit, Error> {
     let (findings, running) = match folder.admin().await {
         Ok(mut node) => (node.doctor(DoctorRequest {}).await?.into_inner().findings, true),
-        Err(Error::Admin(AdminError::NotRunning { .. })) => (doctor::offline(&folder.path()?, now_ms), false),
+        Err(Error::Admin(AdminError::NotRunning { .. })) => (doctor::offline(&folder.path()?), false),
         Err(error) => return Err(error),
     };
     let wrong = findings.iter().any(|finding| finding.level == doctor::WRONG);
@@ -185,7 +184,7 @@ fn findings_text(findings: &[Finding]) -> String {
     });
     let wrong = findings.iter().filter(|finding| finding.level == doctor::WRONG).count();
     let warnings = findings.iter().filter(|finding| finding.level == doctor::WARNING).count();
-    format!("{}{} checks, {wrong} wrong, {warnings} warnings.", lines.collect::<String>(), findings.len())
+    format!("{}{} checks, {wrong} wrong, {warnings} to be looked at.", lines.collect::<String>(), findings.len())
 }
 
 #[cfg(test)]
@@ -230,7 +229,7 @@ mod tests {
         let findings = [finding(doctor::OK, ""), finding(doctor::WRONG, "set it")];
         let text = findings_text(&findings);
         assert!(text.contains("WRONG    clock: it is late\n         -> set it\n"), "{text}");
-        assert!(text.ends_with("2 checks, 1 wrong, 0 warnings."), "{text}");
+        assert!(text.ends_with("2 checks, 1 wrong, 0 to be looked at."), "{text}");
         assert_eq!(findings_json(&findings, true, Exit::Failure)["findings"][1]["advice"], "set it");
     }
 

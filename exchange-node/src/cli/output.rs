@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{Cell, Table, presets};
+use comfy_table::{Cell, ColumnConstraint, Table, presets};
 use serde_json::{Value, json};
 
 use super::{Error, exit::Exit};
@@ -32,6 +32,13 @@ impl Output {
         }
     }
 
+    /// Prints a line on the way, for people.
+    pub(super) fn say(self, text: &str) {
+        if !self.json {
+            line(text);
+        }
+    }
+
     /// Tells why a command failed.
     pub(super) fn fail(self, error: &Error) -> Exit {
         let exit = error.exit();
@@ -39,6 +46,15 @@ impl Output {
             line(&format!("{:#}", error_json(error)));
         }
         complain(&error.to_string());
+        exit
+    }
+
+    /// Tells why a command failed that has errors of its own.
+    pub(super) fn fail_with(self, exit: Exit, why: &str) -> Exit {
+        if self.json {
+            line(&format!("{:#}", json!({ "error": { "exit": exit.as_str(), "message": why } })));
+        }
+        complain(why);
         exit
     }
 }
@@ -67,8 +83,20 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(header.map(Cell::new));
     table.add_rows(rows);
+    hide_empty_columns(&mut table);
     // Padding at the ends of lines is noise in files and diffs.
     table.trim_fmt()
+}
+
+/// A column in which nobody has anything to say would only make the table wider.
+fn hide_empty_columns(table: &mut Table) {
+    for column in 0..table.column_count() {
+        let empty = table.row_count() > 0
+            && table.column_cells_iter(column).all(|cell| cell.is_none_or(|cell| cell.content().is_empty()));
+        if let Some(column) = table.column_mut(column).filter(|_| empty) {
+            column.set_constraint(ColumnConstraint::Hidden);
+        }
+    }
 }
 
 /// A table of names and values, without those that are empty.
@@ -123,6 +151,13 @@ mod tests {
             .map(|line| line.chars().map(|character| if character > '\u{2fff}' { 2 } else { 1 }).sum())
             .collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{table}");
+    }
+
+    #[test]
+    fn a_column_without_content_is_left_out() {
+        let told = table(["verdict", "note"], [["MATCH".into(), String::new()]]);
+        assert!(told.contains("MATCH") && !told.contains("note"), "{told}");
+        assert!(table(["verdict", "note"], []).contains("note"));
     }
 
     #[test]

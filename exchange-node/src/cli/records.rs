@@ -1,6 +1,8 @@
 //! `records`: hands a file of records to the running node and shows how the import goes. Out of scope: what a row must
 //! look like (`crate::records`).
 
+mod sending;
+
 use std::{
     fs::File,
     io::{self, IsTerminal, Read},
@@ -9,9 +11,8 @@ use std::{
 
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use proto::admin::v1::{BadRow, ImportRecordsHeader, ImportRecordsProgress, ImportRecordsRequest};
+use proto::admin::v1::{BadRow, ImportRecordsHeader, ImportRecordsProgress};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
@@ -19,9 +20,6 @@ use super::{
     node::Folder,
     output::{self, Output},
 };
-
-/// How much of the file travels in one message.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The commands about records.
 #[derive(Debug, Subcommand)]
@@ -93,7 +91,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
         quarantine: args.quarantine,
         size,
     };
-    let (chunks, mut fault) = send(source, header, args.file.clone());
+    let (chunks, mut fault) = sending::send(source, header, args.file.clone());
     let bar = progress_bar(output, size);
     let answered = node.import_records(ReceiverStream::new(chunks)).await;
     let outcome = match answered {
@@ -121,44 +119,6 @@ fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Error> {
     Ok((Box::new(opened), metadata.len()))
 }
 
-/// Reads the file on a thread of its own, a few chunks ahead of the node and no more.
-fn send(
-    mut source: Box<dyn Read + Send>,
-    header: ImportRecordsHeader,
-    path: PathBuf,
-) -> (mpsc::Receiver<ImportRecordsRequest>, mpsc::Receiver<Error>) {
-    let (chunks, receiver) = mpsc::channel(4);
-    let (faults, fault) = mpsc::channel(1);
-    tokio::task::spawn_blocking(move || {
-        let mut first = Some(header);
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            let length = match source.read(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => {
-                    let _ = faults.blocking_send(Error::FileUnusable { doing: "read", path, source });
-                    // Nothing may be imported of half a file: a message that the node must refuse, instead of an end.
-                    let _ = chunks.blocking_send(ImportRecordsRequest { header: Some(aborting()), chunk: Vec::new() });
-                    return;
-                }
-            };
-            let request = ImportRecordsRequest { header: first.take(), chunk: buffer[..length].to_vec() };
-            let is_first = request.header.is_some();
-            // The node hangs up when it has seen enough.
-            if (length > 0 || is_first) && chunks.blocking_send(request).is_err() || length == 0 {
-                return;
-            }
-        }
-    });
-    (receiver, fault)
-}
-
-/// A second header where a piece of the file should be: the node gives the import up.
-fn aborting() -> ImportRecordsHeader {
-    ImportRecordsHeader::default()
-}
-
 async fn follow(
     mut stream: tonic::Streaming<ImportRecordsProgress>,
     bar: &ProgressBar,
@@ -184,7 +144,7 @@ fn progress_bar(output: Output, size: u64) -> ProgressBar {
     }
     let (bar, template) = match size {
         0 => (ProgressBar::no_length(), "{spinner} {bytes} {msg}"),
-        size => (ProgressBar::new(size), "{bar:40} {bytes}/{total_bytes} {eta} {msg}"),
+        size => (ProgressBar::new(size), "{wide_bar} {bytes}/{total_bytes} {msg}"),
     };
     // A template that cannot be read would only cost the bar its looks.
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
@@ -279,41 +239,5 @@ mod tests {
         assert_eq!(report(Output::new(true), &args("people.csv"), &last).unwrap(), Exit::Refused);
         let done = ImportRecordsProgress { stage: SWITCHED.into(), rows: 3, ..Default::default() };
         assert_eq!(report(Output::new(true), &args("people.csv"), &done).unwrap(), Exit::Done);
-    }
-
-    struct Broken(usize);
-
-    impl Read for Broken {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            if self.0 == 0 {
-                return Err(io::Error::other("the disk is gone"));
-            }
-            self.0 -= 1;
-            buffer[0] = b'x';
-            Ok(1)
-        }
-    }
-
-    /// The end of what is sent must not look like the end of the file where the file broke off.
-    #[tokio::test]
-    async fn a_file_that_breaks_off_is_not_sent_as_whole() {
-        let header = ImportRecordsHeader { service: "s".into(), ..Default::default() };
-        let (mut chunks, mut fault) = send(Box::new(Broken(2)), header, "people.csv".into());
-        let mut sent = Vec::new();
-        while let Some(chunk) = chunks.recv().await {
-            sent.push(chunk);
-        }
-        assert_eq!(sent.len(), 3);
-        assert!(sent[0].header.is_some() && sent[1].header.is_none());
-        assert!(sent[2].header.is_some(), "the last one makes the node give up");
-        assert!(matches!(fault.recv().await, Some(Error::FileUnusable { .. })));
-    }
-
-    #[tokio::test]
-    async fn an_empty_file_is_sent_as_a_header_alone() {
-        let header = ImportRecordsHeader { service: "s".into(), ..Default::default() };
-        let (mut chunks, _fault) = send(Box::new(io::empty()), header, "people.csv".into());
-        assert!(chunks.recv().await.unwrap().header.is_some());
-        assert!(chunks.recv().await.is_none());
     }
 }

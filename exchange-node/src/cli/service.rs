@@ -1,5 +1,7 @@
 //! `service`: describes, publishes and looks up data services. Out of scope: the file's form (`service_file`).
 
+mod show;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,12 +10,13 @@ use std::{
 use clap::Subcommand;
 use proto::{
     admin::v1::{ChangeServiceRequest, ListServicesRequest, PublishServiceRequest, ServiceState},
-    exchange::v1::LegalBasis,
-    registry::v1::{RowRule, ServicePublished, SharingClass},
+    registry::v1::ServicePublished,
 };
-use serde_json::{Value, json};
+use serde_json::json;
+
 use trust::refusal::{Code, Refusal};
 
+pub(super) use self::show::bases;
 use super::{
     Error, Exit,
     node::{self, Folder},
@@ -103,16 +106,17 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
         Command::Publish { file } => publish(&file, folder, output).await,
         Command::Check { file } => {
             let service = read(&file)?;
-            output
-                .show(&published_json(&service), || format!("{} is in order.\n{}", file.display(), details(&service)));
+            output.show(&show::published_json(&service), || {
+                format!("{} is in order.\n{}", file.display(), show::details(&service))
+            });
             Ok(Exit::Done)
         }
         Command::List { provider } => list(provider.unwrap_or_default(), folder, output).await,
         Command::Show { service, major } => {
             let found = find(folder, &service, major).await?;
-            output.show(&state_json(&found), || {
-                let state = [("state", state_text(&found))];
-                format!("{}\n{}", output::pairs(state), found.service.as_ref().map(details).unwrap_or_default())
+            output.show(&show::state_json(&found), || {
+                let state = [("state", show::state_text(&found))];
+                format!("{}\n{}", output::pairs(state), found.service.as_ref().map(show::details).unwrap_or_default())
             });
             Ok(Exit::Done)
         }
@@ -162,12 +166,12 @@ async fn change(
 
 async fn list(provider: String, folder: &Folder, output: Output) -> Result<Exit, Error> {
     let services = folder.admin().await?.list_services(ListServicesRequest { provider }).await?.into_inner().services;
-    let machine = json!({ "services": services.iter().map(state_json).collect::<Vec<_>>() });
+    let machine = json!({ "services": services.iter().map(show::state_json).collect::<Vec<_>>() });
     output.show(&machine, || {
         if services.is_empty() {
             return "The directory has no such services.".to_owned();
         }
-        output::table(["service", "version", "name", "sharing", "state", "attributes"], services.iter().map(row))
+        output::table(["service", "version", "name", "sharing", "state", "attributes"], services.iter().map(show::row))
     });
     Ok(Exit::Done)
 }
@@ -190,134 +194,6 @@ fn newest(services: Vec<ServiceState>, wanted: &(String, String), major: u32) ->
             })
         })
         .max_by_key(|state| (state.state == "answering", state.service.as_ref().map(|service| service.major_version)))
-}
-
-fn row(state: &ServiceState) -> [String; 6] {
-    let service = state.service.clone().unwrap_or_default();
-    let name = service.name.clone().unwrap_or_default();
-    let attributes: Vec<&str> = service.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
-    [
-        format!("{}/{}", service.department, service.service),
-        format!("{}.{}", service.major_version, service.minor_version),
-        name.zh,
-        sharing(&service).to_owned(),
-        state_text(state),
-        attributes.join("\n"),
-    ]
-}
-
-fn state_text(state: &ServiceState) -> String {
-    if state.notice.is_empty() { state.state.clone() } else { format!("{}: {}", state.state, state.notice) }
-}
-
-fn state_json(state: &ServiceState) -> Value {
-    let mut machine = published_json(&state.service.clone().unwrap_or_default());
-    machine["state"] = json!(state.state);
-    machine["notice"] = json!(state.notice);
-    machine
-}
-
-fn published_json(service: &ServicePublished) -> Value {
-    let name = service.name.clone().unwrap_or_default();
-    let attributes: Vec<Value> = service
-        .attributes
-        .iter()
-        .map(|attribute| {
-            json!({
-                "name": attribute.name,
-                "type": attribute.r#type,
-                "members": attribute.members,
-                "operators": attribute.operators,
-                "discloses": attribute.discloses,
-                "rows": rows(attribute.rows()),
-                "absence": attribute.absence.is_some(),
-            })
-        })
-        .collect();
-    let inputs: Vec<Value> = service
-        .inputs
-        .iter()
-        .map(|input| json!({ "name": input.name, "type": input.r#type, "required": input.required }))
-        .collect();
-    json!({
-        "provider": service.department,
-        "service": service.service,
-        "major_version": service.major_version,
-        "minor_version": service.minor_version,
-        "name_zh": name.zh,
-        "name_en": name.en,
-        "sharing": sharing(service),
-        "subject_schemes": service.subject_schemes,
-        "attributes": attributes,
-        "inputs": inputs,
-        "needs_authorisation": service.needs_authorisation.is_some(),
-        "items": service.items,
-        "replaces_proofs": service.replaces_proofs,
-    })
-}
-
-fn details(service: &ServicePublished) -> String {
-    let name = service.name.clone().unwrap_or_default();
-    let inputs: Vec<String> = service
-        .inputs
-        .iter()
-        .map(|input| format!("{}: {}{}", input.name, input.r#type, if input.required { ", required" } else { "" }))
-        .collect();
-    let provider = if service.department.is_empty() { String::new() } else { format!("{}/", service.department) };
-    let general = output::pairs([
-        ("service", format!("{provider}{} {}.{}", service.service, service.major_version, service.minor_version)),
-        ("name", [name.zh, name.en].join(" ").trim().to_owned()),
-        ("sharing", sharing(service).to_owned()),
-        ("subjects", service.subject_schemes.join(", ")),
-        ("inputs", inputs.join("\n")),
-        ("legal bases", bases(&service.legal_bases)),
-        ("needs authorisation", bases(service.needs_authorisation.as_slice())),
-        ("forbidden by", bases(service.forbidden_by.as_slice())),
-        ("conditions", service.conditions.clone()),
-        ("items", service.items.join("\n")),
-        ("replaces", service.replaces_proofs.join("\n")),
-        ("updated", service.update_cycle.clone()),
-        ("contact", service.contact.clone()),
-    ]);
-    let attributes = service.attributes.iter().map(|attribute| {
-        let ty = match attribute.members.as_slice() {
-            [] => attribute.r#type.clone(),
-            members => format!("{}: {}", attribute.r#type, members.join(", ")),
-        };
-        let absence = if attribute.absence.is_some() { "means something" } else { "" };
-        [
-            attribute.name.clone(),
-            ty,
-            attribute.operators.join(", "),
-            rows(attribute.rows()).to_owned(),
-            absence.to_owned(),
-        ]
-    });
-    format!("{general}\n{}", output::table(["attribute", "type", "operators", "rows", "no row"], attributes))
-}
-
-pub(super) fn bases(bases: &[LegalBasis]) -> String {
-    let texts = bases.iter().map(|basis| format!("{} {}", basis.instrument, basis.article).trim_end().to_owned());
-    texts.collect::<Vec<_>>().join("\n")
-}
-
-fn sharing(service: &ServicePublished) -> &'static str {
-    match service.sharing() {
-        SharingClass::Unconditional => "unconditional",
-        SharingClass::Conditional => "conditional",
-        SharingClass::NotShared => "not_shared",
-        SharingClass::Unspecified => "",
-    }
-}
-
-fn rows(rule: RowRule) -> &'static str {
-    match rule {
-        RowRule::Unspecified | RowRule::Only => "only",
-        RowRule::Latest => "latest",
-        RowRule::Any => "any",
-        RowRule::Count => "count",
-        RowRule::Sum => "sum",
-    }
 }
 
 #[cfg(test)]
@@ -343,18 +219,6 @@ mod tests {
         assert_eq!(major(newest(services.clone(), &wanted(), 3)), Some(3));
         assert_eq!(major(newest(services.clone(), &wanted(), 4)), None);
         assert_eq!(major(newest(services, &("housing".into(), "marriage-registration".into()), 0)), None);
-    }
-
-    #[test]
-    fn a_service_is_shown_with_what_an_asker_must_know() {
-        let machine = state_json(&state(1, "answering"));
-        assert_eq!(machine["service"], "marriage-registration");
-        assert_eq!(machine["state"], "answering");
-        assert_eq!(machine["attributes"][0]["operators"], json!(["equals", "one_of"]));
-        let text = details(&trust::fixture::marriage_registration());
-        for part in ["civil-affairs/marriage-registration 1.0", "婚姻登记条例 4", "single, married", "latest"] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
     }
 
     #[test]

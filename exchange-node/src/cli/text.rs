@@ -115,6 +115,14 @@ pub(super) fn end_of_day(text: &str) -> Result<u64, String> {
     u64::try_from(end.as_millisecond()).map_err(|_| "the day is before 1970".to_owned())
 }
 
+/// Whether an end that was given is still to come; `option` is where it was given.
+pub(super) fn check_not_over(option: &str, end_ms: Option<u64>, now_ms: u64) -> Result<(), String> {
+    match end_ms {
+        Some(end_ms) if end_ms <= now_ms => Err(format!("{option}: that day is over")),
+        _ => Ok(()),
+    }
+}
+
 /// Reads `<department>/<service>`.
 pub(super) fn service(text: &str) -> Result<(String, String), String> {
     trust::ids::ServiceId::read(text, 1)
@@ -200,6 +208,13 @@ mod tests {
         for wrong in ["", "31.12.2025", "2025-02-30", "1969-01-01"] {
             assert!(end_of_day(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_day_that_is_over_is_no_end() {
+        assert!(check_not_over("--until", Some(5), 5).is_err());
+        assert!(check_not_over("--until", Some(6), 5).is_ok());
+        assert!(check_not_over("--until", None, 5).is_ok());
     }
 
     #[test]

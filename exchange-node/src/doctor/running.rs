@@ -25,20 +25,23 @@ const VOUCHING_MS: u64 = 15_000;
 /// Examines a running node.
 pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     let now_ms = parts.clock.now_ms();
-    let mut findings = Vec::new();
-    let seen = parts.view.seen();
-    let directory = seen.directory();
-    findings.push(clock(parts, directory, now_ms));
-    findings.extend(key_files(&parts.config.dir));
-    findings.extend(keys(parts, directory, now_ms));
-    findings.push(certificate(own_node(parts, directory), parts.keys.tls.key_digest().as_bytes()));
+    let (mut findings, node, records) = {
+        // Not held while ports are tried: the directory goes on.
+        let seen = parts.view.seen();
+        let directory = seen.directory();
+        let mut findings = vec![clock(parts, directory, now_ms)];
+        findings.extend(key_files(&parts.config.dir));
+        findings.extend(keys(parts, directory, now_ms));
+        let node = own_node(parts, directory).cloned();
+        findings.push(certificate(node.as_ref(), parts.keys.tls.key_digest().as_bytes()));
+        findings.extend(directory_age(parts, directory, now_ms));
+        (findings, node, records(directory, parts, &parts.records.status()))
+    };
     findings.push(registry(parts).await);
-    findings.extend(directory_age(parts, directory, now_ms));
-    findings.extend(records(directory, parts, &parts.records.status()));
+    findings.extend(records);
     findings.push(free_disk(&parts.config.dir, parts.config.limits.free_disk_mib));
-    findings.push(peer_port(parts, own_node(parts, directory)).await);
+    findings.push(peer_port(parts, node.as_ref()).await);
     findings.push(office_port(parts.addresses.office).await);
-    drop(seen);
     findings.push(evidence::examine(parts).await);
     findings
 }
@@ -72,7 +75,7 @@ fn compare_clocks(now_ms: u64, highest_ms: u64, vouched_ms: u64, skew_ms: u64) -
     if highest_ms == 0 {
         return ok(CHECK, "there is no verified time to compare it with yet");
     }
-    ok(CHECK, format!("it fits the registry's, as far as {} tells", span(skew_ms)))
+    ok(CHECK, format!("it is within {} of the registry's", span(skew_ms)))
 }
 
 fn keys(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {

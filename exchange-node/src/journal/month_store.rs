@@ -48,7 +48,7 @@ pub(super) enum Item<'a> {
     /// What a group left: the tree after it.
     GroupEnd { size: u64, root: Hash },
     /// A record's head, and the index of its first entry.
-    Head(u64, Head<'a>),
+    Head(u64, &'a Head<'a>),
 }
 
 impl MonthStore {
@@ -175,7 +175,7 @@ impl MonthStore {
                 let head = self.next_head(index, &mut rest)?;
                 let first_index = index;
                 index += head.entries.as_slice().len() as u64;
-                if !visit(Item::Head(first_index, head))? {
+                if !visit(Item::Head(first_index, &head))? {
                     return Ok(());
                 }
             }

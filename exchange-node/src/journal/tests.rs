@@ -1,4 +1,4 @@
-//! The journal on disk: across restarts, months, faults and damage; and its double, which must behave alike.
+//! The journal on disk: across restarts, months and faults; with damage; and beside its double, which must behave alike.
 
 use std::{
     fs,
@@ -21,12 +21,10 @@ use trust::{
     log::{hash::Hash, proof::verify_inclusion},
 };
 
-use super::{
-    embedded::OnFailure,
-    memory::{Fault, MemoryJournal},
-    month_store::{MonthStore, group_end_key, heads_key, payload_key, tile_key},
-    *,
-};
+use super::{embedded::OnFailure, month_store::MonthStore, *};
+
+mod damage;
+mod double;
 
 /// 2026-11-23T00:00:00Z.
 const NOVEMBER: u64 = 1_795_392_000_000;
@@ -242,6 +240,25 @@ async fn a_month_begins_under_load_without_losing_anybody() {
 }
 
 #[tokio::test]
+async fn commits_that_arrive_together_begin_a_month_once_and_it_may_begin_with_a_tile() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    for number in 0..64 {
+        let entries = vec![new_entry(EntryKind::Outcome, &number.to_string()); 4];
+        journal.commit(Commit { at_ms: NOVEMBER, entries, ..Commit::default() }).await.unwrap();
+    }
+    // On one thread: all three have seen that the month is over before the first can begin the next.
+    let [one, two, three] = ["one", "two", "three"].map(|text| journal.commit(answered(DECEMBER, text)));
+    let (one, two, three) = tokio::join!(one, two, three);
+    let mut places = [one, two, three].map(|committed| committed.unwrap().first_index);
+    places.sort_unstable();
+    assert_eq!(places, [256, 258, 260]);
+    let (size, root) = journal.head();
+    (0..size).for_each(|index| assert_proved(&journal, index, size, &root));
+    assert_eq!(journal.verify().unwrap().entries, 262);
+}
+
+#[tokio::test]
 async fn a_month_that_was_opened_and_not_begun_is_begun_by_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
@@ -395,99 +412,6 @@ async fn a_fault_stops_the_journal_and_keeps_what_was_acknowledged() {
     assert_eq!((acknowledged, kept), (3, 4), "it survives, and nobody was told");
 }
 
-/// A journal of 600 entries in November and some in December; then `harm` is done to November's store.
-async fn harmed(harm: impl FnOnce(&sled::Db), without_key: bool) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path());
-    for number in 0..300 {
-        journal.commit(answered(NOVEMBER, &number.to_string())).await.unwrap();
-    }
-    journal.commit(answered(DECEMBER, "december")).await.unwrap();
-    journal.verify().unwrap();
-    close(journal).await;
-    let month = month_store(dir.path(), "2026-11");
-    harm(month.store().db());
-    month.store().persist().unwrap();
-    drop(month);
-    if without_key {
-        fs::remove_file(dir.path().join("keys/months/2026-11.key")).unwrap();
-    }
-    let journal = open_at(dir.path(), DECEMBER).unwrap();
-    let found = journal.verify().unwrap_err().to_string();
-    assert!(found.starts_with("the evidence of 2026-11 is damaged: "), "{found}");
-    assert!(
-        found.ends_with("; keep the folder as it is for inquiry and restore the journal from its backup"),
-        "{found}"
-    );
-    found["the evidence of 2026-11 is damaged: ".len()..].split(';').next().unwrap().to_owned()
-}
-
-fn flip(db: &sled::Db, key: &[u8], place: usize) {
-    let mut value = db.get(key).unwrap().unwrap().to_vec();
-    value[place] ^= 1;
-    db.insert(key, value).unwrap();
-}
-
-#[tokio::test]
-async fn verification_names_the_first_wrong_entry() {
-    let payload = |db: &sled::Db| flip(db, &payload_key(42, 0), 50);
-    assert_eq!(harmed(payload, false).await, "entry 42: what is stored of it was changed");
-    let payload = |db: &sled::Db| drop(db.remove(payload_key(42, 0)).unwrap());
-    assert_eq!(harmed(payload, false).await, "the messages of entry 42 are missing");
-    let salt = |db: &sled::Db| flip(db, &heads_key(42), FIRST_SALT);
-    assert_eq!(harmed(salt, false).await, "entry 42: what is stored of it was changed");
-    // With nobody left to decrypt: the finished tile still has the leaf that was logged.
-    assert_eq!(harmed(salt, true).await, "entry 42 is not the one that was logged");
-    // No tile has entry 598 yet; its group does.
-    let salt = |db: &sled::Db| flip(db, &heads_key(598), FIRST_SALT);
-    assert_eq!(harmed(salt, true).await, "one of the entries 598 to 599 is not the one that was logged");
-    let missing = |db: &sled::Db| drop(db.remove(heads_key(42)).unwrap());
-    assert_eq!(harmed(missing, false).await, "entry 42 is missing");
-    let malformed = |db: &sled::Db| flip(db, &heads_key(42), 2);
-    assert_eq!(harmed(malformed, false).await, "entry 42: what is stored of it is malformed");
-    let cut = |db: &sled::Db| {
-        let last: Vec<_> = db.range(heads_key(590)..heads_key(u64::MAX)).keys().collect();
-        last.into_iter().for_each(|key| drop(db.remove(key.unwrap()).unwrap()));
-    };
-    assert_eq!(harmed(cut, false).await, "entry 590 is missing");
-    let tile = |db: &sled::Db| flip(db, &tile_key(0, 1, 2), 32);
-    assert_eq!(harmed(tile, false).await, "entry 385 is not the one that was logged");
-    let beginning = |db: &sled::Db| flip(db, b"b\0", 4);
-    assert_eq!(harmed(beginning, false).await, "its beginning cannot be read");
-}
-
-/// In a value of heads, for a record of two entries with a request: its length, and the head up to the salt.
-const FIRST_SALT: usize = 2 + 3 + 2 + 8 + 8 + 48;
-
-#[tokio::test]
-async fn a_harmed_end_is_found_when_the_journal_is_opened() {
-    let opens = async |harm: &dyn Fn(&sled::Db)| {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = open(dir.path());
-        for number in 0..150 {
-            journal.commit(answered(NOVEMBER, &number.to_string())).await.unwrap();
-        }
-        close(journal).await;
-        let month = month_store(dir.path(), "2026-11");
-        harm(month.store().db());
-        month.store().persist().unwrap();
-        drop(month);
-        open_at(dir.path(), NOVEMBER).map(|journal| journal.size()).map_err(|error| error.to_string())
-    };
-    assert_eq!(opens(&|_| ()).await, Ok(300));
-    let harms: [(&dyn Fn(&sled::Db), &str); 5] = [
-        (&|db| flip(db, &heads_key(298), FIRST_SALT), "its records and tiles do not lead to its root"),
-        (&|db| flip(db, &group_end_key(299), 20), "its records and tiles do not lead to its root"),
-        (&|db| flip(db, &group_end_key(299), 7), "size and root after entry 299 cannot be read"),
-        (&|db| drop(db.remove(group_end_key(299)).unwrap()), "what follows entry 298 is missing"),
-        (&|db| drop(db.remove(b"b\0").unwrap()), "its beginning is missing"),
-    ];
-    for (harm, reason) in harms {
-        let error = opens(harm).await.unwrap_err();
-        assert!(error.contains(reason), "{reason}: {error}");
-    }
-}
-
 #[tokio::test]
 async fn a_missing_month_is_named_when_it_is_needed() {
     let dir = tempfile::tempdir().unwrap();
@@ -562,53 +486,6 @@ async fn a_checkpoint_is_of_what_is_durable_and_proofs_lead_to_it() {
     journal.commit(answered(NOVEMBER, "two")).await.unwrap();
     assert_proved(&journal, 1, head.size, &head.root);
     assert!(matches!(checkpoint(&journal, "no origin", &signer, 0), Err(CheckpointError::Key(_))));
-}
-
-#[tokio::test]
-async fn the_double_behaves_like_the_journal() {
-    let dir = tempfile::tempdir().unwrap();
-    let (real, double) = (open(dir.path()), MemoryJournal::new());
-    for journal in [&real as &dyn Journal, &double] {
-        for number in 0..300_u64 {
-            let committed = journal.commit(answered(NOVEMBER + number, &number.to_string())).await.unwrap();
-            assert_eq!(committed.first_index, 2 * number);
-        }
-        let (size, root) = journal.head();
-        (0..size).for_each(|index| assert_proved(journal, index, size, &root));
-        assert!(journal.inclusion(0, size + 1).is_err() && journal.entry(size).unwrap().is_none());
-        assert!(journal.commit(Commit::default()).await.is_err());
-    }
-    assert_eq!(real.tail(NOVEMBER + 5, 100).unwrap(), double.tail(NOVEMBER + 5, 100).unwrap());
-    let [one, two] = [real.entry(7), double.entry(7)].map(|entry| entry.unwrap().unwrap());
-    assert_eq!((one.message, one.companions, one.at_ms), (two.message, two.companions, two.at_ms));
-}
-
-#[tokio::test]
-async fn the_double_fails_where_it_is_told_to() {
-    for (fault, acknowledged, kept) in
-        [(Fault::Before, false, 1), (Fault::AfterPersisting, false, 2), (Fault::After, true, 2)]
-    {
-        let journal = MemoryJournal::new();
-        journal.commit(one(0, "first")).await.unwrap();
-        journal.fail_next(fault);
-        assert_eq!(journal.commit(one(0, "second")).await.is_ok(), acknowledged, "{fault:?}");
-        assert!(journal.commit(one(0, "third")).await.is_err(), "{fault:?}");
-        let journal = journal.restarted();
-        assert_eq!(journal.commits().len(), kept, "{fault:?}");
-        assert_eq!(journal.commit(one(0, "fourth")).await.unwrap().first_index, kept as u64);
-        journal.forget_messages();
-        assert_eq!(journal.entry(0).unwrap().unwrap().message, None);
-    }
-    let journal = Arc::new(MemoryJournal::new());
-    journal.hold();
-    let waiting = tokio::spawn({
-        let journal = Arc::clone(&journal);
-        async move { journal.commit(one(0, "held")).await.unwrap().first_index }
-    });
-    tokio::task::yield_now().await;
-    assert!(!waiting.is_finished() && journal.size() == 0);
-    journal.release();
-    assert_eq!(waiting.await.unwrap(), 0);
 }
 
 proptest! {

@@ -77,7 +77,7 @@ impl Reading<'_> {
             month.forward(start, &mut |item| {
                 match item {
                     Item::GroupEnd { size, root } => self.group_end(size, root)?,
-                    Item::Head(first_index, head) => self.record(first_index, &head)?,
+                    Item::Head(first_index, head) => self.record(first_index, head)?,
                 }
                 // Groups that became durable since are left for the next time.
                 Ok(self.tree.size() < end || !self.group.is_empty())

@@ -17,8 +17,8 @@ pub struct Column {
 
 impl Column {
     /// A column as an import stored it.
-    pub(super) fn stored(name: String, ty: AttributeType) -> Self {
-        Self { name, ty, selects: false }
+    pub(super) fn stored(name: String, ty: AttributeType, selects: bool) -> Self {
+        Self { name, ty, selects }
     }
 
     /// Its name.
@@ -151,10 +151,17 @@ impl Columns {
         if let Some(column) = gone {
             return Some(format!("column {} is gone", column.name));
         }
-        let changed = self.columns.iter().find(|column| {
-            stored.iter().any(|other| other.name == column.name && other.ty != column.ty)
-        });
-        changed.map(|column| format!("column {} has another type or other members", column.name))
+        let changed = self
+            .columns
+            .iter()
+            .find(|column| stored.iter().any(|other| other.name == column.name && other.ty != column.ty));
+        if let Some(column) = changed {
+            return Some(format!("column {} has another type or other members", column.name));
+        }
+        // Cells that rows are selected by must not be empty, and these were not checked for it.
+        let unchecked = |column: &&Column| stored.iter().any(|other| other.name == column.name && !other.selects);
+        let selecting = self.columns.iter().filter(|column| column.selects).find(unchecked);
+        selecting.map(|column| format!("column {} has become an input", column.name))
     }
 }
 

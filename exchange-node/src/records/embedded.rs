@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -80,10 +81,16 @@ impl Records {
         // Each takes a while to open when it is large, so they are opened side by side.
         let opened = std::thread::scope(|scope| {
             let open = |(service, major, path): (ServiceName, u32, PathBuf)| {
-                scope.spawn(move || open_current(service, major, &path))
+                let names = (service.clone(), major);
+                (names, scope.spawn(move || open_current(service, major, &path)))
             };
             let opening = found.into_iter().map(open).collect::<Vec<_>>();
-            opening.into_iter().map(|thread| thread.join().unwrap_or(Ok(None))).collect::<Result<Vec<_>, _>>()
+            let join = |((service, major), thread): ((ServiceName, u32), ScopedJoinHandle<'_, _>)| {
+                // Whatever panicked: records that cannot be opened are not records that were never imported.
+                let fault = "the records could not be opened: import them again";
+                thread.join().unwrap_or_else(|_| Ok(Some(Generation::faulty(service, major, fault.to_owned()))))
+            };
+            opening.into_iter().map(join).collect::<Result<Vec<_>, _>>()
         })?;
         let generations = opened.into_iter().flatten().map(Arc::new).collect::<Vec<_>>();
         Ok(Self { folder, generations: ArcSwap::from_pointee(generations), importing: Mutex::default() })
@@ -162,7 +169,8 @@ impl Records {
         let mut old = None;
         self.generations.rcu(|generations| {
             old = generations.iter().find(|other| other.is_same_service(&generation)).cloned();
-            let mut new = generations.iter().filter(|other| !other.is_same_service(&generation)).cloned().collect::<Vec<_>>();
+            let mut new =
+                generations.iter().filter(|other| !other.is_same_service(&generation)).cloned().collect::<Vec<_>>();
             new.push(Arc::clone(&generation));
             new.sort_by(|one, other| one.order().cmp(&other.order()));
             new
@@ -241,9 +249,8 @@ fn service_of(path: &Path) -> Option<(ServiceName, u32)> {
 /// Makes the folder of the next generation.
 fn new_generation(folder: &Path) -> Result<PathBuf, ImportError> {
     files::private_folder(folder).map_err(write)?;
-    let numbers = fs::read_dir(folder).map_err(write)?.filter_map(|entry| {
-        entry.ok()?.file_name().to_str()?.parse::<u64>().ok()
-    });
+    let numbers =
+        fs::read_dir(folder).map_err(write)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
     let path = folder.join(format!("{:08}", numbers.max().unwrap_or(0) + 1));
     files::private_folder(&path).map_err(write)?;
     // The folder's name must be on disk before `current` names it.
@@ -272,7 +279,8 @@ fn open_current(service: ServiceName, major: u32, folder: &Path) -> Result<Optio
     }
     let Some(current) = current else { return Ok(None) };
     if !is_number(&current) {
-        let fault = format!("{} does not name a generation of records: import them again", folder.join(CURRENT).display());
+        let fault =
+            format!("{} does not name a generation of records: import them again", folder.join(CURRENT).display());
         return Ok(Some(Generation::faulty(service, major, fault)));
     }
     let path = folder.join(&current);

@@ -176,7 +176,7 @@ mod tests {
             ty(Type::String, &[]),
             ty(Type::String, &[]),
         ];
-        types.into_iter().enumerate().map(|(index, ty)| Column::stored(format!("c{index}"), ty)).collect()
+        types.into_iter().enumerate().map(|(index, ty)| Column::stored(format!("c{index}"), ty, false)).collect()
     }
 
     fn read(texts: &[&str]) -> Vec<Option<Value>> {

@@ -55,7 +55,11 @@ impl Sorter {
             self.entries.extend_from_slice(&length.to_le_bytes());
             self.entries.extend_from_slice(part);
         }
-        if self.entries.len() + self.starts.len() * size_of::<usize>() >= self.run_bytes { self.write_run() } else { Ok(()) }
+        if self.entries.len() + self.starts.len() * size_of::<usize>() >= self.run_bytes {
+            self.write_run()
+        } else {
+            Ok(())
+        }
     }
 
     /// The entries in order.
@@ -234,7 +238,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sorted(entries: &[(Vec<u8>, Vec<u8>)], run_bytes: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, usize) {
+    type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn sorted(entries: &[(Vec<u8>, Vec<u8>)], run_bytes: usize) -> (Entries, usize) {
         let folder = tempfile::tempdir().unwrap();
         let mut sorter = Sorter::new(folder.path(), run_bytes);
         for (key, body) in entries {

@@ -205,7 +205,9 @@ fn a_register_may_be_empty_but_a_file_may_not() {
     let report = fixture.import(&service, "resident_id,has_property,region,year\n").unwrap();
     assert_eq!((report.rows, report.subjects), (0, 0));
     assert_eq!(fixture.column(&service, 1, &[], "region").len(), 0);
-    for (text, format) in [("", Format::Csv), ("\u{feff}\n\n", Format::Csv), ("", Format::JsonLines), ("\n \n", Format::JsonLines)] {
+    for (text, format) in
+        [("", Format::Csv), ("\u{feff}\n\n", Format::Csv), ("", Format::JsonLines), ("\n \n", Format::JsonLines)]
+    {
         let error = fixture.records.import(&service, format, true, text.as_bytes(), &|_| {}, 0).unwrap_err();
         assert!(matches!(error, ImportError::File { line: 1, .. }), "{error}");
     }
@@ -262,10 +264,16 @@ fn records_of_another_description_are_not_guessed_at() {
         (("  trades: {type: list, operators: [contains]}\n", ""), "column trades is gone"),
         (("attributes:\n", "attributes:\n  paid: {type: boolean, operators: [equals]}\n"), "column paid is new"),
         (("latest filed_on", "latest signed_on"), "column signed_on is new"),
+        (
+            ("record_as_of: record", "inputs:\n  name: {type: string}\nrecord_as_of: record"),
+            "column name has become an input",
+        ),
     ] {
         let v1_1 = service(&TAX.replace("1.0", "1.1").replace(change.0, change.1));
         let lookup = fixture.lookup(&v1_1, 1);
-        let expected = format!("the records of tax-paid were imported for version 1.0 and do not fit 1.1 ({why}): import them again");
+        let expected = format!(
+            "the records of tax-paid were imported for version 1.0 and do not fit 1.1 ({why}): import them again"
+        );
         assert_eq!(lookup, Lookup::Failed(expected));
     }
     // What changes no column changes nothing; and the first description is still known.

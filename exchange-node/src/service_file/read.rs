@@ -59,7 +59,8 @@ impl Problems {
 }
 
 fn read(fields: &mut Fields<'_>, problems: &mut Problems) -> wire::ServicePublished {
-    let mut published = wire::ServicePublished { mode: "verification".into(), format: "claims".into(), ..Default::default() };
+    let mut published =
+        wire::ServicePublished { mode: "verification".into(), format: "claims".into(), ..Default::default() };
     published.service = fields
         .required_text("service", problems)
         .map(|(text, line)| {
@@ -78,7 +79,8 @@ fn read(fields: &mut Fields<'_>, problems: &mut Problems) -> wire::ServicePublis
     published.completeness = completeness(fields, problems);
     published.attributes = attribute::attributes(published.completeness.is_some(), fields, problems);
     published.inputs = inputs(fields, problems);
-    published.needs_authorisation = fields.optional("needs_authorisation").and_then(|(node, field)| legal_basis(node, &field, problems));
+    published.needs_authorisation =
+        fields.optional("needs_authorisation").and_then(|(node, field)| legal_basis(node, &field, problems));
     published.items = fields.texts("items", problems);
     published.replaces_proofs = fields.texts("replaces_proofs", problems);
     let cycles = ["real_time", "daily", "weekly", "monthly", "yearly"];
@@ -192,7 +194,11 @@ fn forbidden_by(sharing: wire::SharingClass, fields: &mut Fields<'_>, problems: 
     match (sharing, given) {
         (wire::SharingClass::NotShared, None) => {
             let line = fields.line("sharing").unwrap_or(1);
-            problems.add(line, "forbidden_by", "is missing: a service that is not shared cites the law that forbids it");
+            problems.add(
+                line,
+                "forbidden_by",
+                "is missing: a service that is not shared cites the law that forbids it",
+            );
             None
         }
         (wire::SharingClass::NotShared | wire::SharingClass::Unspecified, Some((node, field))) => {
@@ -264,7 +270,8 @@ fn check_whole(published: &wire::ServicePublished, entries: &[Entry], problems: 
     // Room for what surrounds the description in its statement.
     let longest = LARGEST_STATEMENT - 2_000;
     if published.encoded_len() > longest {
-        let reason = format!("the description takes {} bytes, and at most {longest} can be published", published.encoded_len());
+        let reason =
+            format!("the description takes {} bytes, and at most {longest} can be published", published.encoded_len());
         problems.add(1, "", reason);
     }
 }

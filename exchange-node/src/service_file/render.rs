@@ -31,10 +31,13 @@ pub(super) fn service(service: &wire::ServicePublished) -> String {
         let required = if input.required { ", required: true" } else { "" };
         out.field(&format!("  {}", text(&input.name)), &format!("{{type: {}{required}}}", text(&input.r#type)));
     }
-    out.optional("complete", service.completeness.as_ref().map(|complete| {
-        let territories = list(complete.territories.iter().map(|territory| text(territory)));
-        format!("{{territory: {territories}, since: {}}}", text(&complete.since))
-    }));
+    out.optional(
+        "complete",
+        service.completeness.as_ref().map(|complete| {
+            let territories = list(complete.territories.iter().map(|territory| text(territory)));
+            format!("{{territory: {territories}, since: {}}}", text(&complete.since))
+        }),
+    );
     out.optional("needs_authorisation", service.needs_authorisation.as_ref().map(basis));
     out.texts("items", &service.items);
     out.texts("replaces_proofs", &service.replaces_proofs);

@@ -133,10 +133,19 @@ fn everything_wrong_is_said_at_once_in_order() {
     let problems = problems(&text);
     assert_eq!(problems.len(), 5, "{problems:#?}");
     assert!(problems[0].starts_with("service.yaml:2: version: must be a major and a minor number"), "{problems:#?}");
-    assert!(problems[1].starts_with("service.yaml:11: attributes.marital_status.operators[1]: at_least"), "{problems:#?}");
-    assert!(problems[2].starts_with("service.yaml:15: attributes.marital_status.absence: must be one of the 4"), "{problems:#?}");
+    assert!(
+        problems[1].starts_with("service.yaml:11: attributes.marital_status.operators[1]: at_least"),
+        "{problems:#?}"
+    );
+    assert!(
+        problems[2].starts_with("service.yaml:15: attributes.marital_status.absence: must be one of the 4"),
+        "{problems:#?}"
+    );
     assert_eq!(problems[3], "service.yaml:23: complete.since: must be a day of the calendar, written YYYY-MM-DD");
-    assert!(problems[4].starts_with("service.yaml:35: guesses: there is no such field: service, version, "), "{problems:#?}");
+    assert!(
+        problems[4].starts_with("service.yaml:35: guesses: there is no such field: service, version, "),
+        "{problems:#?}"
+    );
 }
 
 #[test]
@@ -161,30 +170,66 @@ fn each_fault_has_its_line_and_field() {
         ("  marital_status:", "  MaritalStatus:", "8: attributes.MaritalStatus: a name is"),
         ("  registrations:", "  marital_status:", "17: attributes.marital_status: stands on line 8 already"),
         ("type: enum", "type: choice", "9: attributes.marital_status.type: must be boolean, date,"),
-        ("    members: [single, married, divorced, widowed]\n", "", "8: attributes.marital_status.members: an enumeration"),
+        (
+            "    members: [single, married, divorced, widowed]\n",
+            "",
+            "8: attributes.marital_status.members: an enumeration",
+        ),
         ("[equals, one_of]", "[equals, equals]", "11: attributes.marital_status.operators[1]: is repeated"),
         ("[equals, one_of]", "[equals,\n at_least]", "12: attributes.marital_status.operators[1]: at_least cannot"),
         ("discloses: true", "discloses: yes", "12: attributes.marital_status.discloses: must be true or false"),
-        ("sensitivity: sensitive", "sensitivity: secret", "13: attributes.marital_status.sensitivity: must be ordinary"),
+        (
+            "sensitivity: sensitive",
+            "sensitivity: secret",
+            "13: attributes.marital_status.sensitivity: must be ordinary",
+        ),
         ("rows: latest registered_on", "rows: latest", "14: attributes.marital_status.rows: must be only, any,"),
         ("rows: latest registered_on", "rows: last", "14: attributes.marital_status.rows: must be only, any,"),
         ("rows: latest registered_on", "rows: latest Date", "14: attributes.marital_status.rows: must be 1 to 63"),
-        ("rows: latest registered_on", "rows: latest period", "14: attributes.marital_status.rows: the column period holds no"),
+        (
+            "rows: latest registered_on",
+            "rows: latest period",
+            "14: attributes.marital_status.rows: the column period holds no",
+        ),
         ("rows: latest registered_on", "rows: sum", "14: attributes.marital_status.rows: sum needs"),
-        ("complete: {territory: [\"890000\"], since: 2001-01-01}\n", "", "15: attributes.marital_status.absence: means something only"),
+        (
+            "complete: {territory: [\"890000\"], since: 2001-01-01}\n",
+            "",
+            "15: attributes.marital_status.absence: means something only",
+        ),
         ("period: {type: string", "period: {type: enum", "22: inputs.period.type: must be string, boolean,"),
-        ("period: {type: string", "resident_id: {type: string", "22: inputs.resident_id: the column of that name holds the subject"),
-        ("period: {type: string", "registrations: {type: string", "22: inputs.registrations: an attribute of that name counts rows"),
-        ("period: {type: string", "marital_status: {type: string", "22: inputs.marital_status: the column of that name has another type"),
+        (
+            "period: {type: string",
+            "resident_id: {type: string",
+            "22: inputs.resident_id: the column of that name holds the subject",
+        ),
+        (
+            "period: {type: string",
+            "registrations: {type: string",
+            "22: inputs.registrations: an attribute of that name counts rows",
+        ),
+        (
+            "period: {type: string",
+            "marital_status: {type: string",
+            "22: inputs.marital_status: the column of that name has another type",
+        ),
         ("required: true", "required: 1", "22: inputs.period.required: must be true or false"),
         ("[\"890000\"]", "[\"89\"]", "23: complete.territory[0]: must be a division code"),
         ("[\"890000\"]", "[]", "23: complete.territory: must name at least one"),
         ("[公租房申请]", "[公租房申请, \"\"]", "25: items[1]: must not be empty"),
         ("update_cycle: daily", "update_cycle: hourly", "27: update_cycle: must be real_time, daily,"),
         ("update_cycle: daily\n", "", "1: update_cycle: is missing"),
-        ("time_to_answer_ms: 500", "time_to_answer_ms: 0", "28: time_to_answer_ms: must be a whole number from 1 to 300000"),
+        (
+            "time_to_answer_ms: 500",
+            "time_to_answer_ms: 0",
+            "28: time_to_answer_ms: must be a whole number from 1 to 300000",
+        ),
         ("time_to_answer_ms: 500", "time_to_answer_ms: 1e3", "28: time_to_answer_ms: must be a whole number"),
-        ("record_as_of: record_as_of", "record_as_of: marital_status", "29: record_as_of: the column marital_status must hold dates"),
+        (
+            "record_as_of: record_as_of",
+            "record_as_of: marital_status",
+            "29: record_as_of: the column marital_status must hold dates",
+        ),
         ("contact: 民政局婚姻登记处 0890-000-0000", "contact: \"a\\nb\"", "32: contact: must be one line"),
         ("answered_by: record", "answered_by: person", "34: answered_by: must be record or clerk"),
         ("guesses_per_day: 3", "guesses_per_day: -3", "35: guesses_per_day: must be a whole number"),

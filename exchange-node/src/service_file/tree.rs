@@ -67,7 +67,9 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, line: u64) -> Result<(), Fault> {
         let node = |kind| Node { line, kind };
         match event {
-            Event::Alias(_) | Event::UnresolvedAlias(_) => Err((line, "aliases (*) are not allowed: write it out".to_owned())),
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                Err((line, "aliases (*) are not allowed: write it out".to_owned()))
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 plain(line, anchor, tag.is_some())?;
                 let is_null = style == ScalarStyle::Plain && matches!(text.as_ref(), "" | "~" | "null");

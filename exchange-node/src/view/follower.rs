@@ -45,7 +45,9 @@ impl Follower {
         let mut stream = match client.watch(WatchRequest { start }).await {
             Ok(response) => response.into_inner(),
             // tonic says only "transport error"; the connector says why.
-            Err(status) => return Err(self.link.probe(Some(&self.view)).await.err().map_or_else(|| status.into(), Into::into)),
+            Err(status) => {
+                return Err(self.link.probe(Some(&self.view)).await.err().map_or_else(|| status.into(), Into::into));
+            }
         };
         loop {
             let Some(message) = timeout(SILENCE, stream.message()).await?? else {

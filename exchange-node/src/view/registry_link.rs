@@ -66,8 +66,7 @@ impl RegistryLink {
             return Ok((connector.clone(), channel.clone()));
         }
         let options = ConnectorOptions { attempt_timeout: Duration::from_secs(3) };
-        let connector =
-            PeerConnector::new(place.addresses.iter().cloned(), place.keys.iter().copied(), None, options)?;
+        let connector = PeerConnector::new(place.addresses.iter().cloned(), place.keys.iter().copied(), None, options)?;
         let channel = connector.channel(&ChannelLimits::default());
         *current = Some((place, connector.clone(), channel.clone()));
         Ok((connector, channel))

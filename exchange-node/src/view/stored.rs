@@ -32,9 +32,8 @@ impl StoredDirectory {
     pub(super) fn open(path: &Path, on_failure: impl FnOnce(&str) + Send + 'static) -> Result<Self, Error> {
         let store = Store::open(path, SMALL_CACHE_BYTES / 4)?;
         let options = CommitterOptions { name: "directory".to_owned(), ..CommitterOptions::default() };
-        let committer =
-            Committer::start(store.clone(), Writer, options, move |error| on_failure(&error.to_string()))
-                .map_err(|error| Error::Writer(error.to_string()))?;
+        let committer = Committer::start(store.clone(), Writer, options, move |error| on_failure(&error.to_string()))
+            .map_err(|error| Error::Writer(error.to_string()))?;
         Ok(Self { store, committer })
     }
 
@@ -56,7 +55,9 @@ impl StoredDirectory {
             next += 1;
             let mut entry = Vec::new();
             let prefix = entry_prefix(index);
-            while let Some(piece) = pieces.next_if(|piece| piece.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))) {
+            while let Some(piece) =
+                pieces.next_if(|piece| piece.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+            {
                 match piece {
                     Ok((_, value)) => entry.extend_from_slice(&value),
                     Err(error) => return Some(Err(self.failed(error))),

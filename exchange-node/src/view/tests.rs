@@ -143,7 +143,8 @@ async fn a_statement_that_does_not_count_ends_the_view_before_it() {
     let fixture = Fixture::town();
     let view = view_of(dir.path(), &fixture).await;
     // The log's owner puts in a suspension that it may not make, and vouches for it.
-    let body = Body::DepartmentSuspended(wire::DepartmentSuspended { department: "housing".into(), reason: "x".into() });
+    let body =
+        Body::DepartmentSuspended(wire::DepartmentSuspended { department: "housing".into(), reason: "x".into() });
     let entry = fixture.sign("log", body, "department/housing").encode_to_vec();
     let mut frontier = fixture.directory.frontier().clone();
     frontier.append(leaf_hash(&entry));

@@ -45,7 +45,7 @@ async fn run(ask: &Ask, in_flight: usize, duration: Duration, numbers: &Arc<Atom
         .map(|_| {
             let (ask, stop, numbers) = (Arc::clone(ask), Arc::clone(&stop), Arc::clone(numbers));
             tokio::spawn(async move {
-                let mut histogram = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+                let mut histogram = empty()?;
                 while !stop.load(Ordering::Relaxed) {
                     let started = Instant::now();
                     ask(numbers.fetch_add(1, Ordering::Relaxed)).await?;
@@ -57,9 +57,39 @@ async fn run(ask: &Ask, in_flight: usize, duration: Duration, numbers: &Arc<Atom
         .collect();
     tokio::time::sleep(duration).await;
     stop.store(true, Ordering::Relaxed);
-    let mut all = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+    let mut all = empty()?;
     for worker in workers {
         all.add(worker.await.map_err(|error| error.to_string())??).map_err(|error| error.to_string())?;
     }
     Ok(all)
+}
+
+/// From a microsecond to a minute, in nanoseconds, to three digits.
+fn empty() -> Result<Histogram<u64>, String> {
+    Histogram::new_with_bounds(1_000, 60_000_000_000, 3).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A load that takes a known time shows that time.
+    #[tokio::test]
+    async fn the_figures_are_those_of_the_load() {
+        let ask: Ask = Arc::new(|_| {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(())
+            })
+        });
+        let point = measure(&ask, 4, Duration::from_millis(300), &Arc::default()).await.expect("no failure");
+        assert!(point.p50_ms >= 20.0 && point.p99_ms >= point.p50_ms, "{point:?}");
+        assert!(point.per_second > 1.0 && point.per_second <= 4.0 / 0.020, "{point:?}");
+    }
+
+    #[tokio::test]
+    async fn a_failure_ends_the_measurement() {
+        let ask: Ask = Arc::new(|number| Box::pin(async move { if number > 5 { Err("refused".into()) } else { Ok(()) } }));
+        assert_eq!(measure(&ask, 2, Duration::from_millis(50), &Arc::default()).await.err(), Some("refused".to_owned()));
+    }
 }

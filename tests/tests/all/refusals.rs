@@ -143,8 +143,9 @@ async fn what_is_asked_for_what() {
     changed(place, peer, |request| request.claims.clear(), Code::TooManyClaims, "claims").await;
     let attribute = |request: &mut Request| request.claims = vec![claim("income", "equals", "1")];
     changed(place, peer, attribute, Code::AttributeUnknown, "claims[0].attribute").await;
-    let operator = |request: &mut Request| request.claims = vec![claim("marital_status", "before", "married")];
-    changed(place, peer, operator, Code::OperatorUnknown, "claims[0].operator").await;
+    // One that there is, and one that there is not: the grant covers neither.
+    let operator = |request: &mut Request| request.claims = vec![claim("marital_status", "like", "married")];
+    changed(place, peer, operator, Code::OperatorNotCovered, "claims[0].operator").await;
     // The service allows `one_of`; housing's grant does not cover it.
     let operator = |request: &mut Request| {
         let first = claim("marital_status", "equals", "married");
@@ -203,7 +204,7 @@ async fn a_grant_counts_until_it_ends_or_is_suspended_or_revoked() {
     })
     .await;
     assert!(expired, "the grant ends");
-    changed(&place, &peer, |_| {}, Code::GrantExpired, "service").await;
+    changed(&place, &peer, |_| {}, Code::GrantExpired, "grant").await;
 
     let id = place.town.grant("civil-affairs/marriage-registration", "housing", housings_scope()).await.unwrap();
     let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
@@ -211,7 +212,7 @@ async fn a_grant_counts_until_it_ends_or_is_suspended_or_revoked() {
     for (action, code) in [("suspend", Code::GrantSuspended), ("revoke", Code::GrantRevoked)] {
         let decided = place.cli("civil-affairs", &["access", action, &id, "--reason", "questions without a case"]).await;
         assert_eq!(exit(&decided), 0, "{}", said(&decided));
-        changed(&place, &peer, |_| {}, code, "service").await;
+        changed(&place, &peer, |_| {}, code, "grant").await;
     }
 }
 

@@ -2,9 +2,11 @@
 //! this machine says so. Out of scope: starting processes (`town::harness`).
 
 #[path = "support/evidence.rs"]
-pub mod evidence;
+pub(crate) mod evidence;
+#[path = "support/load.rs"]
+pub(crate) mod load;
 #[path = "support/peer.rs"]
-pub mod peer;
+pub(crate) mod peer;
 
 use std::{
     env,
@@ -23,50 +25,50 @@ use town::harness::{self, Plan, Scope, Town, legal_basis};
 use trust::subject::resident_number::ResidentNumber;
 
 /// Married since 2018.
-pub static MARRIED: LazyLock<String> = LazyLock::new(|| resident(1991, 11, 25, 2));
+pub(crate) static MARRIED: LazyLock<String> = LazyLock::new(|| resident(1991, 11, 25, 2));
 
 /// Widowed.
-pub static WIDOWED: LazyLock<String> = LazyLock::new(|| resident(1958, 2, 14, 4));
+pub(crate) static WIDOWED: LazyLock<String> = LazyLock::new(|| resident(1958, 2, 14, 4));
 
 /// Without an entry in the marriage register.
-pub static SINGLE: LazyLock<String> = LazyLock::new(|| resident(1990, 3, 7, 1));
+pub(crate) static SINGLE: LazyLock<String> = LazyLock::new(|| resident(1990, 3, 7, 1));
 
 /// The item that housing's grant is for.
-pub const ITEM: &str = "公租房申请";
+pub(crate) const ITEM: &str = "公租房申请";
 
 /// What the item rests on.
-pub const BASIS: &str = "公共租赁住房管理办法 7";
+pub(crate) const BASIS: &str = "公共租赁住房管理办法 7";
 
 /// The marriage register's description.
-pub const MARRIAGE: &str = include_str!("../../../examples/quick-start/marriage-registration.yaml");
+pub(crate) const MARRIAGE: &str = include_str!("../../../examples/quick-start/marriage-registration.yaml");
 
 /// The number of somebody who does not exist, in the fictional province.
-pub fn resident(year: i16, month: i8, day: i8, sequence: u16) -> String {
+pub(crate) fn resident(year: i16, month: i8, day: i8, sequence: u16) -> String {
     let born = jiff::civil::date(year, month, day);
     ResidentNumber::compose("890101", born, sequence).expect("a day and a sequence").into_string()
 }
 
 /// A running town in a folder that goes with it.
-pub struct Place {
-    pub town: Town,
+pub(crate) struct Place {
+    pub(crate) town: Town,
     // After the town: its processes have ended when the folder goes.
     dir: tempfile::TempDir,
 }
 
 impl Place {
     /// The folder.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// Starts what the plan says, in a new folder. The plan gets the folder with `marriage.csv` in it.
-    pub async fn start(plan: impl FnOnce(Plan, &Path) -> Plan) -> Self {
+    pub(crate) async fn start(plan: impl FnOnce(Plan, &Path) -> Plan) -> Self {
         let dir = tempfile::Builder::new().prefix("errand-").tempdir().expect("a temporary folder");
         Self::start_in(dir, plan).await
     }
 
     /// Starts what the plan says in this folder.
-    pub async fn start_in(dir: tempfile::TempDir, plan: impl FnOnce(Plan, &Path) -> Plan) -> Self {
+    pub(crate) async fn start_in(dir: tempfile::TempDir, plan: impl FnOnce(Plan, &Path) -> Plan) -> Self {
         let records = dir.path().join("marriage.csv");
         fs::write(&records, marriage_records()).expect("the records are written");
         let begun = harness::town(dir.path().join("town"));
@@ -75,17 +77,17 @@ impl Place {
     }
 
     /// Civil affairs with its marriage register, and housing that may ask about marital status.
-    pub async fn civil_affairs_and_housing() -> Self {
+    pub(crate) async fn civil_affairs_and_housing() -> Self {
         Self::start(small).await
     }
 
     /// Runs an `exchange-node` command at a department.
-    pub async fn cli(&self, department: &str, arguments: &[&str]) -> Output {
+    pub(crate) async fn cli(&self, department: &str, arguments: &[&str]) -> Output {
         self.town.cli(department, arguments).await.expect("the command runs")
     }
 
     /// Runs an `exchange-node` command that must end well, and reads its JSON.
-    pub async fn json(&self, department: &str, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) async fn json(&self, department: &str, arguments: &[&str]) -> serde_json::Value {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
         let output = self.cli(department, &arguments).await;
         assert_eq!(exit(&output), 0, "{arguments:?}: {}", said(&output));
@@ -93,19 +95,19 @@ impl Place {
     }
 
     /// Asks one question from housing's office port.
-    pub async fn ask(&self, question: VerifyRequest) -> VerifyResponse {
+    pub(crate) async fn ask(&self, question: VerifyRequest) -> VerifyResponse {
         let office = self.town.office("housing").await.expect("housing's office");
         office.verify(question).await.unwrap_or_else(|status| panic!("the office gets a result: {status}"))
     }
 
     /// The number of entries in a department's evidence log.
-    pub async fn evidence_size(&self, department: &str) -> u64 {
+    pub(crate) async fn evidence_size(&self, department: &str) -> u64 {
         self.json(department, &["status"]).await["evidence_size"].as_u64().expect("evidence_size")
     }
 }
 
 /// The plan of the small town.
-pub fn small(plan: Plan, dir: &Path) -> Plan {
+pub(crate) fn small(plan: Plan, dir: &Path) -> Plan {
     plan.department("civil-affairs")
         .service(MARRIAGE, dir.join("marriage.csv"))
         .department("housing")
@@ -113,12 +115,12 @@ pub fn small(plan: Plan, dir: &Path) -> Plan {
 }
 
 /// What housing may ask.
-pub fn housings_scope() -> Scope {
+pub(crate) fn housings_scope() -> Scope {
     Scope::of("marital_status", &["equals"]).and("registered_on", &["equals", "after"]).for_item(ITEM).on(&[BASIS])
 }
 
 /// The rows of the marriage register.
-pub fn marriage_records() -> String {
+pub(crate) fn marriage_records() -> String {
     format!(
         "resident_id,marital_status,registered_on\n{},married,2018-05-20\n{},widowed,2021-11-03\n",
         *MARRIED, *WIDOWED
@@ -126,12 +128,12 @@ pub fn marriage_records() -> String {
 }
 
 /// Whether the person's marital status is this one.
-pub fn marital_status(subject: &str, status: &str) -> VerifyRequest {
+pub(crate) fn marital_status(subject: &str, status: &str) -> VerifyRequest {
     question(subject, vec![claim("marital_status", "equals", status)])
 }
 
 /// A question of housing to the marriage register.
-pub fn question(subject: &str, claims: Vec<Claim>) -> VerifyRequest {
+pub(crate) fn question(subject: &str, claims: Vec<Claim>) -> VerifyRequest {
     VerifyRequest {
         provider: "civil-affairs".into(),
         service: "marriage-registration".into(),
@@ -146,12 +148,12 @@ pub fn question(subject: &str, claims: Vec<Claim>) -> VerifyRequest {
 }
 
 /// Public rental housing, on its legal basis.
-pub fn purpose() -> Purpose {
+pub(crate) fn purpose() -> Purpose {
     Purpose { item: ITEM.into(), legal_bases: vec![legal_basis(BASIS)], ..Purpose::default() }
 }
 
 /// A claim with one operand.
-pub fn claim(attribute: &str, operator: &str, operand: &str) -> Claim {
+pub(crate) fn claim(attribute: &str, operator: &str, operand: &str) -> Claim {
     Claim {
         attribute: attribute.into(),
         operator: operator.into(),
@@ -161,36 +163,36 @@ pub fn claim(attribute: &str, operator: &str, operand: &str) -> Claim {
 }
 
 /// The verdict of the only claim of an answered question.
-pub fn verdict(response: &VerifyResponse) -> &ClaimVerdict {
+pub(crate) fn verdict(response: &VerifyResponse) -> &ClaimVerdict {
     assert_eq!(response.state(), State::Answered, "{response:?}");
     assert_eq!(response.verdicts.len(), 1, "{response:?}");
     &response.verdicts[0]
 }
 
 /// That no answer came, and that this counts as an outage and as nothing else.
-pub fn assert_outage(response: &VerifyResponse) {
+pub(crate) fn assert_outage(response: &VerifyResponse) {
     assert_eq!(response.state(), State::Unanswered, "{response:?}");
     assert!(!response.unanswered.is_empty() && !response.receipt.is_empty(), "{response:?}");
     assert!(response.verdicts.iter().all(|claim| claim.verdict() == Verdict::Unavailable), "{response:?}");
 }
 
 /// The exit code.
-pub fn exit(output: &Output) -> i32 {
+pub(crate) fn exit(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
 /// Everything a command printed.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The repository's folder.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_path_buf()
 }
 
 /// Says aloud that a test cannot run on this machine, for people and for `run.sh`, which counts these.
-pub fn skip(test: &str, reason: &str) {
+pub(crate) fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED: {test}: {reason}");
     println!("{line}");
     if let Some(path) = env::var_os("ERRAND_SKIPPED")

@@ -43,6 +43,9 @@ fn without_a_grant_there_is_no_answer() {
     assert_eq!(refused(&fixture, |_| {}), (Code::ServiceUnknown, "service".into()));
     fixture.publish(fixture::marriage_registration());
     assert_eq!(refused(&fixture, |_| {}), (Code::GrantMissing, "service".into()));
+    // An asker that takes its legal bases from the grant has none to state; it hears what is really missing.
+    let without_basis = |request: &mut wire::Request| request.purpose.as_mut().unwrap().legal_bases.clear();
+    assert_eq!(refused(&fixture, without_basis).0, Code::GrantMissing);
     fixture.apply_for_access(ID);
     assert_eq!(refused(&fixture, |_| {}).0, Code::GrantMissing);
     fixture.grant(ID, |_| {});

@@ -54,6 +54,7 @@ struct ManifestColumn {
     name: String,
     r#type: String,
     members: Vec<String>,
+    selects: bool,
 }
 
 impl Manifest {
@@ -70,6 +71,7 @@ impl Manifest {
             name: column.name().to_owned(),
             r#type: column.ty().ty().as_str().to_owned(),
             members: column.ty().members().to_vec(),
+            selects: column.selects(),
         };
         Self {
             layout: LAYOUT,
@@ -98,12 +100,16 @@ impl Manifest {
     /// Reads it from the generation's `folder`; or what is wrong with it.
     pub(super) fn read(folder: &Path, service: &ServiceName, major: u32) -> Result<Self, String> {
         let path = folder.join(MANIFEST);
-        let damaged = |reason: &str| format!("the records in {} are damaged ({reason}): import them again", folder.display());
+        let damaged =
+            |reason: &str| format!("the records in {} are damaged ({reason}): import them again", folder.display());
         let text = std::fs::read(&path).map_err(|error| damaged(&format!("{MANIFEST}: {error}")))?;
         let manifest: Self =
             serde_json::from_slice(&text).map_err(|error| damaged(&format!("{MANIFEST} line {}", error.line())))?;
         if manifest.layout != LAYOUT {
-            return Err(format!("the records in {} were imported by another version: import them again", folder.display()));
+            return Err(format!(
+                "the records in {} were imported by another version: import them again",
+                folder.display()
+            ));
         }
         if manifest.service != service.as_str() || manifest.major != major {
             return Err(damaged("they are another service's"));
@@ -222,13 +228,15 @@ impl Fault {
 
 impl Open {
     fn new(folder: &Path, manifest: Manifest) -> Result<Self, Fault> {
-        let damaged = || Fault::new(format!("the manifest in {} is damaged: import the records again", folder.display()));
-        let scheme = |name: &String| Scheme::parse(name).ok().map(|scheme| (scheme, manifest.held_schemes.contains(name)));
+        let damaged =
+            || Fault::new(format!("the manifest in {} is damaged: import the records again", folder.display()));
+        let scheme =
+            |name: &String| Scheme::parse(name).ok().map(|scheme| (scheme, manifest.held_schemes.contains(name)));
         let schemes = manifest.schemes.iter().map(scheme).collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
         let column = |column: &ManifestColumn| {
             let ty = Type::parse(&column.r#type).ok()?;
             let ty = AttributeType::new(ty, column.members.clone()).ok()?;
-            Some(Column::stored(column.name.clone(), ty))
+            Some(Column::stored(column.name.clone(), ty, column.selects))
         };
         let columns = manifest.columns.iter().map(column).collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
         let path = folder.join("store");
@@ -250,7 +258,11 @@ impl Open {
         let as_of_column = self.fit(service)?;
         let scheme = self.schemes.iter().position(|(scheme, _)| *scheme == subject.scheme());
         let scheme = scheme.filter(|index| self.schemes[*index].1).ok_or_else(|| {
-            format!("the records of {} have no column {}: import them with one", self.manifest.service, subject.scheme())
+            format!(
+                "the records of {} have no column {}: import them with one",
+                self.manifest.service,
+                subject.scheme()
+            )
         })?;
         let selected = inputs
             .iter()
@@ -264,9 +276,8 @@ impl Open {
             Found::Nothing => Vec::new(),
             Found::Rows(packed) => self.unpack(&packed).ok_or("a row of the records is damaged: import them again")?,
         };
-        let is_selected = |row: &Vec<Option<Value>>| {
-            selected.iter().all(|(position, value)| row[*position].as_ref() == Some(*value))
-        };
+        let is_selected =
+            |row: &Vec<Option<Value>>| selected.iter().all(|(position, value)| row[*position].as_ref() == Some(*value));
         let rows = rows.into_iter().filter(is_selected).collect::<Vec<_>>();
         if rows.is_empty() && self.manifest.unattributed_rows > 0 && service.published.completeness.is_some() {
             // A row that was set aside may be this subject's. To call it absent would be to guess.

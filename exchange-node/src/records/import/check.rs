@@ -89,7 +89,8 @@ pub(super) fn check(cells: Cells<'_>, columns: &Columns) -> Checked {
     }
     if given != 1 {
         let names = columns.schemes().iter().map(|scheme| scheme.as_str()).collect::<Vec<_>>().join(" or ");
-        let reason = if given == 0 { "is empty: a row needs its subject" } else { "a row has one subject, this one has more" };
+        let reason =
+            if given == 0 { "is empty: a row needs its subject" } else { "a row has one subject, this one has more" };
         faults.push((names, reason.to_owned()));
     }
     let mut values = Vec::with_capacity(cells.values.len());

@@ -76,7 +76,7 @@ impl<R: Read> Input<R> {
                 outcome => break outcome,
             }
         };
-        // Unwrap safety: none needed; a reader that claims more than the room it was given is brought back to it.
+        // A reader that claims more than the room it was given is brought back to it.
         let count = read.as_ref().copied().unwrap_or(0).min(ROW_LIMIT);
         self.buffer.truncate(held + count);
         self.bytes_read += count as u64;

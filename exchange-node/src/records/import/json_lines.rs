@@ -71,7 +71,11 @@ const LIST: &str = "a list must hold texts in quotation marks";
 
 fn string(raw: &str) -> Result<String, &'static str> {
     // A text with half a surrogate pair is JSON and no text.
-    if raw.starts_with('"') { serde_json::from_str(raw).map_err(|_| "must be a text that Unicode knows") } else { Err(LIST) }
+    if raw.starts_with('"') {
+        serde_json::from_str(raw).map_err(|_| "must be a text that Unicode knows")
+    } else {
+        Err(LIST)
+    }
 }
 
 /// The members of an object, those of the same name too, so that repeated names can be refused.

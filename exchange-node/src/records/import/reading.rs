@@ -31,12 +31,7 @@ pub(super) struct Reading {
 ///
 /// # Errors
 /// Where rows cannot be told apart or columns are wrong; bad rows are counted, not errors.
-pub(super) fn read(
-    order: &Order<'_>,
-    folder: &Path,
-    sorter: Sorter,
-    input: impl Read,
-) -> Result<Reading, ImportError> {
+pub(super) fn read(order: &Order<'_>, folder: &Path, sorter: Sorter, input: impl Read) -> Result<Reading, ImportError> {
     let mut input = Input::new(input)?;
     let reader = Reader {
         order,
@@ -242,7 +237,10 @@ fn header(row: &CsvRow, columns: &Columns) -> Result<Vec<Place>, ImportError> {
         let subject = columns.schemes().iter().map(|scheme| scheme.as_str());
         let expected = subject.chain(columns.columns().iter().map(|column| column.name())).collect::<Vec<_>>();
         let separator = if names.len() == 1 { " and parted by commas" } else { "" };
-        let reason = format!("no column of the service is named here: is the row of column names missing? It must be in UTF-8{separator}: {}", expected.join(","));
+        let reason = format!(
+            "no column of the service is named here: is the row of column names missing? It must be in UTF-8{separator}: {}",
+            expected.join(",")
+        );
         return Err(ImportError::File { line: row.line, reason });
     }
     let mut problems = Vec::new();
@@ -296,7 +294,8 @@ fn unknown(name: &str, columns: &Columns) -> String {
     if columns.is_counted(name) {
         return "the number of rows is its value: remove the column".to_owned();
     }
-    "neither subject, attribute, input nor a date that the service uses: remove the column, or correct its name".to_owned()
+    "neither subject, attribute, input nor a date that the service uses: remove the column, or correct its name"
+        .to_owned()
 }
 
 /// A column's name for a message. What may be a value in the wrong place is told by its position instead.

@@ -39,7 +39,10 @@ fn a_file_without_column_names_is_not_quoted() {
     let (fixture, service) = (Fixture::new(), service(PROPERTY));
     for text in [format!("{},true,890101,2020\n", number(1)), "resident_id;has_property;region;year\n".to_owned()] {
         let error = fixture.import(&service, &text).unwrap_err().to_string();
-        assert!(error.starts_with("line 1: no column of the service is named here: is the row of column names missing?"), "{error}");
+        assert!(
+            error.starts_with("line 1: no column of the service is named here: is the row of column names missing?"),
+            "{error}"
+        );
         assert!(error.ends_with(": resident_id,uscc,has_property,region,year"), "{error}");
         assert!(!error.contains(&number(1)), "{error}");
     }
@@ -74,7 +77,8 @@ fn every_bad_row_is_told_and_nothing_is_imported() {
     let spreadsheet = "a spreadsheet turned the number into something like 8.9E+17: format the column as text, and put the \
                        whole number back";
     let expected = [
-        "line 3: resident_id: the check character of the resident number is wrong: its other digits call for ".to_owned(),
+        "line 3: resident_id: the check character of the resident number is wrong: its other digits call for "
+            .to_owned(),
         format!("line 4: resident_id: {spreadsheet}"),
         "line 5: has_property: must be true or false".to_owned(),
         "line 6: region: must not be empty: rows are selected by it".to_owned(),
@@ -194,7 +198,11 @@ fn while_rows_of_nobody_are_set_aside_no_absence_is_proved() {
 #[test]
 fn a_row_with_two_subjects_is_both_of_theirs() {
     let (fixture, service) = (Fixture::new(), service(PROPERTY));
-    let csv = format!("resident_id,uscc,has_property,region,year\n{},118900000000010112,true,1,1\n{},,true,1,1\n", number(1), number(2));
+    let csv = format!(
+        "resident_id,uscc,has_property,region,year\n{},118900000000010112,true,1,1\n{},,true,1,1\n",
+        number(1),
+        number(2)
+    );
     let Err(ImportError::BadRows { bad_rows, .. }) = fixture.import(&service, &csv) else { panic!() };
     assert_eq!(printed(&bad_rows), ["line 2: resident_id or uscc: a row has one subject, this one has more"]);
     let report = fixture.quarantine(&service, &csv).unwrap();

@@ -20,7 +20,10 @@ fn records_are_there_after_a_restart() {
     let before = fixture.records.status();
     let fixture = fixture.reopen();
     assert_eq!(fixture.records.status(), before);
-    assert_eq!(before.iter().map(|status| status.service.as_str()).collect::<Vec<_>>(), ["property-ownership", "tax-paid"]);
+    assert_eq!(
+        before.iter().map(|status| status.service.as_str()).collect::<Vec<_>>(),
+        ["property-ownership", "tax-paid"]
+    );
     assert_eq!(fixture.column(&service, 1, &[("region", "890101")], "year"), ["2020"]);
 }
 
@@ -32,9 +35,7 @@ fn what_a_crash_left_over_is_removed() {
     fs::create_dir_all(folder.join("00000002/sort")).unwrap();
     fs::write(folder.join("00000002/sort/run-000000"), "personal data").unwrap();
     fs::create_dir(folder.join("00000003")).unwrap();
-    for file in ["manifest.json"] {
-        fs::copy(folder.join("00000001").join(file), folder.join("00000003").join(file)).unwrap();
-    }
+    fs::copy(folder.join("00000001/manifest.json"), folder.join("00000003/manifest.json")).unwrap();
     // A service whose first import never ended.
     fs::create_dir_all(fixture.folder.path().join("records/tax-paid.1/00000001")).unwrap();
     // Something that was not made here.
@@ -51,7 +52,16 @@ fn what_a_crash_left_over_is_removed() {
 
 #[test]
 fn damage_keeps_one_service_from_answering_and_says_so() {
-    for damage in ["manifest", "manifest-gone", "manifest-other", "store-gone", "store-conf", "store-emptied", "current", "generation-gone"] {
+    for damage in [
+        "manifest",
+        "manifest-gone",
+        "manifest-other",
+        "store-gone",
+        "store-conf",
+        "store-emptied",
+        "current",
+        "generation-gone",
+    ] {
         let (fixture, service) = imported();
         let folder = fixture.folder.path().join("records/property-ownership.1");
         let Fixture { records, folder: keep } = fixture;

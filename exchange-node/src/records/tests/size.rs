@@ -32,7 +32,8 @@ impl Read for Made {
             self.at = 0;
             for _ in 0..500.min(self.rows - self.next) {
                 // A stride without a common factor with the number of rows visits each once.
-                let index = u32::try_from(u64::from(self.next) * u64::from(self.stride) % u64::from(self.rows)).unwrap();
+                let index =
+                    u32::try_from(u64::from(self.next) * u64::from(self.stride) % u64::from(self.rows)).unwrap();
                 writeln!(self.pending, "{},890101,true,{index}", number(index))?;
                 self.next += 1;
             }

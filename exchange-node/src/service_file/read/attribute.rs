@@ -23,7 +23,8 @@ fn attribute(named: NamedMap<'_>, is_complete: bool, problems: &mut Problems) ->
     let NamedMap { name, field, line, entries } = named;
     let mut fields = Fields::new(&field, line, entries, problems);
     let types = Type::ALL.map(Type::as_str);
-    let mut attribute = wire::Attribute { name, r#type: fields.one_of("type", &types, None, problems), ..Default::default() };
+    let mut attribute =
+        wire::Attribute { name, r#type: fields.one_of("type", &types, None, problems), ..Default::default() };
     attribute.members = fields.texts("members", problems);
     attribute.operators = operators(&mut fields, &attribute.r#type, problems);
     attribute.discloses = fields.boolean("discloses", problems);
@@ -59,7 +60,9 @@ fn operators(fields: &mut Fields<'_>, ty: &str, problems: &mut Problems) -> Vec<
             (Err(unknown), _) => {
                 format!("{unknown}: {}", Operator::ALL.map(Operator::as_str).join(", "))
             }
-            (Ok(operator), Ok(ty)) if !operator.allowed_for(ty) => RuleFault::OperatorNotAllowed { operator, ty }.to_string(),
+            (Ok(operator), Ok(ty)) if !operator.allowed_for(ty) => {
+                RuleFault::OperatorNotAllowed { operator, ty }.to_string()
+            }
             _ if operators[..index].iter().any(|(other, _)| other == name) => RuleFault::OperatorRepeated.to_string(),
             _ => continue,
         };
@@ -81,7 +84,11 @@ fn rows(node: &Node, field: &str, attribute: &mut wire::Attribute, problems: &mu
         (Some("only"), None, _) => wire::RowRule::Only,
         (Some("sum"), None, _) => wire::RowRule::Sum,
         _ => {
-            problems.add(node.line, field, "must be only, any, count, sum, or latest and a column, such as \"latest registered_on\"");
+            problems.add(
+                node.line,
+                field,
+                "must be only, any, count, sum, or latest and a column, such as \"latest registered_on\"",
+            );
             wire::RowRule::Unspecified
         }
     };
@@ -95,9 +102,11 @@ fn value(node: &Node, field: &str, attribute: &wire::Attribute, problems: &mut P
     let read = match &node.kind {
         Kind::Text(text) => Value::read(text, &ty),
         Kind::List(nodes) if ty.ty() == Type::List => {
-            let texts = nodes.iter().enumerate().map(|(index, node)| text(node, &format!("{field}[{index}]"), problems));
+            let texts =
+                nodes.iter().enumerate().map(|(index, node)| text(node, &format!("{field}[{index}]"), problems));
             let texts = texts.collect::<Option<Vec<_>>>()?;
-            let text = |text: String| proto::exchange::v1::Value { kind: Some(proto::exchange::v1::value::Kind::Text(text)) };
+            let text =
+                |text: String| proto::exchange::v1::Value { kind: Some(proto::exchange::v1::value::Kind::Text(text)) };
             let list = proto::exchange::v1::ValueList { values: texts.into_iter().map(text).collect() };
             let list = proto::exchange::v1::value::Kind::List(list);
             Value::from_proto(&proto::exchange::v1::Value { kind: Some(list) }, &ty)

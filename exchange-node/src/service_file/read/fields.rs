@@ -103,9 +103,8 @@ impl<'a> Fields<'a> {
             // That it is missing need not be said too.
             return Some(Vec::new());
         };
-        let located = |(index, node): (usize, &Node)| {
-            Some((text(node, &format!("{field}[{index}]"), problems)?, node.line))
-        };
+        let located =
+            |(index, node): (usize, &Node)| Some((text(node, &format!("{field}[{index}]"), problems)?, node.line));
         Some(nodes.iter().enumerate().filter_map(located).collect())
     }
 
@@ -196,7 +195,11 @@ impl<'a> Fields<'a> {
         for entry in entries {
             let field = format!("{field}.{}", entry.key);
             if !trust::claim::is_attribute_name(&entry.key) {
-                problems.add(entry.line, &field, "a name is 1 to 63 lower-case letters, digits and underscores, a letter first");
+                problems.add(
+                    entry.line,
+                    &field,
+                    "a name is 1 to 63 lower-case letters, digits and underscores, a letter first",
+                );
             }
             match &entry.value.kind {
                 Kind::Map(entries) => maps.push(NamedMap { name: entry.key.clone(), field, line: entry.line, entries }),

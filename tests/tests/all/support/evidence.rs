@@ -9,29 +9,29 @@ use proto::exchange::v1::EntryKind;
 use trust::{evidence::Receipt, ids::Digest};
 
 /// All entries of a node's evidence.
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// In their order.
-    pub entries: Vec<Kept>,
+    pub(crate) entries: Vec<Kept>,
     /// What a full reading found.
-    pub verified: Verified,
+    pub(crate) verified: Verified,
 }
 
 /// One entry.
-pub struct Kept {
+pub(crate) struct Kept {
     /// What it is about.
-    pub kind: EntryKind,
+    pub(crate) kind: EntryKind,
     /// The message's identity.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Its receipt.
-    pub receipt: Receipt,
+    pub(crate) receipt: Receipt,
     /// The encoded `exchange.v1.Signed`.
-    pub message: Vec<u8>,
+    pub(crate) message: Vec<u8>,
     /// The index of the question's entry.
-    pub about: Option<u64>,
+    pub(crate) about: Option<u64>,
 }
 
 /// Opens the journal in the folder of a stopped node, verifies all of it, and reads every entry. Called in a runtime.
-pub fn read(dir: &Path) -> Evidence {
+pub(crate) fn read(dir: &Path) -> Evidence {
     tokio::task::block_in_place(|| {
         let failed = Arc::new(|reason: &str| panic!("the journal's writer has ended: {reason}"));
         let journal = SledJournal::open(dir, Arc::new(SystemRandom), &SystemClock, failed)
@@ -56,7 +56,7 @@ pub fn read(dir: &Path) -> Evidence {
 
 impl Evidence {
     /// The entries of one kind, by the identity of their messages.
-    pub fn of(&self, kind: EntryKind) -> HashMap<Digest, &Kept> {
+    pub(crate) fn of(&self, kind: EntryKind) -> HashMap<Digest, &Kept> {
         self.entries.iter().filter(|entry| entry.kind == kind).map(|entry| (entry.digest, entry)).collect()
     }
 }

@@ -33,31 +33,31 @@ use trust::{
 use super::{claim, purpose};
 
 /// The exchange that the harness founds.
-pub const EXCHANGE: &str = "ninghe";
+pub(crate) const EXCHANGE: &str = "ninghe";
 
 /// The time now, Unix milliseconds.
-pub fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemClock.now_ms()
 }
 
 /// A channel to a node that holds it to its own TLS key and shows `identity`.
-pub fn channel(node: &NodeHandle, identity: Option<&TlsIdentity>) -> Channel {
+pub(crate) fn channel(node: &NodeHandle, identity: Option<&TlsIdentity>) -> Channel {
     connector(node, identity).channel(&ChannelLimits::default())
 }
 
 /// As [`channel`], below HTTP.
-pub fn connector(node: &NodeHandle, identity: Option<&TlsIdentity>) -> PeerConnector {
+pub(crate) fn connector(node: &NodeHandle, identity: Option<&TlsIdentity>) -> PeerConnector {
     let theirs = NodeKeys::read(node.dir()).expect("the node's keys").tls.key_digest();
     let options = ConnectorOptions::default();
     PeerConnector::new([node.peer_address()], [theirs], identity, options).expect("a connector")
 }
 
 /// Speaks in the name of a department's node.
-pub struct HandMadePeer {
+pub(crate) struct HandMadePeer {
     /// The keys of the node in whose name it speaks.
-    pub keys: NodeKeys,
+    pub(crate) keys: NodeKeys,
     /// Its client.
-    pub client: ExchangeClient<Channel>,
+    pub(crate) client: ExchangeClient<Channel>,
     department: String,
     recipient: String,
     answerer: PublicKey,
@@ -66,7 +66,7 @@ pub struct HandMadePeer {
 
 impl HandMadePeer {
     /// Speaks as `asker` to `answerer`.
-    pub async fn new(town: &Town, asker: &str, answerer: &str) -> Self {
+    pub(crate) async fn new(town: &Town, asker: &str, answerer: &str) -> Self {
         let keys = NodeKeys::read(town.node(asker).dir()).expect("the asker's keys");
         let client = ExchangeClient::new(channel(town.node(answerer), Some(&keys.tls)));
         let theirs = NodeKeys::read(town.node(answerer).dir()).expect("the answerer's keys");
@@ -83,14 +83,14 @@ impl HandMadePeer {
     }
 
     /// Sees the directory that the answerer sees.
-    pub async fn learn_directory(&mut self) {
+    pub(crate) async fn learn_directory(&mut self) {
         let hello = HelloRequest { oldest_wire_version: 1, newest_wire_version: 1 };
         let seen = self.client.clone().hello(hello).await.expect("hello").into_inner();
         self.directory = (seen.directory_size, seen.directory_root);
     }
 
     /// A question that is as it should be.
-    pub fn question(&self, subject: &str) -> Request {
+    pub(crate) fn question(&self, subject: &str) -> Request {
         let now_ms = now_ms();
         Request {
             wire_version: WIRE_VERSION,
@@ -116,30 +116,30 @@ impl HandMadePeer {
     }
 
     /// Signs with the node's key.
-    pub fn seal(&self, request: &Request) -> Signed {
+    pub(crate) fn seal(&self, request: &Request) -> Signed {
         seal_with(request, self.keys.node.as_ref())
     }
 
     /// Sends what is signed; the answer as it came.
-    pub async fn send(&self, request: Signed) -> Result<Signed, Status> {
+    pub(crate) async fn send(&self, request: Signed) -> Result<Signed, Status> {
         let answered = self.client.clone().verify(VerifyRequest { request: Some(request) }).await?;
         Ok(answered.into_inner().answer.expect("an answer"))
     }
 
     /// Sends what is signed, and opens the answer: it must be signed by the answerer's node.
-    pub async fn answer_to(&self, request: Signed) -> Answer {
+    pub(crate) async fn answer_to(&self, request: Signed) -> Answer {
         let answer = self.send(request).await.unwrap_or_else(|status| panic!("an answer, not {status}"));
         self.open(&answer).message
     }
 
     /// Opens an answer, which must be signed by the answerer's node.
-    pub fn open(&self, answer: &Signed) -> Opened<Answer> {
+    pub(crate) fn open(&self, answer: &Signed) -> Opened<Answer> {
         let key_for = |id: &_| (self.answerer.id() == id).then(|| self.answerer.clone());
         envelope::open_signed(answer, LARGEST_ANSWER, key_for).expect("the answer's signature is the node's")
     }
 
     /// Says something in the directory in the department's name, with its real key.
-    pub async fn state(&self, town: &Town, object: &Object, predecessor: &[u8], body: Body) {
+    pub(crate) async fn state(&self, town: &Town, object: &Object, predecessor: &[u8], body: Body) {
         let statement = Statement {
             wire_version: WIRE_VERSION,
             exchange_id: EXCHANGE.into(),
@@ -160,26 +160,31 @@ impl HandMadePeer {
 }
 
 /// A client of the registry's directory.
-pub fn registry_directory(town: &Town) -> DirectoryClient<Channel> {
+pub(crate) fn registry_directory(town: &Town) -> DirectoryClient<Channel> {
+    DirectoryClient::new(registry_channel(town))
+}
+
+/// A channel to the registry's gRPC port.
+pub(crate) fn registry_channel(town: &Town) -> Channel {
     let keys = registry::keys::Keys::read(town.registry().dir()).expect("the registry's keys");
     let key: TlsKeyDigest = keys.tls.key_digest();
     let connector = PeerConnector::new([town.registry().address()], [key], None, ConnectorOptions::default());
-    DirectoryClient::new(connector.expect("a connector").channel(&ChannelLimits::default()))
+    connector.expect("a connector").channel(&ChannelLimits::default())
 }
 
 /// Every entry of the directory.
-pub async fn directory_entries(town: &Town) -> Vec<Vec<u8>> {
+pub(crate) async fn directory_entries(town: &Town) -> Vec<Vec<u8>> {
     let request = registry_wire::ReadRequest { start: 0, limit: 1000 };
     registry_directory(town).read(request).await.expect("the directory").into_inner().entries
 }
 
 /// Signs a request with any key.
-pub fn seal_with(request: &Request, key: &dyn Signer) -> Signed {
+pub(crate) fn seal_with(request: &Request, key: &dyn Signer) -> Signed {
     envelope::signed(envelope::seal(request, key).0)
 }
 
 /// The envelope inside, to be tampered with.
-pub fn envelope_in(signed: &mut Signed) -> &mut proto::exchange::v1::Envelope {
+pub(crate) fn envelope_in(signed: &mut Signed) -> &mut proto::exchange::v1::Envelope {
     match signed.form.as_mut() {
         Some(Form::Envelope(envelope)) => envelope,
         _ => panic!("it was signed by itself"),
@@ -187,7 +192,7 @@ pub fn envelope_in(signed: &mut Signed) -> &mut proto::exchange::v1::Envelope {
 }
 
 /// The refusal that an answer is.
-pub fn refusal(answer: &Answer) -> &Refusal {
+pub(crate) fn refusal(answer: &Answer) -> &Refusal {
     match &answer.outcome {
         Some(Outcome::Refusal(refusal)) => refusal,
         other => panic!("a refusal is expected, not {other:?}"),
@@ -195,6 +200,6 @@ pub fn refusal(answer: &Answer) -> &Refusal {
 }
 
 /// The folder where a node's keys lie.
-pub fn keys_of(node: &NodeHandle) -> std::path::PathBuf {
+pub(crate) fn keys_of(node: &NodeHandle) -> std::path::PathBuf {
     Path::new(node.dir()).join("keys")
 }

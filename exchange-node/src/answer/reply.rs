@@ -1,0 +1,131 @@
+//! The one way out of the answering side: an answer or a refusal is built, signed, made durable with its question, and
+//! only then handed out. Out of scope: what is answered.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use prost::Message;
+use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
+use trust::{
+    directory::WIRE_VERSION,
+    envelope,
+    ids::{Digest, Party},
+    question::{LARGEST_REQUEST, Question},
+    refusal::Refusal,
+};
+
+use super::{Answerer, Unanswered, known::Turn};
+use crate::{
+    journal::{Commit, JournalError, NewEntry, RequestMark},
+    view::Seen,
+};
+
+/// A question that opened none and is larger than this is not kept itself, only its refusal.
+const LARGEST_KEPT: usize = LARGEST_REQUEST + 4096;
+
+impl Answerer {
+    pub(super) async fn refuse(
+        &self,
+        seen: &Seen,
+        question: &Question,
+        digest: &Digest,
+        signed: &wire::Signed,
+        refusal: Refusal,
+        turn: Option<Turn>,
+    ) -> Result<wire::Signed, Unanswered> {
+        self.log_refusal(&refusal, &question.wire.sender, &question.wire.trace);
+        let outcome = Outcome::Refusal(refusal.to_wire());
+        let answer = self.build(seen, &question.wire, &question.wire.sender, digest.as_bytes().to_vec(), outcome);
+        self.commit(signed, Some(*digest), &answer, turn).await
+    }
+
+    /// A question that did not open: nobody has vouched for it, so it is answered to whom the connection belongs to, and
+    /// its id is not remembered, or anybody's broken copy could take the place of the right question.
+    pub(super) async fn refuse_unopened(
+        &self,
+        seen: &Seen,
+        peer: &Party,
+        signed: &wire::Signed,
+        refusal: &Refusal,
+    ) -> Result<wire::Signed, Unanswered> {
+        if !self.unopened.take(peer.department().as_str(), self.clock.now_ms()) {
+            return Err(Unanswered::TooMany);
+        }
+        self.log_refusal(refusal, &peer.to_string(), "");
+        let claimed = envelope::peek::<wire::Request>(signed, LARGEST_REQUEST).unwrap_or_default();
+        let digest = envelope::digest_of(signed).ok();
+        let request_digest = digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
+        let answer = self.build(seen, &claimed, &peer.to_string(), request_digest, Outcome::Refusal(refusal.to_wire()));
+        self.commit(signed, digest, &answer, None).await
+    }
+
+    pub(super) fn build(
+        &self,
+        seen: &Seen,
+        request: &wire::Request,
+        recipient: &str,
+        request_digest: Vec<u8>,
+        outcome: Outcome,
+    ) -> wire::Answer {
+        let name = |text: &str| text.chars().take(64).collect::<String>();
+        wire::Answer {
+            wire_version: WIRE_VERSION,
+            exchange_id: self.me.exchange().to_string(),
+            request_digest,
+            request_id: request.request_id.iter().take(32).copied().collect(),
+            sender: self.me.to_string(),
+            sender_node: self.node.to_string(),
+            recipient: recipient.to_owned(),
+            service: name(&request.service),
+            service_version: request.service_version,
+            number: 1,
+            follows: Vec::new(),
+            answered_at_ms: self.clock.now_ms(),
+            directory_size: seen.size(),
+            directory_root: seen.root().as_bytes().to_vec(),
+            grant: Vec::new(),
+            outcome: Some(outcome),
+        }
+    }
+
+    /// Signs the answer, makes question and answer durable, and only then hands the answer out.
+    pub(super) async fn commit(
+        &self,
+        question: &wire::Signed,
+        digest: Option<Digest>,
+        answer: &wire::Answer,
+        turn: Option<Turn>,
+    ) -> Result<wire::Signed, Unanswered> {
+        let (sealed, answer_digest) = envelope::seal(answer, self.signer.as_ref());
+        let sealed = envelope::signed(sealed);
+        let mut entries = Vec::with_capacity(2);
+        if let Some(digest) = digest
+            && question.encoded_len() <= LARGEST_KEPT
+        {
+            entries.push(NewEntry { kind: EntryKind::QuestionReceived, digest, message: question.encode_to_vec() });
+        }
+        entries.push(NewEntry { kind: EntryKind::AnswerGiven, digest: answer_digest, message: sealed.encode_to_vec() });
+        let mark = turn.as_ref().zip(digest).filter(|_| entries.len() == 2);
+        let request = mark.map(|(turn, digest)| RequestMark { key: *turn.key(), digest });
+        let commit = Commit { at_ms: answer.answered_at_ms, entries, about: None, request, idempotency: None };
+        let journal = Arc::clone(&self.journal);
+        // In a task of its own: the asker may hang up at any moment, and a commit under way cannot be taken back. Were
+        // it not remembered, the asker's retry would be answered a second time.
+        let committing = tokio::spawn(async move {
+            let at_ms = commit.at_ms;
+            let committed = journal.commit(commit).await?;
+            if let Some(turn) = turn.filter(|_| request.is_some()) {
+                turn.answered(committed.first_index, at_ms);
+            }
+            Ok::<_, JournalError>(())
+        });
+        committing.await??;
+        Ok(sealed)
+    }
+
+    pub(super) fn log_refusal(&self, refusal: &Refusal, consumer: &str, trace: &str) {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        if self.logged.take(consumer, self.clock.now_ms()) {
+            tracing::info!(code = refusal.code.as_str(), field = refusal.field, consumer, trace, "refused");
+        }
+    }
+}

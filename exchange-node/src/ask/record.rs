@@ -1,0 +1,87 @@
+//! What the asking side makes durable: the question before it leaves, and what became of it. Out of scope: where it is
+//! kept (`journal`).
+
+use std::time::Duration;
+
+use prost::Message;
+use proto::exchange::v1::{self as wire, EntryKind, outcome::What};
+use trust::{envelope, evidence::Receipt, ids::Digest, question::Question, refusal::Refusal};
+
+use super::{Asked, Asker, Ending, Error, OfficeQuestion, request, send::Sent};
+use crate::journal::{Commit, Committed, NewEntry};
+
+impl Asker {
+    /// Signs the request and makes it durable. Only then may it leave.
+    pub(super) async fn record_question(
+        &self,
+        question: Question,
+        wait: Duration,
+        key: Option<[u8; 16]>,
+    ) -> Result<Sent, Error> {
+        let (sealed, digest) = envelope::seal(&question.wire, self.signer.as_ref());
+        let signed = envelope::signed(sealed);
+        let entry = NewEntry { kind: EntryKind::QuestionSent, digest, message: signed.encode_to_vec() };
+        let committed = self.commit(vec![entry], None, key).await?;
+        Ok(Sent { question, digest, signed, index: committed.first_index, wait })
+    }
+
+    /// The node itself refuses to ask. That is an outcome, and stands in the evidence.
+    pub(super) async fn refuse(&self, office: &OfficeQuestion, refusal: Refusal) -> Result<Asked, Error> {
+        let at_ms = self.clock.now_ms();
+        tracing::info!(code = refusal.code.as_str(), field = refusal.field, system = office.system, "refused to ask");
+        let refusal = refusal.to_wire();
+        let receipt = self.record_outcome(at_ms, None, None, What::Refused(refusal.clone())).await?;
+        Ok(Asked {
+            ending: Ending::Refused { refusal, by: None },
+            receipt,
+            request_digest: None,
+            provider: request::name(&format!("{}/{}", self.me.exchange(), office.provider)),
+            service: request::name(&office.service),
+            asked_at_ms: at_ms,
+            elapsed: Duration::ZERO,
+            case_number: office.case_number.clone(),
+            item: office.item().to_owned(),
+            officer: office.officer.clone(),
+        })
+    }
+
+    pub(super) async fn record_unanswered(&self, index: u64, digest: &Digest, reason: &str) -> Result<Receipt, Error> {
+        let what = What::Unanswered(reason.to_owned());
+        self.record_outcome(self.clock.now_ms(), Some(index), Some(digest), what).await
+    }
+
+    pub(super) async fn record_outcome(
+        &self,
+        at_ms: u64,
+        about: Option<u64>,
+        digest: Option<&Digest>,
+        what: What,
+    ) -> Result<Receipt, Error> {
+        let outcome = wire::Outcome {
+            exchange_id: self.me.exchange().to_string(),
+            sender: self.me.to_string(),
+            request_digest: digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default(),
+            at_ms,
+            what: Some(what),
+        };
+        let (sealed, digest) = envelope::seal(&outcome, self.signer.as_ref());
+        let message = envelope::signed(sealed).encode_to_vec();
+        let entry = NewEntry { kind: EntryKind::Outcome, digest, message };
+        last(&self.commit(vec![entry], about, None).await?)
+    }
+
+    pub(super) async fn commit(
+        &self,
+        entries: Vec<NewEntry>,
+        about: Option<u64>,
+        idempotency: Option<[u8; 16]>,
+    ) -> Result<Committed, Error> {
+        let commit = Commit { at_ms: self.clock.now_ms(), entries, about, request: None, idempotency };
+        Ok(self.journal.commit(commit).await?)
+    }
+}
+
+/// The receipt of the last entry.
+pub(super) fn last(committed: &Committed) -> Result<Receipt, Error> {
+    committed.receipts.last().copied().ok_or(Error::StoredUnreadable)
+}

@@ -1,0 +1,114 @@
+//! Sending a recorded question until its answer comes, and opening the answer. Always the same bytes: the other side
+//! answers once, however often it is asked. Out of scope: connections (`peers`).
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use proto::exchange::v1 as wire;
+use tokio::time::Instant;
+use trust::{
+    answer::{self, AnswerError},
+    directory::model::Node,
+    envelope::{self, EnvelopeError},
+    ids::Digest,
+    question::Question,
+};
+
+use super::Asker;
+use crate::peers::{Peers, SendFailure};
+
+/// The first pause before a question is sent again; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause before a question is sent again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long to wait for directory news that the answering side has seen.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// Carries a signed question to one of a department's nodes, and its answer back.
+pub trait Courier: Send + Sync {
+    /// Sends the exact bytes once; whoever calls tries again.
+    fn verify<'a>(
+        &'a self,
+        nodes: &'a [Node],
+        request: &'a wire::Signed,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>>;
+}
+
+impl Courier for Peers {
+    fn verify<'a>(
+        &'a self,
+        nodes: &'a [Node],
+        request: &'a wire::Signed,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>> {
+        Box::pin(self.verify(nodes, request, limit))
+    }
+}
+
+/// A request that was signed and recorded.
+pub(super) struct Sent {
+    pub(super) question: Question,
+    pub(super) digest: Digest,
+    pub(super) signed: wire::Signed,
+    /// The index of its entry.
+    pub(super) index: u64,
+    pub(super) wait: Duration,
+}
+
+impl Asker {
+    /// Sends the same bytes until an answer comes or the time is over.
+    pub(super) async fn send(&self, sent: &Sent) -> Result<(wire::Signed, answer::Answer), String> {
+        let deadline = Instant::now() + sent.wait;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let provider = sent.question.recipient.department();
+            let nodes: Vec<Node> = self.view.seen().directory().nodes_of(provider).cloned().collect();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let failure = match self.courier.verify(&nodes, &sent.signed, left).await {
+                Ok(signed) => return self.open(sent, signed).await,
+                Err(failure) => failure,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if failure == SendFailure::Rejected || left <= pause {
+                return Err(failure.as_str().to_owned());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    pub(super) async fn open(
+        &self,
+        sent: &Sent,
+        signed: wire::Signed,
+    ) -> Result<(wire::Signed, answer::Answer), String> {
+        let open = || {
+            let seen = self.view.seen();
+            let now_ms = self.clock.now_ms();
+            let root_at = |size| self.view.root_at(size);
+            answer::open(seen.directory(), &signed, &sent.question, &sent.digest, now_ms, root_at)
+        };
+        let mut opened = open();
+        if matches!(opened, Err(AnswerError::Envelope(EnvelopeError::KeyUnknown)))
+            && let Ok(claimed) = envelope::peek::<wire::Answer>(&signed, answer::LARGEST_ANSWER)
+            && claimed.directory_size > self.view.seen().size()
+        {
+            // The other side has read on: its new key may be in what this node has yet to get.
+            let _ = tokio::time::timeout(CATCH_UP, self.view.reached(claimed.directory_size)).await;
+            opened = open();
+        }
+        match opened {
+            Ok(answer) => Ok((signed, answer)),
+            Err(error) => {
+                if matches!(error, AnswerError::DirectoryDiverges) {
+                    let size = self.view.seen().size();
+                    self.view.note_divergence(&sent.question.wire.recipient, size, self.clock.now_ms());
+                }
+                Err(format!("answer_invalid: {error}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! How data services look, for people and for machines.
+
+use proto::{
+    admin::v1::ServiceState,
+    exchange::v1::LegalBasis,
+    registry::v1::{RowRule, ServicePublished, SharingClass},
+};
+use serde_json::{Value, json};
+
+use super::super::output;
+
+pub(super) fn row(state: &ServiceState) -> [String; 6] {
+    let service = state.service.clone().unwrap_or_default();
+    let name = service.name.clone().unwrap_or_default();
+    let attributes: Vec<&str> = service.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
+    [
+        format!("{}/{}", service.department, service.service),
+        format!("{}.{}", service.major_version, service.minor_version),
+        name.zh,
+        sharing(&service).to_owned(),
+        state_text(state),
+        attributes.join("\n"),
+    ]
+}
+
+pub(super) fn state_text(state: &ServiceState) -> String {
+    if state.notice.is_empty() { state.state.clone() } else { format!("{}: {}", state.state, state.notice) }
+}
+
+pub(super) fn state_json(state: &ServiceState) -> Value {
+    let mut machine = published_json(&state.service.clone().unwrap_or_default());
+    machine["state"] = json!(state.state);
+    machine["notice"] = json!(state.notice);
+    machine
+}
+
+pub(super) fn published_json(service: &ServicePublished) -> Value {
+    let name = service.name.clone().unwrap_or_default();
+    let attributes: Vec<Value> = service
+        .attributes
+        .iter()
+        .map(|attribute| {
+            json!({
+                "name": attribute.name,
+                "type": attribute.r#type,
+                "members": attribute.members,
+                "operators": attribute.operators,
+                "discloses": attribute.discloses,
+                "rows": rows(attribute.rows()),
+                "absence": attribute.absence.is_some(),
+            })
+        })
+        .collect();
+    let inputs: Vec<Value> = service
+        .inputs
+        .iter()
+        .map(|input| json!({ "name": input.name, "type": input.r#type, "required": input.required }))
+        .collect();
+    json!({
+        "provider": service.department,
+        "service": service.service,
+        "major_version": service.major_version,
+        "minor_version": service.minor_version,
+        "name_zh": name.zh,
+        "name_en": name.en,
+        "sharing": sharing(service),
+        "subject_schemes": service.subject_schemes,
+        "attributes": attributes,
+        "inputs": inputs,
+        "needs_authorisation": service.needs_authorisation.is_some(),
+        "items": service.items,
+        "replaces_proofs": service.replaces_proofs,
+    })
+}
+
+pub(super) fn details(service: &ServicePublished) -> String {
+    let name = service.name.clone().unwrap_or_default();
+    let inputs: Vec<String> = service
+        .inputs
+        .iter()
+        .map(|input| format!("{}: {}{}", input.name, input.r#type, if input.required { ", required" } else { "" }))
+        .collect();
+    let provider = if service.department.is_empty() { String::new() } else { format!("{}/", service.department) };
+    let general = output::pairs([
+        ("service", format!("{provider}{} {}.{}", service.service, service.major_version, service.minor_version)),
+        ("name", [name.zh, name.en].join(" ").trim().to_owned()),
+        ("sharing", sharing(service).to_owned()),
+        ("subjects", service.subject_schemes.join(", ")),
+        ("inputs", inputs.join("\n")),
+        ("legal bases", bases(&service.legal_bases)),
+        ("needs authorisation", bases(service.needs_authorisation.as_slice())),
+        ("forbidden by", bases(service.forbidden_by.as_slice())),
+        ("conditions", service.conditions.clone()),
+        ("items", service.items.join("\n")),
+        ("replaces", service.replaces_proofs.join("\n")),
+        ("updated", service.update_cycle.clone()),
+        ("contact", service.contact.clone()),
+    ]);
+    let attributes = service.attributes.iter().map(|attribute| {
+        let ty = match attribute.members.as_slice() {
+            [] => attribute.r#type.clone(),
+            members => format!("{}: {}", attribute.r#type, members.join(", ")),
+        };
+        let absence = if attribute.absence.is_some() { "means something" } else { "" };
+        [
+            attribute.name.clone(),
+            ty,
+            attribute.operators.join(", "),
+            rows(attribute.rows()).to_owned(),
+            absence.to_owned(),
+        ]
+    });
+    format!("{general}\n{}", output::table(["attribute", "type", "operators", "rows", "no row"], attributes))
+}
+
+pub(in crate::cli) fn bases(bases: &[LegalBasis]) -> String {
+    let texts = bases.iter().map(|basis| format!("{} {}", basis.instrument, basis.article).trim_end().to_owned());
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+fn sharing(service: &ServicePublished) -> &'static str {
+    match service.sharing() {
+        SharingClass::Unconditional => "unconditional",
+        SharingClass::Conditional => "conditional",
+        SharingClass::NotShared => "not_shared",
+        SharingClass::Unspecified => "",
+    }
+}
+
+fn rows(rule: RowRule) -> &'static str {
+    match rule {
+        RowRule::Unspecified | RowRule::Only => "only",
+        RowRule::Latest => "latest",
+        RowRule::Any => "any",
+        RowRule::Count => "count",
+        RowRule::Sum => "sum",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_shown_with_what_an_asker_must_know() {
+        let machine = state_json(&ServiceState {
+            service: Some(trust::fixture::marriage_registration()),
+            state: "answering".into(),
+            notice: String::new(),
+        });
+        assert_eq!(machine["service"], "marriage-registration");
+        assert_eq!(machine["state"], "answering");
+        assert_eq!(machine["attributes"][0]["operators"], json!(["equals", "one_of"]));
+        let text = details(&trust::fixture::marriage_registration());
+        for part in ["civil-affairs/marriage-registration 1.0", "婚姻登记条例 4", "single, married", "latest"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

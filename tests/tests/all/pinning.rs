@@ -1,0 +1,199 @@
+//! Each peer is held to the TLS key of its node statement: another department's certificate, as valid as any, is of no
+//! use, in neither direction, and a revocation counts before the registry has heard of it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use exchange_node::keys::NodeKeys;
+use host::{
+    edge::{EdgeLimits, Listener, ListenerLimits, Security, tuned_server},
+    random::SystemRandom,
+    tls::{AnyKey, ClientAuthentication, ServerTls, TlsIdentity},
+};
+use proto::exchange::v1::{
+    HelloRequest, HelloResponse, TellRequest, TellResponse, Verdict, VerifyRequest, VerifyResponse,
+    answer::Outcome,
+    exchange_client::ExchangeClient,
+    exchange_server::{Exchange, ExchangeServer},
+};
+use tonic::{Code, Request, Response, Status};
+use town::harness::eventually;
+use trust::key::Signer;
+
+use crate::support::{
+    MARRIAGE, MARRIED, Place, assert_outage, housings_scope, marital_status,
+    peer::{HandMadePeer, channel, refusal},
+    verdict,
+};
+
+async fn three_departments() -> Place {
+    Place::start(|plan, dir| {
+        plan.department("civil-affairs")
+            .service(MARRIAGE, dir.join("marriage.csv"))
+            .department("housing")
+            .department("taxation")
+            .granting("civil-affairs/marriage-registration", "housing", housings_scope())
+    })
+    .await
+}
+
+/// Somebody who stands where civil affairs should, and counts what he gets to hear.
+#[derive(Clone, Default)]
+struct Impostor(Arc<AtomicU64>);
+
+#[tonic::async_trait]
+impl Exchange for Impostor {
+    async fn verify(&self, _: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(Status::unavailable("thank you"))
+    }
+
+    async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(Status::unavailable("thank you"))
+    }
+
+    async fn tell(&self, _: Request<TellRequest>) -> Result<Response<TellResponse>, Status> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(Status::unavailable("thank you"))
+    }
+}
+
+impl Impostor {
+    async fn stand_at(&self, address: &str, identity: &TlsIdentity) -> Standing {
+        let tls = ServerTls::new(identity, ClientAuthentication::Required(Arc::new(AnyKey))).unwrap();
+        let address: SocketAddr = address.parse().unwrap();
+        let listener = Listener::bind(address, Security::Tls(tls), ListenerLimits::default()).await.unwrap();
+        let server = tuned_server(&EdgeLimits::default()).add_service(ExchangeServer::new(self.clone()));
+        let (leave, left) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let _ = server.serve_with_incoming_shutdown(listener.incoming(), async { drop(left.await) }).await;
+        });
+        Standing { leave, serving }
+    }
+}
+
+struct Standing {
+    leave: tokio::sync::oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Standing {
+    /// Leaves, and takes the connections along.
+    async fn leave(self) {
+        let _ = self.leave.send(());
+        self.serving.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_asker_speaks_to_nobody_who_shows_another_departments_certificate() {
+    let place = three_departments().await;
+    let provider = place.town.node("civil-affairs");
+    let mut ask = marital_status(&MARRIED, "married");
+    ask.timeout_ms = 1_500;
+    provider.stop().await.unwrap();
+
+    let taxation = NodeKeys::read(place.town.node("taxation").dir()).unwrap();
+    let impostor = Impostor::default();
+    let standing = impostor.stand_at(&provider.peer_address(), &taxation.tls).await;
+    assert_outage(&place.ask(ask.clone()).await);
+    assert_eq!(impostor.0.load(Ordering::Relaxed), 0, "the impostor was spoken to");
+    standing.leave().await;
+
+    // With the right key he would have been: the test hears what is said.
+    let own = NodeKeys::read(provider.dir()).unwrap();
+    let standing = impostor.stand_at(&provider.peer_address(), &own.tls).await;
+    assert_outage(&place.ask(ask.clone()).await);
+    assert!(impostor.0.load(Ordering::Relaxed) > 0);
+    standing.leave().await;
+
+    provider.start().await.unwrap();
+    let recovered = eventually(Duration::from_secs(10), async || {
+        place.ask(ask.clone()).await.verdicts.iter().all(|claim| claim.verdict() == Verdict::Match)
+    })
+    .await;
+    assert!(recovered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answerer_believes_the_connection_and_not_the_sender_line() {
+    let place = three_departments().await;
+    let housing = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
+    let mut taxation = HandMadePeer::new(&place.town, "taxation", "civil-affairs").await;
+    // Housing's own signed question, brought by taxation: not even the right signature helps.
+    let stolen = housing.seal(&housing.question(&MARRIED));
+    let answer = taxation.answer_to(stolen).await;
+    assert_eq!(refusal(&answer).code, "SENDER_WRONG");
+    assert_eq!(answer.recipient, "ninghe/taxation", "the refusal goes to whom the connection belongs to");
+    // As itself taxation is known, and has no grant.
+    taxation.learn_directory().await;
+    let answer = taxation.answer_to(taxation.seal(&taxation.question(&MARRIED))).await;
+    assert_eq!(refusal(&answer).code, "GRANT_MISSING");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_no_directory_is_not_heard() {
+    let place = three_departments().await;
+    let node = place.town.node("civil-affairs");
+    let before = place.evidence_size("civil-affairs").await;
+    let stranger = TlsIdentity::generate(&SystemRandom, &["housing.example"]).unwrap();
+    let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
+    for identity in [None, Some(&stranger)] {
+        let mut client = ExchangeClient::new(channel(node, identity));
+        let request = peer.seal(&peer.question(&MARRIED));
+        let status = client.verify(VerifyRequest { request: Some(request) }).await.unwrap_err();
+        // Cut off in the handshake, or told nothing but that.
+        assert!(matches!(status.code(), Code::Cancelled | Code::Unauthenticated | Code::Unavailable | Code::Unknown), "{status:?}");
+        let hello = HelloRequest { oldest_wire_version: 1, newest_wire_version: 1 };
+        client.hello(hello).await.unwrap_err();
+    }
+    assert_eq!(place.evidence_size("civil-affairs").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_counts_at_the_peers_while_the_registry_is_away() {
+    let place = three_departments().await;
+    let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
+    assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
+    let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
+    assert!(matches!(answer.outcome, Some(Outcome::Verdicts(_))), "{answer:?}");
+
+    place.town.registry().stop().await.unwrap();
+    let id = peer.keys.node.public_key().id().to_string();
+    // The registry has not heard it, and the command says so; the peers were told nevertheless.
+    let revoked = place.cli("housing", &["keys", "revoke", &id, "--reason", "the machine was stolen"]).await;
+    assert_eq!(crate::support::exit(&revoked), 3, "{}", crate::support::said(&revoked));
+    let shut = eventually(Duration::from_secs(10), async || {
+        let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
+        matches!(&answer.outcome, Some(Outcome::Refusal(refusal)) if refusal.code == "KEY_REVOKED")
+    })
+    .await;
+    assert!(shut, "on the connection that stood all the while");
+    // It is kept: a restart without the registry does not bring the key back.
+    place.town.node("civil-affairs").kill();
+    place.town.node("civil-affairs").start().await.unwrap();
+    let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
+    assert_eq!(refusal(&answer).code, "KEY_REVOKED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_department_is_refused_and_a_resumed_one_is_not() {
+    let place = three_departments().await;
+    let suspend = place.town.registry_cli(&["department", "suspend", "housing", "--reason", "inquiry"]).await.unwrap();
+    assert_eq!(crate::support::exit(&suspend), 0, "{}", crate::support::said(&suspend));
+    place.town.settled().await.unwrap();
+    let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
+    let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
+    assert_eq!(refusal(&answer).code, "DEPARTMENT_SUSPENDED");
+    let resume = place.town.registry_cli(&["department", "resume", "housing", "--reason", "inquiry over"]).await.unwrap();
+    assert_eq!(crate::support::exit(&resume), 0, "{}", crate::support::said(&resume));
+    place.town.settled().await.unwrap();
+    assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
+}
