@@ -45,9 +45,8 @@ mkdir -p "$target"
 log=$target/tests.log
 
 say "building (a few minutes the first time)"
-cargo build --release --locked --workspace --bins
-# The same features as the tests have, so that nothing is built twice.
-cargo test --release --locked --workspace --no-run
+# Programs and tests at once: with the same features, nothing is built twice.
+cargo build --release --locked --workspace --bins --tests
 
 say "checkers in other languages"
 ./tests/interop/prepare.sh "$target/interop"
@@ -67,7 +66,8 @@ say "result"
 sort -u "$ERRAND_SKIPPED"
 skipped=$(sort -u "$ERRAND_SKIPPED" | wc -l)
 awk -v skipped="$skipped" '
-  /^test result:/ { for (i = 1; i <= NF; i++) { if ($i == "passed;") passed += $(i-1); if ($i == "failed;") failed += $(i-1); if ($i == "ignored;") skipped += $(i-1) } }
-  END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped }
+  # A test that skips itself is counted as passed by its program.
+  /^test result:/ { for (i = 2; i <= NF; i++) { if ($i == "passed;") passed += $(i-1); if ($i == "failed;") failed += $(i-1); if ($i == "ignored;") ignored += $(i-1) } }
+  END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, skipped + ignored }
 ' "$log"
 exit "$status"

@@ -4,7 +4,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), town::harness::Error> {
 //! use town::harness::{Scope, town};
-//! let town = town("/tmp/town")
+//! let town = town("town")
 //!     .department("civil-affairs")
 //!     .service("service: marriage-registration\n…", "marriage-registration.csv")
 //!     .department("housing")

@@ -22,9 +22,10 @@ use std::{
 };
 
 use host::store::StoreError;
+use proto::registry::v1::statement::Body;
 use tokio::sync::watch;
 use trust::{
-    directory::{self, Directory, StatementError},
+    directory::{self, Directory, Object, StatementError},
     ids::ExchangeId,
     key::PublicKey,
     log::{
@@ -333,10 +334,16 @@ impl View {
         let seen = self.seen();
         let index = seen.size();
         let refused = |source| Error::Statement { index, source };
-        // Tried on a copy: what does not count is not kept, and what is kept is kept before it counts.
-        if !seen.directory.clone().apply_revocation(statement).map_err(refused)? {
+        let checked = seen.directory.check(statement).map_err(refused)?;
+        let (Some(Object::Key(key_id)), Some(Body::KeyRevoked(_))) = (checked.object(), &checked.statement().body)
+        else {
+            let reason = "only a revocation of a key is taken directly".to_owned();
+            return Err(refused(StatementError::Rule { field: "body".to_owned(), reason }));
+        };
+        if seen.directory.key(key_id).is_none_or(|key| key.revoked.is_some()) {
             return Ok(false);
         }
+        // Kept before it counts: whoever hears that it was applied may rely on it after a restart too.
         drop(seen);
         self.stored.keep_revocation(statement.to_vec()).await?;
         self.change(|directory| directory.apply_revocation(statement)).map_err(refused)

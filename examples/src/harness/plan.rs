@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_plan_reads_like_a_sentence() {
-        let plan = super::super::town("/tmp/town")
+        let plan = super::super::town("town")
             .department("civil-affairs")
             .service_without_records("service: marriage-registration\nversion: \"2.1\"\n")
             .department("housing")

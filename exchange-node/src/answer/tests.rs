@@ -235,9 +235,10 @@ async fn a_retry_in_flight_waits_for_the_one_answer() {
 async fn a_retry_after_hanging_up_gets_the_answer_that_was_under_way() {
     let provider = Provider::new(RecordsDouble::saying(married())).await;
     provider.journal.hold();
-    let hung_up = provider.answerer.answer(&party("housing"), provider.sealed(|_| {}));
+    let housing = party("housing");
+    let hung_up = provider.answerer.answer(&housing, provider.sealed(|_| {}));
     assert!(tokio::time::timeout(Duration::from_millis(20), hung_up).await.is_err());
-    let retry = provider.answerer.answer(&party("housing"), provider.sealed(|_| {}));
+    let retry = provider.answerer.answer(&housing, provider.sealed(|_| {}));
     let (answer, ()) = tokio::join!(retry, async { provider.journal.release() });
     assert_eq!(verdicts(&open(&answer.unwrap())), [(Verdict::Mismatch, "")]);
     assert_eq!(provider.journal.commits().len(), 1, "answered once");

@@ -281,7 +281,7 @@ async fn what_need_not_be_asked_is_refused_here_and_recorded() {
         ("SERVICE_UNKNOWN", "service", |question| question.service = "births".into()),
         ("SERVICE_UNKNOWN", "service", |question| question.service_version = 9),
         ("MESSAGE_MALFORMED", "provider", |question| question.provider = "民政局".into()),
-        ("LEGAL_BASIS_MISSING", "purpose.legal_bases", |question| {
+        ("PURPOSE_NOT_COVERED", "purpose.item", |question| {
             question.purpose.as_mut().unwrap().item = "other".into();
         }),
         ("CLAIM_MALFORMED", "claims[0].operands[0]", |question| {

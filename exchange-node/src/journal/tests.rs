@@ -134,12 +134,13 @@ async fn many_tasks_get_places_of_their_own_and_a_restart_goes_on_where_they_end
     let mut expected = Vec::new();
     for round in 0..3 {
         let journal = open(dir.path());
-        let tasks: Vec<_> = (0..8)
+        // So many that a group's heads need more than one value.
+        let tasks: Vec<_> = (0..64)
             .map(|task| {
                 let journal = journal.clone();
                 tokio::spawn(async move {
                     let mut made = Vec::new();
-                    for count in 0..40 {
+                    for count in 0..6 {
                         let text = format!("{round}/{task}/{count}");
                         let committed = journal.commit(answered(NOVEMBER, &text)).await.unwrap();
                         made.push((committed.first_index, text, committed.receipts));
@@ -155,7 +156,7 @@ async fn many_tasks_get_places_of_their_own_and_a_restart_goes_on_where_they_end
     }
     expected.sort_by_key(|(index, ..)| *index);
     let journal = open(dir.path());
-    assert_eq!(journal.size(), 3 * 8 * 40 * 2);
+    assert_eq!(journal.size(), 3 * 64 * 6 * 2);
     let (size, root) = journal.head();
     for (place, (index, text, receipts)) in expected.iter().enumerate() {
         assert_eq!(*index, 2 * place as u64);
@@ -445,6 +446,15 @@ async fn old_months_are_opened_and_closed_as_they_are_read() {
             assert_eq!(stored.message.unwrap(), message(&format!("month {index}")).0);
         }
     }
+    // Whoever reads a month keeps it open, however many others are opened meanwhile.
+    let mut seen = Vec::new();
+    let mut visit = |head: RecordHead| {
+        seen.push(head.first_index);
+        assert!((0..6).all(|index| journal.entry(index).unwrap().is_some()));
+        ControlFlow::Continue(())
+    };
+    journal.newest(0, &mut visit).unwrap();
+    assert_eq!(seen, [5, 4, 3, 2, 1, 0]);
     assert_eq!(journal.verify().unwrap().entries, 6);
 }
 

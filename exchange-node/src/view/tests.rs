@@ -192,6 +192,9 @@ async fn a_revocation_counts_on_sight_and_after_a_restart() {
     let (forged, _) = revocation(&fixture, "civil-affairs", "housing node 1");
     assert!(view.apply_revocation(&forged).await.is_err(), "another department cannot revoke it");
     assert_eq!(node_key(&view), None);
+    let body = Body::NodeRemoved(wire::NodeRemoved { department: "housing".into(), node: "1".into() });
+    let removal = fixture.sign("housing", body, "node/housing/1").encode_to_vec();
+    assert!(view.apply_revocation(&removal).await.is_err(), "only a revocation is taken directly");
     assert!(view.apply_revocation(&statement).await.unwrap());
     assert!(!view.apply_revocation(&statement).await.unwrap(), "it is known already");
     assert_eq!(node_key(&view), Some(Code::KeyRevoked));

@@ -186,7 +186,7 @@ async fn serve(cli: &Cli, config: Option<&Path>) -> Result<(), Failure> {
         Some(path) => path.to_owned(),
         None => folder(cli)?.join(config::FILE_NAME),
     };
-    let (config, folder) = Config::load(&path).map_err(Failure::failed)?;
+    let (config, folder) = Config::load(&path).map_err(|error| Failure::Usage(error.to_string()))?;
     telemetry::init(config.log_format, &config.log_filter, "REGISTRY_LOG").map_err(Failure::failed)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);

@@ -1,3 +1,5 @@
+//! Enrolment: who gets in with which token, and who does not.
+
 use std::os::unix::fs::PermissionsExt;
 
 use host::random::SeededRandom;

@@ -1,3 +1,5 @@
+//! Sequencing: statements are checked, ordered, kept and signed, once each.
+
 use trust::log::checkpoint::VerifiedCheckpoint;
 
 use super::*;

@@ -1,4 +1,5 @@
-//! Malformed files: what is wrong is told by file, line, field and reason, the exit code is 2, and nothing has changed.
+//! Malformed files: what is wrong is told by file, line, field and reason, the exit code is 2 (7 where a node
+//! refuses rows), and nothing has changed.
 
 use std::{fs, path::Path, process::Output};
 
@@ -7,8 +8,19 @@ use serde_json::Value;
 
 use crate::support::{MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, exit, marital_status, said, verdict};
 
-fn assert_told(output: &Output, parts: &[&str]) {
+/// A file that is wrong by itself.
+fn assert_wrong(output: &Output, parts: &[&str]) {
     assert_eq!(exit(output), 2, "{}", said(output));
+    assert_told(output, parts);
+}
+
+/// Rows that the node refuses to import.
+fn assert_not_imported(output: &Output, parts: &[&str]) {
+    assert_eq!(exit(output), 7, "{}", said(output));
+    assert_told(output, parts);
+}
+
+fn assert_told(output: &Output, parts: &[&str]) {
     for part in parts {
         assert!(said(output).contains(part), "`{part}` is not in: {}", said(output));
     }
@@ -33,28 +45,45 @@ async fn a_bad_row_is_named_and_nothing_is_half_imported() {
     let head = "resident_id,marital_status,registered_on";
     let cases: &[(&str, String, &[&str])] = &[
         ("member.csv", format!("{head}\n{good},engaged,2020-01-01\n"), &["member.csv:2: marital_status: "]),
-        ("date.csv", format!("{head}\n{good},single,2020-01-01\n{good},single,2020-13-01\n"), &["date.csv:3: registered_on: "]),
+        (
+            "date.csv",
+            format!("{head}\n{good},single,2020-01-01\n{good},single,2020-13-01\n"),
+            &["date.csv:3: registered_on: "],
+        ),
         ("number.csv", format!("{head}\n890101199111250020,single,2020-01-01\n"), &["number.csv:2: resident_id: "]),
-        ("spreadsheet.csv", format!("{head}\n8.90101E+17,single,2020-01-01\n"), &["spreadsheet.csv:2: resident_id: ", "spreadsheet"]),
+        (
+            "spreadsheet.csv",
+            format!("{head}\n8.90101E+17,single,2020-01-01\n"),
+            &["spreadsheet.csv:2: resident_id: ", "spreadsheet"],
+        ),
         ("column.csv", format!("{head},colour\n{good},single,2020-01-01,red\n"), &["column.csv:1: colour"]),
         ("missing.csv", format!("resident_id,registered_on\n{good},2020-01-01\n"), &["missing.csv:1: marital_status"]),
         ("short.csv", format!("{head}\n{good},single\n"), &["short.csv:2: "]),
         ("quote.csv", format!("{head}\n\"{good},single,2020-01-01\n"), &["quote.csv:"]),
         ("empty.csv", String::new(), &["empty.csv:1: "]),
-        ("member.jsonl", format!("{{\"resident_id\": \"{good}\", \"marital_status\": \"engaged\"}}\n"), &["member.jsonl:1: marital_status: "]),
+        (
+            "member.jsonl",
+            format!("{{\"resident_id\": \"{good}\", \"marital_status\": \"engaged\"}}\n"),
+            &["member.jsonl:1: marital_status: "],
+        ),
         ("broken.jsonl", "{\"resident_id\": \n".to_owned(), &["broken.jsonl:1: "]),
     ];
     for (name, content, parts) in cases {
         let file = written(&dir, name, content);
         let output = place.cli("civil-affairs", &["records", "import", "marriage-registration", &file]).await;
-        assert_told(&output, parts);
+        assert_not_imported(&output, parts);
         // Line and field tell enough; whose row it is stays in the file.
-        assert!(!said(&output).contains(good.as_str()) && !said(&output).contains("89010119911125002"), "{}", said(&output));
+        assert!(
+            !said(&output).contains(good.as_str()) && !said(&output).contains("89010119911125002"),
+            "{}",
+            said(&output)
+        );
         assert_eq!(records(&place).await, before, "{name}: something has changed");
     }
-    let latin = written(&dir, "latin.csv", [head.as_bytes(), b"\n", good.as_bytes(), b",\xff\xfe,2020-01-01\n"].concat());
+    let latin =
+        written(&dir, "latin.csv", [head.as_bytes(), b"\n", good.as_bytes(), b",\xff\xfe,2020-01-01\n"].concat());
     let output = place.cli("civil-affairs", &["records", "import", "marriage-registration", &latin]).await;
-    assert_told(&output, &["latin.csv:2: "]);
+    assert_not_imported(&output, &["latin.csv:2: "]);
     let none = place.cli("civil-affairs", &["records", "import", "horse-registration", &latin]).await;
     assert!([2, 7].contains(&exit(&none)) && said(&none).contains("horse-registration"), "{}", said(&none));
     assert_eq!(records(&place).await, before);
@@ -67,7 +96,8 @@ async fn quarantined_rows_make_their_subjects_unavailable_and_nobody_else() {
     let head = "resident_id,marital_status,registered_on";
     let rows = format!("{head}\n{},married,2018-05-20\n{},engaged,2021-11-03\n", *MARRIED, *WIDOWED);
     let file = written(place.dir(), "quarantine.csv", rows);
-    let output = place.cli("civil-affairs", &["records", "import", "marriage-registration", &file, "--quarantine"]).await;
+    let output =
+        place.cli("civil-affairs", &["records", "import", "marriage-registration", &file, "--quarantine"]).await;
     assert_eq!(exit(&output), 0, "{}", said(&output));
     assert!(said(&output).contains("quarantine.csv:3: marital_status"), "{}", said(&output));
     assert_eq!(records(&place).await[0]["quarantined"], 1);
@@ -87,13 +117,17 @@ async fn a_bad_service_description_says_everything_that_is_wrong_at_once() {
         ("unknown.yaml", unknown, &["unknown.yaml:14: ", "absense"]),
         ("several.yaml", several, &["several.yaml:6: sharing", "several.yaml:10: attributes.marital_status.type"]),
         ("broken.yaml", "service: [marriage\n".to_owned(), &["broken.yaml:"]),
-        ("operator.yaml", MARRIAGE.replace("operators: [equals, one_of]", "operators: [equals, before]"), &["operator.yaml:12: ", "before"]),
+        (
+            "operator.yaml",
+            MARRIAGE.replace("operators: [equals, one_of]", "operators: [equals, before]"),
+            &["operator.yaml:12: ", "before"],
+        ),
         ("empty.yaml", String::new(), &["empty.yaml:1: "]),
     ];
     for (name, content, parts) in cases {
         let file = written(place.dir(), name, content);
         for command in ["check", "publish"] {
-            assert_told(&place.cli("civil-affairs", &["service", command, &file]).await, parts);
+            assert_wrong(&place.cli("civil-affairs", &["service", command, &file]).await, parts);
         }
     }
     assert_eq!(place.json("civil-affairs", &["service", "list"]).await, before);
@@ -116,7 +150,7 @@ async fn a_bad_configuration_keeps_a_program_from_starting() {
         assert_ne!(fs::read_to_string(node.dir().join("node.toml")).unwrap(), good, "`{before}` is not in node.toml");
         let config = node.dir().join("node.toml");
         let output = place.cli("housing", &["serve", "--config", config.to_str().unwrap()]).await;
-        assert_told(&output, parts);
+        assert_wrong(&output, parts);
         node.edit_config(|_| good.clone()).unwrap();
     }
     node.start().await.unwrap();
@@ -126,7 +160,7 @@ async fn a_bad_configuration_keeps_a_program_from_starting() {
     let good = fs::read_to_string(&config).unwrap();
     fs::write(&config, good.replacen("listen = \"127", "listen = \"327", 1)).unwrap();
     let output = place.town.registry_cli(&["serve", "--config", config.to_str().unwrap()]).await.unwrap();
-    assert_told(&output, &["registry.toml", "listen"]);
+    assert_wrong(&output, &["registry.toml", "listen"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,28 +174,50 @@ async fn a_bad_token_makes_no_node() {
     let good = fs::read_to_string(&token).unwrap();
     let folder = place.dir().join("taxation");
     let init = async |token: &str| {
-        let arguments = ["init", "--token-file", token, "--address", "127.0.0.1:0", "--office-address", "127.0.0.1:0", "--dir"];
+        let arguments =
+            ["init", "--token-file", token, "--address", "127.0.0.1:0", "--office-address", "127.0.0.1:0", "--dir"];
         let arguments: Vec<&str> = arguments.into_iter().chain([folder.to_str().unwrap()]).collect();
         place.cli("housing", &arguments).await
     };
-    let cases = [
-        ("nothing.token", String::new()),
-        ("short.token", good[..good.len() / 2].to_owned()),
-        ("altered.token", good.replacen('a', "b", 3)),
-        ("other.token", "dear colleague, here is your token".to_owned()),
-    ];
-    for (name, content) in cases {
+    let changed = |field: &str, value: &str| {
+        let line = |line: &str| match line.split_once(" = ") {
+            Some((name, _)) if name == field => format!("{name} = {value}"),
+            _ => line.to_owned(),
+        };
+        good.lines().map(|text| line(text) + "\n").collect::<String>()
+    };
+    let other_digits = format!("\"{}\"", "ab".repeat(32));
+    for (name, content, code, part) in [
+        ("nothing.token", String::new(), 2, "exchange"),
+        ("short.token", good[..good.len() / 2].to_owned(), 2, "short.token"),
+        ("letter.token", "dear colleague, here is your token".to_owned(), 2, "line 1"),
+        ("digits.token", changed("secret", "\"abc\""), 2, "digits.token: line 8: secret must be"),
+        ("field.token", good.clone() + "colour = \"red\"\n", 2, "colour"),
+        ("secret.token", changed("secret", &other_digits), 7, "MAC_WRONG"),
+        ("department.token", changed("department", "\"housing\""), 7, "TOKEN_UNKNOWN"),
+        ("registry.token", changed("registry_tls_key", &other_digits), 3, "registry"),
+    ] {
         let file = written(place.dir(), name, content);
         let output = init(&file).await;
-        assert!([2, 7].contains(&exit(&output)), "{name}: {}", said(&output));
-        assert!(said(&output).contains("token"), "{name}: {}", said(&output));
+        assert_eq!(exit(&output), code, "{name}: {}", said(&output));
+        assert!(said(&output).contains(part), "{name}: `{part}` is not in: {}", said(&output));
         assert!(!folder.join("node.toml").exists(), "{name}: a node was made");
     }
     let made = init(&token).await;
     assert_eq!(exit(&made), 0, "{}", said(&made));
     // Used once, by one department: elsewhere it is of no use.
     let second = place.dir().join("second");
-    let arguments = ["init", "--token-file", &token, "--address", "127.0.0.1:0", "--office-address", "127.0.0.1:0", "--dir", second.to_str().unwrap()];
+    let arguments = [
+        "init",
+        "--token-file",
+        &token,
+        "--address",
+        "127.0.0.1:0",
+        "--office-address",
+        "127.0.0.1:0",
+        "--dir",
+        second.to_str().unwrap(),
+    ];
     let output = place.cli("housing", &arguments).await;
     assert_eq!(exit(&output), 7, "{}", said(&output));
     assert!(!second.join("node.toml").exists());

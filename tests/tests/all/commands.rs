@@ -44,7 +44,11 @@ async fn every_port_says_how_it_is() {
     ] {
         // The server as a whole, and the service that it is there for.
         for asked in BTreeSet::from(["", service]) {
-            assert_eq!(health(channel.clone(), asked).await, ServingStatus::Serving, "`{service}`, asked for `{asked}`");
+            assert_eq!(
+                health(channel.clone(), asked).await,
+                ServingStatus::Serving,
+                "`{service}`, asked for `{asked}`"
+            );
         }
     }
     let office = HealthClient::new(plain(&node.office_address()).await)
@@ -69,7 +73,8 @@ async fn the_office_port_describes_itself() {
     assert!(list.service.iter().any(|service| service.name == "office.v1.Verifications"), "{list:?}");
     let symbol = MessageRequest::FileContainingSymbol("office.v1.Verifications".into());
     let MessageResponse::FileDescriptorResponse(files) = ask(symbol).await else { panic!("a description") };
-    let described = |name: &[u8]| files.file_descriptor_proto.iter().any(|file| file.windows(name.len()).any(|part| part == name));
+    let described =
+        |name: &[u8]| files.file_descriptor_proto.iter().any(|file| file.windows(name.len()).any(|part| part == name));
     assert!(described(b"ExportEvidence"));
 }
 
@@ -87,9 +92,11 @@ async fn each_exit_code_means_one_thing() {
     .await;
     let verify = async |service: &str, claim: &str, subject: &str| {
         let service = format!("civil-affairs/{service}");
-        let arguments = ["verify", &service, "--claim", claim, "--item", ITEM, "--case", "1", "--officer", "1024", "--json"];
+        let arguments =
+            ["verify", &service, "--claim", claim, "--item", ITEM, "--case", "1", "--officer", "1024", "--json"];
         let output = place.town.cli_with_input("housing", &arguments, subject).await.unwrap();
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+        let told: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
         (exit(&output), told)
     };
     let registration = "marriage-registration";
@@ -114,7 +121,8 @@ async fn each_exit_code_means_one_thing() {
     let unsound = place.dir().join("unsound.evidence");
     std::fs::write(&unsound, b"no bundle").unwrap();
     let authority = place.town.authority_key();
-    let checked = place.cli("housing", &["evidence", "verify", unsound.to_str().unwrap(), "--authority", authority]).await;
+    let checked =
+        place.cli("housing", &["evidence", "verify", unsound.to_str().unwrap(), "--authority", authority]).await;
     assert_eq!(exit(&checked), 8, "{}", said(&checked));
 
     place.town.node("housing").stop().await.unwrap();
@@ -148,13 +156,15 @@ async fn every_command_speaks_json() {
     }
     for command in [&["status", "--json"][..], &["department", "list", "--json"]] {
         let output = place.town.registry_cli(command).await.unwrap();
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+        let told: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
         assert!(told.is_object(), "{command:?}: {told}");
     }
     // Faults are JSON too, and are not mixed with anything else on standard output.
     let refused = place.cli("housing", &["service", "suspend", "horse-registration", "--notice", "n", "--json"]).await;
     assert_ne!(exit(&refused), 0);
-    let told: Value = serde_json::from_slice(&refused.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&refused)));
+    let told: Value =
+        serde_json::from_slice(&refused.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&refused)));
     assert!(told["error"].is_object(), "{told}");
 }
 
@@ -166,7 +176,7 @@ async fn doctor_finds_what_is_wrong_and_says_what_to_do() {
     let findings: Value = serde_json::from_slice(&healthy.stdout).unwrap();
     let findings = findings["findings"].as_array().unwrap_or_else(|| panic!("{findings}")).clone();
     let checks: BTreeSet<&str> = findings.iter().filter_map(|finding| finding["check"].as_str()).collect();
-    for check in ["clock", "keys", "certificate", "registry", "directory", "records", "disk", "ports", "evidence"] {
+    for check in ["clock", "key", "certificate", "registry", "directory", "records", "disk", "port", "evidence"] {
         assert!(checks.iter().any(|found| found.contains(check)), "no check of {check} in {checks:?}");
     }
     assert!(findings.iter().all(|finding| finding["level"] != "wrong"), "{findings:?}");
@@ -181,7 +191,7 @@ async fn doctor_finds_what_is_wrong_and_says_what_to_do() {
             findings["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] != "ok").collect();
         assert!(bad.iter().all(|finding| !finding["advice"].as_str().unwrap().is_empty()), "{bad:?}");
         let of = |check: &str| bad.iter().any(|finding| finding["check"].as_str().unwrap().contains(check));
-        of("registry") && of("keys")
+        of("registry") && of("key files")
     })
     .await;
     assert!(found);

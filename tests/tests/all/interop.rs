@@ -15,9 +15,8 @@ use tlog_tiles::{Checkpoint, Hash, HashReader, Tile, TileHashReader, TileReader}
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, exit, housings_scope, marital_status,
-    peer::directory_entries,
-    root, said, skip,
+    BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, exit, housings_scope, marital_status, peer::directory_entries, root,
+    said, skip,
 };
 
 /// The environment that `tests/interop/prepare.sh` has made, or the reason aloud.
@@ -138,7 +137,9 @@ async fn pymerkle_verifies_inclusion_in_evidence_and_directory() {
 
 fn proofs_in(parts: &Path) -> Vec<(PathBuf, Value)> {
     let entries = fs::read_dir(parts).unwrap().flatten().map(|entry| entry.path());
-    let is_proof = |path: &PathBuf| name(path).contains("-entry-") && name(path).ends_with(".json") && !name(path).contains(".dsse.");
+    let is_proof = |path: &PathBuf| {
+        name(path).contains("-entry-") && name(path).ends_with(".json") && !name(path).contains(".dsse.")
+    };
     entries
         .filter(is_proof)
         .map(|path| {
@@ -170,7 +171,8 @@ async fn signed_note_and_tlog_tiles_verify_checkpoints_and_inclusion() {
 
         let mut checked = 0;
         for (file, proof) in proofs_in(&parts).iter().filter(|(file, _)| name(file).starts_with(log)) {
-            let hash = |text: &Value| Hash(BASE64.decode(text.as_str().unwrap().as_bytes()).unwrap().try_into().unwrap());
+            let hash =
+                |text: &Value| Hash(BASE64.decode(text.as_str().unwrap().as_bytes()).unwrap().try_into().unwrap());
             let path: Vec<Hash> = proof["inclusion_base64"].as_array().unwrap().iter().map(hash).collect();
             let (index, leaf) = (proof["index"].as_u64().unwrap(), hash(&proof["leaf_hash_base64"]));
             // Against the root that was signed, not the one the file names.
@@ -222,10 +224,11 @@ async fn get(address: &str, path: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn tlog_tiles_reads_the_directory_from_the_registrys_tile_port() {
     let place = Place::start(|plan, _| {
-        plan.department("civil-affairs")
-            .service_without_records(MARRIAGE)
-            .department("housing")
-            .granting("civil-affairs/marriage-registration", "housing", housings_scope().on(&[BASIS]))
+        plan.department("civil-affairs").service_without_records(MARRIAGE).department("housing").granting(
+            "civil-affairs/marriage-registration",
+            "housing",
+            housings_scope().on(&[BASIS]),
+        )
     })
     .await;
     let address = place.town.registry().tile_address();
@@ -287,7 +290,8 @@ async fn a_python_client_asks_through_the_office_port() {
     let told: Value = serde_json::from_slice(&answer.stdout).unwrap();
     assert_eq!(told["verdicts"][0]["verdict"], "MATCH", "{told}");
     let authority = place.town.authority_key();
-    let checked = place.json("housing", &["evidence", "verify", evidence.to_str().unwrap(), "--authority", authority]).await;
+    let checked =
+        place.json("housing", &["evidence", "verify", evidence.to_str().unwrap(), "--authority", authority]).await;
     assert_eq!(checked["sound"], true);
 
     assert_eq!(exit(&ask(office.api_key(), &SINGLE, &["--claim", "marital_status=married"])), 4);

@@ -4,7 +4,10 @@ use std::fs;
 
 use proto::{exchange::v1::Verdict, office::v1::State};
 
-use crate::support::{MARRIED, Place, SINGLE, WIDOWED, claim, exit, marital_status, question, said, small, verdict};
+use crate::support::{
+    MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, evidence, exit, housings_scope, marital_status, question, said,
+    small, verdict,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_verdict_comes_from_the_record_and_absence_is_marked() {
@@ -48,18 +51,17 @@ async fn both_sides_keep_evidence_that_anybody_can_check_offline() {
     assert_eq!(shown["verdicts"][0]["verdict"], "MATCH");
     assert_eq!(shown["request_digest"], answer.request_digest);
 
-    // Statements that no checkpoint of the directory holds yet are left out; the receipt is younger than all of them.
     let bundle = place.dir().join("question.evidence");
     let bundle = bundle.to_str().unwrap();
     place.json("housing", &["evidence", "export", &answer.receipt, "-o", bundle]).await;
     let authority = place.town.authority_key().to_owned();
     // Offline: with no registry and no node running.
-    let Place { .. } = &place;
     for node in place.town.nodes() {
         node.kill();
     }
     place.town.registry().kill();
-    let verify = async |file: &str, key: &str| place.cli("housing", &["evidence", "verify", file, "--authority", key]).await;
+    let verify =
+        async |file: &str, key: &str| place.cli("housing", &["evidence", "verify", file, "--authority", key]).await;
     let sound = verify(bundle, &authority).await;
     assert_eq!(exit(&sound), 0, "{}", said(&sound));
     assert!(said(&sound).contains("The evidence is sound."), "{}", said(&sound));
@@ -87,23 +89,22 @@ async fn the_answering_side_can_prove_the_same_question() {
     let place = Place::civil_affairs_and_housing().await;
     place.ask(marital_status(&MARRIED, "married")).await;
     // The provider's last entry is the answer that it gave.
-    let receipts = tests_support_receipts(&place, "civil-affairs").await;
+    let receipts = receipts_of(&place, "civil-affairs").await;
     let last = receipts.last().expect("an entry");
     let bundle = place.dir().join("answer.evidence");
     place.json("civil-affairs", &["evidence", "export", last, "-o", bundle.to_str().unwrap()]).await;
     let authority = place.town.authority_key();
-    let checked = place
-        .json("civil-affairs", &["evidence", "verify", bundle.to_str().unwrap(), "--authority", authority])
-        .await;
+    let checked =
+        place.json("civil-affairs", &["evidence", "verify", bundle.to_str().unwrap(), "--authority", authority]).await;
     assert_eq!(checked["sound"], true, "{checked}");
     assert_eq!(checked["question"]["case_number"], "GZF-2026-0001", "{checked}");
 }
 
 /// Reads the receipts of a department's evidence from its stopped node, and starts it again.
-async fn tests_support_receipts(place: &Place, department: &str) -> Vec<String> {
+async fn receipts_of(place: &Place, department: &str) -> Vec<String> {
     let node = place.town.node(department);
     node.stop().await.unwrap();
-    let evidence = crate::support::evidence::read(node.dir());
+    let evidence = evidence::read(node.dir());
     node.start().await.unwrap();
     evidence.entries.iter().map(|entry| entry.receipt.to_string()).collect()
 }
@@ -111,10 +112,11 @@ async fn tests_support_receipts(place: &Place, department: &str) -> Vec<String> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_whose_records_were_never_imported_is_unavailable() {
     let place = Place::start(|plan, _| {
-        plan.department("civil-affairs")
-            .service_without_records(crate::support::MARRIAGE)
-            .department("housing")
-            .granting("civil-affairs/marriage-registration", "housing", crate::support::housings_scope())
+        plan.department("civil-affairs").service_without_records(MARRIAGE).department("housing").granting(
+            "civil-affairs/marriage-registration",
+            "housing",
+            housings_scope(),
+        )
     })
     .await;
     let answer = place.ask(marital_status(&SINGLE, "single")).await;

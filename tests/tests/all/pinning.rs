@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use exchange_node::keys::NodeKeys;
@@ -27,9 +27,9 @@ use town::harness::eventually;
 use trust::key::Signer;
 
 use crate::support::{
-    MARRIAGE, MARRIED, Place, assert_outage, housings_scope, marital_status,
+    MARRIAGE, MARRIED, Place, assert_outage, exit, housings_scope, marital_status,
     peer::{HandMadePeer, channel, refusal},
-    verdict,
+    said, verdict,
 };
 
 async fn three_departments() -> Place {
@@ -69,7 +69,15 @@ impl Impostor {
     async fn stand_at(&self, address: &str, identity: &TlsIdentity) -> Standing {
         let tls = ServerTls::new(identity, ClientAuthentication::Required(Arc::new(AnyKey))).unwrap();
         let address: SocketAddr = address.parse().unwrap();
-        let listener = Listener::bind(address, Security::Tls(tls), ListenerLimits::default()).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let listener = loop {
+            match Listener::bind(address, Security::Tls(Arc::clone(&tls)), ListenerLimits::default()).await {
+                Ok(listener) => break listener,
+                // Who stood there before may take a moment to go.
+                Err(error) if Instant::now() > deadline => panic!("the address is not free: {error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
         let server = tuned_server(&EdgeLimits::default()).add_service(ExchangeServer::new(self.clone()));
         let (leave, left) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
@@ -150,7 +158,10 @@ async fn who_is_in_no_directory_is_not_heard() {
         let request = peer.seal(&peer.question(&MARRIED));
         let status = client.verify(VerifyRequest { request: Some(request) }).await.unwrap_err();
         // Cut off in the handshake, or told nothing but that.
-        assert!(matches!(status.code(), Code::Cancelled | Code::Unauthenticated | Code::Unavailable | Code::Unknown), "{status:?}");
+        assert!(
+            matches!(status.code(), Code::Cancelled | Code::Unauthenticated | Code::Unavailable | Code::Unknown),
+            "{status:?}"
+        );
         let hello = HelloRequest { oldest_wire_version: 1, newest_wire_version: 1 };
         client.hello(hello).await.unwrap_err();
     }
@@ -169,7 +180,7 @@ async fn a_revocation_counts_at_the_peers_while_the_registry_is_away() {
     let id = peer.keys.node.public_key().id().to_string();
     // The registry has not heard it, and the command says so; the peers were told nevertheless.
     let revoked = place.cli("housing", &["keys", "revoke", &id, "--reason", "the machine was stolen"]).await;
-    assert_eq!(crate::support::exit(&revoked), 3, "{}", crate::support::said(&revoked));
+    assert_eq!(exit(&revoked), 3, "{}", said(&revoked));
     let shut = eventually(Duration::from_secs(10), async || {
         let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
         matches!(&answer.outcome, Some(Outcome::Refusal(refusal)) if refusal.code == "KEY_REVOKED")
@@ -187,13 +198,14 @@ async fn a_revocation_counts_at_the_peers_while_the_registry_is_away() {
 async fn a_suspended_department_is_refused_and_a_resumed_one_is_not() {
     let place = three_departments().await;
     let suspend = place.town.registry_cli(&["department", "suspend", "housing", "--reason", "inquiry"]).await.unwrap();
-    assert_eq!(crate::support::exit(&suspend), 0, "{}", crate::support::said(&suspend));
+    assert_eq!(exit(&suspend), 0, "{}", said(&suspend));
     place.town.settled().await.unwrap();
     let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
     let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
     assert_eq!(refusal(&answer).code, "DEPARTMENT_SUSPENDED");
-    let resume = place.town.registry_cli(&["department", "resume", "housing", "--reason", "inquiry over"]).await.unwrap();
-    assert_eq!(crate::support::exit(&resume), 0, "{}", crate::support::said(&resume));
+    let resume =
+        place.town.registry_cli(&["department", "resume", "housing", "--reason", "inquiry over"]).await.unwrap();
+    assert_eq!(exit(&resume), 0, "{}", said(&resume));
     place.town.settled().await.unwrap();
     assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
 }

@@ -13,11 +13,15 @@ use town::{
         handling,
     },
     harness,
-    population::{DEMO_REFERENCE_DATE, DEMO_SEED, Population},
+    population::{DEMO_REFERENCE_DATE, DEMO_SEED, Population, Register},
     services::DEPARTMENTS,
 };
 
-use crate::support::{ITEM, exit, peer::HandMadePeer, said};
+use crate::support::{
+    ITEM, exit,
+    peer::{HandMadePeer, now_ms},
+    said,
+};
 
 /// Enough for somebody in every part, and for a search of every file for every number.
 const RESIDENTS: usize = 2_000;
@@ -31,7 +35,8 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
     population.write_all(&records).unwrap();
     let guide = Guide::of(ITEM).unwrap();
     // Everything that a program could be made to log, it logs.
-    let mut plan = harness::town(dir.path().join("town")).environment("EXCHANGE_LOG", "debug").environment("RUST_LOG", "debug");
+    let mut plan =
+        harness::town(dir.path().join("town")).environment("EXCHANGE_LOG", "debug").environment("RUST_LOG", "debug");
     for department in &DEPARTMENTS {
         plan = plan.department(department.id);
         for service in department.services {
@@ -70,11 +75,21 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
     request.claims[0].attribute = "marital_status".into();
     let _ = peer.send(peer.seal(&request)).await;
     let bad_file = dir.path().join("bad.csv");
-    fs::write(&bad_file, format!("resident_id,marital_status,registered_on\n{wrong},single,\n{somebody},{somebody},\n")).unwrap();
+    let columns = Register::MarriageRegistration.columns();
+    let row = |number: &str, value: &str| {
+        columns.iter().map(|column| if *column == "resident_id" { number } else { value }).collect::<Vec<_>>().join(",")
+    };
+    fs::write(&bad_file, format!("{}\n{}\n{}\n", columns.join(","), row(&wrong, ""), row(somebody, somebody))).unwrap();
     let import = ["records", "import", "marriage-registration", bad_file.to_str().unwrap()];
     let imported = town.cli("civil-affairs", &import).await.unwrap();
-    assert_eq!(exit(&imported), 2, "{}", said(&imported));
-    assert!(!said(&imported).contains(&wrong[..17]), "the import repeats the number: {}", said(&imported));
+    assert_eq!(exit(&imported), 7, "{}", said(&imported));
+    for number in [&wrong, somebody] {
+        assert!(
+            said(&imported).contains("bad.csv:") && !said(&imported).contains(&number[..17]),
+            "{}",
+            said(&imported)
+        );
+    }
 
     // What a node says of itself.
     for department in ["housing", "civil-affairs"] {
@@ -95,9 +110,10 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
         files_under(&folder.join("journal"), &mut files);
         files_under(&folder.join("directory"), &mut files);
     }
-    files.extend(["housing-status", "housing-doctor", "civil-affairs-status", "civil-affairs-doctor"].map(|name| {
-        dir.path().join("town").join(format!("{name}.told"))
-    }));
+    files.extend(
+        ["housing-status", "housing-doctor", "civil-affairs-status", "civil-affairs-doctor"]
+            .map(|name| dir.path().join("town").join(format!("{name}.told"))),
+    );
     let people = People::of(&population, &wrong);
     let mut bytes = 0;
     for file in &files {
@@ -107,7 +123,11 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
             panic!("{} holds personal data: {found}", file.display());
         }
     }
-    assert!(files.len() > 20 && bytes > 50_000, "{} files of {bytes} bytes: too few to have been searched", files.len());
+    assert!(
+        files.len() > 20 && bytes > 50_000,
+        "{} files of {bytes} bytes: too few to have been searched",
+        files.len()
+    );
     // The search finds what is there.
     let found = people.first_in(&fs::read(records.join("marriage-registration.csv")).unwrap());
     assert!(found.is_some());
@@ -156,10 +176,6 @@ impl People {
         }
         None
     }
-}
-
-fn now_ms() -> u64 {
-    crate::support::peer::now_ms()
 }
 
 fn files_under(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -34,7 +34,9 @@ fn the_quick_start_of_the_readme_works_as_it_stands() {
         if line.starts_with("registry init") {
             script += &registry_ports;
         }
-        if let Some(config) = line.strip_suffix(" &").and_then(|line| line.split_once("--config ")).map(|(_, path)| path) {
+        if let Some(config) =
+            line.strip_suffix(" &").and_then(|line| line.split_once("--config ")).map(|(_, path)| path)
+        {
             let folder = config.rsplit_once('/').expect("a folder").0;
             script += &format!("for _ in $(seq 600); do [ -s {folder}/ready.json ] && break; sleep 0.05; done\n");
             script += &format!("[ -s {folder}/ready.json ] || {{ echo '{folder} is not ready' >&2; exit 1; }}\n");
@@ -83,11 +85,8 @@ impl Drop for Group {
 }
 
 fn named_ports(block: &str) -> Vec<String> {
-    let mut named: Vec<String> = block
-        .split("127.0.0.1:")
-        .skip(1)
-        .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
-        .collect();
+    let mut named: Vec<String> =
+        block.split("127.0.0.1:").skip(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect()).collect();
     named.sort();
     named.dedup();
     named

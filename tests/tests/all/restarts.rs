@@ -4,9 +4,9 @@
 use proto::{exchange::v1::Verdict, office::v1::State};
 
 use crate::support::{
-    MARRIED, Place, SINGLE, assert_outage, marital_status,
+    MARRIED, Place, SINGLE, assert_outage, exit, marital_status,
     peer::{HandMadePeer, refusal},
-    verdict,
+    said, verdict,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,8 +128,8 @@ async fn nobody_misses_the_registry_while_it_is_away() {
     assert_eq!(checked["sound"], true);
     // What needs the registry says so, and says that it is the registry.
     let published = place.cli("civil-affairs", &["service", "suspend", "marriage-registration", "--notice", "n"]).await;
-    assert_eq!(crate::support::exit(&published), 3, "{}", crate::support::said(&published));
-    assert!(crate::support::said(&published).contains("registry"), "{}", crate::support::said(&published));
+    assert_eq!(exit(&published), 3, "{}", said(&published));
+    assert!(said(&published).contains("registry"), "{}", said(&published));
 
     // And when it is back, the nodes go on following it.
     place.town.registry().start().await.unwrap();

@@ -91,7 +91,8 @@ impl Place {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
         let output = self.cli(department, &arguments).await;
         assert_eq!(exit(&output), 0, "{arguments:?}: {}", said(&output));
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
     }
 
     /// Asks one question from housing's office port.
@@ -108,10 +109,11 @@ impl Place {
 
 /// The plan of the small town.
 pub(crate) fn small(plan: Plan, dir: &Path) -> Plan {
-    plan.department("civil-affairs")
-        .service(MARRIAGE, dir.join("marriage.csv"))
-        .department("housing")
-        .granting("civil-affairs/marriage-registration", "housing", housings_scope())
+    plan.department("civil-affairs").service(MARRIAGE, dir.join("marriage.csv")).department("housing").granting(
+        "civil-affairs/marriage-registration",
+        "housing",
+        housings_scope(),
+    )
 }
 
 /// What housing may ask.

@@ -1,6 +1,7 @@
 //! Rules about the code itself: they hold offline, on every machine, and need no process.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -123,7 +124,8 @@ fn every_message_and_field_of_the_wire_is_commented() {
         let mut before = "";
         for (number, line) in text.lines().enumerate() {
             let code = line.trim();
-            let declares = ["message ", "enum ", "service ", "rpc ", "oneof "].iter().any(|word| code.starts_with(word));
+            let declares =
+                ["message ", "enum ", "service ", "rpc ", "oneof "].iter().any(|word| code.starts_with(word));
             let is_field = code.ends_with(';') && code.contains(" = ") && !code.starts_with("syntax");
             if (declares || is_field) && !before.starts_with("//") {
                 found.push(format!("{}:{}: {code}", path.display(), number + 1));
@@ -153,6 +155,26 @@ fn the_protocol_page_lists_every_code_and_limit() {
     }
     assert!(page.contains(&format!("| request | {} KiB |", trust::question::LARGEST_REQUEST / 1024)));
     assert!(page.contains(&format!("| answer | {} KiB |", trust::answer::LARGEST_ANSWER / 1024)));
+    let (listener, edge) = (host::edge::ListenerLimits::default(), host::edge::EdgeLimits::default());
+    let thousands = |number: usize| format!("{},{:03}", number / 1000, number % 1000);
+    for row in [
+        format!("| one message on the peer port | {} bytes;", thousands(exchange_node::peer_edge::LARGEST_MESSAGE)),
+        format!("first bytes after it | {} s |", listener.handshake_timeout.as_secs()),
+        format!("| connections in their handshake | {};", listener.max_half_open),
+        format!(
+            "| connections | {}, and {} from one",
+            thousands(listener.max_connections),
+            listener.max_connections_per_address
+        ),
+        format!("headers of one | {}, {} KiB |", edge.max_concurrent_streams, edge.max_header_list_bytes / 1024),
+        format!("reading included | {} s |", edge.request_timeout.as_secs()),
+        format!("cut off after {} s without progress", listener.write_stall.as_secs()),
+        format!("anew after {} minutes, cut", edge.connection_age.as_secs() / 60),
+        format!("cut off after {} |", listener.max_connection_age.as_secs() / 60),
+        format!("| {} a second for each department;", exchange_node::config::Limits::default().unopened_per_second),
+    ] {
+        assert!(page.contains(&row), "docs/protocol.md does not say: {row}");
+    }
 }
 
 #[test]
@@ -172,26 +194,58 @@ fn links_in_the_documents_lead_somewhere() {
     none_of("links that lead nowhere", &found);
 }
 
+/// The modules that are compiled for tests alone, as files and as the folders of what is within.
+fn test_modules() -> HashSet<PathBuf> {
+    let mut found = HashSet::new();
+    for path in files(&[".rs"]) {
+        let text = read(&path);
+        let within = match path.file_stem().and_then(|stem| stem.to_str()) {
+            Some("lib" | "main" | "mod") => path.parent().expect("a folder").to_path_buf(),
+            _ => path.with_extension(""),
+        };
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for pair in lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]") {
+            let declared = pair[1].strip_suffix(';').and_then(|line| line.split_once("mod ")).map(|(_, name)| name);
+            if let Some(name) = declared {
+                found.insert(within.join(name));
+                found.insert(within.join(format!("{name}.rs")));
+            }
+        }
+    }
+    assert!(found.len() > 20, "too few modules for tests were found: {found:?}");
+    found
+}
+
 /// `unwrap` and `expect` outside tests say why they cannot fail.
 #[test]
 fn each_unwrap_outside_tests_says_why_it_is_safe() {
+    let test_modules = test_modules();
     let mut found = Vec::new();
     for path in files(&[".rs"]) {
         let name = path.display().to_string();
-        let is_test = ["/tests/", "/tests.rs", "_tests.rs", "fixture.rs", "/examples/", "/build.rs"];
-        if is_test.iter().any(|part| name.contains(part)) {
+        let is_test = ["/tests/", "fixture.rs", "/examples/", "/build.rs"].iter().any(|part| name.contains(part));
+        if is_test || path.ancestors().any(|folder| test_modules.contains(folder)) {
             continue;
         }
         let text = read(&path);
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let lines: Vec<&str> = code.lines().collect();
-        for (number, line) in lines.iter().enumerate() {
-            let code = line.trim();
-            let uses = (code.contains(".unwrap()") || code.contains(".expect(")) && !code.starts_with("//");
-            let explained = lines[number.saturating_sub(8)..number].iter().any(|before| before.contains("// Unwrap safety:"));
-            if uses && !explained {
-                found.push(format!("{name}:{}: {code}", number + 1));
+        let mut lines: Vec<&str> = Vec::new();
+        // Of what is compiled for tests alone, how far its first line is moved in.
+        let mut skipping: Option<usize> = None;
+        for (number, line) in text.lines().enumerate() {
+            let (code, indent) = (line.trim(), line.len() - line.trim_start().len());
+            if let Some(first) = skipping {
+                let ends = indent == first && (code.ends_with(';') || code.ends_with(',') || code.starts_with('}'));
+                skipping = skipping.filter(|_| !ends);
+            } else if code == "#[cfg(test)]" {
+                skipping = Some(indent);
+            } else {
+                let uses = (code.contains(".unwrap()") || code.contains(".expect(")) && !code.starts_with("//");
+                let before = &lines[lines.len().saturating_sub(8)..];
+                if uses && !before.iter().any(|before| before.contains("// Unwrap safety:")) {
+                    found.push(format!("{name}:{}: {code}", number + 1));
+                }
             }
+            lines.push(line);
         }
     }
     none_of("unwraps without a reason", &found);

@@ -70,6 +70,18 @@ async fn verification_names_the_first_wrong_entry() {
 const FIRST_SALT: usize = 2 + 3 + 2 + 8 + 8 + 48;
 
 #[tokio::test]
+async fn a_message_under_the_wrong_digest_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    journal.commit(answered(NOVEMBER, "right")).await.unwrap();
+    let mut commit = answered(NOVEMBER, "wrong");
+    commit.entries[1].digest = Digest::new([0; 32]);
+    journal.commit(commit).await.unwrap();
+    let found = journal.verify().unwrap_err().to_string();
+    assert!(found.contains("entry 3: its message is not the one that was logged"), "{found}");
+}
+
+#[tokio::test]
 async fn a_harmed_end_is_found_when_the_journal_is_opened() {
     let opens = async |harm: &dyn Fn(&sled::Db)| {
         let dir = tempfile::tempdir().unwrap();

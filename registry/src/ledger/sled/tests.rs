@@ -1,3 +1,5 @@
+//! The ledger on sled: what is appended is there after every end, and nothing else.
+
 use std::{
     collections::HashMap,
     sync::{

@@ -1,3 +1,5 @@
+//! Checkpoints: what is signed opens again, and nothing that was altered does.
+
 use super::*;
 use crate::log::hash::leaf_hash;
 use crate::log::note::Error as NoteError;
