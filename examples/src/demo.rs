@@ -73,8 +73,9 @@ pub async fn run(options: &Options, dir: &Path, clock: Arc<dyn Clock>) -> anyhow
     let cases = handle_all(&town, &guide, &people.cast, clock.as_ref()).await?;
 
     println!("\n4. The evidence of the first case");
-    let evidence = evidence::check(&town, OFFICE, &cases[0], &dir.join("evidence")).await?;
-    show_evidence(&town, &evidence, dir);
+    let evidence = evidence::check(&town, OFFICE, &cases[0], &dir.join(EVIDENCE)).await?;
+    let kept = (options.keep || options.dir.is_some()).then(|| dir.join(EVIDENCE));
+    show_evidence(&town, &evidence, kept.as_deref());
 
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let summary = Summary::of(&cases, &evidence, elapsed_ms);
@@ -168,9 +169,10 @@ async fn handle_all(town: &Town, guide: &Guide, cast: &Cast, clock: &dyn Clock) 
     Ok(cases)
 }
 
-fn show_evidence(town: &Town, evidence: &EvidenceChecked, dir: &Path) {
+fn show_evidence(town: &Town, evidence: &EvidenceChecked, kept: Option<&Path>) {
     let EvidenceChecked { bundles, size, report, changed_byte, complaint, .. } = evidence;
-    println!("  ✓ {bundles} bundles exported to {}", dir.join("evidence").display());
+    let place = kept.map_or("; --keep keeps them".to_owned(), |kept| format!(" to {}", kept.display()));
+    println!("  ✓ {bundles} bundles exported{place}");
     println!(
         "  The first ({} bytes), checked offline with nothing but the authority's public key",
         thousands(*size as u64)
@@ -223,6 +225,7 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
+const EVIDENCE: &str = "evidence";
 const ITEM: &str = "公租房申请";
 const MARGIN: u16 = 2;
 const OFFICE: &str = "housing";

@@ -1,6 +1,6 @@
 //! What the demo shows of its cases: a table for people and a summary for machines; and whether it came out as it must.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::{
@@ -132,8 +132,17 @@ pub fn table(case: &Case, width: Option<u16>) -> String {
             Cell::new(&fact.receipt),
         ]);
     }
+    // A number that is broken over two lines cannot be copied.
+    for column in [MILLISECONDS, RECEIPT] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     table.trim_fmt()
 }
+
+const MILLISECONDS: usize = 3;
+const RECEIPT: usize = 4;
 
 /// The verdict in plain words.
 fn plainly(fact: &Fact) -> String {
@@ -204,6 +213,7 @@ mod tests {
         let widest = |limit| table(&case(None), limit).lines().map(width).max().unwrap();
         assert!(widest(None) > 100);
         assert!(widest(Some(78)) <= 78);
+        assert!(table(&case(None), Some(78)).contains("7-0011223344556677"));
     }
 
     #[test]

@@ -33,6 +33,12 @@ struct Cli {
     /// Sizes of the register.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 1_000_000])]
     records: Vec<usize>,
+    /// Questions in flight.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256])]
+    in_flight: Vec<usize>,
+    /// Only what has this in its name (limit, node, journey); for profiling.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Where the summary goes.
     #[arg(long, default_value = "target/bench/summary.json")]
     summary: PathBuf,
@@ -44,8 +50,6 @@ enum What {
     #[command(hide = true)]
     LimitServer { provider: PathBuf, asker: String, answer: PathBuf, ready: PathBuf },
 }
-
-const IN_FLIGHT: [usize; 3] = [1, 16, 256];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -98,8 +102,8 @@ async fn run(cli: &Cli, dir: &Path, places: &[Arc<Place>]) -> anyhow::Result<()>
     let mut peak_mb: f64 = 0.0;
     let duration = Duration::from_secs_f64(cli.seconds);
     for round in 1..=cli.rounds {
-        for in_flight in IN_FLIGHT {
-            for (what, records, load) in &loads {
+        for in_flight in cli.in_flight.iter().copied() {
+            for (what, records, load) in loads.iter().filter(|(what, ..)| what.contains(&cli.only)) {
                 let point = measure(load, in_flight, duration, &numbers).await;
                 let point = point.map_err(|error| anyhow::anyhow!("{what}, {records} records: {error}"))?;
                 println!("round {round}: {what:<12} {records:>8} records {in_flight:>4} in flight {:>8.0}/s", point.per_second);

@@ -23,9 +23,6 @@ use crate::records::{Lookup, RecordsStatus, calendar_day};
 /// The layout that this version writes and reads.
 const LAYOUT: u32 = 1;
 
-/// The cache of one service's store. Resident memory was seen to be two to four times this.
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
-
 const MANIFEST: &str = "manifest.json";
 
 /// What a generation holds. Written last: a generation without one was never finished.
@@ -148,8 +145,8 @@ struct Fit {
 
 impl Generation {
     /// Opens the records of `service` in `folder`. What is wrong with them is a fault, which lookups answer with.
-    pub(super) fn open(folder: &Path, service: ServiceName, manifest: Manifest) -> Self {
-        Self { service, major: manifest.major, state: Open::new(folder, manifest) }
+    pub(super) fn open(folder: &Path, service: ServiceName, manifest: Manifest, cache_bytes: u64) -> Self {
+        Self { service, major: manifest.major, state: Open::new(folder, manifest, cache_bytes) }
     }
 
     /// Records that cannot be used.
@@ -227,7 +224,7 @@ impl Fault {
 }
 
 impl Open {
-    fn new(folder: &Path, manifest: Manifest) -> Result<Self, Fault> {
+    fn new(folder: &Path, manifest: Manifest, cache_bytes: u64) -> Result<Self, Fault> {
         let damaged =
             || Fault::new(format!("the manifest in {} is damaged: import the records again", folder.display()));
         let scheme =
@@ -244,7 +241,7 @@ impl Open {
             // sled would make an empty store, and everybody would have no record.
             return Err(Fault::new(format!("the records in {} are gone: import them again", folder.display())));
         }
-        let store = Store::open(&path, CACHE_BYTES).map_err(|error| Fault {
+        let store = Store::open(&path, cache_bytes).map_err(|error| Fault {
             text: error.to_string(),
             locked: Mutex::new(matches!(error, StoreError::Locked { .. }).then_some(error)),
         })?;

@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
+use prost::Message;
 use proto::{
-    exchange::v1::EntryKind,
+    exchange::v1::{EntryKind, Signed},
     office::v1::{State, VerifyResponse},
 };
 use tokio::task::JoinSet;
@@ -78,39 +79,49 @@ impl Load {
     }
 }
 
-/// That everything acknowledged is in the evidence of both sides, and that nothing left unrecorded.
-pub(crate) fn compare(told: &[VerifyResponse], asker: &Evidence, answerer: &Evidence) {
+/// That everything acknowledged is in the evidence of both sides, and that nothing left unrecorded; or the first thing
+/// that is not so.
+pub(crate) fn compare(told: &[VerifyResponse], asker: &Evidence, answerer: &Evidence) -> Result<(), String> {
     let received = answerer.of(EntryKind::QuestionReceived);
     let given = answerer.of(EntryKind::AnswerGiven);
     let sent = asker.of(EntryKind::QuestionSent);
+    let holds = |holds: bool, what: &dyn Fn() -> String| if holds { Ok(()) } else { Err(what()) };
     for response in told {
-        assert!(!response.receipt.is_empty(), "{response:?}");
-        let receipt: Receipt = response.receipt.parse().expect("a receipt");
-        let kept = asker.entries.get(usize::try_from(receipt.index()).unwrap());
-        let kept = kept.unwrap_or_else(|| panic!("the asker's evidence ends before {receipt}"));
-        assert_eq!(kept.receipt, receipt, "another entry stands where the receipt points");
-        let request: Digest = digest(&response.request_digest);
-        assert!(sent.contains_key(&request), "the asker's evidence lacks the question of {receipt}");
+        let receipt: Receipt = response.receipt.parse().map_err(|error| format!("{response:?}: {error}"))?;
+        let kept = usize::try_from(receipt.index()).ok().and_then(|index| asker.entries.get(index));
+        let kept = kept.ok_or_else(|| format!("the asker's evidence ends before {receipt}"))?;
+        holds(kept.receipt == receipt, &|| format!("another entry stands where {receipt} points"))?;
+        let request = digest(&response.request_digest);
+        holds(sent.contains_key(&request), &|| format!("the asker's evidence lacks the question of {receipt}"))?;
         if response.state() == State::Answered {
-            assert_eq!(kept.kind, EntryKind::AnswerReceived);
-            assert!(received.contains_key(&request), "the answerer's evidence lacks the question of {receipt}");
-            assert!(given.contains_key(&kept.digest), "the answerer's evidence lacks the answer of {receipt}");
+            let lacks = |what| format!("the answerer's evidence lacks the {what} of {receipt}");
+            holds(kept.kind == EntryKind::AnswerReceived, &|| format!("{receipt} is not that of an answer"))?;
+            holds(received.contains_key(&request), &|| lacks("question"))?;
+            holds(given.contains_key(&kept.digest), &|| lacks("answer"))?;
         }
     }
     // Nothing leaves unrecorded: what reached the other side was in the sender's evidence before.
-    for question in received.keys() {
-        assert!(sent.contains_key(question), "a question left the asker unrecorded");
-    }
+    holds(received.keys().all(|question| sent.contains_key(question)), &|| "a question left unrecorded".to_owned())?;
     for (digest, kept) in asker.of(EntryKind::AnswerReceived) {
-        assert!(given.contains_key(&digest), "an answer left the answerer unrecorded");
-        let signed = prost::Message::decode(kept.message.as_slice()).expect("a signed message");
-        assert_eq!(envelope::digest_of(&signed).expect("an envelope"), digest);
+        holds(given.contains_key(&digest), &|| format!("the answer of {} left unrecorded", kept.receipt))?;
+        let signed = Signed::decode(kept.message.as_slice()).map_err(|error| format!("{}: {error}", kept.receipt))?;
+        let is_the_logged = envelope::digest_of(&signed).is_ok_and(|found| found == digest);
+        holds(is_the_logged, &|| format!("the message of {} is not the one that was logged", kept.receipt))?;
     }
     // Every question has an ending, those that a crash interrupted too.
     let ended: HashSet<u64> = asker.entries.iter().filter_map(|entry| entry.about).collect();
-    for question in asker.entries.iter().filter(|entry| entry.kind == EntryKind::QuestionSent) {
-        assert!(ended.contains(&question.receipt.index()), "the question {} has no ending", question.receipt);
+    let mut questions = asker.entries.iter().filter(|entry| entry.kind == EntryKind::QuestionSent);
+    match questions.find(|question| !ended.contains(&question.receipt.index())) {
+        Some(question) => Err(format!("the question {} has no ending", question.receipt)),
+        None => Ok(()),
     }
+}
+
+/// [`compare`], and that it would notice if the answerer's last answers were not there.
+pub(crate) fn assert_nothing_is_lost(told: &[VerifyResponse], asker: &Evidence, mut answerer: Evidence) {
+    compare(told, asker, &answerer).unwrap_or_else(|lost| panic!("{lost}"));
+    answerer.entries.truncate(answerer.entries.len() - 40);
+    compare(told, asker, &answerer).expect_err("the comparison sees nothing");
 }
 
 fn digest(hex: &str) -> Digest {
