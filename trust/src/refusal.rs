@@ -37,7 +37,7 @@ macro_rules! codes {
 }
 
 codes! {
-    AnswerInvalid "ANSWER_INVALID" "The other side's answer did not verify" "ask the other department's operator to run `exchange-node doctor`; the evidence keeps what was sent";
+    AnswerInvalid "ANSWER_INVALID" "The other side's answer did not verify" "ask the other department's operator to run `exchange-node doctor`";
     AttributeNotCovered "ATTRIBUTE_NOT_COVERED" "The grant does not cover the attribute" "apply for access with this attribute (`access apply`), or leave the claim out";
     AttributeUnknown "ATTRIBUTE_UNKNOWN" "The service has no such attribute" "look the attributes up with `services list`";
     AuthorisationExpired "AUTHORISATION_EXPIRED" "The subject's authorisation has expired" "ask the subject to sign again";

@@ -139,7 +139,7 @@ async fn keep_published(parts: &Parts) {
         [] => vec![parts.addresses.peer.to_string()],
         addresses => addresses.to_vec(),
     };
-    let mut pause = Duration::from_millis(500);
+    let mut pause = Duration::from_millis(50);
     loop {
         // A view that has not caught up would name a predecessor that is not the last.
         if parts.view.is_registry_reachable() && parts.view.check_usable(parts.clock.now_ms()).is_ok() {
