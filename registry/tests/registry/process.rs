@@ -81,7 +81,7 @@ async fn commands_tell_by_their_exit_code_what_happened() {
     let run = |arguments: &[&str]| registry(&folder, arguments);
     assert_eq!(code(&run(&["init"])), 2, "a folder in use stays as it is");
     assert_eq!(code(&run(&["status"])), 3, "nobody is running there");
-    assert_eq!(code(&run(&["serve", "--config", "missing.toml"])), 1);
+    assert_eq!(code(&run(&["serve", "--config", "missing.toml"])), 2, "a file that is missing or wrong");
     assert_eq!(code(&run(&["department", "admit", "civil-affairs"])), 2, "clap's own usage errors");
 
     let (mut serving, ready) = serve(&folder).await;
