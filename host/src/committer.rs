@@ -12,6 +12,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -288,6 +289,16 @@ fn stopped(ending: &OnceLock<Ending>) -> CommitterStopped {
     CommitterStopped { reason }
 }
 
+/// How long the writer waits after a group before it gathers the next. Each group costs a flush, its waking of sled's
+/// threads and an fdatasync, whatever its size; on a fast disk, groups would be small and this cost the largest of all.
+/// A writer with one caller never waits: that caller's next job comes only after the last is done.
+fn breath(jobs_in_group: usize, took: Duration) -> Duration {
+    if jobs_in_group > 1 { (took * 3).min(LONGEST_BREATH) } else { Duration::ZERO }
+}
+
+/// The longest wait between groups.
+const LONGEST_BREATH: Duration = Duration::from_millis(2);
+
 enum Work<S: Sequencer> {
     Job(S::Job, oneshot::Sender<S::Done>),
     Close,
@@ -318,8 +329,11 @@ impl<S: Sequencer> Writer<S> {
                     Work::Close => self.receiver.close(),
                 }
             }
-            if !jobs.is_empty() {
+            let count = jobs.len();
+            if count > 0 {
+                let started = Instant::now();
                 self.commit(jobs)?;
+                std::thread::sleep(breath(count, started.elapsed()));
             }
         }
         Ok(())

@@ -65,7 +65,8 @@ pub fn open(
     if made_ms.saturating_add(skew_ms) < question.issued_at_ms || made_ms > now_ms.saturating_add(skew_ms) {
         return Err(AnswerError::Time);
     }
-    if root_at(answer.wire.directory_size).is_some_and(|root| root.as_bytes() != answer.wire.directory_root.as_slice()) {
+    if root_at(answer.wire.directory_size).is_some_and(|root| root.as_bytes() != answer.wire.directory_root.as_slice())
+    {
         return Err(AnswerError::DirectoryDiverges);
     }
     Ok(answer)

@@ -164,7 +164,10 @@ impl Relied {
         let origin = directory::origin(exchange);
         let checkpoint = open_checkpoint("directory checkpoint", &bundle.directory_checkpoint, &origin, &log_key)?;
         let (size, root) = (checkpoint.checkpoint().size(), checkpoint.checkpoint().root());
-        report.holds("directory checkpoint", format!("{size} statements, vouched for at {} (Unix seconds)", checkpoint.time_seconds()));
+        report.holds(
+            "directory checkpoint",
+            format!("{size} statements, vouched for at {} (Unix seconds)", checkpoint.time_seconds()),
+        );
 
         let mut previous = None;
         for statement in &bundle.directory {
@@ -182,7 +185,10 @@ impl Relied {
                     .map_err(|error| wrong(name.clone(), error))?;
             }
         }
-        report.holds("statements", format!("{} statements signed by who may make them, and in the directory", bundle.directory.len()));
+        report.holds(
+            "statements",
+            format!("{} statements signed by who may make them, and in the directory", bundle.directory.len()),
+        );
         Ok(Self { now: directory })
     }
 }
@@ -218,7 +224,14 @@ fn read_logs<'a>(
                 .map_err(|error| wrong(&entry_name, format!("the message is not the one that was logged: {error}")))?;
             items.push(Item { kind: item.kind(), message });
         }
-        report.holds(name, format!("{} of {size} entries, vouched for at {} (Unix seconds)", log.items.len(), checkpoint.time_seconds()));
+        report.holds(
+            name,
+            format!(
+                "{} of {size} entries, vouched for at {} (Unix seconds)",
+                log.items.len(),
+                checkpoint.time_seconds()
+            ),
+        );
     }
     Ok(items)
 }
@@ -251,11 +264,7 @@ fn evidence_key(
     Err(wrong(format!("{name} checkpoint"), why))
 }
 
-fn check_request(
-    items: &[Item<'_>],
-    relied: &Relied,
-    report: &mut Report,
-) -> Result<(Question, Digest), Wrong> {
+fn check_request(items: &[Item<'_>], relied: &Relied, report: &mut Report) -> Result<(Question, Digest), Wrong> {
     let name = "request signature";
     let mut requests = items
         .iter()
@@ -354,14 +363,8 @@ fn check_decision(
     Ok(())
 }
 
-fn open_checkpoint(
-    name: &str,
-    text: &str,
-    origin: &str,
-    key: &PublicKey,
-) -> Result<VerifiedCheckpoint, Wrong> {
-    let log_key =
-        LogKey::new(parse_origin(origin, name)?, key.as_bytes()).map_err(|error| wrong(name, error))?;
+fn open_checkpoint(name: &str, text: &str, origin: &str, key: &PublicKey) -> Result<VerifiedCheckpoint, Wrong> {
+    let log_key = LogKey::new(parse_origin(origin, name)?, key.as_bytes()).map_err(|error| wrong(name, error))?;
     let opened = checkpoint::open(text.as_bytes(), &log_key).map_err(|error| wrong(name, error))?;
     if opened.checkpoint().origin() != origin {
         return Err(wrong(name, "it is of another log"));

@@ -53,9 +53,8 @@ pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) ->
 
 fn check_departments(directory: &Directory, question: &Question) -> Result<(), Refusal> {
     for (field, party) in [("sender", &question.sender), ("recipient", &question.recipient)] {
-        let department = directory
-            .department(party.department())
-            .ok_or_else(|| Refusal::new(Code::DepartmentUnknown).at(field))?;
+        let department =
+            directory.department(party.department()).ok_or_else(|| Refusal::new(Code::DepartmentUnknown).at(field))?;
         if let Some(reason) = &department.suspended {
             return Err(Refusal::new(Code::DepartmentSuspended).at(field).because(reason));
         }
@@ -63,11 +62,7 @@ fn check_departments(directory: &Directory, question: &Question) -> Result<(), R
     Ok(())
 }
 
-fn answering_service<'a>(
-    directory: &'a Directory,
-    question: &Question,
-    now_ms: u64,
-) -> Result<&'a Service, Refusal> {
+fn answering_service<'a>(directory: &'a Directory, question: &Question, now_ms: u64) -> Result<&'a Service, Refusal> {
     let service =
         directory.service(&question.service).ok_or_else(|| Refusal::new(Code::ServiceUnknown).at("service"))?;
     match &service.state {
@@ -204,11 +199,7 @@ fn covers<'a>(
     Ok((statement, granted.quota.as_ref()))
 }
 
-fn check_disclosure(
-    service: &Service,
-    request: &wire::Request,
-    granted: impl Fn(&str) -> bool,
-) -> Result<(), Refusal> {
+fn check_disclosure(service: &Service, request: &wire::Request, granted: impl Fn(&str) -> bool) -> Result<(), Refusal> {
     for (index, claim) in request.claims.iter().enumerate().filter(|(_, claim)| claim.disclose) {
         let by_service = service.attributes.get(&claim.attribute).is_some_and(|rule| rule.discloses());
         if !by_service || !granted(&claim.attribute) {
@@ -227,7 +218,9 @@ fn check_authorisation(service: &Service, request: &wire::Request, now_ms: u64) 
         Refusal::new(Code::AuthorisationMissing).at("authorisation").because(law)
     })?;
     if form.form_digest.len() != 32 {
-        return Err(Refusal::new(Code::AuthorisationMissing).at("authorisation.form_digest").because("must be 32 bytes"));
+        return Err(Refusal::new(Code::AuthorisationMissing)
+            .at("authorisation.form_digest")
+            .because("must be 32 bytes"));
     }
     if !["subject", "guardian", "agent"].contains(&form.signed_by.as_str()) {
         let reason = "must be subject, guardian or agent";

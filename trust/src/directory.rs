@@ -5,9 +5,9 @@
 //! Two ways to read: **whole**, statement after statement from the first, as nodes do; or an **excerpt**, some statements
 //! in order with proofs of their places, as whoever checks an evidence bundle does.
 
+mod fold;
 pub mod model;
 pub mod object;
-mod fold;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap};
@@ -239,8 +239,7 @@ impl Directory {
         if matches!(body, Body::ExchangeFounded(_)) != self.founding.is_none() {
             return Err(StatementError::Founding);
         }
-        let object =
-            Object::of(&statement, &body).map_err(|error| StatementError::malformed("object", error))?;
+        let object = Object::of(&statement, &body).map_err(|error| StatementError::malformed("object", error))?;
         if object.to_string() != statement.object {
             return Err(StatementError::rule("object", format!("must be {object:?}")));
         }
@@ -429,11 +428,8 @@ impl Directory {
         provider: &'b DepartmentId,
         consumer: &'b DepartmentId,
     ) -> impl Iterator<Item = (&'a AccessKey, &'a Access)> + use<'a, 'b> {
-        let from = AccessKey {
-            provider: provider.clone(),
-            consumer: consumer.clone(),
-            id: crate::ids::AccessId::lowest(),
-        };
+        let from =
+            AccessKey { provider: provider.clone(), consumer: consumer.clone(), id: crate::ids::AccessId::lowest() };
         self.access.range(from..).take_while(move |(key, _)| key.provider == *provider && key.consumer == *consumer)
     }
 

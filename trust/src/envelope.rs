@@ -165,7 +165,9 @@ pub fn to_json(envelope: &wire::Envelope) -> String {
     let signatures: Vec<String> = envelope
         .signatures
         .iter()
-        .map(|signature| format!(r#"{{"keyid":"{}","sig":"{}"}}"#, safe(&signature.keyid), BASE64.encode(&signature.sig)))
+        .map(|signature| {
+            format!(r#"{{"keyid":"{}","sig":"{}"}}"#, safe(&signature.keyid), BASE64.encode(&signature.sig))
+        })
         .collect();
     format!(
         r#"{{"payload":"{}","payloadType":"{}","signatures":[{}]}}"#,

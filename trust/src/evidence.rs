@@ -87,10 +87,7 @@ impl FromStr for Receipt {
             return Err(NotAReceipt);
         }
         let check = HEXLOWER.decode(check.as_bytes()).map_err(|_| NotAReceipt)?;
-        Ok(Self {
-            index: index.parse().map_err(|_| NotAReceipt)?,
-            check: check.try_into().map_err(|_| NotAReceipt)?,
-        })
+        Ok(Self { index: index.parse().map_err(|_| NotAReceipt)?, check: check.try_into().map_err(|_| NotAReceipt)? })
     }
 }
 
@@ -132,7 +129,9 @@ mod tests {
     fn a_receipt_reads_back() {
         let receipt = entry().receipt(12_345);
         assert_eq!(receipt.to_string().parse(), Ok(receipt));
-        for wrong in ["", "12345", "-aa", "x-0011223344556677", "1-001122334455667", "1-00112233445566GG", "+1-0011223344556677"] {
+        for wrong in
+            ["", "12345", "-aa", "x-0011223344556677", "1-001122334455667", "1-00112233445566GG", "+1-0011223344556677"]
+        {
             assert_eq!(wrong.parse::<Receipt>(), Err(NotAReceipt), "{wrong}");
         }
     }

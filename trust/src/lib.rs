@@ -4,21 +4,21 @@
 //! Pure: no sockets, no files, no SQL, no clock, no randomness; bytes, keys and `now` come in from outside. Whoever wants
 //! to check an answer in ten years needs this crate alone.
 
-pub mod ids;
-pub mod key;
-pub mod refusal;
-pub mod envelope;
-pub mod log;
-pub mod subject;
-pub mod value;
-pub mod claim;
-pub mod service;
-pub mod directory;
-pub mod token;
-pub mod question;
-pub mod decision;
 pub mod answer;
-pub mod evidence;
 pub mod bundle;
+pub mod claim;
+pub mod decision;
+pub mod directory;
+pub mod envelope;
+pub mod evidence;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fixture;
+pub mod ids;
+pub mod key;
+pub mod log;
+pub mod question;
+pub mod refusal;
+pub mod service;
+pub mod subject;
+pub mod token;
+pub mod value;

@@ -136,10 +136,8 @@ pub fn open(
     now_ms: u64,
 ) -> Result<(Question, Digest), Refusal> {
     let claimed: wire::Request = envelope::peek(signed, LARGEST_REQUEST).map_err(|error| refuse_envelope(&error))?;
-    let sender: Party = claimed
-        .sender
-        .parse()
-        .map_err(|error| Refusal::new(Code::MessageMalformed).at("sender").because(error))?;
+    let sender: Party =
+        claimed.sender.parse().map_err(|error| Refusal::new(Code::MessageMalformed).at("sender").because(error))?;
     if directory.department(sender.department()).is_none() {
         return Err(Refusal::new(Code::DepartmentUnknown).at("sender"));
     }

@@ -114,7 +114,8 @@ impl Service {
                 return Err(wrong("sharing", "say unconditional, conditional or not_shared"));
             }
         };
-        if sharing == Sharing::NotShared && !published.forbidden_by.iter().any(|law| !law.instrument.trim().is_empty()) {
+        if sharing == Sharing::NotShared && !published.forbidden_by.iter().any(|law| !law.instrument.trim().is_empty())
+        {
             return Err(wrong("forbidden_by", "a service that is not shared cites the law that forbids it"));
         }
         if published.subject_schemes.is_empty() {

@@ -257,3 +257,11 @@ fn a_thread_outside_the_runtime_can_submit() {
     assert_eq!(committer.submit_blocking((1, 0)).unwrap(), 0);
     assert_eq!(committer.submit_blocking((1, 1)).unwrap(), 1);
 }
+
+#[test]
+fn only_a_writer_with_several_callers_takes_a_breath() {
+    let took = Duration::from_micros(200);
+    assert_eq!(breath(1, took), Duration::ZERO);
+    assert_eq!(breath(2, took), took * 3);
+    assert_eq!(breath(2, Duration::from_secs(1)), LONGEST_BREATH);
+}

@@ -11,11 +11,11 @@ use host::{
     random::{self, SystemRandom},
     tls::{ConnectorOptions, PeerConnector, TlsKeyDigest},
 };
-use proto::exchange::v1::{
-    self as wire, Answer, HelloRequest, Request, Signed, VerifyRequest, answer::Outcome, exchange_client::ExchangeClient,
-    signed::Form,
-};
 use prost::Message;
+use proto::exchange::v1::{
+    self as wire, Answer, HelloRequest, Request, Signed, VerifyRequest, answer::Outcome,
+    exchange_client::ExchangeClient, signed::Form,
+};
 use tonic::transport::Channel;
 use trust::{
     envelope::{Payload, pre_authentication_encoding, seal, signed},

@@ -8,12 +8,12 @@ use host::{
     edge::{EdgeLimits, Listener, ListenerLimits, Security, tuned_server},
     tls::{AnyKey, ClientAuthentication, ServerTls},
 };
+use prost::Message;
 use proto::exchange::v1::{
     Answer, HelloRequest, HelloResponse, Signed, TellRequest, TellResponse, VerifyRequest, VerifyResponse,
     exchange_server::{Exchange, ExchangeServer},
     signed::Form,
 };
-use prost::Message;
 use tonic::{Request, Response, Status};
 use trust::{
     envelope::{Payload, pre_authentication_encoding},

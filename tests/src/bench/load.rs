@@ -26,12 +26,18 @@ pub struct Point {
 }
 
 /// Keeps `in_flight` questions going for `duration`, after a warm-up of a fifth of it. Any failure ends it.
-pub async fn measure(ask: &Ask, in_flight: usize, duration: Duration, numbers: &Arc<AtomicU64>) -> Result<Point, String> {
+pub async fn measure(
+    ask: &Ask,
+    in_flight: usize,
+    duration: Duration,
+    numbers: &Arc<AtomicU64>,
+) -> Result<Point, String> {
     run(ask, in_flight, duration / 5, numbers).await?;
     let started = Instant::now();
     let histogram = run(ask, in_flight, duration, numbers).await?;
     let seconds = started.elapsed().as_secs_f64();
-    let milliseconds = |quantile: f64| Duration::from_nanos(histogram.value_at_quantile(quantile)).as_secs_f64() * 1000.0;
+    let milliseconds =
+        |quantile: f64| Duration::from_nanos(histogram.value_at_quantile(quantile)).as_secs_f64() * 1000.0;
     Ok(Point {
         per_second: f64::from(u32::try_from(histogram.len()).unwrap_or(u32::MAX)) / seconds,
         p50_ms: milliseconds(0.5),
@@ -39,7 +45,12 @@ pub async fn measure(ask: &Ask, in_flight: usize, duration: Duration, numbers: &
     })
 }
 
-async fn run(ask: &Ask, in_flight: usize, duration: Duration, numbers: &Arc<AtomicU64>) -> Result<Histogram<u64>, String> {
+async fn run(
+    ask: &Ask,
+    in_flight: usize,
+    duration: Duration,
+    numbers: &Arc<AtomicU64>,
+) -> Result<Histogram<u64>, String> {
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..in_flight)
         .map(|_| {
@@ -89,7 +100,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_ends_the_measurement() {
-        let ask: Ask = Arc::new(|number| Box::pin(async move { if number > 5 { Err("refused".into()) } else { Ok(()) } }));
-        assert_eq!(measure(&ask, 2, Duration::from_millis(50), &Arc::default()).await.err(), Some("refused".to_owned()));
+        let ask: Ask =
+            Arc::new(|number| Box::pin(async move { if number > 5 { Err("refused".into()) } else { Ok(()) } }));
+        assert_eq!(
+            measure(&ask, 2, Duration::from_millis(50), &Arc::default()).await.err(),
+            Some("refused".to_owned())
+        );
     }
 }

@@ -31,7 +31,8 @@ impl Figures {
     /// The median of the ratios of two series, round by round.
     pub fn ratio(&self, over: Key, under: Key, figure: impl Fn(&Point) -> f64) -> f64 {
         let (Some(over), Some(under)) = (self.0.get(&over), self.0.get(&under)) else { return f64::NAN };
-        let mut ratios: Vec<f64> = over.0.iter().zip(&under.0).map(|(over, under)| figure(over) / figure(under)).collect();
+        let mut ratios: Vec<f64> =
+            over.0.iter().zip(&under.0).map(|(over, under)| figure(over) / figure(under)).collect();
         ratios.sort_by(f64::total_cmp);
         ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
     }

@@ -66,6 +66,11 @@ async fn main() -> anyhow::Result<()> {
     run(&cli, dir.path(), &places).await
 }
 
+const NODE: &str = "node to node";
+
+/// How many entries the evidence log has at least when the node is started cold.
+const COLD_ENTRIES: u64 = 100_000;
+
 /// Ends the child with the benchmark, however it ends.
 struct Ended(Child);
 
@@ -92,12 +97,13 @@ async fn run(cli: &Cli, dir: &Path, places: &[Arc<Place>]) -> anyhow::Result<()>
     let (_limit_server, limit) = start_limit(dir, first, first_node, &sample).await?;
     loads.push(("limit", 0, limit.limit_load()));
     for (place, node) in places.iter().zip(&nodes) {
-        loads.push(("node to node", place.records, node.load()));
+        loads.push((NODE, place.records, node.load()));
     }
     for place in places {
         loads.push(("journey", place.records, journey(place).await?));
     }
 
+    let cold = start_cold(places, &loads, &numbers).await?;
     let mut figures = Figures::default();
     let mut peak_mb: f64 = 0.0;
     let duration = Duration::from_secs_f64(cli.seconds);
@@ -106,13 +112,16 @@ async fn run(cli: &Cli, dir: &Path, places: &[Arc<Place>]) -> anyhow::Result<()>
             for (what, records, load) in loads.iter().filter(|(what, ..)| what.contains(&cli.only)) {
                 let point = measure(load, in_flight, duration, &numbers).await;
                 let point = point.map_err(|error| anyhow::anyhow!("{what}, {records} records: {error}"))?;
-                println!("round {round}: {what:<12} {records:>8} records {in_flight:>4} in flight {:>8.0}/s", point.per_second);
+                println!(
+                    "round {round}: {what:<12} {records:>8} records {in_flight:>4} in flight {:>8.0}/s",
+                    point.per_second
+                );
                 figures.add((what, *records, in_flight), point);
                 peak_mb = places.iter().map(|place| resident_mb(place.provider())).fold(peak_mb, f64::max);
             }
         }
     }
-    report(cli, places, &figures, peak_mb).await
+    report(cli, places, &figures, peak_mb, &cold)
 }
 
 /// What an office's question costs from end to end.
@@ -172,25 +181,57 @@ async fn start_limit(
     Ok((child, LimitDriver(Arc::new(driver))))
 }
 
-async fn report(cli: &Cli, places: &[Arc<Place>], figures: &Figures, peak_mb: f64) -> anyhow::Result<()> {
+/// What a node needs to start with all its records and a lived-in evidence log.
+struct Cold {
+    took: Duration,
+    resident_mb: f64,
+    evidence_entries: u64,
+}
+
+/// Fills the evidence of the node with the most records, and starts it cold.
+async fn start_cold(
+    places: &[Arc<Place>],
+    loads: &[(&'static str, usize, Ask)],
+    numbers: &Arc<AtomicU64>,
+) -> anyhow::Result<Cold> {
+    let large = places.last().context("no places")?;
+    let load = loads.iter().rfind(|(what, records, _)| *what == NODE && *records == large.records);
+    let (.., load) = load.context("no load")?;
+    let entries = async || {
+        let mut admin = large.town.admin("civil-affairs").await?;
+        anyhow::Ok(admin.status(proto::admin::v1::StatusRequest {}).await?.into_inner().evidence_size)
+    };
+    println!("filling the evidence log");
+    while entries().await? < COLD_ENTRIES {
+        measure(load, 256, Duration::from_millis(500), numbers).await.map_err(anyhow::Error::msg)?;
+    }
+    let evidence_entries = entries().await?;
+    let took = cold_start(large.provider()).await?;
+    // Before anything is asked: the first answer proves that it is there, and what it needs is known by then.
+    let resident_mb = resident_mb(large.provider());
+    load(0).await.map_err(anyhow::Error::msg)?;
+    Ok(Cold { took, resident_mb, evidence_entries })
+}
+
+fn report(cli: &Cli, places: &[Arc<Place>], figures: &Figures, peak_mb: f64, cold: &Cold) -> anyhow::Result<()> {
     let (Some(small), Some(large)) = (places.first(), places.last()) else { bail!("no places") };
-    let status = large.town.admin("civil-affairs").await?.status(proto::admin::v1::StatusRequest {}).await?.into_inner();
-    let cold = cold_start(large.provider()).await?;
-    let cold_mb = resident_mb(large.provider());
 
     let rps = |what, records| figures.median((what, records, 256), |point| point.per_second);
-    let node = ("node to node", large.records, 256);
+    let node = (NODE, large.records, 256);
     let over_limit = figures.ratio(node, ("limit", 0, 256), |point| point.per_second);
-    let size_ratio = figures.ratio(("node to node", large.records, 1), ("node to node", small.records, 1), |point| point.p50_ms);
+    let size_ratio = figures.ratio((NODE, large.records, 1), (NODE, small.records, 1), |point| point.p50_ms);
     println!("\n{}", figures.table());
-    println!("Medians of {} rounds of {} s each, lowest to highest behind them; 4 connections.", cli.rounds, cli.seconds);
+    println!(
+        "Medians of {} rounds of {} s each, lowest to highest behind them; 4 connections.",
+        cli.rounds, cli.seconds
+    );
     let rows: [(&str, String, &str); 6] = [
         ("node over limit at 256 in flight", format!("{over_limit:.2}"), ">= 0.60"),
         ("median time, most over fewest records, 1 in flight", format!("{size_ratio:.2}"), "<= 1.20"),
-        ("resident MB after a cold start", format!("{cold_mb:.0}"), "< 96"),
+        ("resident MB after a cold start", format!("{:.0}", cold.resident_mb), "< 96"),
         ("resident MB at full load, highest", format!("{peak_mb:.0}"), "< 300"),
-        ("ready after a cold start, s", format!("{:.2}", cold.as_secs_f64()), "< 3"),
-        ("evidence entries at that start", status.evidence_size.to_string(), ">= 100000"),
+        ("ready after a cold start, s", format!("{:.2}", cold.took.as_secs_f64()), "< 3"),
+        ("evidence entries at that start", cold.evidence_entries.to_string(), ">= 100000"),
     ];
     for (what, measured, wanted) in rows {
         println!("{what:<52} {measured:>9}   to reach {wanted}");
@@ -202,12 +243,12 @@ async fn report(cli: &Cli, places: &[Arc<Place>], figures: &Figures, peak_mb: f6
         "node_over_limit": over_limit,
         "p50_ms": figures.median(node, |point| point.p50_ms),
         "p99_ms": figures.median(node, |point| point.p99_ms),
-        "rss_mb": cold_mb,
+        "rss_mb": cold.resident_mb,
         "rss_full_load_mb": peak_mb,
         "records": large.records,
         "p50_ratio_by_records": size_ratio,
-        "cold_start_seconds": cold.as_secs_f64(),
-        "evidence_entries": status.evidence_size,
+        "cold_start_seconds": cold.took.as_secs_f64(),
+        "evidence_entries": cold.evidence_entries,
         "points": figures.points(),
     });
     let summary: Map<_, _> = summary.as_object().cloned().unwrap_or_default();

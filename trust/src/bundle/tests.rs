@@ -112,7 +112,10 @@ fn each_part_that_is_altered_is_named() {
     };
     assert_eq!(alter(&|bundle| bundle.version = 2), "bundle version");
     assert_eq!(alter(&|bundle| bundle.directory[0].entry[40] ^= 1), "founding");
-    assert_eq!(alter(&|bundle| bundle.directory_checkpoint = bundle.directory_checkpoint.replace("\n10\n", "\n9\n")), "directory checkpoint");
+    assert_eq!(
+        alter(&|bundle| bundle.directory_checkpoint = bundle.directory_checkpoint.replace("\n10\n", "\n9\n")),
+        "directory checkpoint"
+    );
     assert_eq!(alter(&|bundle| bundle.directory[3].entry[60] ^= 1), "statement 3 inclusion");
     assert_eq!(alter(&|bundle| bundle.directory[3].inclusion[0][0] ^= 1), "statement 3 inclusion");
     assert_eq!(alter(&|bundle| bundle.directory.swap(3, 4)), "statement 3");

@@ -163,8 +163,7 @@ fn services_can_be_suspended_withdrawn_or_not_shared() {
     fixture.say("civil-affairs", Body::ServiceResumed(body), object);
     let (department, name, major_version) = service();
     let reason = "并入新服务".to_owned();
-    let body =
-        statement::ServiceWithdrawn { department, service: name, major_version, reason, from_ms: NOW_MS + 10 };
+    let body = statement::ServiceWithdrawn { department, service: name, major_version, reason, from_ms: NOW_MS + 10 };
     fixture.say("civil-affairs", Body::ServiceWithdrawn(body), object);
     assert!(decide(&fixture.directory, &fixture.question(), NOW_MS).is_ok());
     assert_eq!(refused_at(&fixture, NOW_MS + 10, |_| {}).0, Code::ServiceWithdrawn);
@@ -220,8 +219,7 @@ fn an_authorisation_must_be_there_and_hold() {
 fn a_suspended_department_neither_asks_nor_answers() {
     for (department, field) in [("housing", "sender"), ("civil-affairs", "recipient")] {
         let mut fixture = Fixture::town();
-        let body =
-            statement::DepartmentSuspended { department: department.into(), reason: "整改".into() };
+        let body = statement::DepartmentSuspended { department: department.into(), reason: "整改".into() };
         fixture.say("authority", Body::DepartmentSuspended(body), &format!("department/{department}"));
         assert_eq!(refused(&fixture, |_| {}), (Code::DepartmentSuspended, field.to_owned()));
     }

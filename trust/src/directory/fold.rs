@@ -129,8 +129,7 @@ impl Directory {
     }
 
     fn know_key(&mut self, described: DescribedKey, department: Option<DepartmentId>, index: u64) {
-        let known =
-            KnownKey { department, node: None, added_at: index, revoked: None, described: described.clone() };
+        let known = KnownKey { department, node: None, added_at: index, revoked: None, described: described.clone() };
         self.keys.insert(*described.key.id(), known);
     }
 

@@ -48,7 +48,9 @@ pub enum Object {
 impl fmt::Display for Object {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Access(AccessKey { provider, consumer, id }) => write!(formatter, "access/{provider}/{consumer}/{id}"),
+            Self::Access(AccessKey { provider, consumer, id }) => {
+                write!(formatter, "access/{provider}/{consumer}/{id}")
+            }
             Self::Department(department) => write!(formatter, "department/{department}"),
             Self::Exchange => formatter.write_str("exchange"),
             Self::Item(department, item) => write!(formatter, "item/{department}/{item}"),

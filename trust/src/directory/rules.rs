@@ -21,16 +21,19 @@ use crate::{
 pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> Result<Entitled, StatementError> {
     use Body::{
         AccessApplied, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked, AccessSuspended,
-        DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished, KeyAdded, KeyRevoked,
-        NodePublished, NodeRemoved, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
+        DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished, KeyAdded,
+        KeyRevoked, NodePublished, NodeRemoved, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
         ServiceWithdrawn, State,
     };
-    let department = |id: &str| id.parse::<DepartmentId>().map_err(|error| StatementError::malformed("department", error));
+    let department =
+        |id: &str| id.parse::<DepartmentId>().map_err(|error| StatementError::malformed("department", error));
     Ok(match (body, object) {
         (ExchangeFounded(_) | RegistryAnnounced(_), _)
         | (DepartmentAdmitted(_) | DepartmentSuspended(_) | DepartmentResumed(_), _) => Entitled::Authority,
         (State(_), _) => Entitled::Log,
-        (KeyAdded(body), _) => Entitled::Owner { department: department(&body.department)?, recovery: true, authority: false },
+        (KeyAdded(body), _) => {
+            Entitled::Owner { department: department(&body.department)?, recovery: true, authority: false }
+        }
         (KeyRevoked(body), Object::Key(key_id)) => {
             let owner = directory.key(key_id).and_then(|key| key.department.clone());
             let named = department(&body.department)?;
@@ -190,8 +193,7 @@ fn check_admission(directory: &Directory, body: &wire::DepartmentAdmitted) -> Re
     if first.key == recovery.key {
         return Err(StatementError::rule("recovery_key", "must be another key than the first"));
     }
-    let id: DepartmentId =
-        body.department.parse().map_err(|error| StatementError::malformed("department", error))?;
+    let id: DepartmentId = body.department.parse().map_err(|error| StatementError::malformed("department", error))?;
     if directory.department(&id).is_some() {
         return Err(StatementError::rule("department", "the id is taken; an id is never used again"));
     }
@@ -373,7 +375,10 @@ fn check_service_state(
 
 fn check_unused(directory: &Directory, field: &str, key: &PublicKey) -> Result<(), StatementError> {
     if directory.key(key.id()).is_some() {
-        return Err(StatementError::rule(field, "the key is in the directory already; a key has one role and one owner"));
+        return Err(StatementError::rule(
+            field,
+            "the key is in the directory already; a key has one role and one owner",
+        ));
     }
     Ok(())
 }
@@ -402,11 +407,7 @@ fn require_known(directory: &Directory, object: &Object) -> Result<(), Statement
     if directory.last(object).is_some() { Ok(()) } else { Err(StatementError::rule("object", "does not exist")) }
 }
 
-pub(super) fn described(
-    field: &str,
-    key: Option<&wire::Key>,
-    role: Role,
-) -> Result<DescribedKey, StatementError> {
+pub(super) fn described(field: &str, key: Option<&wire::Key>, role: Role) -> Result<DescribedKey, StatementError> {
     let key = key.ok_or_else(|| StatementError::rule(field, "is missing"))?;
     let key = DescribedKey::from_wire(key).map_err(|error| StatementError::malformed(field, error))?;
     if key.role != role {

@@ -56,11 +56,7 @@ fn only_the_entitled_party_may_speak() {
     let fixture = Fixture::town();
     let (body, object) = suspended();
     for signer in ["housing", "civil-affairs", "log", "housing node 1", "housing recovery"] {
-        assert_eq!(
-            check(&fixture, signer, body.clone(), object).unwrap_err(),
-            StatementError::NotEntitled,
-            "{signer}"
-        );
+        assert_eq!(check(&fixture, signer, body.clone(), object).unwrap_err(), StatementError::NotEntitled, "{signer}");
     }
     assert!(check(&fixture, "authority", body, object).is_ok());
 
@@ -69,7 +65,11 @@ fn only_the_entitled_party_may_speak() {
     let object = format!("access/civil-affairs/housing/{id}");
     let grant = Body::AccessGranted(fixture::granted(id));
     for signer in ["authority", "log", "housing", "civil-affairs node 1", "civil-affairs recovery"] {
-        assert_eq!(check(&fixture, signer, grant.clone(), &object).unwrap_err(), StatementError::NotEntitled, "{signer}");
+        assert_eq!(
+            check(&fixture, signer, grant.clone(), &object).unwrap_err(),
+            StatementError::NotEntitled,
+            "{signer}"
+        );
     }
     assert!(check(&fixture, "civil-affairs", grant, &object).is_ok());
 
@@ -105,19 +105,13 @@ fn the_authority_can_revoke_keys_but_never_add_one() {
         assert!(check(&fixture, signer, department.clone(), &object).is_ok(), "{signer}");
     }
     for role in [Role::Authority, Role::Log] {
-        assert!(matches!(
-            check(&fixture, "housing", added(role), &object).unwrap_err(),
-            StatementError::Rule { .. }
-        ));
+        assert!(matches!(check(&fixture, "housing", added(role), &object).unwrap_err(), StatementError::Rule { .. }));
     }
     let (revocation, object) = revoke("housing", "housing node 1");
     for signer in ["housing", "housing recovery", "authority"] {
         assert!(check(&fixture, signer, revocation.clone(), &object).is_ok(), "{signer}");
     }
-    assert_eq!(
-        check(&fixture, "civil-affairs", revocation, &object).unwrap_err(),
-        StatementError::NotEntitled
-    );
+    assert_eq!(check(&fixture, "civil-affairs", revocation, &object).unwrap_err(), StatementError::NotEntitled);
 }
 
 #[test]

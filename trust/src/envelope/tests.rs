@@ -43,10 +43,7 @@ fn what_was_sealed_opens_with_the_same_identity() {
 fn another_type_another_key_and_other_bytes_do_not_open() {
     let signer = key(1);
     let (envelope, _) = seal(&request(), &signer);
-    assert!(matches!(
-        open::<wire::Answer>(&envelope, LIMIT, only(&signer)),
-        Err(EnvelopeError::WrongType { .. })
-    ));
+    assert!(matches!(open::<wire::Answer>(&envelope, LIMIT, only(&signer)), Err(EnvelopeError::WrongType { .. })));
     assert_eq!(open::<wire::Request>(&envelope, LIMIT, only(&key(2))).unwrap_err(), EnvelopeError::KeyUnknown);
     assert!(matches!(open::<wire::Request>(&envelope, 3, only(&signer)), Err(EnvelopeError::TooLarge { .. })));
     let mut retyped = envelope.clone();
@@ -100,11 +97,8 @@ fn attested(signer: &SigningKey, count: u8, index: usize) -> wire::Attestation {
         hashes.push(other);
         hashes
     }
-    let signed_root = wire::AttestationRoot {
-        size: u64::from(count),
-        root: root(&leaves).as_bytes().to_vec(),
-        signed_at_ms: 1,
-    };
+    let signed_root =
+        wire::AttestationRoot { size: u64::from(count), root: root(&leaves).as_bytes().to_vec(), signed_at_ms: 1 };
     wire::Attestation {
         payload: messages[index].encode_to_vec(),
         payload_type: wire::Request::TYPE.into(),
@@ -121,10 +115,8 @@ fn an_attestation_opens_like_an_envelope_and_nothing_altered_does() {
     for count in [1, 2, 7, 8, 13] {
         for index in 0..usize::from(count) {
             let attestation = attested(&signer, count, index);
-            let wrap =
-                |attestation| wire::Signed { form: Some(wire::signed::Form::Attestation(attestation)) };
-            let opened =
-                open_signed::<wire::Request>(&wrap(attestation.clone()), LIMIT, only(&signer)).unwrap();
+            let wrap = |attestation| wire::Signed { form: Some(wire::signed::Form::Attestation(attestation)) };
+            let opened = open_signed::<wire::Request>(&wrap(attestation.clone()), LIMIT, only(&signer)).unwrap();
             assert_eq!(opened.message.request_id, vec![u8::try_from(index).unwrap(); 32]);
             let mut other_payload = attestation.clone();
             other_payload.payload = wire::Request { officer: "1024".into(), ..request() }.encode_to_vec();
