@@ -4,6 +4,8 @@
 //! Without the feature `grpc` the crate has messages only. With it come the clients and servers of the services.
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
+// The comments of the .proto files are plain text.
+#![allow(rustdoc::invalid_html_tags, rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
 /// Node to node.
 pub mod exchange {
