@@ -8,10 +8,10 @@ use host::clock::Clock;
 use prost::Message;
 use proto::{
     exchange::v1 as exchange,
-    registry::v1::{self as wire, Statement, SubmitRequest, statement::Body, submit_response::Outcome},
+    registry::v1::{self as wire, SubmitRequest, statement::Body, submit_response::Outcome},
 };
 use trust::{
-    directory::{Object, WIRE_VERSION},
+    directory::{Object, WIRE_VERSION, statement},
     envelope,
     ids::{DepartmentId, Digest, ExchangeId, NodeId},
     key::{DescribedKey, KeyId, PublicKey, Role},
@@ -159,7 +159,7 @@ impl Publisher {
         let signer = self.keys.department_signer().ok_or(Error::KeyElsewhere)?;
         let seen = self.view.seen();
         let predecessor = seen.directory().last(object).map(|place| place.digest);
-        let statement = statement(&self.exchange, object, predecessor, self.clock.now_ms(), body);
+        let statement = statement(&self.exchange, object, predecessor.as_ref(), self.clock.now_ms(), body);
         Ok(envelope::seal(&statement, signer))
     }
 
@@ -184,26 +184,6 @@ impl Publisher {
         sizes.mark_unchanged();
         // Never an error: the view holds the sender.
         let _ = sizes.changed().await;
-    }
-}
-
-/// A statement before it is signed.
-pub fn statement(
-    exchange: &ExchangeId,
-    object: &Object,
-    predecessor: Option<Digest>,
-    stated_at_ms: u64,
-    body: Body,
-) -> Statement {
-    Statement {
-        wire_version: WIRE_VERSION,
-        exchange_id: exchange.to_string(),
-        object: object.to_string(),
-        predecessor: predecessor.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default(),
-        stated_at_ms,
-        ignorable: false,
-        decision: None,
-        body: Some(body),
     }
 }
 

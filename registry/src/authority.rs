@@ -10,9 +10,9 @@ use host::clock::Clock;
 use prost::Message;
 use proto::registry::v1::{self as wire, Statement, statement::Body};
 use trust::{
-    directory::{Object, WIRE_VERSION},
+    directory::{Object, statement},
     envelope,
-    ids::{DepartmentId, Digest, ExchangeId},
+    ids::{DepartmentId, ExchangeId},
     key::{DescribedKey, KeyId, PublicKey, Role, Signer, SigningKey},
     refusal::{Code, Refusal},
 };
@@ -131,26 +131,6 @@ impl Authority {
             }
         }
         Err(Error::Refused(refused))
-    }
-}
-
-/// A statement about an object that follows `predecessor`.
-pub(crate) fn statement(
-    exchange: &ExchangeId,
-    object: &Object,
-    predecessor: Option<&Digest>,
-    stated_at_ms: u64,
-    body: Body,
-) -> Statement {
-    Statement {
-        wire_version: WIRE_VERSION,
-        exchange_id: exchange.to_string(),
-        object: object.to_string(),
-        predecessor: predecessor.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default(),
-        stated_at_ms,
-        ignorable: false,
-        decision: None,
-        body: Some(body),
     }
 }
 

@@ -6,13 +6,13 @@ use host::clock::{Clock, MockClock};
 use proto::registry::v1::{self as wire, statement::Body};
 use tokio_util::sync::CancellationToken;
 use trust::{
-    directory::Object,
+    directory::{Object, statement},
     ids::ExchangeId,
     key::{DescribedKey, Role, Signer, SigningKey},
 };
 
 use crate::{
-    authority::{Authority, DepartmentProfile, sealed, statement},
+    authority::{Authority, DepartmentProfile, sealed},
     init::first_entries,
     ledger::{Ledger, memory::MemoryLedger},
     sequencer::{self, Sequencer, SequencerParts, SequencerTask},

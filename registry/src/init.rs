@@ -18,14 +18,14 @@ use host::{
 };
 use proto::registry::v1::{self as wire, statement::Body};
 use trust::{
-    directory::{Directory, Object, StatementError, model::Profile},
+    directory::{Directory, Object, StatementError, model::Profile, statement},
     ids::ExchangeId,
     key::{DescribedKey, PublicKey, Role, Signer, SigningKey},
 };
 
 use crate::{
     DIRECTORY_FOLDER,
-    authority::{sealed, statement},
+    authority::sealed,
     config,
     keys::{self, Keys},
     ledger::{self, Ledger, SledLedger},

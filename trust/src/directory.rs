@@ -49,6 +49,26 @@ pub fn origin(exchange: &ExchangeId) -> String {
     format!("{exchange}/directory")
 }
 
+/// A statement about an object, before it is signed. It follows `predecessor`, the last one about the same object.
+pub fn statement(
+    exchange: &ExchangeId,
+    object: &Object,
+    predecessor: Option<&Digest>,
+    stated_at_ms: u64,
+    body: Body,
+) -> Statement {
+    Statement {
+        wire_version: WIRE_VERSION,
+        exchange_id: exchange.to_string(),
+        object: object.to_string(),
+        predecessor: predecessor.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default(),
+        stated_at_ms,
+        ignorable: false,
+        decision: None,
+        body: Some(body),
+    }
+}
+
 /// Why a statement does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {
