@@ -1,0 +1,43 @@
+//! Keys of departments.
+
+use proto::registry::v1::{self as wire, statement::Body};
+
+use super::{
+    super::{Directory, Object, StatementError},
+    fields::{check_unused, require, require_department},
+};
+use crate::key::{DescribedKey, Role};
+
+/// Checks a statement about a department's key.
+pub(super) fn check(directory: &Directory, body: &Body, object: &Object) -> Result<(), StatementError> {
+    match body {
+        Body::KeyAdded(body) => check_key_added(directory, body),
+        Body::KeyRevoked(body) => {
+            require("reason", &body.reason)?;
+            let Object::Key(key_id) = object else { return Err(StatementError::rule("key_id", "is no key")) };
+            match directory.key(key_id) {
+                Some(key) if key.revoked.as_ref().is_some_and(|revocation| revocation.index.is_some()) => {
+                    Err(StatementError::rule("key_id", "the key is revoked already"))
+                }
+                Some(_) => Ok(()),
+                None => Err(StatementError::rule("key_id", "there is no such key")),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_key_added(directory: &Directory, body: &wire::KeyAdded) -> Result<(), StatementError> {
+    require_department(directory, &body.department)?;
+    let key = body.key.as_ref().ok_or_else(|| StatementError::rule("key", "is missing"))?;
+    let key = DescribedKey::from_wire(key).map_err(|error| StatementError::malformed("key", error))?;
+    match key.role {
+        Role::Department | Role::Recovery if body.node.is_empty() => {}
+        Role::Department | Role::Recovery => return Err(StatementError::rule("node", "only a node key has a node")),
+        Role::Node => {
+            body.node.parse::<crate::ids::NodeId>().map_err(|error| StatementError::malformed("node", error))?;
+        }
+        Role::Authority | Role::Log => return Err(StatementError::rule("key.role", "is not a department's to give")),
+    }
+    check_unused(directory, "key", &key.key)
+}

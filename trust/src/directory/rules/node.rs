@@ -1,0 +1,34 @@
+//! Nodes.
+
+use proto::registry::v1::{self as wire, statement::Body};
+
+use super::{
+    super::{Directory, Object, StatementError},
+    fields::{check_digest, require_department, require_known},
+};
+
+/// Checks a statement about a node.
+pub(super) fn check(directory: &Directory, body: &Body, object: &Object) -> Result<(), StatementError> {
+    match body {
+        Body::NodePublished(body) => check_node(directory, body),
+        Body::NodeRemoved(_) => require_known(directory, object),
+        _ => Ok(()),
+    }
+}
+
+fn check_node(directory: &Directory, body: &wire::NodePublished) -> Result<(), StatementError> {
+    require_department(directory, &body.department)?;
+    check_digest("tls_key", &body.tls_key)?;
+    if body.addresses.is_empty() || body.addresses.len() > 16 {
+        return Err(StatementError::rule("addresses", "give 1 to 16"));
+    }
+    let another = directory.nodes().any(|node| {
+        node.tls_key == body.tls_key.as_slice()
+            && (node.department.as_str(), node.node.as_str()) != (&body.department, &body.node)
+    });
+    if another {
+        // Otherwise one machine could pass for another's.
+        return Err(StatementError::rule("tls_key", "is another node's"));
+    }
+    Ok(())
+}
