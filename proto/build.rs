@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "exchange/v1/envelope.proto",
     "exchange/v1/verification.proto",
     "exchange/v1/evidence.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 9] = [
     "office/v1/office.proto",
     "admin/v1/node.proto",
     "admin/v1/registry.proto",
+    "admin/v1/registry_evidence.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -17,6 +17,7 @@ use proto::exchange::v1::{
 };
 use trust::{
     bundle,
+    directory::Committed,
     envelope::{self, Payload},
     evidence::{self, Receipt},
     ids::{Digest, NodeId, Party},
@@ -98,12 +99,14 @@ pub struct Exporter {
 impl Exporter {
     /// The exact bytes of an `exchange.v1.EvidenceBundle`. Blocks.
     pub fn export(&self, receipt: &Receipt) -> Result<Vec<u8>, Error> {
+        let seen = self.view.seen();
         let source = Source {
             me: self.config.party(),
             node: self.config.node.clone(),
             signer: self.keys.node.as_ref(),
             journal: self.journal.as_ref(),
             directory_checkpoint: &self.view.checkpoint(),
+            committed: seen.directory().committed(),
             entries: &|| Box::new(self.view.entries()),
             now_ms: self.clock.now_ms(),
         };
@@ -130,6 +133,8 @@ struct Source<'a> {
     signer: &'a dyn Signer,
     journal: &'a dyn Journal,
     directory_checkpoint: &'a str,
+    /// The last commitment to the state, which shows that nothing was held back.
+    committed: Option<&'a Committed>,
     entries: &'a Entries<'a>,
     now_ms: u64,
 }
@@ -145,14 +150,14 @@ impl Source<'_> {
         let entry = self.journal.entry(receipt.index())?.filter(|stored| receipt.fits(&stored.entry));
         let kept = self.related(entry.ok_or(Error::Unknown)?)?;
         let wanted = self.relied_on(&kept)?;
-        let excerpt = Excerpt::read(self.entries, self.directory_checkpoint, wanted)?;
+        let excerpt = Excerpt::read(self.entries, self.directory_checkpoint, self.committed, wanted)?;
         Ok(EvidenceBundle {
             version: bundle::VERSION,
             exchange_id: self.me.exchange().to_string(),
             logs: vec![self.log_part(kept)?],
             directory_checkpoint: self.directory_checkpoint.to_owned(),
             directory: excerpt.statements,
-            state: Vec::new(),
+            state: excerpt.state,
         })
     }
 

@@ -2,6 +2,8 @@
 //! becomes the status `FAILED_PRECONDITION` with the stable code and the field in its metadata, so that the command line
 //! can tell a refusal from a failure. Out of scope: who may connect, which the socket settles.
 
+mod evidence;
+
 use std::sync::Arc;
 
 use proto::admin::v1::{self as wire, registry_server};
@@ -19,6 +21,8 @@ use crate::{
     enrolment::Enrolment,
     sequencer::{Accepted, Sequencer},
 };
+
+pub use self::evidence::EvidenceEdge;
 
 /// The metadata key of a refusal's stable code.
 pub const CODE_KEY: &str = "refusal-code";

@@ -28,7 +28,7 @@ use tonic::transport::{Server, server::Router};
 
 use crate::{
     DIRECTORY_FOLDER,
-    admin_edge::{AdminEdge, Standing},
+    admin_edge::{AdminEdge, EvidenceEdge, Standing},
     authority::{self, Authority},
     config::Config,
     directory_edge::DirectoryEdge,
@@ -144,6 +144,7 @@ impl App {
             ledger: Arc::clone(&shared),
             clock: Arc::clone(&clock),
             checkpoint_interval: Duration::from_secs(config.checkpoint_interval_seconds),
+            state_interval: Duration::from_secs(config.state_interval_seconds),
         };
         let (sequencer, task) = Sequencer::start(parts).await?;
         let stopping = stop.clone();
@@ -222,6 +223,7 @@ impl App {
         };
         let operators = Server::builder()
             .add_service(health)
+            .add_service(EvidenceEdge::server(sequencer.clone()))
             .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));
         let stopping = stop.clone().cancelled_owned();
         supervisor.essential("admin socket", async move { Ok(admin.serve(operators, stopping).await?) });

@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 our own failure, 2 usage, 3 no registry is running there, 7 refused.
 
 mod operate;
+mod state;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -56,6 +57,9 @@ pub enum Command {
     /// Revoke departments' keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Commitments to the state of the whole directory.
+    #[command(subcommand)]
+    State(state::StateCommand),
 }
 
 /// `registry init`.

@@ -43,6 +43,9 @@ pub struct Config {
     /// How often a checkpoint is signed anew when nothing is said, in seconds. 1 to 10.
     #[serde(default = "checkpoint_interval_seconds", deserialize_with = "checkpoint_interval")]
     pub checkpoint_interval_seconds: u64,
+    /// How often the log commits to its state, where something was said since, in seconds. At least 1.
+    #[serde(default = "state_interval_seconds", deserialize_with = "state_interval")]
+    pub state_interval_seconds: u64,
     /// How long an enrolment token is good, in hours.
     #[serde(default = "token_lifetime_hours", deserialize_with = "token_lifetime")]
     pub token_lifetime_hours: u64,
@@ -95,6 +98,10 @@ log_filter = "info"
 # How often a checkpoint is signed anew when nothing new is said, in seconds (1 to 10).
 checkpoint_interval_seconds = 10
 
+# How often the log commits to the state of everything in it, where something was said since, in seconds. Evidence shows
+# with it that nothing was revoked up to then.
+state_interval_seconds = 3600
+
 # How long an enrolment token is good, in hours.
 token_lifetime_hours = 168
 
@@ -110,6 +117,10 @@ fn log_filter() -> String {
 
 fn checkpoint_interval_seconds() -> u64 {
     10
+}
+
+fn state_interval_seconds() -> u64 {
+    3600
 }
 
 fn token_lifetime_hours() -> u64 {
@@ -130,6 +141,10 @@ where
 
 fn checkpoint_interval<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     within(deserializer, 1, 10)
+}
+
+fn state_interval<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    within(deserializer, 1, 31 * 86_400)
 }
 
 fn token_lifetime<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -168,6 +183,7 @@ mod tests {
         assert_eq!(config.advertise, ["registry.ninghe.example:7400"]);
         assert_eq!(config.tiles.to_string(), "[::1]:7401");
         assert_eq!((config.checkpoint_interval_seconds, config.token_lifetime_hours), (10, 168));
+        assert_eq!(config.state_interval_seconds, 3600);
         assert_eq!(config.log_format, LogFormat::Pretty);
     }
 

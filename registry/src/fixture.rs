@@ -71,6 +71,7 @@ pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts 
         ledger: Arc::new(ledger.clone()),
         clock: Arc::new(clock.clone()),
         checkpoint_interval: Duration::from_secs(10),
+        state_interval: Duration::from_secs(3600),
     }
 }
 

@@ -7,6 +7,8 @@
 //! When nothing is said the checkpoint is signed anew with the time, so that a reader can tell a quiet registry from one
 //! that is cut off. Out of scope: which statements are allowed (`trust::directory`), and where entries live (`ledger`).
 
+mod committing;
+
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
@@ -122,6 +124,8 @@ pub struct SequencerParts {
     pub clock: Arc<dyn Clock>,
     /// How often a checkpoint is signed anew.
     pub checkpoint_interval: Duration,
+    /// How often the log commits to the state, where something was said since.
+    pub state_interval: Duration,
 }
 
 /// Submits statements and reads the directory. Clones share it.
@@ -129,6 +133,7 @@ pub struct SequencerParts {
 pub struct Sequencer {
     submissions: mpsc::Sender<Submission>,
     shared: Arc<Shared>,
+    commit_now: mpsc::Sender<oneshot::Sender<u64>>,
 }
 
 impl Sequencer {
@@ -149,20 +154,24 @@ impl Sequencer {
         }
 
         let (submissions, waiting) = mpsc::channel(MOST_WAITING);
+        let (commit_now, commit_asked) = mpsc::channel(1);
         let nothing = Head { size: 0, checkpoint: "".into() };
         let shared = Arc::new(Shared { directory: RwLock::new(directory), head: watch::Sender::new(nothing) });
         let mut task = SequencerTask {
             shared: Arc::clone(&shared),
             waiting,
+            commit_asked,
+            started_ms: parts.clock.now_ms(),
             ledger: parts.ledger,
             clock: parts.clock,
             log_key: parts.log_key,
             note_key,
             last_time_seconds: signed_before.map_or(0, |signed| signed.time_seconds()),
             checkpoint_interval: parts.checkpoint_interval,
+            state_interval: parts.state_interval,
         };
         task.publish().await?;
-        Ok((Self { submissions, shared }, task))
+        Ok((Self { submissions, shared, commit_now }, task))
     }
 
     /// Submits the exact bytes of a statement's envelope.
@@ -222,12 +231,16 @@ struct Submission {
 pub struct SequencerTask {
     shared: Arc<Shared>,
     waiting: mpsc::Receiver<Submission>,
+    /// Those who want the log to commit to the state now.
+    commit_asked: mpsc::Receiver<oneshot::Sender<u64>>,
+    started_ms: u64,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     log_key: SigningKey,
     note_key: LogKey,
     last_time_seconds: u64,
     checkpoint_interval: Duration,
+    state_interval: Duration,
 }
 
 impl SequencerTask {
@@ -236,12 +249,15 @@ impl SequencerTask {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         loop {
             let renewal = Instant::now() + self.checkpoint_interval;
+            let commitment = Instant::now() + self.until_commitment();
             tokio::select! {
                 () = stop.cancelled() => break,
                 submission = self.waiting.recv() => match submission {
                     Some(submission) => self.answer(submission).await?,
                     None => return Ok(()),
                 },
+                Some(asked) = self.commit_asked.recv() => self.commit_as_asked(asked).await?,
+                () = tokio::time::sleep_until(commitment) => drop(self.commit_to_state().await?),
                 () = tokio::time::sleep_until(renewal) => drop(self.publish().await?),
             }
         }
@@ -272,6 +288,11 @@ impl SequencerTask {
             let (checked, at_size) = {
                 let directory = self.shared.directory();
                 match directory.check(&entry) {
+                    // What this version does not know it cannot judge: who may say it, and about what.
+                    Ok(checked) if checked.object().is_none() => {
+                        let wire_version = checked.statement().wire_version;
+                        return Ok(Err(StatementError::UnknownKind { wire_version }.refusal()));
+                    }
                     Ok(checked) => (checked, directory.size()),
                     Err(error) => return Ok(self.known(&directory, &entry, &error).ok_or_else(|| error.refusal())),
                 }

@@ -30,5 +30,7 @@ mod quick_start;
 mod refusals;
 #[path = "all/restarts.rs"]
 mod restarts;
+#[path = "all/state.rs"]
+mod state;
 #[path = "all/tidy.rs"]
 mod tidy;

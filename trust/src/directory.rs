@@ -5,10 +5,12 @@
 //! Two ways to read: **whole**, statement after statement from the first, as nodes do; or an **excerpt**, some statements
 //! in order with proofs of their places, as whoever checks an evidence bundle does.
 
+mod committed;
 mod fold;
 pub mod model;
 pub mod object;
 mod rules;
+pub mod state;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,8 +20,10 @@ use proto::{
     registry::v1::{self as wire, Statement, statement::Body},
 };
 
+pub use self::committed::Committed;
 use self::model::{Access, Department, Founding, KnownKey, Node, Place, Revocation};
 pub use self::object::{AccessKey, Object};
+use self::state::StateMap;
 use crate::{
     envelope::{self, EnvelopeError},
     ids::{DepartmentId, Digest, ExchangeId, NodeId, ServiceId},
@@ -200,7 +204,8 @@ pub struct Directory {
     services: BTreeMap<ServiceId, Service>,
     access: BTreeMap<AccessKey, Access>,
     items: BTreeMap<(DepartmentId, String), wire::ItemPublished>,
-    last: HashMap<Object, Place>,
+    said: StateMap,
+    committed: Option<Committed>,
 }
 
 impl Directory {
@@ -229,7 +234,8 @@ impl Directory {
             services: BTreeMap::new(),
             access: BTreeMap::new(),
             items: BTreeMap::new(),
-            last: HashMap::new(),
+            said: StateMap::new(),
+            committed: None,
         }
     }
 
@@ -250,8 +256,10 @@ impl Directory {
             return Err(StatementError::ExchangeWrong);
         }
         let Some(body) = statement.body.clone() else {
-            // A oneof of a later version: parsed, but unknown here.
+            // A oneof of a later version: parsed, but unknown here. It is part of the state all the same, or readers of
+            // different versions would come to different roots.
             if statement.ignorable && self.founding.is_some() {
+                self.check_predecessor(&statement.object, &statement)?;
                 return Ok(Checked { digest: opened.digest, statement, known: None });
             }
             return Err(StatementError::UnknownKind { wire_version: statement.wire_version });
@@ -263,9 +271,7 @@ impl Directory {
         if object.to_string() != statement.object {
             return Err(StatementError::rule("object", format!("must be {object:?}")));
         }
-        if statement.predecessor.as_slice() != self.expected_predecessor(&object, &statement) {
-            return Err(StatementError::PredecessorWrong { object: statement.object });
-        }
+        self.check_predecessor(&statement.object, &statement)?;
         self.check_signer(&opened.key_id, &body, &object, statement.stated_at_ms)?;
         rules::check_body(self, &body, &object)?;
         Ok(Checked { digest: opened.digest, statement, known: Some((object, body)) })
@@ -307,13 +313,17 @@ impl Directory {
         Ok(true)
     }
 
-    fn expected_predecessor<'a>(&'a self, object: &Object, statement: &'a Statement) -> &'a [u8] {
-        match (self.last.get(object), self.reading) {
-            (Some(place), Reading::Whole) => place.digest.as_bytes(),
-            (None, Reading::Whole) => &[],
+    fn check_predecessor(&self, object: &str, statement: &Statement) -> Result<(), StatementError> {
+        let expected = match (self.said.get(object), self.reading) {
+            (Some(said), Reading::Whole) => said.last().digest.as_bytes(),
+            (None, Reading::Whole) => &[][..],
             // An excerpt may leave statements out; that none matters is shown by a state proof.
-            (_, Reading::Excerpt) => &statement.predecessor,
+            (_, Reading::Excerpt) => return Ok(()),
+        };
+        if statement.predecessor.as_slice() != expected {
+            return Err(StatementError::PredecessorWrong { object: object.to_owned() });
         }
+        Ok(())
     }
 
     fn check_signer(&self, key_id: &KeyId, body: &Body, object: &Object, at_ms: u64) -> Result<(), StatementError> {
@@ -460,12 +470,12 @@ impl Directory {
 
     /// The place of the last statement about an object.
     pub fn last(&self, object: &Object) -> Option<&Place> {
-        self.last.get(object)
+        self.said.get(&object.to_string()).map(state::Said::last)
     }
 
     /// The place of a statement that is the last about its object, found by its digest. Looks at every object.
     pub fn place_of(&self, digest: &Digest) -> Option<&Place> {
-        self.last.values().find(|place| place.digest == *digest)
+        self.said.iter().map(state::Said::last).find(|place| place.digest == *digest)
     }
 
     /// The public key of a node of the department, if it counts at that time: the key, or why it does not.

@@ -150,6 +150,15 @@ impl Fixture {
         self.say("civil-affairs", Body::AccessGranted(body), &format!("access/civil-affairs/housing/{id}"));
     }
 
+    /// The log commits to the state, a minute after [`NOW_MS`].
+    pub fn commit_to_state(&mut self) {
+        let body = Body::State(self.directory.commitment());
+        let statement = Statement { stated_at_ms: NOW_MS + 60_000, ..self.statement(body, "state") };
+        let entry = seal(&statement, &key("log")).0.encode_to_vec();
+        self.directory.apply(&entry).unwrap_or_else(|error| panic!("state: {error}"));
+        self.entries.push(entry);
+    }
+
     /// Signs a statement with a named key, checks it and folds it in.
     ///
     /// # Panics

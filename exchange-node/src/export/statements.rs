@@ -8,10 +8,11 @@ use std::collections::{BTreeSet, HashSet};
 
 use prost::Message;
 use proto::{
-    exchange::v1::{DirectoryProof, Envelope},
+    exchange::v1::{DirectoryProof, Envelope, StateProof},
     registry::v1::{Statement, statement::Body},
 };
 use trust::{
+    directory::Committed,
     envelope,
     ids::Digest,
     key::DescribedKey,
@@ -52,6 +53,8 @@ impl Wanted {
 /// The statements wanted, with their proofs.
 pub(super) struct Excerpt {
     pub(super) statements: Vec<DirectoryProof>,
+    /// For each object of theirs, that they are all that was said before the last commitment to the state.
+    pub(super) state: Vec<StateProof>,
 }
 
 /// What is kept of each entry while the directory is read through.
@@ -62,7 +65,12 @@ struct Heading {
 
 impl Excerpt {
     /// Reads the directory as far as the checkpoint covers it.
-    pub(super) fn read(entries: &Entries<'_>, checkpoint: &str, mut wanted: Wanted) -> Result<Self, Error> {
+    pub(super) fn read(
+        entries: &Entries<'_>,
+        checkpoint: &str,
+        committed: Option<&Committed>,
+        mut wanted: Wanted,
+    ) -> Result<Self, Error> {
         let checkpoint = parse(checkpoint).ok_or(Error::NoDirectory)?;
         let size = usize::try_from(checkpoint.size()).map_err(|_| Error::DirectoryDamaged)?;
         let mut leaves = Vec::new();
@@ -77,13 +85,16 @@ impl Excerpt {
         if headings.len() != size || tree_root(&tree, checkpoint.size()).map_err(unfit)? != checkpoint.root() {
             return Err(Error::DirectoryDamaged);
         }
-        let chosen = choose(&headings, &mut wanted, &owners);
+        // The view may have read on since its checkpoint.
+        let committed = committed.filter(|committed| committed.place().index < checkpoint.size());
+        let chosen = choose(&headings, &mut wanted, &owners, committed.map(|committed| committed.place().index));
+        let state = committed.map(|committed| prove(committed, &chosen, &headings)).unwrap_or_default();
         let mut statements = Vec::with_capacity(chosen.len());
         for (index, entry) in (0_u64..).zip(entries().take(size)).filter(|(index, _)| chosen.contains(index)) {
             let inclusion = inclusion_proof(&tree, index, checkpoint.size()).map_err(unfit)?;
             statements.push(DirectoryProof { entry: entry?, index, inclusion: bytes_of(&inclusion) });
         }
-        Ok(Self { statements })
+        Ok(Self { statements, state })
     }
 }
 
@@ -121,13 +132,15 @@ fn heading(entry: &[u8], wanted: &mut Wanted, owners: &mut Owners) -> Heading {
 }
 
 /// The indexes of the statements about the objects wanted, and about the keys that signed those, and so on.
-fn choose(headings: &[Heading], wanted: &mut Wanted, owners: &Owners) -> BTreeSet<u64> {
+/// Of the commitments to the state, only the last is of use.
+fn choose(headings: &[Heading], wanted: &mut Wanted, owners: &Owners, committed: Option<u64>) -> BTreeSet<u64> {
     loop {
         let before = wanted.objects.len();
         let chosen: BTreeSet<u64> = (0..)
             .zip(headings)
             .filter(|(index, heading)| *index == 0 || wanted.objects.contains(&heading.object))
             .map(|(index, _)| index)
+            .chain(committed)
             .collect();
         for heading in (0_u64..).zip(headings).filter(|(index, _)| chosen.contains(index)).map(|(_, heading)| heading) {
             for signer in &heading.signers {
@@ -141,6 +154,14 @@ fn choose(headings: &[Heading], wanted: &mut Wanted, owners: &Owners) -> BTreeSe
             return chosen;
         }
     }
+}
+
+/// That nothing else was said about the objects of the chosen statements before the commitment.
+fn prove(committed: &Committed, chosen: &BTreeSet<u64>, headings: &[Heading]) -> Vec<StateProof> {
+    let before = (0_u64..).zip(headings).take_while(|(index, _)| *index < committed.place().index);
+    let objects: BTreeSet<&str> =
+        before.filter(|(index, _)| chosen.contains(index)).map(|(_, heading)| heading.object.as_str()).collect();
+    objects.into_iter().filter_map(|object| committed.map().prove(object)).collect()
 }
 
 /// The directory's tree: the hashes of each level of tiles, from the leaves up.

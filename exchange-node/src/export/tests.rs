@@ -73,6 +73,7 @@ fn bundle_of(fixture: &Fixture, journal: &MemoryJournal, me: &str, receipt: &Rec
         signer: &key(&format!("{me} node 1")),
         journal,
         directory_checkpoint: &fixture.checkpoint(),
+        committed: fixture.directory.committed(),
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
     };
@@ -167,6 +168,40 @@ fn later_revocations_are_not_held_back() {
     assert_eq!(report.wrong().unwrap().finding, Finding::Wrong("the node's key was revoked".into()));
 }
 
+/// With a commitment to the state the bundle shows that it holds nothing back, and without it says that it cannot.
+#[test]
+fn a_commitment_to_the_state_comes_with_its_proofs() {
+    let mut fixture = Fixture::town();
+    fixture.commit_to_state();
+    fixture.admit("taxation");
+    let (journal, receipt) = asked(&Fixture::town());
+    fixture.commit_to_state();
+    let revoked = Body::AccessRevoked(directory::AccessRevoked { reason: "ended".into() });
+    fixture.say("civil-affairs", revoked, "access/civil-affairs/housing/0011223344556677");
+    let bundle = bundle_of(&fixture, &journal, "housing", &receipt).unwrap();
+    // Not the first commitment, not taxation; and the revocation that came later.
+    assert_eq!(indexes(&bundle), [(0..10).collect::<Vec<_>>(), vec![12, 13]].concat());
+    let report = verified(&bundle);
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    let newer = report.checks.iter().find(|check| check.name == "nothing newer was said").unwrap();
+    assert!(matches!(newer.finding, Finding::Holds(_)), "{:?}", newer.finding);
+
+    // A checkpoint that does not reach the commitment: without it, and without its proofs.
+    let short = Fixture::town();
+    let source = Source {
+        me: party("housing"),
+        node: fixture::node("1"),
+        signer: &key("housing node 1"),
+        journal: &journal,
+        directory_checkpoint: &short.checkpoint(),
+        committed: fixture.directory.committed(),
+        entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
+        now_ms: NOW_MS,
+    };
+    let bundle = source.bundle(&receipt).unwrap();
+    assert!(verified(&bundle).is_sound() && bundle.state.is_empty());
+}
+
 /// The view may have read on since its checkpoint: what the checkpoint does not cover cannot be proved.
 #[test]
 fn what_is_newer_than_the_checkpoint_is_left_out() {
@@ -181,6 +216,7 @@ fn what_is_newer_than_the_checkpoint_is_left_out() {
         signer: &key("housing node 1"),
         journal: &journal,
         directory_checkpoint: &checkpoint,
+        committed: fixture.directory.committed(),
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
     };
@@ -203,6 +239,7 @@ fn a_copy_that_does_not_fit_its_checkpoint_is_not_exported() {
         signer: &key("housing node 1"),
         journal: &journal,
         directory_checkpoint: &fixture.checkpoint(),
+        committed: fixture.directory.committed(),
         entries: &|| Box::new(damaged.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
     };

@@ -24,7 +24,7 @@ use proto::{
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
-use super::{AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand};
+use super::{AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, state};
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
     app::App,
@@ -80,7 +80,7 @@ impl Failure {
         }
     }
 
-    fn failed(error: impl std::fmt::Display) -> Self {
+    pub(super) fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }
 }
@@ -130,19 +130,20 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(KeyCommand::Revoke { department, key_id, reason }) => {
             revoke(&cli, department.as_str(), key_id, reason).await?
         }
+        Command::State(command) => state::run(&cli, command).await?,
     };
     print(&if cli.json { format!("{:#}", shown.json) } else { shown.text })
 }
 
 /// An outcome in both of its forms.
-struct Shown {
-    json: Value,
-    text: String,
+pub(super) struct Shown {
+    pub(super) json: Value,
+    pub(super) text: String,
 }
 
 impl Shown {
     /// Facts, one to a line.
-    fn facts(facts: &[(&str, String)], json: Value) -> Self {
+    pub(super) fn facts(facts: &[(&str, String)], json: Value) -> Self {
         let mut table = Table::new();
         for (name, value) in facts {
             table.add_row([*name, value.as_str()]);
@@ -307,12 +308,17 @@ async fn revoke(cli: &Cli, department: &str, key_id: &str, reason: &str) -> Resu
 
 /// A client of the registry that runs in the folder.
 async fn client(cli: &Cli) -> Result<RegistryClient<Channel>, Failure> {
-    let folder = folder(cli)?;
-    let start = format!("registry serve --config {}", folder.join(config::FILE_NAME).display());
-    Ok(RegistryClient::new(admin_socket::connect(&folder, &start).await?))
+    Ok(RegistryClient::new(channel(cli).await?))
 }
 
-fn folder(cli: &Cli) -> Result<PathBuf, Failure> {
+/// The admin socket of the registry that runs in the folder.
+pub(super) async fn channel(cli: &Cli) -> Result<Channel, Failure> {
+    let folder = folder(cli)?;
+    let start = format!("registry serve --config {}", folder.join(config::FILE_NAME).display());
+    Ok(admin_socket::connect(&folder, &start).await?)
+}
+
+pub(super) fn folder(cli: &Cli) -> Result<PathBuf, Failure> {
     if let Some(folder) = &cli.dir {
         return Ok(folder.clone());
     }

@@ -132,6 +132,52 @@ async fn what_was_submitted_before_the_stop_is_answered() {
     assert!(rooms.sequencer.submit(Vec::new()).await.is_err());
 }
 
+/// The log commits to its state when that is due and something was said since, and when it is asked.
+#[tokio::test]
+async fn the_log_commits_to_its_state_at_intervals_and_when_asked() {
+    let clock = host::clock::MockClock::at(NOW_MS);
+    let ledger = founded().await;
+    let quick = SequencerParts { state_interval: Duration::from_millis(5), ..parts(&ledger, &clock) };
+    let (sequencer, task) = Sequencer::start(quick).await.unwrap();
+    let mut head = sequencer.watch();
+    let running = tokio::spawn(task.run(CancellationToken::new()));
+    // The clock stands still: the wait is 5 ms of the process's own time.
+    head.wait_for(|head| head.size == 3).await.unwrap();
+    assert_eq!(sequencer.directory().committed().unwrap().size(), 2);
+    // Nothing was said since: asking changes nothing, and no second one comes by itself.
+    for _ in 0..3 {
+        assert_eq!(sequencer.commit_to_state().await.unwrap(), 2);
+    }
+    assert_eq!(ledger.entries().len(), 3);
+    running.abort();
+
+    let rooms = start(&ledger).await;
+    rooms.admit("civil-affairs").await;
+    assert_eq!(rooms.sequencer.commit_to_state().await.unwrap(), 4);
+    assert_eq!(rooms.sequencer.head().size, 5);
+    // Whoever reads the log comes to the same.
+    let mut reader = Directory::new(crate::fixture::exchange(), crate::fixture::authority_key().public_key().clone());
+    ledger.entries().iter().for_each(|entry| reader.apply(entry).unwrap());
+    assert_eq!(reader.committed().unwrap().root(), rooms.sequencer.directory().committed().unwrap().root());
+}
+
+/// A registry judges only what it knows: a statement of a later kind is for a later version to take.
+#[tokio::test]
+async fn a_statement_of_an_unknown_kind_is_not_taken_even_where_readers_would_pass_it_over() {
+    let rooms = rooms().await;
+    let mut statement = directory::statement(
+        &crate::fixture::exchange(),
+        &trust::directory::Object::Registry,
+        None,
+        NOW_MS,
+        proto::registry::v1::statement::Body::State(proto::registry::v1::State::default()),
+    );
+    (statement.object, statement.body, statement.ignorable) = ("future/1".to_owned(), None, true);
+    let entry = crate::authority::sealed(&statement, &crate::fixture::authority_key());
+    let refusal = rooms.sequencer.submit(entry).await.unwrap().unwrap_err();
+    assert_eq!(refusal.code, Code::WireVersionUnsupported);
+}
+
 async fn start_fails(ledger: &MemoryLedger, change: impl FnOnce(&mut SequencerParts)) -> String {
     let mut parts = parts(ledger, &host::clock::MockClock::at(NOW_MS));
     change(&mut parts);

@@ -63,8 +63,15 @@ fn bundle_of(fixture: &Fixture, messages: &[(EntryKind, wire::Signed, Digest)]) 
                 inclusion: fixture.inclusion(index as u64),
             })
             .collect(),
-        state: Vec::new(),
+        state: state_proofs(fixture),
     }
+}
+
+/// As an exporter makes them: for each object with a statement before the last commitment.
+fn state_proofs(fixture: &Fixture) -> Vec<wire::StateProof> {
+    let Some(committed) = fixture.directory.committed() else { return Vec::new() };
+    let objects = committed.map().iter().map(|said| said.object()).filter(|object| *object != "state");
+    objects.map(|object| committed.map().prove(object).unwrap()).collect()
 }
 
 fn authority() -> PublicKey {
@@ -169,6 +176,78 @@ fn the_decision_is_made_again() {
     assert_eq!(wrong_check(&without_grant), "decision");
 }
 
+fn finding(report: &Report, name: &str) -> Finding {
+    report.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no {name}")).finding.clone()
+}
+
+const NEWER: &str = "nothing newer was said";
+
+#[test]
+fn a_state_statement_shows_that_nothing_was_held_back() {
+    let mut fixture = Fixture::town();
+    let asked_before = bundle(&fixture);
+    assert!(matches!(finding(&verify(&asked_before.encode_to_vec(), &authority()), NEWER), Finding::NotShown(_)));
+
+    fixture.commit_to_state();
+    // Asked when the directory had ten statements; the eleventh commits to them.
+    let mut covered = bundle(&fixture);
+    covered.logs = asked_before.logs.clone();
+    let report = verify(&covered.encode_to_vec(), &authority());
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    let Finding::Holds(shown) = finding(&report, NEWER) else { panic!("it holds") };
+    assert_eq!(
+        shown,
+        "from 2026-01-02 00:00:00 UTC to 2026-01-02 00:01:00 UTC, nothing that question and answer rest on was revoked, \
+         suspended, withdrawn or replaced but as the bundle shows; what was said later is not shown"
+    );
+    // An answer that rests on more than the state statement covers.
+    let later = bundle(&fixture);
+    let report = verify(&later.encode_to_vec(), &authority());
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    let Finding::NotShown(why) = finding(&report, NEWER) else { panic!("it is not shown") };
+    assert!(why.contains("rests on 11 statements"), "{why}");
+}
+
+/// Whoever leaves a statement out that speaks against the evidence is found out, whatever else was signed well.
+#[test]
+fn a_statement_that_was_left_out_is_found_out_by_the_state() {
+    let mut fixture = Fixture::town();
+    let object = "access/civil-affairs/housing/0011223344556677";
+    let logs = bundle(&fixture).logs;
+    let revoked = proto::registry::v1::AccessRevoked { reason: "ended".into() };
+    fixture.say("civil-affairs", proto::registry::v1::statement::Body::AccessRevoked(revoked), object);
+    fixture.commit_to_state();
+    let whole = wire::EvidenceBundle { logs, ..bundle(&fixture) };
+    assert!(verify(&whole.encode_to_vec(), &authority()).is_sound());
+
+    let wrong = |change: &dyn Fn(&mut wire::EvidenceBundle)| {
+        let mut altered = whole.clone();
+        change(&mut altered);
+        wrong_check(&altered)
+    };
+    let named = format!("state of {object}");
+    let held_back = |bundle: &mut wire::EvidenceBundle| drop(bundle.directory.remove(10));
+    assert_eq!(wrong(&held_back), named);
+    // Nor does an older proof help, or none.
+    let mut before = Fixture::town();
+    before.commit_to_state();
+    let older = before.directory.committed().unwrap().map().prove(object).unwrap();
+    let place = whole.state.iter().position(|proof| proof.object == object).unwrap();
+    assert_eq!(
+        wrong(&|bundle| {
+            held_back(bundle);
+            bundle.state[place] = older.clone();
+        }),
+        named
+    );
+    assert_eq!(wrong(&|bundle| drop(bundle.state.remove(place))), named);
+    assert_eq!(wrong(&|bundle| bundle.state.push(whole.state[place].clone())), named);
+    // Without the state statement there is nothing to hold the proofs against.
+    assert_eq!(wrong(&|bundle| drop(bundle.directory.pop())), "state proofs");
+    let stranger = wire::StateProof { object: "item/housing/入学".into(), ..whole.state[0].clone() };
+    assert_eq!(wrong(&|bundle| bundle.state.push(stranger.clone())), "state of item/housing/入学");
+}
+
 #[test]
 fn another_authority_vouches_for_nothing() {
     let report = verify(&bundle(&Fixture::town()).encode_to_vec(), key("housing").public_key());
@@ -215,12 +294,16 @@ fn the_committed_vectors_are_still_made_byte_for_byte() {
     let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
     let answer = fixture.answer(&request, &request_digest, wire::Verdict::Match);
     let (answer_envelope, _) = seal(&answer, &key("civil-affairs node 1"));
-    let vectors: [(&str, Vec<u8>); 6] = [
+    let mut committed = Fixture::town();
+    committed.commit_to_state();
+    let with_state = wire::EvidenceBundle { logs: bundle(&fixture).logs, ..bundle(&committed) };
+    let vectors: [(&str, Vec<u8>); 7] = [
         ("request.dsse.json", (envelope::to_json(&request_envelope) + "\n").into_bytes()),
         ("answer.dsse.json", (envelope::to_json(&answer_envelope) + "\n").into_bytes()),
         ("statement.entry.bin", fixture.entries[1].clone()),
         ("directory.checkpoint.txt", fixture.checkpoint().into_bytes()),
         ("bundle.bin", bundle(&fixture).encode_to_vec()),
+        ("bundle-with-state.bin", with_state.encode_to_vec()),
         ("keys.txt", keys_file().into_bytes()),
     ];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");

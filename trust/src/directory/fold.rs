@@ -16,8 +16,13 @@ use crate::{
 impl Directory {
     pub(super) fn fold_at(&mut self, checked: Checked, index: u64) {
         let Checked { digest, statement, known } = checked;
-        let Some((object, body)) = known else { return };
         let place = Place { index, digest };
+        if let Some((_, Body::State(body))) = &known {
+            // The state as it is before this statement becomes part of it.
+            self.commit(place, &statement, body);
+        }
+        self.said.say(&statement.object, place);
+        let Some((object, body)) = known else { return };
         match (body, &object) {
             (Body::ExchangeFounded(body), _) => {
                 let (Ok(authority), Ok(log), Some(profile)) = (
@@ -29,6 +34,7 @@ impl Directory {
                 };
                 self.founding = Some(Founding {
                     name: body.name.unwrap_or_default().zh,
+                    stated_at_ms: statement.stated_at_ms,
                     log_key: log.key.clone(),
                     profile: Profile::from_wire(profile),
                 });
@@ -125,7 +131,6 @@ impl Directory {
             }
             _ => {}
         }
-        self.last.insert(object, place);
     }
 
     fn know_key(&mut self, described: DescribedKey, department: Option<DepartmentId>, index: u64) {

@@ -45,6 +45,8 @@ impl Profile {
 pub struct Founding {
     /// The exchange's name in Chinese.
     pub name: String,
+    /// When it was founded, Unix milliseconds.
+    pub stated_at_ms: u64,
     /// The directory log's key.
     pub log_key: PublicKey,
     /// The authority's settings.

@@ -9,11 +9,12 @@ mod founding;
 mod key;
 mod node;
 mod service;
+mod state;
 
 use proto::registry::v1::statement::Body;
 
 pub(super) use self::fields::described;
-use self::fields::{check_basis, check_digest, require};
+use self::fields::{check_basis, require};
 use super::{Directory, Object, StatementError, model::KnownKey};
 use crate::{ids::DepartmentId, key::Role};
 
@@ -118,6 +119,6 @@ pub(super) fn check_body(directory: &Directory, body: &Body, object: &Object) ->
             require("accepting_unit", &body.accepting_unit)?;
             check_basis(&body.legal_bases)
         }
-        State(body) => check_digest("root", &body.root),
+        State(body) => state::check(directory, body),
     }
 }

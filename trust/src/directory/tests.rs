@@ -284,6 +284,53 @@ fn a_revocation_told_directly_counts_at_once_and_the_directory_may_bring_it_late
     assert!(told.apply_revocation(&other).is_err(), "only revocations are taken directly");
 }
 
+/// Whoever reads the whole directory recomputes what the log commits to, and takes nothing else.
+#[test]
+fn a_commitment_to_the_state_is_recomputed_and_a_wrong_one_refused() {
+    let mut fixture = Fixture::town();
+    let right = fixture.directory.commitment();
+    let refused = |change: &dyn Fn(&mut wire::State)| {
+        let mut state = right.clone();
+        change(&mut state);
+        check(&fixture, "log", Body::State(state), "state").unwrap_err().refusal().field
+    };
+    assert_eq!(refused(&|state| state.root[0] ^= 1), "root");
+    assert_eq!(refused(&|state| state.objects += 1), "objects");
+    assert_eq!(refused(&|state| state.directory_size -= 1), "directory_size");
+    assert_eq!(refused(&|state| state.root.truncate(31)), "root");
+    let by_the_authority = check(&fixture, "authority", Body::State(right.clone()), "state").unwrap_err();
+    assert_eq!(by_the_authority, StatementError::NotEntitled);
+
+    fixture.commit_to_state();
+    let committed = fixture.directory.committed().unwrap().clone();
+    assert_eq!((committed.place().index, committed.size()), (10, 10));
+    assert_eq!(committed.root().as_bytes().as_slice(), right.root);
+    // What is said later changes the state, not what was committed to.
+    let (body, object) = suspended();
+    fixture.say("authority", body, object);
+    assert_eq!(committed.map().root(), *committed.root());
+    assert_ne!(fixture.directory.state().root(), *committed.root());
+    assert!(check(&fixture, "log", Body::State(right), "state").is_err(), "the old commitment is outdated");
+    fixture.commit_to_state();
+    assert_eq!(fixture.directory.committed().unwrap().size(), 12);
+}
+
+/// A statement that is passed over is part of the state: readers of different versions come to the same root.
+#[test]
+fn what_is_passed_over_is_part_of_the_state() {
+    let mut fixture = Fixture::town();
+    let mut statement = fixture.statement(suspended().0, "future/1");
+    statement.body = None;
+    statement.ignorable = true;
+    let entry = seal(&statement, &key("authority")).0.encode_to_vec();
+    let before = fixture.directory.state().root();
+    fixture.directory.apply(&entry).unwrap();
+    assert_ne!(fixture.directory.state().root(), before);
+    assert_eq!(fixture.directory.state().get("future/1").unwrap().last().index, 10);
+    // It has a history like any other.
+    assert!(matches!(fixture.directory.apply(&entry), Err(StatementError::PredecessorWrong { .. })));
+}
+
 #[test]
 fn a_statement_has_at_most_60_000_bytes() {
     let fixture = Fixture::town();

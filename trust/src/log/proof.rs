@@ -103,6 +103,19 @@ pub fn verify_inclusion(
     proof: &[Hash],
     root: &Hash,
 ) -> Result<(), ProofError> {
+    if inclusion_root(leaf_hash, index, size, proof)? != *root {
+        return Err(ProofError::RootMismatch);
+    }
+    Ok(())
+}
+
+/// The root of the tree with this `size` that has the entry with this `leaf_hash` at `index`, if the proof is true. For
+/// whoever does not have the root, and has what follows from it: compare that.
+///
+/// # Errors
+///
+/// [`ProofError::IndexOutsideTree`], [`ProofError::TooShort`], [`ProofError::TooLong`].
+pub fn inclusion_root(leaf_hash: &Hash, index: u64, size: u64, proof: &[Hash]) -> Result<Hash, ProofError> {
     if index >= size {
         return Err(ProofError::IndexOutsideTree { index, size });
     }
@@ -128,10 +141,7 @@ pub fn verify_inclusion(
     if last != 0 {
         return Err(ProofError::TooShort);
     }
-    if computed != *root {
-        return Err(ProofError::RootMismatch);
-    }
-    Ok(())
+    Ok(computed)
 }
 
 /// Checks that the tree of `new_size` entries with `new_root` begins with the tree of `old_size` entries with
