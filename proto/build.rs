@@ -4,17 +4,20 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 10] = [
+const FILES: &[&str] = &[
     "exchange/v1/envelope.proto",
     "exchange/v1/verification.proto",
     "exchange/v1/evidence.proto",
     "exchange/v1/exchange.proto",
+    "exchange/v1/relay.proto",
     "registry/v1/statement.proto",
     "registry/v1/registry.proto",
     "office/v1/office.proto",
     "admin/v1/node.proto",
     "admin/v1/registry.proto",
     "admin/v1/registry_evidence.proto",
+    "admin/v1/nodes.proto",
+    "admin/v1/departments.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -22,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {
         println!("cargo:rerun-if-changed={}", root.join(file).display());
     }
-    let descriptors = protox::compile(FILES, [&root])?;
+    let descriptors = protox::compile(FILES.iter().copied(), [&root])?;
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), descriptors.encode_to_vec())?;
     let services = env::var_os("CARGO_FEATURE_GRPC").is_some();
     tonic_prost_build::configure().build_client(services).build_server(services).compile_fds(descriptors)?;

@@ -206,6 +206,7 @@ pub fn node_published(department: &DepartmentId, node: &NodeId, addresses: &[Str
         tls_key: tls_key.to_vec(),
         oldest_wire_version: trust::directory::OLDEST_WIRE_VERSION,
         newest_wire_version: WIRE_VERSION,
+        ..wire::NodePublished::default()
     })
 }
 

@@ -24,7 +24,7 @@ mod stream;
 
 pub use connections::{ConnectionCounts, Connections};
 pub use limits::{ChannelLimits, EdgeLimits, ListenerLimits, tuned_endpoint, tuned_server};
-pub use listener::{Incoming, Listener, Security};
+pub use listener::{Entrance, Incoming, Listener, Security};
 pub use stream::{PeerInfo, PeerStream};
 
 #[cfg(test)]

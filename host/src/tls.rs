@@ -16,6 +16,7 @@ mod identity;
 mod key_digest;
 mod server;
 mod verifier;
+mod ways;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub use identity::{IdentityError, TlsIdentity};
 pub use key_digest::{KeyDigestInvalid, TlsKeyDigest};
 pub use server::{ClientAuthentication, ServerTls};
 pub use verifier::{AnyKey, PeerPolicy, PinnedKeys};
+pub use ways::{Address, Opening, Way};
 
 /// The protocol of gRPC in the TLS handshake.
 pub const ALPN_HTTP2: &[u8] = b"h2";

@@ -62,6 +62,7 @@ async fn say_everything(running: &Running, civil: &Department, housing: &Departm
         tls_key: vec![9; 32],
         oldest_wire_version: 1,
         newest_wire_version: 1,
+        ..wire::NodePublished::default()
     };
     let applied = wire::AccessApplied {
         provider: "civil-affairs".to_owned(),

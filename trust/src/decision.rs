@@ -7,7 +7,7 @@ use proto::{exchange::v1 as wire, registry::v1 as statement};
 use crate::{
     claim::Claim,
     directory::{
-        Directory,
+        AccessKey, Directory,
         model::{Access, AccessState},
     },
     ids::Digest,
@@ -37,7 +37,7 @@ pub struct Permit<'a> {
 
 /// Decides on a question. Nothing is looked up, so a refusal can tell nothing about a record.
 pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) -> Result<Permit<'a>, Refusal> {
-    check_departments(directory, question)?;
+    check_departments(directory, question, now_ms)?;
     let service = answering_service(directory, question, now_ms)?;
     let request = &question.wire;
     check_count(&request.claims)?;
@@ -51,12 +51,19 @@ pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) ->
     Ok(Permit { service, grant, quota, subject, inputs, claims })
 }
 
-fn check_departments(directory: &Directory, question: &Question) -> Result<(), Refusal> {
+fn check_departments(directory: &Directory, question: &Question, now_ms: u64) -> Result<(), Refusal> {
     for (field, party) in [("sender", &question.sender), ("recipient", &question.recipient)] {
         let department =
             directory.department(party.department()).ok_or_else(|| Refusal::new(Code::DepartmentUnknown).at(field))?;
         if let Some(reason) = &department.suspended {
             return Err(Refusal::new(Code::DepartmentSuspended).at(field).because(reason));
+        }
+        if let Some(closed) = department.closed_at(now_ms) {
+            let detail = match closed.successors.as_slice() {
+                [] => closed.reason.clone(),
+                successors => format!("{}; succeeded by {}", closed.reason, successors.join(", ")),
+            };
+            return Err(Refusal::new(Code::DepartmentClosed).at(field).because(detail));
         }
     }
     Ok(())
@@ -65,6 +72,7 @@ fn check_departments(directory: &Directory, question: &Question) -> Result<(), R
 fn answering_service<'a>(directory: &'a Directory, question: &Question, now_ms: u64) -> Result<&'a Service, Refusal> {
     let service =
         directory.service(&question.service).ok_or_else(|| Refusal::new(Code::ServiceUnknown).at("service"))?;
+    check_service_succession(directory, question, now_ms)?;
     match &service.state {
         ServiceState::Suspended { notice } => {
             return Err(Refusal::new(Code::ServiceSuspended).at("service").because(notice));
@@ -79,6 +87,34 @@ fn answering_service<'a>(directory: &'a Directory, question: &Question, now_ms: 
         return Err(Refusal::new(Code::ServiceNotShared).at("service").because(law));
     }
     Ok(service)
+}
+
+/// A service that went over to a successor is the successor's from that time on, and not before.
+fn check_service_succession(directory: &Directory, question: &Question, now_ms: u64) -> Result<(), Refusal> {
+    if let Some(to) = directory.service_handed_to(&question.service).filter(|to| to.from_ms <= now_ms) {
+        return Err(Refusal::new(Code::ServiceHandedOver).at("service").because(format!("to {}", to.successor)));
+    }
+    match directory.service_carried_from(&question.service) {
+        Some(carried) if carried.from_ms > now_ms => {
+            let detail = format!("it is {}'s until then", carried.origin.department);
+            Err(Refusal::new(Code::ServiceUnknown).at("service").because(detail).retry_at(carried.from_ms))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same of a grant; with how far it came.
+fn check_grant_succession(directory: &Directory, key: &AccessKey, now_ms: u64) -> Result<(), (u8, Refusal)> {
+    if let Some((to, _)) = directory.access_handed_to(key).filter(|(_, from_ms)| *from_ms <= now_ms) {
+        let detail = format!("{} may ask {} under it", to.consumer, to.provider);
+        return Err((1, Refusal::new(Code::GrantHandedOver).at("grant").because(detail)));
+    }
+    match directory.access_carried_from(key) {
+        Some(carried) if carried.from_ms > now_ms => {
+            Err((2, Refusal::new(Code::GrantNotYetValid).at("grant").retry_at(carried.from_ms)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Every question names its purpose, its case and its officer, for conditional and unconditional services alike.
@@ -121,13 +157,13 @@ fn standing<'a>(
     let request = &question.wire;
     let candidates = directory
         .access_between(&service.id.department, question.sender.department())
-        .map(|(_, access)| access)
-        .filter(|access| access.applied.service == service.id.service.as_str())
-        .filter(|access| access.applied.major_version == service.id.major);
+        .filter(|(_, access)| access.applied.service == service.id.service.as_str())
+        .filter(|(_, access)| access.applied.major_version == service.id.major);
     // Where none covers the question, the one that came furthest says best what is missing.
     let mut best: Option<(u8, Refusal)> = None;
-    for access in candidates {
-        match covers(access, service, request, now_ms) {
+    for (key, access) in candidates {
+        let going_on = check_grant_succession(directory, key, now_ms);
+        match going_on.and_then(|()| covers(access, service, request, now_ms)) {
             Ok(standing) => return Ok(standing),
             Err((rank, refusal)) => {
                 if best.as_ref().is_none_or(|(best_rank, _)| rank > *best_rank) {

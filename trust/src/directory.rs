@@ -11,6 +11,7 @@ pub mod model;
 pub mod object;
 mod rules;
 pub mod state;
+pub mod succession;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -206,6 +207,7 @@ pub struct Directory {
     items: BTreeMap<(DepartmentId, String), wire::ItemPublished>,
     said: StateMap,
     committed: Option<Committed>,
+    successions: succession::Successions,
 }
 
 impl Directory {
@@ -236,6 +238,7 @@ impl Directory {
             items: BTreeMap::new(),
             said: StateMap::new(),
             committed: None,
+            successions: succession::Successions::default(),
         }
     }
 
@@ -274,6 +277,7 @@ impl Directory {
         self.check_predecessor(&statement.object, &statement)?;
         self.check_signer(&opened.key_id, &body, &object, statement.stated_at_ms)?;
         rules::check_body(self, &body, &object)?;
+        rules::check_not_handed_over(self, &body, &object, statement.stated_at_ms)?;
         Ok(Checked { digest: opened.digest, statement, known: Some((object, body)) })
     }
 
@@ -349,6 +353,9 @@ impl Directory {
         if department.is_some_and(|department| department.suspended.is_some()) {
             return Err(StatementError::KeyNotValid { reason: "its department is suspended" });
         }
+        if department.is_some_and(|department| department.may_not_speak(at_ms)) {
+            return Err(StatementError::KeyNotValid { reason: "its department has ended" });
+        }
         Ok(())
     }
 
@@ -370,6 +377,11 @@ impl Directory {
     /// The authority's key that this reader trusts.
     pub fn authority_key(&self) -> &PublicKey {
         &self.authority_key
+    }
+
+    /// Whether only some of the statements are there.
+    fn is_excerpt(&self) -> bool {
+        self.reading == Reading::Excerpt
     }
 
     /// Number of statements.

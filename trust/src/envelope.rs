@@ -37,6 +37,7 @@ payload!(wire::Request, "request");
 payload!(wire::Answer, "answer");
 payload!(wire::Outcome, "outcome");
 payload!(wire::AttestationRoot, "attestation-root");
+payload!(wire::RelayRegistration, "relay-registration");
 payload!(proto::registry::v1::Statement, "statement");
 
 /// Why a signed message is not accepted.

@@ -126,6 +126,7 @@ impl Fixture {
             tls_key: tls_key(department, node).to_vec(),
             oldest_wire_version: WIRE_VERSION,
             newest_wire_version: WIRE_VERSION,
+            ..Default::default()
         });
         self.say(department, body, &format!("node/{department}/{node}"));
     }

@@ -18,6 +18,7 @@ pub mod key;
 pub mod log;
 pub mod question;
 pub mod refusal;
+pub mod relay;
 pub mod service;
 pub mod subject;
 pub mod token;

@@ -45,6 +45,7 @@ codes! {
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";
     ClockBackwards "CLOCK_BACKWARDS" "This node's clock is behind a time it has verified" "set the clock; `doctor` shows both times";
+    DepartmentClosed "DEPARTMENT_CLOSED" "The department has ended" "ask its successor, which the detail and `registry department list` name";
     DepartmentSuspended "DEPARTMENT_SUSPENDED" "The department is suspended" "ask the authority";
     DepartmentUnknown "DEPARTMENT_UNKNOWN" "The department is not admitted to this exchange" "check the department's id; the authority admits departments";
     DirectoryDiverges "DIRECTORY_DIVERGES" "The two sides saw different directories of the same size" "stop and call the authority: its registry may have told two stories";
@@ -52,6 +53,7 @@ codes! {
     DisclosureNotCovered "DISCLOSURE_NOT_COVERED" "The value may not be disclosed" "ask for a verdict only";
     ExchangeWrong "EXCHANGE_WRONG" "The message belongs to another exchange" "check which exchange both nodes belong to";
     GrantExpired "GRANT_EXPIRED" "The grant has expired" "apply for access again (`access apply`)";
+    GrantHandedOver "GRANT_HANDED_OVER" "The grant was handed over to a successor" "ask through the successor's node";
     GrantMissing "GRANT_MISSING" "There is no grant for this service" "apply for access (`access apply`)";
     GrantNotYetValid "GRANT_NOT_YET_VALID" "The grant does not hold yet" "wait until it holds";
     GrantRevoked "GRANT_REVOKED" "The grant was revoked" "read the provider's reason (`access list`) and apply again";
@@ -81,6 +83,7 @@ codes! {
     RequestTooOld "REQUEST_TOO_OLD" "The request is no longer valid" "ask again";
     RequestValidityTooLong "REQUEST_VALIDITY_TOO_LONG" "The request is valid for longer than allowed" "make its validity shorter";
     SenderWrong "SENDER_WRONG" "The sender is not the one that the connection belongs to" "send each department's questions through its own node";
+    ServiceHandedOver "SERVICE_HANDED_OVER" "The service was handed over to a successor" "ask the successor, which the detail names";
     ServiceNotShared "SERVICE_NOT_SHARED" "The service is not shared" "read the law that its description cites";
     ServiceSuspended "SERVICE_SUSPENDED" "The service is suspended" "read its notice (`services list`) and try again later";
     ServiceUnknown "SERVICE_UNKNOWN" "There is no such service" "look it up with `services list`";

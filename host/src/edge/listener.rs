@@ -40,6 +40,22 @@ pub struct Listener {
     security: Security,
     limits: ListenerLimits,
     connections: Connections,
+    entrance: Entrance,
+    brought: mpsc::Receiver<(TcpStream, SocketAddr)>,
+}
+
+/// Brings connections to a listener that come another way than to its port; its limits and its security are the same for
+/// them.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    sender: mpsc::Sender<(TcpStream, SocketAddr)>,
+}
+
+impl Entrance {
+    /// Brings a connection of `remote`; `false` where the listener does not accept any more.
+    pub async fn bring(&self, socket: TcpStream, remote: SocketAddr) -> bool {
+        self.sender.send((socket, remote)).await.is_ok()
+    }
 }
 
 impl Listener {
@@ -47,7 +63,14 @@ impl Listener {
     pub async fn bind(address: SocketAddr, security: Security, limits: ListenerLimits) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, security, limits, connections: Connections::default() })
+        let (sender, brought) = mpsc::channel(64);
+        let (entrance, connections) = (Entrance { sender }, Connections::default());
+        Ok(Self { socket, address, security, limits, connections, entrance, brought })
+    }
+
+    /// Where connections are brought that come another way than to the port.
+    pub fn entrance(&self) -> Entrance {
+        self.entrance.clone()
     }
 
     /// The address, with the port that was given.
@@ -69,13 +92,14 @@ impl Listener {
         Incoming { receiver, _stop: stop.drop_guard() }
     }
 
-    async fn accept_until(self, stop: CancellationToken, sender: mpsc::Sender<PeerStream>) {
+    async fn accept_until(mut self, stop: CancellationToken, sender: mpsc::Sender<PeerStream>) {
         let mut handshakes = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = handshakes.join_next() => continue,
                 accepted = self.socket.accept() => accepted,
+                Some(brought) = self.brought.recv() => Ok(brought),
             };
             match accepted {
                 Ok((socket, remote)) => {

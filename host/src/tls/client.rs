@@ -1,11 +1,10 @@
 //! The client's side: a connector to one peer, held to that peer's key.
 //!
-//! A connector knows the peer's addresses and the digest (or the few digests, while keys change) that it must show.
+//! A connector knows the ways to the peer and the digest (or the few digests, while keys change) that it must show.
 //! Out of scope: retries and pools, which tonic's channel has.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,12 +17,14 @@ use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::Channel;
 
 use super::verifier::{KeyVerifier, PinnedKeys, UnexpectedKey};
+use super::ways::{Address, Way, Ways};
 use super::{ALPN_HTTP2, SetupError, TlsIdentity, TlsKeyDigest, provider};
 use crate::edge::{ChannelLimits, tuned_endpoint};
 
@@ -52,6 +53,14 @@ pub enum ConnectError {
     /// There is no address to try.
     #[error("the peer has no address")]
     NoAddress,
+    /// A way that leads through somebody else does not lead to the peer now.
+    #[error("{address} does not lead to the peer: {reason}")]
+    NotLeading {
+        /// The way.
+        address: String,
+        /// Why.
+        reason: String,
+    },
     /// No answer in time.
     #[error("{address} did not answer within {} ms", limit.as_millis())]
     TimedOut {
@@ -109,16 +118,27 @@ impl Default for ConnectorOptions {
 /// Connects to one peer. Clones share everything.
 #[derive(Clone)]
 pub struct PeerConnector {
-    addresses: Arc<[String]>,
+    ways: Ways,
     connector: TlsConnector,
     options: ConnectorOptions,
 }
 
 impl PeerConnector {
-    /// A connector to the peer at `addresses` (`host:port`, tried in order), which must show one of `keys`. `identity` is
-    /// what we show, where the peer asks for it.
+    /// A connector to the peer at `addresses` (`host:port`, the first one preferred), which must show one of `keys`.
+    /// `identity` is what we show, where the peer asks for it.
     pub fn new(
         addresses: impl IntoIterator<Item = String>,
+        keys: impl IntoIterator<Item = TlsKeyDigest>,
+        identity: Option<&TlsIdentity>,
+        options: ConnectorOptions,
+    ) -> Result<Self, SetupError> {
+        let ways = addresses.into_iter().map(|address| Arc::new(Address::new(address)) as Arc<dyn Way>);
+        Self::over(ways.collect(), keys, identity, options)
+    }
+
+    /// As [`PeerConnector::new`], over any ways to the peer.
+    pub fn over(
+        ways: Vec<Arc<dyn Way>>,
         keys: impl IntoIterator<Item = TlsKeyDigest>,
         identity: Option<&TlsIdentity>,
         options: ConnectorOptions,
@@ -137,27 +157,50 @@ impl PeerConnector {
         // A resumed session would skip the check of the key.
         config.resumption = Resumption::disabled();
         Ok(Self {
-            addresses: addresses.into_iter().collect(),
+            ways: Ways::new(ways),
             connector: TlsConnector::from(Arc::new(config)),
             options,
         })
     }
 
-    /// Connects to the first address that works. With client authentication a server's refusal of *our* key arrives
-    /// after this, with the first read: that is how TLS 1.3 orders its messages.
+    /// Connects on the first way that works. Those that failed lately are tried last; where one is slow the next is tried
+    /// beside it. With client authentication a server's refusal of *our* key arrives after this, with the first read:
+    /// that is how TLS 1.3 orders its messages.
     pub async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let mut order = self.ways.order(Instant::now()).into_iter();
+        // Dropped with those that are under way once one has succeeded.
+        let mut attempts = JoinSet::new();
+        let mut under_way = Vec::new();
         let mut failure = ConnectError::NoAddress;
-        for address in self.addresses.iter() {
-            let attempt = timeout(self.options.attempt_timeout, self.attempt(address)).await;
-            match attempt {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failure = error,
-                Err(_) => {
-                    failure = ConnectError::TimedOut { address: address.clone(), limit: self.options.attempt_timeout };
-                }
+        loop {
+            if let Some(index) = order.next() {
+                let connector = self.clone();
+                under_way.push(index);
+                attempts.spawn(async move { (index, connector.attempt(index).await) });
+            } else if attempts.is_empty() {
+                return Err(failure);
+            }
+            tokio::select! {
+                Some(ended) = attempts.join_next() => match ended {
+                    Ok((index, Ok(stream))) => {
+                        // Those that were tried first and have said nothing yet are tried last the next time.
+                        under_way.iter().filter(|other| **other < index).for_each(|slow| self.ways.failed(*slow, Instant::now()));
+                        return Ok(stream);
+                    }
+                    Ok((index, Err(error))) => {
+                        under_way.retain(|other| *other != index);
+                        failure = worse(failure, error);
+                    }
+                    Err(_) => {}
+                },
+                () = tokio::time::sleep(STAGGER), if order.len() > 0 => {}
             }
         }
-        Err(failure)
+    }
+
+    /// Whether there is a way that has not failed lately.
+    pub fn is_hopeful(&self) -> bool {
+        self.ways.is_hopeful(Instant::now())
     }
 
     /// A gRPC channel over this connector, which connects at its first request and again whenever it must.
@@ -167,30 +210,47 @@ impl PeerConnector {
     }
 
     fn longest_connect(&self) -> Duration {
-        let attempts = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX).max(1);
+        let attempts = u32::try_from(self.ways.len()).unwrap_or(u32::MAX).max(1);
         self.options.attempt_timeout.saturating_mul(attempts) + Duration::from_millis(100)
     }
 
-    async fn attempt(&self, address: &str) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let resolved: Vec<SocketAddr> = tokio::net::lookup_host(address)
-            .await
-            .map_err(|source| ConnectError::AddressUnknown { address: address.to_owned(), source })?
-            .collect();
-        let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
-        let stream = TcpStream::connect(resolved.as_slice()).await.map_err(unreachable)?;
-        // Requests are small and must not wait for company.
-        stream.set_nodelay(true).map_err(unreachable)?;
-        let name = server_name(address, &stream).map_err(unreachable)?;
+    async fn attempt(&self, index: usize) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let way = self.ways.at(index).ok_or(ConnectError::NoAddress)?;
+        let attempt = timeout(self.options.attempt_timeout, self.connect_on(way.as_ref())).await;
+        let outcome = attempt.unwrap_or_else(|_| {
+            let address = way.name().to_owned();
+            Err(ConnectError::TimedOut { address, limit: self.options.attempt_timeout })
+        });
+        match &outcome {
+            Ok(_) => self.ways.worked(index),
+            Err(_) => self.ways.failed(index, Instant::now()),
+        }
+        outcome
+    }
+
+    async fn connect_on(&self, way: &dyn Way) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let address = || way.name().to_owned();
+        let stream = way.open().await?;
+        let name = server_name(way.name(), &stream)
+            .map_err(|source| ConnectError::Unreachable { address: address(), source })?;
         self.connector.connect(name, stream).await.map_err(|source| match unexpected_key(&source) {
-            Some(presented) => ConnectError::KeyUnexpected { address: address.to_owned(), presented },
-            None => ConnectError::TlsFailed { address: address.to_owned(), source },
+            Some(presented) => ConnectError::KeyUnexpected { address: address(), presented },
+            None => ConnectError::TlsFailed { address: address(), source },
         })
     }
 }
 
+/// Where several ways failed: that somebody else answers is what must be told.
+fn worse(known: ConnectError, new: ConnectError) -> ConnectError {
+    if matches!(known, ConnectError::KeyUnexpected { .. }) { known } else { new }
+}
+
+/// How long a way may take before the next is tried beside it (RFC 8305: 250 ms).
+const STAGGER: Duration = Duration::from_millis(250);
+
 impl std::fmt::Debug for PeerConnector {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("PeerConnector").field("addresses", &self.addresses).finish_non_exhaustive()
+        formatter.debug_struct("PeerConnector").field("ways", &self.ways.names()).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use proto::registry::v1::statement::Body;
 
 use super::{
     Checked, Directory, Object,
-    model::{Access, AccessState, Department, Founding, KnownKey, Node, Place, Profile, Revocation},
+    model::{Access, AccessState, Closed, Department, Founding, KnownKey, Node, Place, Profile, Revocation},
     rules::described,
 };
 use crate::{
@@ -48,7 +48,7 @@ impl Directory {
                         self.know_key(key, Some(id.clone()), index);
                     }
                 }
-                self.departments.insert(id.clone(), Department { admitted: body, suspended: None });
+                self.departments.insert(id.clone(), Department::new(body));
             }
             (Body::DepartmentSuspended(body), Object::Department(id)) => {
                 if let Some(department) = self.departments.get_mut(id) {
@@ -59,6 +59,28 @@ impl Directory {
                 if let Some(department) = self.departments.get_mut(id) {
                     department.suspended = None;
                 }
+            }
+            (Body::DepartmentRenamed(body), Object::Department(id)) => {
+                if let Some(department) = self.departments.get_mut(id) {
+                    department.renamed.push(body);
+                }
+            }
+            (Body::DepartmentSucceeded(body), Object::Succession(department, successor)) => {
+                self.offer_succession((department.clone(), successor.clone()), body, digest);
+            }
+            (Body::SuccessionAccepted(_), Object::Succession(department, successor)) => {
+                self.accept_succession((department.clone(), successor.clone()));
+            }
+            (Body::DepartmentClosed(body), Object::Department(id)) => {
+                self.confirm_all(id, &body.successors, body.from_ms);
+                if let Some(department) = self.departments.get_mut(id) {
+                    let at_once = body.from_ms <= statement.stated_at_ms;
+                    let (from_ms, successors, reason) = (body.from_ms, body.successors, body.reason);
+                    department.closed = Some(Closed { from_ms, at_once, successors, reason });
+                }
+            }
+            (Body::DepartmentSplit(body), Object::Department(id)) => {
+                self.confirm_all(id, &body.successors, body.from_ms);
             }
             (Body::KeyAdded(body), Object::Key(key_id)) => {
                 let (Some(key), Ok(department)) = (body.key.as_ref(), body.department.parse()) else { return };
@@ -79,8 +101,14 @@ impl Directory {
                 let Ok(tls_key) = <[u8; 32]>::try_from(body.tls_key.as_slice()) else { return };
                 let key = (department.clone(), node.clone());
                 self.node_by_tls_key.insert(tls_key, key.clone());
-                let published =
-                    Node { department: key.0.clone(), node: key.1.clone(), addresses: body.addresses, tls_key };
+                let published = Node {
+                    department: key.0.clone(),
+                    node: key.1.clone(),
+                    addresses: body.addresses,
+                    relays: body.relays,
+                    draining: body.draining,
+                    tls_key,
+                };
                 self.nodes.insert(key, published);
             }
             (Body::NodeRemoved(_), Object::Node(department, node)) => {
@@ -133,6 +161,12 @@ impl Directory {
         }
     }
 
+    fn confirm_all(&mut self, department: &DepartmentId, successors: &[String], from_ms: u64) {
+        for successor in successors.iter().filter_map(|successor| successor.parse().ok()) {
+            self.confirm_succession((department.clone(), successor), from_ms);
+        }
+    }
+
     fn know_key(&mut self, described: DescribedKey, department: Option<DepartmentId>, index: u64) {
         let known = KnownKey { department, node: None, added_at: index, revoked: None, described: described.clone() };
         self.keys.insert(*described.key.id(), known);
@@ -148,7 +182,8 @@ impl Directory {
         if let Object::Service(id) = object
             && let Some(service) = self.services.get_mut(id)
         {
-            service.state = state;
+            service.state = state.clone();
+            self.mirror_service(id, &state);
         }
     }
 
@@ -156,7 +191,8 @@ impl Directory {
         if let Object::Access(key) = object
             && let Some(access) = self.access.get_mut(key)
         {
-            access.state = state;
+            access.state = state.clone();
+            self.mirror_access(key, &state);
         }
     }
 }

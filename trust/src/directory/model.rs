@@ -60,6 +60,61 @@ pub struct Department {
     pub admitted: wire::DepartmentAdmitted,
     /// Why it is suspended, where it is.
     pub suspended: Option<String>,
+    /// Its later names, in the order in which they were stated.
+    pub renamed: Vec<wire::DepartmentRenamed>,
+    /// Its end, where it has ended or will.
+    pub closed: Option<Closed>,
+}
+
+impl Department {
+    /// As admitted.
+    pub fn new(admitted: wire::DepartmentAdmitted) -> Self {
+        Self { admitted, suspended: None, renamed: Vec::new(), closed: None }
+    }
+
+    /// Its name at a time, Unix milliseconds: names are dated, and what is old shows the old one.
+    pub fn name_at(&self, at_ms: u64) -> wire::LocalName {
+        let latest = self.dated(at_ms, |_| true).and_then(|renamed| renamed.name.clone());
+        latest.or_else(|| self.admitted.name.clone()).unwrap_or_default()
+    }
+
+    /// Its unified social credit code at a time, Unix milliseconds.
+    pub fn uscc_at(&self, at_ms: u64) -> &str {
+        self.dated(at_ms, |renamed| !renamed.uscc.is_empty()).map_or(&self.admitted.uscc, |renamed| &renamed.uscc)
+    }
+
+    /// Its end, where it has ended at that time.
+    pub fn closed_at(&self, at_ms: u64) -> Option<&Closed> {
+        self.closed.as_ref().filter(|closed| closed.from_ms <= at_ms)
+    }
+
+    /// Whether its keys sign no more statements made at that time. Where it had ended when that was stated, none at all:
+    /// the time in a statement is its maker's word.
+    pub(super) fn may_not_speak(&self, at_ms: u64) -> bool {
+        self.closed.as_ref().is_some_and(|closed| closed.at_once || closed.from_ms <= at_ms)
+    }
+
+    fn dated(
+        &self,
+        at_ms: u64,
+        fits: impl Fn(&wire::DepartmentRenamed) -> bool,
+    ) -> Option<&wire::DepartmentRenamed> {
+        // Of several for the same moment the one stated last counts.
+        self.renamed.iter().filter(|renamed| renamed.from_ms <= at_ms && fits(renamed)).max_by_key(|renamed| renamed.from_ms)
+    }
+}
+
+/// A department's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// From when, Unix milliseconds.
+    pub from_ms: u64,
+    /// Whether it had begun when it was stated.
+    pub at_once: bool,
+    /// Who succeeds it.
+    pub successors: Vec<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// A key with its owner and what became of it.
@@ -95,8 +150,12 @@ pub struct Node {
     pub department: DepartmentId,
     /// Its id.
     pub node: NodeId,
-    /// Where it answers, `host:port`.
+    /// Where it answers, `host:port`; empty for a node that can only dial out.
     pub addresses: Vec<String>,
+    /// Relays at which it can be called, `host:port`.
+    pub relays: Vec<String>,
+    /// Whether it takes no new questions.
+    pub draining: bool,
     /// SHA-256 of the DER SubjectPublicKeyInfo of its TLS key.
     pub tls_key: [u8; 32],
 }

@@ -43,6 +43,8 @@ pub enum Object {
     Service(ServiceId),
     /// The commitment to the whole state: `state`.
     State,
+    /// What a department hands to a successor: `succession/<department>/<successor>`.
+    Succession(DepartmentId, DepartmentId),
 }
 
 impl fmt::Display for Object {
@@ -61,6 +63,7 @@ impl fmt::Display for Object {
                 write!(formatter, "service/{department}/{service}/{major}")
             }
             Self::State => formatter.write_str("state"),
+            Self::Succession(department, successor) => write!(formatter, "succession/{department}/{successor}"),
         }
     }
 }
@@ -95,6 +98,11 @@ impl Object {
             Body::DepartmentAdmitted(body) => Self::Department(body.department.parse()?),
             Body::DepartmentSuspended(body) => Self::Department(body.department.parse()?),
             Body::DepartmentResumed(body) => Self::Department(body.department.parse()?),
+            Body::DepartmentRenamed(body) => Self::Department(body.department.parse()?),
+            Body::DepartmentClosed(body) => Self::Department(body.department.parse()?),
+            Body::DepartmentSplit(body) => Self::Department(body.department.parse()?),
+            Body::DepartmentSucceeded(body) => Self::Succession(body.department.parse()?, body.successor.parse()?),
+            Body::SuccessionAccepted(body) => Self::Succession(body.department.parse()?, body.successor.parse()?),
             Body::KeyAdded(body) => {
                 let wrong = IdError::Bytes { what: "a public key", length: 32 };
                 let key = body.key.as_ref().ok_or(wrong.clone())?;

@@ -11,9 +11,11 @@ mod node;
 mod service;
 mod state;
 
+mod succession;
+
 use proto::registry::v1::statement::Body;
 
-pub(super) use self::fields::described;
+pub(super) use self::{fields::described, succession::check_not_handed_over};
 use self::fields::{check_basis, require};
 use super::{Directory, Object, StatementError, model::KnownKey};
 use crate::{ids::DepartmentId, key::Role};
@@ -31,6 +33,10 @@ pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> R
     Ok(match (body, object) {
         (ExchangeFounded(_) | RegistryAnnounced(_), _)
         | (DepartmentAdmitted(_) | DepartmentSuspended(_) | DepartmentResumed(_), _) => Entitled::Authority,
+        (Body::DepartmentRenamed(_) | Body::DepartmentClosed(_) | Body::DepartmentSplit(_), _) => Entitled::Authority,
+        // Each side speaks for itself alone: nobody hands over what is not his, and nobody is made to take it.
+        (Body::DepartmentSucceeded(_), Object::Succession(department, _)) => Entitled::owner(department),
+        (Body::SuccessionAccepted(_), Object::Succession(_, successor)) => Entitled::owner(successor),
         (State(_), _) => Entitled::Log,
         (KeyAdded(body), _) => {
             Entitled::Owner { department: department(&body.department)?, recovery: true, authority: false }
@@ -107,6 +113,11 @@ pub(super) fn check_body(directory: &Directory, body: &Body, object: &Object) ->
     match body {
         ExchangeFounded(_) | RegistryAnnounced(_) => founding::check(directory, body),
         DepartmentAdmitted(_) | DepartmentSuspended(_) | DepartmentResumed(_) => department::check(directory, body),
+        Body::DepartmentRenamed(_)
+        | Body::DepartmentSucceeded(_)
+        | Body::DepartmentClosed(_)
+        | Body::DepartmentSplit(_)
+        | Body::SuccessionAccepted(_) => succession::check(directory, body),
         KeyAdded(_) | KeyRevoked(_) => key::check(directory, body, object),
         NodePublished(_) | NodeRemoved(_) => node::check(directory, body, object),
         ServicePublished(_) | ServiceSuspended(_) | ServiceResumed(_) | ServiceWithdrawn(_) => {

@@ -19,8 +19,11 @@ pub(super) fn check(directory: &Directory, body: &Body, object: &Object) -> Resu
 fn check_node(directory: &Directory, body: &wire::NodePublished) -> Result<(), StatementError> {
     require_department(directory, &body.department)?;
     check_digest("tls_key", &body.tls_key)?;
-    if body.addresses.is_empty() || body.addresses.len() > 16 {
-        return Err(StatementError::rule("addresses", "give 1 to 16"));
+    if body.addresses.len() > 16 || body.relays.len() > 16 {
+        return Err(StatementError::rule("addresses", "give at most 16, and at most 16 relays"));
+    }
+    if body.addresses.is_empty() && body.relays.is_empty() {
+        return Err(StatementError::rule("addresses", "give an address, or a relay for a node that can only dial out"));
     }
     let another = directory.nodes().any(|node| {
         node.tls_key == body.tls_key.as_slice()
