@@ -10,7 +10,6 @@ mod key;
 mod node;
 mod service;
 mod state;
-
 mod succession;
 
 use proto::registry::v1::statement::Body;

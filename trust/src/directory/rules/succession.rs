@@ -41,7 +41,7 @@ pub(super) fn check(directory: &Directory, body: &Body) -> Result<(), StatementE
 
 /// Checks that what is said about a service or grant is not said about one that is somebody else's by then. Its former
 /// owner may still narrow it until it has gone over.
-pub(super) fn check_not_handed_over(
+pub(in super::super) fn check_not_handed_over(
     directory: &Directory,
     body: &Body,
     object: &Object,
