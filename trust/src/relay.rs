@@ -156,10 +156,7 @@ mod tests {
         let object = format!("key/{key_id}");
         let body = wire::KeyRevoked { department: "housing".into(), key_id, reason: "遗失".into() };
         fixture.say("housing", Body::KeyRevoked(body), &object);
-        assert_eq!(
-            opened(&fixture, &registration("1"), "housing node 1"),
-            Err(RelayError::Key(Code::KeyRevoked))
-        );
+        assert_eq!(opened(&fixture, &registration("1"), "housing node 1"), Err(RelayError::Key(Code::KeyRevoked)));
         let mut removed = Fixture::town();
         let body = wire::NodeRemoved { department: "housing".into(), node: "1".into() };
         removed.say("housing", Body::NodeRemoved(body), "node/housing/1");

@@ -156,11 +156,7 @@ impl PeerConnector {
         config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
         // A resumed session would skip the check of the key.
         config.resumption = Resumption::disabled();
-        Ok(Self {
-            ways: Ways::new(ways),
-            connector: TlsConnector::from(Arc::new(config)),
-            options,
-        })
+        Ok(Self { ways: Ways::new(ways), connector: TlsConnector::from(Arc::new(config)), options })
     }
 
     /// Connects on the first way that works. Those that failed lately are tried last; where one is slow the next is tried

@@ -94,13 +94,12 @@ impl Department {
         self.closed.as_ref().is_some_and(|closed| closed.at_once || closed.from_ms <= at_ms)
     }
 
-    fn dated(
-        &self,
-        at_ms: u64,
-        fits: impl Fn(&wire::DepartmentRenamed) -> bool,
-    ) -> Option<&wire::DepartmentRenamed> {
+    fn dated(&self, at_ms: u64, fits: impl Fn(&wire::DepartmentRenamed) -> bool) -> Option<&wire::DepartmentRenamed> {
         // Of several for the same moment the one stated last counts.
-        self.renamed.iter().filter(|renamed| renamed.from_ms <= at_ms && fits(renamed)).max_by_key(|renamed| renamed.from_ms)
+        self.renamed
+            .iter()
+            .filter(|renamed| renamed.from_ms <= at_ms && fits(renamed))
+            .max_by_key(|renamed| renamed.from_ms)
     }
 }
 

@@ -14,8 +14,8 @@ mod succession;
 
 use proto::registry::v1::statement::Body;
 
-pub(super) use self::{fields::described, succession::check_not_handed_over};
 use self::fields::{check_basis, require};
+pub(super) use self::{fields::described, succession::check_not_handed_over};
 use super::{Directory, Object, StatementError, model::KnownKey};
 use crate::{ids::DepartmentId, key::Role};
 

@@ -222,10 +222,7 @@ impl Directory {
 
     fn carry_access(&mut self, key: &AccessKey, to: AccessKey, from_ms: u64) {
         // A department needs no grant from itself; and what went over once does not go over again.
-        if to.provider == to.consumer
-            || self.access.contains_key(&to)
-            || self.successions.access_to.contains_key(key)
-        {
+        if to.provider == to.consumer || self.access.contains_key(&to) || self.successions.access_to.contains_key(key) {
             return;
         }
         let Some(mut carried) = self.access.get(key).cloned() else { return };
@@ -269,11 +266,7 @@ impl Directory {
 
 /// The grant that is meant; `None` where it cannot be one.
 pub(super) fn held_key(department: &DepartmentId, held: &wire::HeldGrant) -> Option<AccessKey> {
-    Some(AccessKey {
-        provider: held.provider.parse().ok()?,
-        consumer: department.clone(),
-        id: held.id.parse().ok()?,
-    })
+    Some(AccessKey { provider: held.provider.parse().ok()?, consumer: department.clone(), id: held.id.parse().ok()? })
 }
 
 #[cfg(test)]

@@ -272,10 +272,8 @@ fn a_department_that_has_ended_says_nothing_more_and_never_comes_back() {
     let mut fixture = town();
     say(&mut fixture, "authority", closing("civil-affairs", &[], FROM_MS));
     let revoked = Body::AccessRevoked(wire::AccessRevoked { reason: "x".into() });
-    let late = [
-        hand_over("civil-affairs", "social-affairs"),
-        (revoked, format!("access/civil-affairs/housing/{GRANT}")),
-    ];
+    let late =
+        [hand_over("civil-affairs", "social-affairs"), (revoked, format!("access/civil-affairs/housing/{GRANT}"))];
     for said in late {
         let error = refused(&fixture, "civil-affairs", said);
         assert!(matches!(error, StatementError::KeyNotValid { .. }), "{error:?}");
