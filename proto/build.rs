@@ -18,6 +18,7 @@ const FILES: &[&str] = &[
     "admin/v1/registry_evidence.proto",
     "admin/v1/nodes.proto",
     "admin/v1/departments.proto",
+    "admin/v1/supervision.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -307,7 +307,7 @@ impl AdminEdge {
     /// A grant counts from now: less what clocks may differ, so that the first question of a node whose clock is a little
     /// behind is not refused.
     fn valid_from_ms(&self, directory: &Directory) -> u64 {
-        let skew_ms = directory.founding().map_or(0, |founding| founding.profile.clock_skew_ms);
+        let skew_ms = directory.profile().clock_skew_ms;
         self.parts.clock.now_ms().saturating_sub(skew_ms)
     }
 }

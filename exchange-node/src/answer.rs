@@ -291,9 +291,7 @@ impl Answerer {
 
     /// What must hold before anybody decides: the time window, the view, and one directory for both sides.
     fn check(&self, seen: &Seen, question: &Question, now_ms: u64) -> Result<(), Refusal> {
-        if let Some(founding) = seen.directory().founding() {
-            question.check_time(&founding.profile, now_ms)?;
-        }
+        question.check_time(seen.directory().profile(), now_ms)?;
         self.view.check_usable(now_ms)?;
         let size = question.wire.directory_size;
         if self.view.root_at(size).is_some_and(|root| root.as_bytes() != question.wire.directory_root.as_slice()) {

@@ -209,6 +209,7 @@ impl Source<'_> {
         let mut wanted = Wanted::default();
         // The founding stands in every bundle.
         wanted.object("exchange");
+        wanted.object("profile");
         wanted.key(&self.signer.public_key().id().to_string());
         wanted.object(&format!("node/{}/{}", self.me.department(), self.node));
         for kept in kept {

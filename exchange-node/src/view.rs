@@ -235,10 +235,10 @@ impl View {
     /// Whether the view may be relied on at `now_ms`: read at all, vouched for lately, and not from the future.
     pub fn check_usable(&self, now_ms: u64) -> Result<(), Refusal> {
         let seen = self.seen();
-        let Some(founding) = seen.directory.founding() else {
+        if seen.directory.founding().is_none() {
             return Err(Refusal::new(Code::DirectoryExpired).because("this node has not read the directory yet"));
-        };
-        let profile = &founding.profile;
+        }
+        let profile = seen.directory.profile();
         let highest_ms = self.highest_ms.load(Ordering::Acquire);
         if now_ms.saturating_add(profile.clock_skew_ms) < highest_ms {
             let clocks = format!("the clock says {now_ms}, and {highest_ms} was verified (Unix milliseconds)");

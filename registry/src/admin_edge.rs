@@ -3,6 +3,7 @@
 //! can tell a refusal from a failure. Out of scope: who may connect, which the socket settles.
 
 mod evidence;
+mod supervision;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use trust::{
     subject::credit_code::Strictness,
 };
 
+pub use self::supervision::SupervisionEdge;
 use crate::{
     authority::{self, Authority, DepartmentProfile},
     catalogue,

@@ -28,7 +28,7 @@ use tonic::transport::{Server, server::Router};
 
 use crate::{
     DIRECTORY_FOLDER,
-    admin_edge::{AdminEdge, EvidenceEdge, Standing},
+    admin_edge::{AdminEdge, EvidenceEdge, Standing, SupervisionEdge},
     authority::{self, Authority},
     config::Config,
     directory_edge::DirectoryEdge,
@@ -205,7 +205,7 @@ impl App {
                 DirectoryEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock), stop.clone())
                     .into_server(),
             )
-            .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), clock).into_server());
+            .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), Arc::clone(&clock)).into_server());
         spawn_grpc(&supervisor, router, grpc.incoming());
 
         let routes = tile_edge::router(sequencer.clone(), shared);
@@ -224,6 +224,7 @@ impl App {
         let operators = Server::builder()
             .add_service(health)
             .add_service(EvidenceEdge::server(sequencer.clone()))
+            .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
             .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));
         let stopping = stop.clone().cancelled_owned();
         supervisor.essential("admin socket", async move { Ok(admin.serve(operators, stopping).await?) });

@@ -76,7 +76,7 @@ impl Authority {
         first_key: PublicKey,
         recovery_key: PublicKey,
     ) -> Result<Accepted, Error> {
-        let skew_ms = self.sequencer.directory().founding().map_or(0, |founding| founding.profile.clock_skew_ms);
+        let skew_ms = self.sequencer.directory().profile().clock_skew_ms;
         // The department's clock may be behind ours, and its first statements follow at once.
         let valid_from_ms = self.clock.now_ms().saturating_sub(skew_ms);
         let describe = |key, role| Some(DescribedKey { role, key, valid_from_ms, valid_until_ms: None }.to_wire());
@@ -118,12 +118,34 @@ impl Authority {
         self.say(Object::Registry, Body::RegistryAnnounced(announcement)).await
     }
 
+    /// Changes the settings that every node follows. The new ones stand in whole.
+    pub async fn set_profile(
+        &self,
+        profile: wire::Profile,
+        decision: Option<wire::OfficialDecision>,
+    ) -> Result<Accepted, Error> {
+        let body = Body::ProfileChanged(wire::ProfileChanged { profile: Some(profile) });
+        self.say_by(Object::Profile, body, decision).await
+    }
+
     async fn say(&self, object: Object, body: Body) -> Result<Accepted, Error> {
+        self.say_by(object, body, None).await
+    }
+
+    /// Says it, with who decided it.
+    async fn say_by(
+        &self,
+        object: Object,
+        body: Body,
+        decision: Option<wire::OfficialDecision>,
+    ) -> Result<Accepted, Error> {
         let key = self.key.as_ref().ok_or(Error::KeyAbsent)?;
         let mut refused = Refusal::new(Code::StatementOutdated);
         for _ in 0..TRIES {
             let predecessor = self.sequencer.directory().last(&object).map(|place| place.digest);
-            let statement = statement(&self.exchange, &object, predecessor.as_ref(), self.clock.now_ms(), body.clone());
+            let mut statement =
+                statement(&self.exchange, &object, predecessor.as_ref(), self.clock.now_ms(), body.clone());
+            statement.decision.clone_from(&decision);
             match self.sequencer.submit(sealed(&statement, key)).await? {
                 Ok(accepted) => return Ok(accepted),
                 Err(refusal) if refusal.code == Code::StatementOutdated => refused = refusal,

@@ -5,13 +5,17 @@
 
 mod operate;
 mod state;
+mod supervise;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use trust::ids::{DepartmentId, ExchangeId};
 
-pub use self::operate::{Failure, run};
+pub use self::{
+    operate::{Failure, run},
+    supervise::{BoardArguments, ProfileCommand, SetArguments},
+};
 
 /// The registry of an exchange: admits departments, keeps the directory log and serves it.
 #[derive(Debug, Parser)]
@@ -60,6 +64,12 @@ pub enum Command {
     /// Commitments to the state of the whole directory.
     #[command(subcommand)]
     State(state::StateCommand),
+    /// The settings that every node follows: clocks, holidays, four eyes, lifetimes.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+    /// What departments owe a reply to and is overdue.
+    #[command(after_help = "Example:\n  registry board --all")]
+    Board(BoardArguments),
 }
 
 /// `registry init`.

@@ -13,8 +13,10 @@ pub mod ledger;
 pub mod sequencer;
 
 pub mod authority;
+pub mod board;
 pub mod catalogue;
 pub mod enrolment;
+pub mod profile_file;
 
 pub mod admin_edge;
 pub mod directory_edge;

@@ -331,7 +331,7 @@ impl SequencerTask {
     /// Nobody speaks from the future: a revocation dated tomorrow would count for what was signed today.
     fn check_time(&self, stated_at_ms: u64) -> Result<(), Refusal> {
         let now_ms = self.clock.now_ms();
-        let skew_ms = self.shared.directory().founding().map_or(0, |founding| founding.profile.clock_skew_ms);
+        let skew_ms = self.shared.directory().profile().clock_skew_ms;
         if stated_at_ms <= now_ms.saturating_add(skew_ms) {
             return Ok(());
         }

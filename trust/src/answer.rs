@@ -60,7 +60,7 @@ pub fn open(
     root_at: impl Fn(u64) -> Option<Hash>,
 ) -> Result<Answer, AnswerError> {
     let answer = open_by_recipient(directory, signed, question, request_digest, now_ms)?;
-    let skew_ms = directory.founding().map_or(0, |founding| founding.profile.clock_skew_ms);
+    let skew_ms = directory.profile().clock_skew_ms;
     let made_ms = answer.wire.answered_at_ms;
     if made_ms.saturating_add(skew_ms) < question.issued_at_ms || made_ms > now_ms.saturating_add(skew_ms) {
         return Err(AnswerError::Time);

@@ -184,7 +184,7 @@ fn covers<'a>(
 ) -> Result<Standing<'a>, (u8, Refusal)> {
     let (Some(granted), Some(statement)) = (&access.granted, access.grant_statement) else {
         let state = match &access.state {
-            AccessState::Refused { reason } => format!("the application was refused: {reason}"),
+            AccessState::Refused { reason, .. } => format!("the application was refused: {reason}"),
             AccessState::Returned { missing } => format!("the application was returned: {}", missing.join("; ")),
             _ => "the application is not decided yet".to_owned(),
         };

@@ -22,7 +22,7 @@ use proto::{
 };
 
 pub use self::committed::Committed;
-use self::model::{Access, Department, Founding, KnownKey, Node, Place, Revocation};
+use self::model::{Access, Department, Founding, KnownKey, Node, Place, Profile, Revocation};
 pub use self::object::{AccessKey, Object};
 use self::state::StateMap;
 use crate::{
@@ -197,6 +197,8 @@ pub struct Directory {
     reading: Reading,
     frontier: Frontier,
     founding: Option<Founding>,
+    profile: Profile,
+    stated_profile: wire::Profile,
     registry: Option<wire::RegistryAnnounced>,
     departments: BTreeMap<DepartmentId, Department>,
     keys: HashMap<KeyId, KnownKey>,
@@ -228,6 +230,8 @@ impl Directory {
             reading,
             frontier: Frontier::new(),
             founding: None,
+            profile: Profile::from_wire(&Profile::usual()),
+            stated_profile: Profile::usual(),
             registry: None,
             departments: BTreeMap::new(),
             keys: HashMap::new(),
@@ -276,7 +280,7 @@ impl Directory {
         }
         self.check_predecessor(&statement.object, &statement)?;
         self.check_signer(&opened.key_id, &body, &object, statement.stated_at_ms)?;
-        rules::check_body(self, &body, &object)?;
+        rules::check_body(self, &statement, &body, &object)?;
         rules::check_not_handed_over(self, &body, &object, statement.stated_at_ms)?;
         Ok(Checked { digest: opened.digest, statement, known: Some((object, body)) })
     }
@@ -402,6 +406,16 @@ impl Directory {
     /// The founding; `None` before the first statement.
     pub fn founding(&self) -> Option<&Founding> {
         self.founding.as_ref()
+    }
+
+    /// The authority's settings as they are now; the usual ones before the founding.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The authority's settings as they were stated last.
+    pub fn stated_profile(&self) -> &wire::Profile {
+        &self.stated_profile
     }
 
     /// Where the registry is.

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod bundle;
+pub mod calendar;
 pub mod claim;
 pub mod decision;
 pub mod directory;
@@ -16,6 +17,7 @@ pub mod fixture;
 pub mod ids;
 pub mod key;
 pub mod log;
+pub mod official;
 pub mod question;
 pub mod refusal;
 pub mod relay;

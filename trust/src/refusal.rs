@@ -45,6 +45,7 @@ codes! {
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";
     ClockBackwards "CLOCK_BACKWARDS" "This node's clock is behind a time it has verified" "set the clock; `doctor` shows both times";
+    DecisionUnnamed "DECISION_UNNAMED" "The decision does not name officer and document as the authority's profile asks" "give --officer and --document";
     DepartmentClosed "DEPARTMENT_CLOSED" "The department has ended" "ask its successor, which the detail and `registry department list` name";
     DepartmentSuspended "DEPARTMENT_SUSPENDED" "The department is suspended" "ask the authority";
     DepartmentUnknown "DEPARTMENT_UNKNOWN" "The department is not admitted to this exchange" "check the department's id; the authority admits departments";
@@ -82,6 +83,8 @@ codes! {
     RequestIdReused "REQUEST_ID_REUSED" "The same request id came with other bytes" "make a new request id for a new question";
     RequestTooOld "REQUEST_TOO_OLD" "The request is no longer valid" "ask again";
     RequestValidityTooLong "REQUEST_VALIDITY_TOO_LONG" "The request is valid for longer than allowed" "make its validity shorter";
+    SecondOfficerMissing "SECOND_OFFICER_MISSING" "The decision takes a second officer" "have another officer confirm it (`access confirm`)";
+    SecondOfficerSame "SECOND_OFFICER_SAME" "The second officer is the first" "have another officer confirm it";
     SenderWrong "SENDER_WRONG" "The sender is not the one that the connection belongs to" "send each department's questions through its own node";
     ServiceHandedOver "SERVICE_HANDED_OVER" "The service was handed over to a successor" "ask the successor, which the detail names";
     ServiceNotShared "SERVICE_NOT_SHARED" "The service is not shared" "read the law that its description cites";

@@ -68,7 +68,7 @@ pub(super) fn access_words(state: &AccessState) -> (&'static str, String) {
     match state {
         AccessState::Applied => ("applied", String::new()),
         AccessState::Granted => ("granted", String::new()),
-        AccessState::Refused { reason } => ("refused", reason.clone()),
+        AccessState::Refused { reason, .. } => ("refused", reason.clone()),
         AccessState::Returned { missing } => ("returned", missing.join("; ")),
         AccessState::Revoked { reason } => ("revoked", reason.clone()),
         AccessState::Suspended { reason } => ("suspended", reason.clone()),

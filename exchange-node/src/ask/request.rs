@@ -123,7 +123,7 @@ impl Asker {
             (wished_ms, _) => Duration::from_millis(wished_ms.into()),
         }
         .min(LONGEST_WAIT);
-        let longest_ms = directory.founding().map_or(0, |founding| founding.profile.request_validity_ms);
+        let longest_ms = directory.profile().request_validity_ms;
         let valid_ms = u64::try_from((wait + VALID_BEYOND_WAIT).as_millis()).unwrap_or(u64::MAX).min(longest_ms);
         let mut request = wire::Request {
             wire_version: trust::directory::WIRE_VERSION,

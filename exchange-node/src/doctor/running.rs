@@ -51,7 +51,7 @@ fn own_node<'a>(parts: &Parts, directory: &'a Directory) -> Option<&'a Node> {
 }
 
 fn clock(parts: &Parts, directory: &Directory, now_ms: u64) -> Finding {
-    let skew_ms = directory.founding().map_or(60_000, |founding| founding.profile.clock_skew_ms);
+    let skew_ms = directory.profile().clock_skew_ms;
     let vouched_ms = if parts.view.is_registry_reachable() { parts.view.verified_ms() } else { 0 };
     compare_clocks(now_ms, parts.view.highest_ms(), vouched_ms, skew_ms)
 }
@@ -145,7 +145,7 @@ async fn registry(parts: &Parts) -> Finding {
 }
 
 fn directory_age(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {
-    let lifetime_ms = directory.founding().map(|founding| founding.profile.view_lifetime_ms);
+    let lifetime_ms = directory.founding().map(|_| directory.profile().view_lifetime_ms);
     let mut findings = vec![age(parts.view.verified_ms(), lifetime_ms, now_ms)];
     if let Some(found) = parts.view.finding() {
         findings.push(wrong("directory log", found.what, "keep the node's folder as it is, and call the authority"));

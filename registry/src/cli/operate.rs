@@ -24,7 +24,7 @@ use proto::{
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
-use super::{AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, state};
+use super::{AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, state, supervise};
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
     app::App,
@@ -131,6 +131,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             revoke(&cli, department.as_str(), key_id, reason).await?
         }
         Command::State(command) => state::run(&cli, command).await?,
+        Command::Profile(command) => supervise::profile(&cli, command).await?,
+        Command::Board(arguments) => supervise::board(&cli, arguments).await?,
     };
     print(&if cli.json { format!("{:#}", shown.json) } else { shown.text })
 }
@@ -337,7 +339,7 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     }
 }
 
-fn time(at_ms: u64) -> String {
+pub(super) fn time(at_ms: u64) -> String {
     let time = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
     time.map_or_else(|| at_ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

@@ -1,10 +1,12 @@
 //! What each statement changes. Everything here was checked before; a fold cannot fail.
 
-use proto::registry::v1::statement::Body;
+use proto::registry::v1::{self as wire, OfficialDecision, statement::Body};
 
 use super::{
     Checked, Directory, Object,
-    model::{Access, AccessState, Closed, Department, Founding, KnownKey, Node, Place, Profile, Revocation},
+    model::{
+        Access, AccessState, Closed, Department, Extension, Founding, KnownKey, Node, Place, Profile, Revocation,
+    },
     rules::described,
 };
 use crate::{
@@ -36,12 +38,17 @@ impl Directory {
                     name: body.name.unwrap_or_default().zh,
                     stated_at_ms: statement.stated_at_ms,
                     log_key: log.key.clone(),
-                    profile: Profile::from_wire(profile),
                 });
+                self.set_profile(profile);
                 self.know_key(authority, None, index);
                 self.know_key(log, None, index);
             }
             (Body::RegistryAnnounced(body), _) => self.registry = Some(body),
+            (Body::ProfileChanged(body), _) => {
+                if let Some(profile) = &body.profile {
+                    self.set_profile(profile);
+                }
+            }
             (Body::DepartmentAdmitted(body), Object::Department(id)) => {
                 for (key, role) in [(&body.first_key, Role::Department), (&body.recovery_key, Role::Recovery)] {
                     if let Ok(key) = described("key", key.as_ref(), role) {
@@ -130,29 +137,48 @@ impl Directory {
                 self.set_service(&object, ServiceState::Withdrawn { reason: body.reason, from_ms: body.from_ms });
             }
             (Body::AccessApplied(body), Object::Access(key)) => {
-                let access =
-                    Access { applied: body, granted: None, grant_statement: None, state: AccessState::Applied };
+                let access = Access {
+                    applied: body,
+                    applied_ms: statement.stated_at_ms,
+                    extended: None,
+                    granted: None,
+                    granted_ms: 0,
+                    grant_statement: None,
+                    decision: None,
+                    state: AccessState::Applied,
+                };
                 self.access.insert(key.clone(), access);
             }
             (Body::AccessGranted(body), Object::Access(key)) => {
                 if let Some(access) = self.access.get_mut(key) {
                     access.granted = Some(body);
+                    access.granted_ms = statement.stated_at_ms;
                     access.grant_statement = Some(digest);
+                    access.decision = statement.decision;
                     access.state = AccessState::Granted;
                 }
             }
+            (Body::AccessExtended(body), Object::Access(key)) => {
+                if let Some(access) = self.access.get_mut(key) {
+                    access.extended = Some(Extension { working_days: body.working_days, notice: body.notice });
+                    access.decision = statement.decision;
+                }
+            }
             (Body::AccessRefused(body), Object::Access(_)) => {
-                self.set_access(&object, AccessState::Refused { reason: body.reason });
+                let state = AccessState::Refused { code: body.reason_code, reason: body.reason };
+                self.set_access(&object, state, statement.decision);
             }
             (Body::AccessReturned(body), Object::Access(_)) => {
-                self.set_access(&object, AccessState::Returned { missing: body.missing });
+                self.set_access(&object, AccessState::Returned { missing: body.missing }, statement.decision);
             }
             (Body::AccessSuspended(body), Object::Access(_)) => {
-                self.set_access(&object, AccessState::Suspended { reason: body.reason });
+                self.set_access(&object, AccessState::Suspended { reason: body.reason }, statement.decision);
             }
-            (Body::AccessResumed(_), Object::Access(_)) => self.set_access(&object, AccessState::Granted),
+            (Body::AccessResumed(_), Object::Access(_)) => {
+                self.set_access(&object, AccessState::Granted, statement.decision);
+            }
             (Body::AccessRevoked(body), Object::Access(_)) => {
-                self.set_access(&object, AccessState::Revoked { reason: body.reason });
+                self.set_access(&object, AccessState::Revoked { reason: body.reason }, statement.decision);
             }
             (Body::ItemPublished(body), Object::Item(department, item)) => {
                 self.items.insert((department.clone(), item.clone()), body);
@@ -187,12 +213,18 @@ impl Directory {
         }
     }
 
-    fn set_access(&mut self, object: &Object, state: AccessState) {
+    fn set_access(&mut self, object: &Object, state: AccessState, decision: Option<OfficialDecision>) {
         if let Object::Access(key) = object
             && let Some(access) = self.access.get_mut(key)
         {
             access.state = state.clone();
+            access.decision = decision;
             self.mirror_access(key, &state);
         }
+    }
+
+    fn set_profile(&mut self, profile: &wire::Profile) {
+        self.profile = Profile::from_wire(profile);
+        self.stated_profile = profile.clone();
     }
 }

@@ -1,9 +1,12 @@
 //! What the directory knows: departments, keys, nodes, services, access and items, as the statements left them. Plain
 //! data; how it comes about is in `rules` and `fold`.
 
+use std::collections::BTreeSet;
+
 use proto::registry::v1 as wire;
 
 use crate::{
+    calendar::{Calendar, Limit},
     ids::{DepartmentId, Digest, NodeId},
     key::{DescribedKey, PublicKey},
 };
@@ -17,6 +20,33 @@ pub struct Profile {
     pub clock_skew_ms: u64,
     /// How long a question may be valid at most, milliseconds.
     pub request_validity_ms: u64,
+    /// The time limits, in working days.
+    pub clocks: Clocks,
+    /// Which days are working days.
+    pub calendar: Calendar,
+    /// The kinds of decision that take two officers (`crate::official`).
+    pub four_eyes: BTreeSet<String>,
+    /// Whether decisions on access count only with officer and document.
+    pub decisions_named: bool,
+}
+
+/// Time limits in working days (政务数据共享条例 16-26).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// To reply about an unconditional service.
+    pub reply_unconditional: u32,
+    /// To reply to an application.
+    pub reply_conditional: u32,
+    /// By how much a reply may be extended, once and with notice.
+    pub extension: u32,
+    /// From a grant until supply begins.
+    pub supply: u32,
+    /// To answer a request for correction.
+    pub correction: u32,
+    /// To review a new service.
+    pub review: u32,
+    /// With so many days left a clock is amber.
+    pub amber: u32,
 }
 
 impl Profile {
@@ -28,11 +58,31 @@ impl Profile {
             request_validity_seconds: 300,
             witnesses_required: 0,
             evidence_retention_days: 1096,
+            ..wire::Profile::default()
         }
     }
 
+    /// How a time limit that began at `start_ms` stands at `now_ms`.
+    pub fn limit(&self, start_ms: u64, working_days: u32, now_ms: u64) -> Limit {
+        self.calendar.limit(start_ms, working_days, self.clocks.amber, now_ms)
+    }
+
     pub(super) fn from_wire(profile: &wire::Profile) -> Self {
+        let or_usual = |days: u32, usual: u32| if days == 0 { usual } else { days };
         Self {
+            clocks: Clocks {
+                reply_unconditional: or_usual(profile.reply_unconditional_days, 1),
+                reply_conditional: or_usual(profile.reply_conditional_days, 10),
+                extension: or_usual(profile.extension_days, 10),
+                supply: or_usual(profile.supply_days, 20),
+                correction: or_usual(profile.correction_days, 10),
+                review: or_usual(profile.review_days, 2),
+                amber: or_usual(profile.amber_days, 2),
+            },
+            // Checked before it is folded: one that cannot be read does not come here.
+            calendar: profile.calendar.as_ref().and_then(|found| Calendar::from_wire(found).ok()).unwrap_or_default(),
+            four_eyes: profile.four_eyes.iter().cloned().collect(),
+            decisions_named: profile.decisions_named,
             view_lifetime_ms: u64::from(profile.view_lifetime_hours) * 3_600_000,
             clock_skew_ms: u64::from(profile.clock_skew_seconds) * 1000,
             request_validity_ms: u64::from(profile.request_validity_seconds) * 1000,
@@ -49,8 +99,6 @@ pub struct Founding {
     pub stated_at_ms: u64,
     /// The directory log's key.
     pub log_key: PublicKey,
-    /// The authority's settings.
-    pub profile: Profile,
 }
 
 /// A department.
@@ -168,7 +216,9 @@ pub enum AccessState {
     Granted,
     /// Refused.
     Refused {
-        /// Why.
+        /// The stable reason code.
+        code: String,
+        /// Why, in words.
         reason: String,
     },
     /// Returned to the applicant.
@@ -193,12 +243,43 @@ pub enum AccessState {
 pub struct Access {
     /// As applied for, signed by the consumer.
     pub applied: wire::AccessApplied,
+    /// When it was applied for, Unix milliseconds: the time to reply begins.
+    pub applied_ms: u64,
+    /// By how much the provider extended the time to reply, where it did.
+    pub extended: Option<Extension>,
     /// As granted, signed by the provider.
     pub granted: Option<wire::AccessGranted>,
+    /// When it was granted, Unix milliseconds; 0 where it is not. The time to supply begins.
+    pub granted_ms: u64,
+    /// Who made the provider's last decision about it, where that was said.
+    pub decision: Option<wire::OfficialDecision>,
     /// Digest of the granting statement.
     pub grant_statement: Option<Digest>,
     /// Whether it holds.
     pub state: AccessState,
+}
+
+impl Access {
+    /// How many working days the provider has to reply.
+    pub fn reply_days(&self, profile: &Profile) -> u32 {
+        let extension = self.extended.as_ref().map_or(0, |extended| extended.working_days);
+        profile.clocks.reply_conditional.saturating_add(extension)
+    }
+
+    /// How the time to reply stands; `None` once the provider has replied.
+    pub fn reply(&self, profile: &Profile, now_ms: u64) -> Option<Limit> {
+        (self.state == AccessState::Applied)
+            .then(|| profile.limit(self.applied_ms, self.reply_days(profile), now_ms))
+    }
+}
+
+/// An extension of the time to reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// By how many working days.
+    pub working_days: u32,
+    /// The provider's notice.
+    pub notice: String,
 }
 
 /// A statement's place.

@@ -37,6 +37,8 @@ pub enum Object {
     Key(KeyId),
     /// A node: `node/<department>/<node>`.
     Node(DepartmentId, NodeId),
+    /// The authority's settings: `profile`.
+    Profile,
     /// Where the registry is: `registry`.
     Registry,
     /// A data service: `service/<department>/<service>/<major version>`.
@@ -58,6 +60,7 @@ impl fmt::Display for Object {
             Self::Item(department, item) => write!(formatter, "item/{department}/{item}"),
             Self::Key(key_id) => write!(formatter, "key/{key_id}"),
             Self::Node(department, node) => write!(formatter, "node/{department}/{node}"),
+            Self::Profile => formatter.write_str("profile"),
             Self::Registry => formatter.write_str("registry"),
             Self::Service(ServiceId { department, service, major }) => {
                 write!(formatter, "service/{department}/{service}/{major}")
@@ -95,6 +98,7 @@ impl Object {
         Ok(match body {
             Body::ExchangeFounded(_) => Self::Exchange,
             Body::RegistryAnnounced(_) => Self::Registry,
+            Body::ProfileChanged(_) => Self::Profile,
             Body::DepartmentAdmitted(body) => Self::Department(body.department.parse()?),
             Body::DepartmentSuspended(body) => Self::Department(body.department.parse()?),
             Body::DepartmentResumed(body) => Self::Department(body.department.parse()?),
@@ -126,7 +130,8 @@ impl Object {
                 consumer: body.consumer.parse()?,
                 id: body.id.parse()?,
             }),
-            Body::AccessRefused(_)
+            Body::AccessExtended(_)
+            | Body::AccessRefused(_)
             | Body::AccessReturned(_)
             | Body::AccessSuspended(_)
             | Body::AccessResumed(_)

@@ -8,11 +8,12 @@ mod fields;
 mod founding;
 mod key;
 mod node;
+mod profile;
 mod service;
 mod state;
 mod succession;
 
-use proto::registry::v1::statement::Body;
+use proto::registry::v1::{Statement, statement::Body};
 
 use self::fields::{check_basis, require};
 pub(super) use self::{fields::described, succession::check_not_handed_over};
@@ -22,15 +23,15 @@ use crate::{ids::DepartmentId, key::Role};
 /// Which keys may sign a statement. The first statement is signed by the authority's key that the reader trusts.
 pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> Result<Entitled, StatementError> {
     use Body::{
-        AccessApplied, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked, AccessSuspended,
-        DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished, KeyAdded,
-        KeyRevoked, NodePublished, NodeRemoved, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
+        AccessApplied, AccessExtended, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked,
+        AccessSuspended, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished,
+        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
         ServiceWithdrawn, State,
     };
     let department =
         |id: &str| id.parse::<DepartmentId>().map_err(|error| StatementError::malformed("department", error));
     Ok(match (body, object) {
-        (ExchangeFounded(_) | RegistryAnnounced(_), _)
+        (ExchangeFounded(_) | RegistryAnnounced(_) | ProfileChanged(_), _)
         | (DepartmentAdmitted(_) | DepartmentSuspended(_) | DepartmentResumed(_), _) => Entitled::Authority,
         (Body::DepartmentRenamed(_) | Body::DepartmentClosed(_) | Body::DepartmentSplit(_), _) => Entitled::Authority,
         // Each side speaks for itself alone: nobody hands over what is not his, and nobody is made to take it.
@@ -56,8 +57,8 @@ pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> R
         (_, Object::Service(id)) => Entitled::owner(&id.department),
         (AccessApplied(_), Object::Access(key)) => Entitled::owner(&key.consumer),
         (
-            AccessGranted(_) | AccessRefused(_) | AccessReturned(_) | AccessSuspended(_) | AccessResumed(_)
-            | AccessRevoked(_),
+            AccessExtended(_) | AccessGranted(_) | AccessRefused(_) | AccessReturned(_) | AccessSuspended(_)
+            | AccessResumed(_) | AccessRevoked(_),
             Object::Access(key),
         ) => Entitled::owner(&key.provider),
         _ => return Err(StatementError::rule("object", "the statement does not fit its object")),
@@ -102,15 +103,21 @@ impl Entitled {
 }
 
 /// Checks what a statement says against what the directory knows.
-pub(super) fn check_body(directory: &Directory, body: &Body, object: &Object) -> Result<(), StatementError> {
+pub(super) fn check_body(
+    directory: &Directory,
+    statement: &Statement,
+    body: &Body,
+    object: &Object,
+) -> Result<(), StatementError> {
     use Body::{
-        AccessApplied, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked, AccessSuspended,
-        DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished, KeyAdded,
-        KeyRevoked, NodePublished, NodeRemoved, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
+        AccessApplied, AccessExtended, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked,
+        AccessSuspended, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished,
+        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
         ServiceWithdrawn, State,
     };
     match body {
         ExchangeFounded(_) | RegistryAnnounced(_) => founding::check(directory, body),
+        ProfileChanged(body) => profile::check(body.profile.as_ref()),
         DepartmentAdmitted(_) | DepartmentSuspended(_) | DepartmentResumed(_) => department::check(directory, body),
         Body::DepartmentRenamed(_)
         | Body::DepartmentSucceeded(_)
@@ -122,8 +129,8 @@ pub(super) fn check_body(directory: &Directory, body: &Body, object: &Object) ->
         ServicePublished(_) | ServiceSuspended(_) | ServiceResumed(_) | ServiceWithdrawn(_) => {
             service::check(directory, body, object)
         }
-        AccessApplied(_) | AccessGranted(_) | AccessRefused(_) | AccessReturned(_) | AccessSuspended(_)
-        | AccessResumed(_) | AccessRevoked(_) => access::check(directory, body, object),
+        AccessApplied(_) | AccessExtended(_) | AccessGranted(_) | AccessRefused(_) | AccessReturned(_)
+        | AccessSuspended(_) | AccessResumed(_) | AccessRevoked(_) => access::check(directory, statement, body, object),
         ItemPublished(body) => {
             require("item", &body.item)?;
             require("accepting_unit", &body.accepting_unit)?;

@@ -1,24 +1,47 @@
 //! Access: applications and the grants they become.
 
-use proto::registry::v1::{self as wire, statement::Body};
+use proto::registry::v1::{self as wire, Statement, statement::Body};
 
 use super::{
-    super::{Directory, Object, StatementError, model::AccessState, object::AccessKey},
+    super::{Directory, Object, Reading, StatementError, model::AccessState, object::AccessKey},
     fields::{check_basis, require, require_department},
 };
-use crate::service::{Service, Sharing};
+use crate::{
+    official,
+    service::{Service, Sharing},
+};
 
 /// Checks an application, or a statement about one.
-pub(super) fn check(directory: &Directory, body: &Body, object: &Object) -> Result<(), StatementError> {
+pub(super) fn check(
+    directory: &Directory,
+    statement: &Statement,
+    body: &Body,
+    object: &Object,
+) -> Result<(), StatementError> {
+    // An excerpt may leave the profile's changes out; what stands in the log was checked against them.
+    if directory.reading == Reading::Whole
+        && let Some(kind) = official::kind_of(body)
+    {
+        official::check(directory.profile(), kind, statement.decision.as_ref(), true).map_err(|refusal| {
+            let what = refusal.code.message();
+            let detail = if refusal.detail.is_empty() { String::new() } else { format!(": {}", refusal.detail) };
+            StatementError::rule(&refusal.field, format!("{what}{detail}"))
+        })?;
+    }
     match body {
         Body::AccessApplied(body) => check_application(directory, body, object),
         Body::AccessGranted(body) => check_grant(directory, body, object),
+        Body::AccessExtended(body) => check_extension(directory, statement, body, object),
         Body::AccessRefused(body) => {
             require("reason", &body.reason)?;
+            let is_code = |code: &str| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+            if body.reason_code.is_empty() || body.reason_code.len() > 64 || !is_code(&body.reason_code) {
+                return Err(StatementError::rule("reason_code", "a refusal has a reason code"));
+            }
             check_access_state(directory, object, |state| *state == AccessState::Applied)
         }
         Body::AccessReturned(body) => {
-            if body.missing.is_empty() {
+            if body.missing.is_empty() || body.missing.iter().any(|item| item.trim().is_empty()) {
                 return Err(StatementError::rule("missing", "say what is missing"));
             }
             check_access_state(directory, object, |state| *state == AccessState::Applied)
@@ -46,9 +69,14 @@ fn check_application(directory: &Directory, body: &wire::AccessApplied, object: 
         return Err(StatementError::rule("provider", "a department needs no grant from itself"));
     }
     if let Object::Access(key) = object
-        && directory.access(key).is_some_and(|access| !matches!(access.state, AccessState::Returned { .. }))
+        && let Some(before) = directory.access(key)
     {
-        return Err(StatementError::rule("id", "the application exists already"));
+        if !matches!(before.state, AccessState::Returned { .. }) {
+            return Err(StatementError::rule("id", "the application exists already"));
+        }
+        if before.applied.service != body.service {
+            return Err(StatementError::rule("service", "an application that was returned stays with its service"));
+        }
     }
     check_basis(&body.legal_bases)?;
     if body.item.trim().is_empty() && body.scenario.trim().is_empty() {
@@ -89,6 +117,36 @@ fn check_grant(directory: &Directory, body: &wire::AccessGranted, object: &Objec
         });
         if !within {
             return Err(StatementError::rule("scope", format!("{} goes beyond the application", granted.attribute)));
+        }
+    }
+    Ok(())
+}
+
+fn check_extension(
+    directory: &Directory,
+    statement: &Statement,
+    body: &wire::AccessExtended,
+    object: &Object,
+) -> Result<(), StatementError> {
+    require("notice", &body.notice)?;
+    if body.working_days == 0 {
+        return Err(StatementError::rule("working_days", "say by how many working days"));
+    }
+    check_access_state(directory, object, |state| *state == AccessState::Applied)?;
+    let Object::Access(key) = object else { return Err(StatementError::rule("object", "is no application")) };
+    let Some(access) = directory.access(key) else { return Err(StatementError::rule("id", "is not applied for")) };
+    if access.extended.is_some() {
+        return Err(StatementError::rule("object", "the time to reply is extended once"));
+    }
+    if directory.reading == Reading::Whole {
+        let profile = directory.profile();
+        if body.working_days > profile.clocks.extension {
+            let most = format!("at most {} working days", profile.clocks.extension);
+            return Err(StatementError::rule("working_days", most));
+        }
+        let ends_ms = profile.calendar.deadline(access.applied_ms, access.reply_days(profile));
+        if statement.stated_at_ms >= ends_ms {
+            return Err(StatementError::rule("object", "the time to reply is over, and is not extended afterwards"));
         }
     }
     Ok(())

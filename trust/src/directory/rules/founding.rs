@@ -23,12 +23,5 @@ fn check_founding(directory: &Directory, founded: &wire::ExchangeFounded) -> Res
         return Err(StatementError::rule("authority_key", "is not the authority's key that this reader trusts"));
     }
     described("log_key", founded.log_key.as_ref(), Role::Log)?;
-    let profile = founded.profile.as_ref().ok_or_else(|| StatementError::rule("profile", "is missing"))?;
-    if profile.view_lifetime_hours == 0 || profile.request_validity_seconds == 0 {
-        return Err(StatementError::rule("profile", "lifetimes must be above 0"));
-    }
-    if profile.request_validity_seconds > 300 {
-        return Err(StatementError::rule("profile.request_validity_seconds", "is at most 300"));
-    }
-    Ok(())
+    super::profile::check(founded.profile.as_ref())
 }

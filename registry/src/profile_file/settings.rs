@@ -1,0 +1,95 @@
+//! Every setting of a profile: where it stands in the file, what it may be, and where it goes. Out of scope: the calendar,
+//! which is no single value.
+
+use proto::registry::v1::Profile;
+
+/// One setting.
+pub(super) struct Setting {
+    /// The table it stands in; empty for the top of the file.
+    pub(super) table: &'static str,
+    pub(super) key: &'static str,
+    /// What it does, for whoever writes the file: English, then Chinese.
+    pub(super) comment: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What a setting may be, and where it goes.
+pub(super) enum Kind {
+    /// Yes or no.
+    Flag { read: fn(&Profile) -> bool, write: fn(&mut Profile, bool) },
+    /// A whole number; in the profile 0 stands for the usual one.
+    Number { least: u32, most: u32, usual: u32, read: fn(&Profile) -> u32, write: fn(&mut Profile, u32) },
+    /// Words out of a list.
+    Words { allowed: &'static [&'static str], read: fn(&Profile) -> Vec<String>, write: fn(&mut Profile, Vec<String>) },
+}
+
+macro_rules! number {
+    ($table:literal, $field:ident, $least:literal to $most:literal, $usual:literal, $comment:literal) => {
+        Setting {
+            table: $table,
+            key: stringify!($field),
+            comment: $comment,
+            kind: Kind::Number {
+                least: $least,
+                most: $most,
+                usual: $usual,
+                read: |profile| profile.$field,
+                write: |profile, number| profile.$field = number,
+            },
+        }
+    };
+}
+
+/// The tables of the file, in their order, each with what its settings have in common.
+pub(super) const TABLES: &[(&str, &str)] = &[
+    ("", ""),
+    ("clocks", "Time limits in working days (工作日), as the local rules have them."),
+    ("decisions", "What the departments' decisions on access (共享申请的审核) need to count."),
+];
+
+/// All settings, in the order of the file.
+pub(super) const SETTINGS: &[Setting] = &[
+    number!("", view_lifetime_hours, 1 to 8760, 240,
+        "How long a node goes on with its verified view while the registry is away, in hours: longer than the longest\nholiday. 登记机构不可用时，节点凭已核验的目录继续工作的时长（小时）。"),
+    number!("", clock_skew_seconds, 1 to 3600, 60,
+        "How much clocks may differ, in seconds. 允许的时钟偏差（秒）。"),
+    number!("", request_validity_seconds, 5 to 300, 300,
+        "How long a question may be valid at most, in seconds. 一次核验请求的最长有效期（秒）。"),
+    number!("", witnesses_required, 0 to 64, 0,
+        "How many other departments' cosignatures a directory checkpoint must bear; 0 for none. 目录检查点所需的见证数。"),
+    number!("", evidence_retention_days, 1 to 36_500, 1096,
+        "How long evidence is kept at least, in days (条例 29: three years). 存证的最短保存期（天）。"),
+    number!("clocks", reply_unconditional_days, 1 to 366, 1,
+        "To reply about an unconditional service (条例 21). 无条件共享的答复时限。"),
+    number!("clocks", reply_conditional_days, 1 to 366, 10,
+        "To reply to an application (条例 21). 有条件共享的答复时限。"),
+    number!("clocks", extension_days, 1 to 366, 10,
+        "By how much a reply may be extended at most, once and with notice (条例 21). 可延长一次的最长天数。"),
+    number!("clocks", supply_days, 1 to 366, 20,
+        "From a grant until supply begins (条例 22). 同意后提供数据的时限。"),
+    number!("clocks", correction_days, 1 to 366, 10,
+        "To answer a request for correction (条例 26). 校核答复时限。"),
+    number!("clocks", review_days, 1 to 366, 2,
+        "To review a new service (条例 16). 目录审核时限。"),
+    number!("clocks", amber_days, 1 to 366, 2,
+        "With so many days left a clock is amber. 剩余天数不多于此值时显示为黄色。"),
+    Setting {
+        table: "decisions",
+        key: "decisions_named",
+        comment: "Whether a decision counts only with its officer and document (--officer, --document). 须注明经办人和依据文件。",
+        kind: Kind::Flag {
+            read: |profile| profile.decisions_named,
+            write: |profile, flag| profile.decisions_named = flag,
+        },
+    },
+    Setting {
+        table: "decisions",
+        key: "four_eyes",
+        comment: "The kinds of decision that a second officer has to confirm. 须由第二名经办人确认的决定种类。",
+        kind: Kind::Words {
+            allowed: &trust::official::KINDS,
+            read: |profile| profile.four_eyes.clone(),
+            write: |profile, words| profile.four_eyes = words,
+        },
+    },
+];
