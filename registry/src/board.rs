@@ -56,8 +56,11 @@ fn applications(directory: &Directory, now_ms: u64) -> Vec<wire::Due> {
 /// What an operator should know of the settings: the years whose holidays are not known.
 pub fn notes(profile: &Profile, now_ms: u64) -> Vec<String> {
     let Some(year) = profile.calendar.year_of(now_ms) else { return Vec::new() };
-    let unknown: Vec<String> =
-        [year, year.saturating_add(1)].iter().filter(|year| !profile.calendar.knows(**year)).map(i16::to_string).collect();
+    let unknown: Vec<String> = [year, year.saturating_add(1)]
+        .iter()
+        .filter(|year| !profile.calendar.knows(**year))
+        .map(i16::to_string)
+        .collect();
     match unknown.as_slice() {
         [] => Vec::new(),
         years => vec![format!(

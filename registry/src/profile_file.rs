@@ -41,11 +41,7 @@ impl fmt::Display for Problem {
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the lines; at least one problem.
-pub fn parse(
-    text: &str,
-    file: &str,
-    open: &dyn Fn(&str) -> Result<String, String>,
-) -> Result<Profile, Vec<Problem>> {
+pub fn parse(text: &str, file: &str, open: &dyn Fn(&str) -> Result<String, String>) -> Result<Profile, Vec<Problem>> {
     read::profile(text, file, open)
 }
 

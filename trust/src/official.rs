@@ -61,7 +61,12 @@ pub fn takes_four_eyes(profile: &Profile, kind: &str) -> bool {
 }
 
 /// Whether a decision names who made it as the profile asks; a second officer is asked for only where `is_final`.
-pub fn check(profile: &Profile, kind: &str, decision: Option<&OfficialDecision>, is_final: bool) -> Result<(), Refusal> {
+pub fn check(
+    profile: &Profile,
+    kind: &str,
+    decision: Option<&OfficialDecision>,
+    is_final: bool,
+) -> Result<(), Refusal> {
     let none = OfficialDecision::default();
     let OfficialDecision { officer, document, second_officer } = decision.unwrap_or(&none);
     for (field, text) in
@@ -131,6 +136,8 @@ mod tests {
     fn kinds_and_reasons_are_well_formed() {
         assert!(KINDS.iter().all(|kind| is_well_formed(kind)) && KINDS.is_sorted());
         assert!(!is_well_formed("") && !is_well_formed("Access approve"));
-        assert!(REFUSAL_REASONS.iter().all(|(code, _)| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')));
+        assert!(
+            REFUSAL_REASONS.iter().all(|(code, _)| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+        );
     }
 }

@@ -28,9 +28,7 @@ pub enum ProfileCommand {
     #[command(after_help = "Example:\n  registry profile show > profile.toml")]
     Show,
     /// Check a profile file, then sign and publish its settings. Every node follows them at once.
-    #[command(
-        after_help = "Example:\n  registry profile set profile.toml --officer 0007 --document 宁数〔2026〕12号"
-    )]
+    #[command(after_help = "Example:\n  registry profile set profile.toml --officer 0007 --document 宁数〔2026〕12号")]
     Set(SetArguments),
     /// Check a profile file and its calendars, and say everything that is wrong. Needs no running registry.
     #[command(after_help = "Example:\n  registry profile check profile.toml")]
@@ -141,7 +139,15 @@ pub(super) async fn board(cli: &Cli, arguments: &BoardArguments) -> Result<Shown
         let clock = due.clock.clone().unwrap_or_default();
         let (owner, waiting) = (due.owner.clone(), due.waiting.clone());
         let stands = clock_text(&clock);
-        table.add_row([owner, waiting, due.about.clone(), due.kind.clone(), time(due.since_ms), clock.last_day, stands]);
+        table.add_row([
+            owner,
+            waiting,
+            due.about.clone(),
+            due.kind.clone(),
+            time(due.since_ms),
+            clock.last_day,
+            stands,
+        ]);
     }
     let text = match board.due.is_empty() {
         true if arguments.all => "Nobody owes a reply.".to_owned(),

@@ -112,7 +112,10 @@ impl Reader {
             (Kind::Flag { write, .. }, DeValue::Boolean(flag)) => write(profile, *flag),
             (Kind::Flag { .. }, _) => self.problem(start, field, "must be true or false"),
             (Kind::Number { least, most, write, .. }, DeValue::Integer(number)) => {
-                match i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|number| u32::try_from(number).ok()) {
+                match i64::from_str_radix(number.as_str(), number.radix())
+                    .ok()
+                    .and_then(|number| u32::try_from(number).ok())
+                {
                     Some(number) if (*least..=*most).contains(&number) => write(profile, number),
                     _ => self.problem(start, field, format!("must be {least} to {most}, not {}", number.as_str())),
                 }
@@ -163,7 +166,10 @@ impl Reader {
             let start = value.span().start;
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("utc_offset_minutes", DeValue::Integer(number)) => {
-                    match i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|number| i32::try_from(number).ok()) {
+                    match i64::from_str_radix(number.as_str(), number.radix())
+                        .ok()
+                        .and_then(|number| i32::try_from(number).ok())
+                    {
                         Some(minutes) if (-720..=840).contains(&minutes) => calendar.utc_offset_minutes = Some(minutes),
                         _ => self.problem(start, "calendar.utc_offset_minutes", "must be -720 to 840 minutes"),
                     }
@@ -215,7 +221,11 @@ impl Reader {
             _ => None,
         };
         let Some(year) = year else {
-            self.problem(number.map_or(start, |(start, _)| start), "calendar.year", "say the year, for example year = 2026");
+            self.problem(
+                number.map_or(start, |(start, _)| start),
+                "calendar.year",
+                "say the year, for example year = 2026",
+            );
             return None;
         };
         let mut read = CalendarYear { year, ..CalendarYear::default() };
@@ -278,7 +288,8 @@ fn unknown(table: &str) -> String {
 /// One day, or the days of `FIRST..LAST`.
 fn expand(text: &str) -> Result<Vec<String>, String> {
     let Some((first, last)) = text.split_once("..") else { return Ok(vec![text.trim().to_owned()]) };
-    let date = |text: &str| text.trim().parse::<jiff::civil::Date>().map_err(|_| format!("{:?} is no day", text.trim()));
+    let date =
+        |text: &str| text.trim().parse::<jiff::civil::Date>().map_err(|_| format!("{:?} is no day", text.trim()));
     let (first, last) = (date(first)?, date(last)?);
     if last < first {
         return Err(format!("{text:?} ends before it begins"));

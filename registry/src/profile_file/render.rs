@@ -8,8 +8,9 @@ use trust::directory::model;
 use super::settings::{Kind, SETTINGS, Setting, TABLES};
 
 pub(super) fn profile(profile: &Profile) -> String {
-    let mut text = "# The exchange's settings, which every node follows. `registry profile set FILE` signs and publishes them.\n"
-        .to_owned();
+    let mut text =
+        "# The exchange's settings, which every node follows. `registry profile set FILE` signs and publishes them.\n"
+            .to_owned();
     for (table, about) in TABLES {
         if !table.is_empty() {
             let _ = write!(text, "\n# {about}\n[{table}]\n");

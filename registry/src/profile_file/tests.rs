@@ -112,8 +112,7 @@ fn calendars_are_files_of_their_own() {
                 workdays = [\"2026-10-09\"]\n\
                 worked = []\n";
     let open = |_: &str| Ok(year.to_owned());
-    let wrong: Vec<String> =
-        parse(text, "profile.toml", &open).unwrap_err().iter().map(ToString::to_string).collect();
+    let wrong: Vec<String> = parse(text, "profile.toml", &open).unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(
         wrong,
         [

@@ -97,8 +97,7 @@ fn everything_wrong_with_a_calendar_is_told_at_once() {
             year(70_000, &[], &[]),
         ],
     };
-    let wrong: Vec<String> =
-        Calendar::from_wire(&calendar).unwrap_err().iter().map(ToString::to_string).collect();
+    let wrong: Vec<String> = Calendar::from_wire(&calendar).unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(
         wrong,
         [
@@ -116,11 +115,7 @@ fn everything_wrong_with_a_calendar_is_told_at_once() {
 /// Some calendar: an offset, and days of 2026 and 2027 that are not what their weekday says.
 fn calendars() -> impl Strategy<Value = Calendar> {
     (-720..=840_i32, prop::collection::btree_map(20_454..21_184_i64, any::<bool>(), 0..60)).prop_map(
-        |(minutes, exceptions)| Calendar {
-            offset_ms: i64::from(minutes) * 60_000,
-            years: BTreeSet::new(),
-            exceptions,
-        },
+        |(minutes, exceptions)| Calendar { offset_ms: i64::from(minutes) * 60_000, years: BTreeSet::new(), exceptions },
     )
 }
 

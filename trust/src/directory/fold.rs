@@ -4,9 +4,7 @@ use proto::registry::v1::{self as wire, OfficialDecision, statement::Body};
 
 use super::{
     Checked, Directory, Object,
-    model::{
-        Access, AccessState, Closed, Department, Extension, Founding, KnownKey, Node, Place, Profile, Revocation,
-    },
+    model::{Access, AccessState, Closed, Department, Extension, Founding, KnownKey, Node, Place, Profile, Revocation},
     rules::described,
 };
 use crate::{

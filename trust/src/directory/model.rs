@@ -268,8 +268,7 @@ impl Access {
 
     /// How the time to reply stands; `None` once the provider has replied.
     pub fn reply(&self, profile: &Profile, now_ms: u64) -> Option<Limit> {
-        (self.state == AccessState::Applied)
-            .then(|| profile.limit(self.applied_ms, self.reply_days(profile), now_ms))
+        (self.state == AccessState::Applied).then(|| profile.limit(self.applied_ms, self.reply_days(profile), now_ms))
     }
 }
 

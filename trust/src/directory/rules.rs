@@ -25,8 +25,8 @@ pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> R
     use Body::{
         AccessApplied, AccessExtended, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked,
         AccessSuspended, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished,
-        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
-        ServiceWithdrawn, State,
+        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished,
+        ServiceResumed, ServiceSuspended, ServiceWithdrawn, State,
     };
     let department =
         |id: &str| id.parse::<DepartmentId>().map_err(|error| StatementError::malformed("department", error));
@@ -112,8 +112,8 @@ pub(super) fn check_body(
     use Body::{
         AccessApplied, AccessExtended, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked,
         AccessSuspended, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished,
-        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended,
-        ServiceWithdrawn, State,
+        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished,
+        ServiceResumed, ServiceSuspended, ServiceWithdrawn, State,
     };
     match body {
         ExchangeFounded(_) | RegistryAnnounced(_) => founding::check(directory, body),
