@@ -175,6 +175,7 @@ impl App {
                 addresses: addresses.advertised.clone(),
                 tls_key: tls_key.to_vec(),
                 tile_addresses: reachable(&config.advertise_tiles, tiles.local_address()),
+                ..Default::default()
             },
         )
         .await?;

@@ -130,13 +130,14 @@ async fn make(folder: &Path, founding: &Founding, now_ms: u64, random: &dyn Rand
     let ip = founding.listen.ip();
     let names = certificate_names(&founding.advertise, ip);
     let keys = Keys::make(folder, random, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let Keys { authority: Some(authority), log, tls } = keys else {
+    let Keys { authority: Some(authority), log, tls, .. } = keys else {
         return Err(keys::Error::NotAKey { path: folder.join(keys::FOLDER) }.into());
     };
     let announced = wire::RegistryAnnounced {
         addresses: reachable(&founding.advertise, founding.listen),
         tls_key: tls.key_digest().as_bytes().to_vec(),
         tile_addresses: reachable(&[], founding.tiles),
+        ..Default::default()
     };
     let entries = first_statements(founding, &authority, log.public_key(), announced, now_ms)?;
 
@@ -231,7 +232,7 @@ pub(crate) fn first_entries(authority: &SigningKey, log_key: &PublicKey, now_ms:
         tiles: address,
         advertise: Vec::new(),
     };
-    let announced = wire::RegistryAnnounced { addresses: Vec::new(), tls_key: vec![7; 32], tile_addresses: Vec::new() };
+    let announced = wire::RegistryAnnounced { tls_key: vec![7; 32], ..Default::default() };
     first_statements(&founding, authority, log_key, announced, now_ms).unwrap()
 }
 

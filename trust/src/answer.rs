@@ -59,7 +59,10 @@ pub fn open(
     now_ms: u64,
     root_at: impl Fn(u64) -> Option<Hash>,
 ) -> Result<Answer, AnswerError> {
-    let answer = open_by_recipient(directory, signed, question, request_digest, now_ms)?;
+    // The key must have counted when the answer was made, which is after the question (see below): a retry gets the
+    // answer of then, and its key may be out of use by now.
+    let made_ms = envelope::peek::<wire::Answer>(signed, LARGEST_ANSWER)?.answered_at_ms;
+    let answer = open_by_recipient(directory, signed, question, request_digest, made_ms.min(now_ms))?;
     let skew_ms = directory.profile().clock_skew_ms;
     let made_ms = answer.wire.answered_at_ms;
     if made_ms.saturating_add(skew_ms) < question.issued_at_ms || made_ms > now_ms.saturating_add(skew_ms) {

@@ -9,7 +9,10 @@ use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
 use crate::{
     answer,
     decision::decide,
-    directory::{self, Directory},
+    directory::{
+        self, Directory,
+        chain::{self, RootKeys},
+    },
     envelope::{self, EnvelopeError},
     evidence::{self, Entry},
     ids::{Digest, ExchangeId, Party},
@@ -111,7 +114,7 @@ fn verify_into(bytes: &[u8], authority_key: &PublicKey, report: &mut Report) -> 
     check_outcomes(&entries, &question, &request_digest, &relied, report)?;
     report.request = Some(question.wire.clone());
     for answer in &answers {
-        check_decision(&question, answer, &bundle, &exchange, authority_key, report)?;
+        check_decision(&question, answer, &bundle, &relied, report)?;
     }
     state::check(&bundle, &relied.now, &question, &answers, report)?;
     report.answers = answers;
@@ -136,6 +139,8 @@ fn read(bytes: &[u8]) -> Result<wire::EvidenceBundle, Wrong> {
 /// The directory as far as the bundle shows it.
 struct Relied {
     now: Directory,
+    /// The same before its first statement.
+    empty: Directory,
 }
 
 impl Relied {
@@ -145,19 +150,32 @@ impl Relied {
         authority_key: &PublicKey,
         report: &mut Report,
     ) -> Result<Self, Wrong> {
-        let mut directory = Directory::excerpt(exchange.clone(), authority_key.clone());
         let founding = bundle.directory.first().ok_or_else(|| wrong("founding", "the bundle has no statements"))?;
         if founding.index != 0 {
             return Err(wrong("founding", "the first statement is not the founding"));
         }
+        let entries = || bundle.directory.iter().map(|statement| statement.entry.as_slice());
+        // Where nothing leads to another key, it must be the one that was given: the founding then does not open.
+        let first = chain::first_authority_key(exchange, authority_key, entries());
+        let empty = Directory::excerpt(exchange.clone(), authority_key.clone());
+        let empty = empty.founded_by(first.unwrap_or_else(|| authority_key.clone()));
+        let mut directory = empty.clone();
         directory.apply_excerpt(0, &founding.entry).map_err(|error| wrong("founding", error))?;
-        let Some(log_key) = directory.founding().map(|founding| founding.log_key.clone()) else {
-            return Err(wrong("founding", "it names no log key"));
-        };
-        report.holds("founding", "signed by the authority's key that was given");
+        let mut keys = RootKeys::of(&directory).ok_or_else(|| wrong("founding", "it names no log key"))?;
+        for entry in entries().skip(1) {
+            keys.follow(entry).map_err(|error| wrong("change of key", error))?;
+        }
+        report.holds(
+            "founding",
+            match directory.current_authority_key() == Some(authority_key) {
+                true => "signed by the authority's key that was given",
+                false => "signed by an earlier key of the authority, for which the one that was given vouches",
+            },
+        );
 
         let origin = directory::origin(exchange);
-        let checkpoint = open_checkpoint("directory checkpoint", &bundle.directory_checkpoint, &origin, &log_key)?;
+        // Every statement must be in the checkpoint, so it is signed by the key that the last change of key brought.
+        let checkpoint = open_checkpoint("directory checkpoint", &bundle.directory_checkpoint, &origin, keys.log())?;
         let (size, root) = (checkpoint.checkpoint().size(), checkpoint.checkpoint().root());
         report.holds(
             "directory checkpoint",
@@ -184,7 +202,7 @@ impl Relied {
             "statements",
             format!("{} statements signed by who may make them, and in the directory", bundle.directory.len()),
         );
-        Ok(Self { now: directory })
+        Ok(Self { now: directory, empty })
     }
 }
 
@@ -338,15 +356,14 @@ fn check_decision(
     question: &Question,
     answer: &wire::Answer,
     bundle: &wire::EvidenceBundle,
-    exchange: &ExchangeId,
-    authority_key: &PublicKey,
+    relied: &Relied,
     report: &mut Report,
 ) -> Result<(), Wrong> {
     if !matches!(answer.outcome, Some(Outcome::Verdicts(_) | Outcome::Deferral(_))) {
         return Ok(());
     }
     let name = "decision";
-    let mut seen = Directory::excerpt(exchange.clone(), authority_key.clone());
+    let mut seen = relied.empty.clone();
     for statement in bundle.directory.iter().filter(|statement| statement.index < answer.directory_size) {
         seen.apply_excerpt(statement.index, &statement.entry).map_err(|error| wrong(name, error))?;
     }

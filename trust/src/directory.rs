@@ -5,11 +5,13 @@
 //! Two ways to read: **whole**, statement after statement from the first, as nodes do; or an **excerpt**, some statements
 //! in order with proofs of their places, as whoever checks an evidence bundle does.
 
+pub mod chain;
 mod committed;
 mod fold;
 pub mod model;
 pub mod object;
 mod rules;
+mod signers;
 pub mod state;
 pub mod succession;
 
@@ -22,7 +24,7 @@ use proto::{
 };
 
 pub use self::committed::Committed;
-use self::model::{Access, Department, Founding, KnownKey, Node, Place, Profile, Revocation};
+use self::model::{Access, Department, Founding, KnownKey, Node, Place, Profile, Reign, Revocation};
 pub use self::object::{AccessKey, Object};
 use self::state::StateMap;
 use crate::{
@@ -120,6 +122,12 @@ pub enum StatementError {
         /// Why.
         reason: String,
     },
+    /// Not signed by everybody who must.
+    #[error("it lacks the signature of {who}")]
+    SignatureLacking {
+        /// Whose.
+        who: &'static str,
+    },
     /// Of a kind that this version does not know and may not pass over.
     #[error("a statement of a kind that this version does not know (wire version {wire_version}); update this program")]
     UnknownKind {
@@ -151,6 +159,7 @@ impl StatementError {
             Self::Malformed { field, reason } => Refusal::new(Code::MessageMalformed).at(field).because(reason),
             Self::PredecessorWrong { .. } => Refusal::new(Code::StatementOutdated).at("predecessor").because(self),
             Self::Rule { field, reason } => Refusal::new(Code::StatementRefused).at(field).because(reason),
+            Self::SignatureLacking { .. } => Refusal::new(Code::StatementNotEntitled).because(self),
             Self::UnknownKind { .. } => Refusal::new(Code::WireVersionUnsupported).because(self),
         }
     }
@@ -161,6 +170,8 @@ impl StatementError {
 pub struct Checked {
     digest: Digest,
     statement: Statement,
+    /// Who signed it: the keys known here.
+    signers: Vec<KeyId>,
     /// `None` for a statement of an unknown kind that is passed over.
     known: Option<(Object, Body)>,
 }
@@ -174,6 +185,11 @@ impl Checked {
     /// The statement.
     pub fn statement(&self) -> &Statement {
         &self.statement
+    }
+
+    /// The keys, of those known here, that signed it.
+    pub fn signers(&self) -> &[KeyId] {
+        &self.signers
     }
 
     /// What it is about; `None` where it is of an unknown kind that is passed over.
@@ -194,11 +210,16 @@ enum Reading {
 pub struct Directory {
     exchange: ExchangeId,
     authority_key: PublicKey,
+    /// The key that must have signed the founding: the one that is trusted, or one that it vouches for (`chain`).
+    first_authority_key: PublicKey,
     reading: Reading,
     frontier: Frontier,
     founding: Option<Founding>,
     profile: Profile,
     stated_profile: wire::Profile,
+    /// The authority's keys and the log's, the one in force last.
+    authority_reigns: Vec<Reign>,
+    log_reigns: Vec<Reign>,
     registry: Option<wire::RegistryAnnounced>,
     departments: BTreeMap<DepartmentId, Department>,
     keys: HashMap<KeyId, KnownKey>,
@@ -226,12 +247,15 @@ impl Directory {
     fn empty(exchange: ExchangeId, authority_key: PublicKey, reading: Reading) -> Self {
         Self {
             exchange,
+            first_authority_key: authority_key.clone(),
             authority_key,
             reading,
             frontier: Frontier::new(),
             founding: None,
             profile: Profile::from_wire(&Profile::usual()),
             stated_profile: Profile::usual(),
+            authority_reigns: Vec::new(),
+            log_reigns: Vec::new(),
             registry: None,
             departments: BTreeMap::new(),
             keys: HashMap::new(),
@@ -246,6 +270,14 @@ impl Directory {
         }
     }
 
+    /// The same, founded by an earlier key of the authority, for which the trusted one vouches
+    /// ([`chain::first_authority_key`] found it).
+    #[must_use]
+    pub fn founded_by(mut self, first_authority_key: PublicKey) -> Self {
+        self.first_authority_key = first_authority_key;
+        self
+    }
+
     /// Checks an entry against the directory as it stands. Changes nothing.
     pub fn check(&self, entry: &[u8]) -> Result<Checked, StatementError> {
         if entry.len() > LARGEST_ENTRY {
@@ -257,7 +289,10 @@ impl Directory {
 
     /// Checks an envelope against the directory as it stands. Changes nothing.
     pub fn check_envelope(&self, envelope: &Envelope) -> Result<Checked, StatementError> {
-        let opened = envelope::open::<Statement>(envelope, LARGEST_STATEMENT, |key_id| self.any_key(key_id))?;
+        let new_key = chain::announced_key(envelope);
+        let opened = envelope::open::<Statement>(envelope, LARGEST_STATEMENT, |key_id| {
+            self.any_key(key_id).or_else(|| new_key.clone().filter(|key| key.id() == key_id))
+        })?;
         let statement = opened.message;
         if statement.exchange_id != self.exchange.as_str() {
             return Err(StatementError::ExchangeWrong);
@@ -267,7 +302,7 @@ impl Directory {
             // different versions would come to different roots.
             if statement.ignorable && self.founding.is_some() {
                 self.check_predecessor(&statement.object, &statement)?;
-                return Ok(Checked { digest: opened.digest, statement, known: None });
+                return Ok(Checked { digest: opened.digest, statement, signers: opened.signers, known: None });
             }
             return Err(StatementError::UnknownKind { wire_version: statement.wire_version });
         };
@@ -279,10 +314,30 @@ impl Directory {
             return Err(StatementError::rule("object", format!("must be {object:?}")));
         }
         self.check_predecessor(&statement.object, &statement)?;
-        self.check_signer(&opened.key_id, &body, &object, statement.stated_at_ms)?;
+        self.check_signers(&opened.signers, &body, &object, statement.stated_at_ms)?;
         rules::check_body(self, &statement, &body, &object)?;
         rules::check_not_handed_over(self, &body, &object, statement.stated_at_ms)?;
-        Ok(Checked { digest: opened.digest, statement, known: Some((object, body)) })
+        rules::check_moment(&statement, &body)?;
+        Ok(Checked { digest: opened.digest, statement, signers: opened.signers, known: Some((object, body)) })
+    }
+
+    /// Checks a statement that nobody has signed yet, as far as that goes: its object and its body. What it follows is
+    /// not looked at, because others may wait before it.
+    pub fn check_draft(&self, statement: &Statement) -> Result<Object, StatementError> {
+        if statement.exchange_id != self.exchange.as_str() {
+            return Err(StatementError::ExchangeWrong);
+        }
+        let unknown = StatementError::UnknownKind { wire_version: statement.wire_version };
+        let body = statement.body.as_ref().ok_or(unknown)?;
+        let object = Object::of(statement, body).map_err(|error| StatementError::malformed("object", error))?;
+        if object.to_string() != statement.object {
+            return Err(StatementError::rule("object", format!("must be {object:?}")));
+        }
+        rules::entitled(self, body, &object)?;
+        rules::check_body(self, statement, body, &object)?;
+        rules::check_not_handed_over(self, body, &object, statement.stated_at_ms)?;
+        rules::check_moment(statement, body)?;
+        Ok(object)
     }
 
     /// Folds a checked statement in, as the next entry. `entry` must be the bytes that were checked.
@@ -334,38 +389,10 @@ impl Directory {
         Ok(())
     }
 
-    fn check_signer(&self, key_id: &KeyId, body: &Body, object: &Object, at_ms: u64) -> Result<(), StatementError> {
-        if self.founding.is_none() {
-            // Only the trusted key can have opened it.
-            return Ok(());
-        }
-        let entitled = rules::entitled(self, body, object)?;
-        let key = self.keys.get(key_id).ok_or(StatementError::NotEntitled)?;
-        if !entitled.covers(key) {
-            return Err(StatementError::NotEntitled);
-        }
-        if key.revoked.as_ref().is_some_and(|revocation| revocation.index.is_some()) {
-            return Err(StatementError::KeyNotValid { reason: "it was revoked" });
-        }
-        if at_ms < key.described.valid_from_ms {
-            return Err(StatementError::KeyNotValid { reason: "it is not valid yet" });
-        }
-        if key.described.valid_until_ms.is_some_and(|until_ms| at_ms >= until_ms) {
-            return Err(StatementError::KeyNotValid { reason: "it is no longer valid" });
-        }
-        let department = key.department.as_ref().and_then(|id| self.departments.get(id));
-        if department.is_some_and(|department| department.suspended.is_some()) {
-            return Err(StatementError::KeyNotValid { reason: "its department is suspended" });
-        }
-        if department.is_some_and(|department| department.may_not_speak(at_ms)) {
-            return Err(StatementError::KeyNotValid { reason: "its department has ended" });
-        }
-        Ok(())
-    }
-
     fn any_key(&self, key_id: &KeyId) -> Option<PublicKey> {
         if self.founding.is_none() {
-            return (key_id == self.authority_key.id()).then(|| self.authority_key.clone());
+            let first = &self.first_authority_key;
+            return (key_id == first.id()).then(|| first.clone());
         }
         self.keys.get(key_id).map(|key| key.described.key.clone())
     }
@@ -386,6 +413,36 @@ impl Directory {
     /// Whether only some of the statements are there.
     fn is_excerpt(&self) -> bool {
         self.reading == Reading::Excerpt
+    }
+
+    /// The key that must have signed the founding.
+    pub(crate) fn first_authority_key(&self) -> &PublicKey {
+        &self.first_authority_key
+    }
+
+    /// The key that the authority signs with now; `None` before the founding.
+    pub fn current_authority_key(&self) -> Option<&PublicKey> {
+        self.authority_reigns.last().map(|reign| &reign.key)
+    }
+
+    /// The key that the directory's log signs with now; `None` before the founding.
+    pub fn log_key(&self) -> Option<&PublicKey> {
+        self.log_reigns.last().map(|reign| &reign.key)
+    }
+
+    /// The keys that the authority has signed with, the one in force last.
+    pub fn authority_reigns(&self) -> &[Reign] {
+        &self.authority_reigns
+    }
+
+    /// The keys that the log has signed with, the one in force last.
+    pub fn log_reigns(&self) -> &[Reign] {
+        &self.log_reigns
+    }
+
+    /// The key that must have signed the log's checkpoint at `size` statements.
+    pub fn log_key_at(&self, size: u64) -> Option<&PublicKey> {
+        self.log_reigns.iter().rev().find(|reign| reign.from_index < size).map(|reign| &reign.key)
     }
 
     /// Number of statements.
@@ -506,19 +563,22 @@ impl Directory {
 
     /// The public key of a node of the department, if it counts at that time: the key, or why it does not.
     pub fn node_key(&self, department: &DepartmentId, key_id: &KeyId, at_ms: u64) -> Result<&DescribedKey, Code> {
+        self.node_key_anchored(department, key_id, at_ms, None)
+    }
+
+    /// The same for what was anchored by the directory statement with the index `anchored`.
+    pub fn node_key_anchored(
+        &self,
+        department: &DepartmentId,
+        key_id: &KeyId,
+        at_ms: u64,
+        anchored: Option<u64>,
+    ) -> Result<&DescribedKey, Code> {
         let key = self.keys.get(key_id).ok_or(Code::KeyUnknown)?;
         if key.described.role != Role::Node || key.department.as_ref() != Some(department) {
             return Err(Code::KeyUnknown);
         }
-        if key.revoked.is_some() {
-            return Err(Code::KeyRevoked);
-        }
-        if at_ms < key.described.valid_from_ms {
-            return Err(Code::KeyNotYetValid);
-        }
-        if key.described.valid_until_ms.is_some_and(|until_ms| at_ms >= until_ms) {
-            return Err(Code::KeyExpired);
-        }
+        key.counts(at_ms, anchored)?;
         Ok(&key.described)
     }
 }

@@ -102,6 +102,29 @@ pub fn seal<M: Payload>(message: &M, signer: &dyn Signer) -> (wire::Envelope, Di
     (envelope, Digest::new(Sha256::digest(&encoded).into()))
 }
 
+/// Adds another key's signature over the same bytes. A message's identity does not depend on who signed it.
+///
+/// # Errors
+///
+/// [`EnvelopeError::SignatureCount`]: there are as many as an envelope may carry. One by the same key is replaced.
+pub fn countersign(envelope: &mut wire::Envelope, signer: &dyn Signer) -> Result<(), EnvelopeError> {
+    let keyid = signer.public_key().id().to_string();
+    envelope.signatures.retain(|signature| signature.keyid != keyid);
+    if envelope.signatures.len() >= MOST_SIGNATURES {
+        return Err(EnvelopeError::SignatureCount);
+    }
+    let encoded = pre_authentication_encoding(&envelope.payload_type, &envelope.payload);
+    envelope.signatures.push(wire::Signature { sig: signer.sign(&encoded).to_vec(), keyid });
+    Ok(())
+}
+
+/// An envelope over a message that nobody has signed yet.
+pub fn unsigned<M: Payload>(message: &M) -> (wire::Envelope, Digest) {
+    let payload = message.encode_to_vec();
+    let digest = digest(M::TYPE, &payload);
+    (wire::Envelope { payload, payload_type: M::TYPE.to_owned(), signatures: Vec::new() }, digest)
+}
+
 /// A message whose signature was verified.
 #[derive(Clone, Debug)]
 pub struct Opened<M> {
@@ -109,8 +132,10 @@ pub struct Opened<M> {
     pub message: M,
     /// Its identity.
     pub digest: Digest,
-    /// The key that signed it.
+    /// The key that signed it; the first of them.
     pub key_id: KeyId,
+    /// Every acceptable key that signed it, in the order of the signatures.
+    pub signers: Vec<KeyId>,
 }
 
 /// Verifies an envelope and then parses the bytes that were verified.
@@ -124,9 +149,10 @@ pub fn open<M: Payload>(
 ) -> Result<Opened<M>, EnvelopeError> {
     check_form::<M>(&envelope.payload_type, envelope.payload.len(), limit)?;
     let encoded = pre_authentication_encoding(M::TYPE, &envelope.payload);
-    let key_id = verify_signatures(envelope, &encoded, key_for)?;
+    let signers = verify_signatures(envelope, &encoded, key_for)?;
+    let key_id = *signers.first().ok_or(EnvelopeError::KeyUnknown)?;
     let message = M::decode(envelope.payload.as_slice()).map_err(|_| EnvelopeError::Malformed)?;
-    Ok(Opened { message, digest: Digest::new(Sha256::digest(&encoded).into()), key_id })
+    Ok(Opened { message, digest: Digest::new(Sha256::digest(&encoded).into()), key_id, signers })
 }
 
 /// Opens a signed message in either of its forms.
@@ -216,7 +242,7 @@ fn open_attestation<M: Payload>(
     verify_inclusion(&leaf, attestation.index, root.message.size, &path, &Hash::from_bytes(root_hash))
         .map_err(|_| EnvelopeError::PathWrong)?;
     let message = M::decode(attestation.payload.as_slice()).map_err(|_| EnvelopeError::Malformed)?;
-    Ok(Opened { message, digest: message_digest, key_id: root.key_id })
+    Ok(Opened { message, digest: message_digest, key_id: root.key_id, signers: root.signers })
 }
 
 fn parts(signed: &wire::Signed) -> Result<(&str, &[u8]), EnvelopeError> {
@@ -241,20 +267,22 @@ fn verify_signatures(
     envelope: &wire::Envelope,
     encoded: &[u8],
     key_for: impl Fn(&KeyId) -> Option<PublicKey>,
-) -> Result<KeyId, EnvelopeError> {
+) -> Result<Vec<KeyId>, EnvelopeError> {
     if envelope.signatures.is_empty() || envelope.signatures.len() > MOST_SIGNATURES {
         return Err(EnvelopeError::SignatureCount);
     }
-    let mut signed_by = None;
+    let mut signed_by = Vec::new();
     for signature in &envelope.signatures {
         let Ok(key_id) = signature.keyid.parse::<KeyId>() else { continue };
         let Some(key) = key_for(&key_id) else { continue };
         if !key.verifies(encoded, &signature.sig) {
             return Err(EnvelopeError::SignatureWrong);
         }
-        signed_by.get_or_insert(key_id);
+        if !signed_by.contains(&key_id) {
+            signed_by.push(key_id);
+        }
     }
-    signed_by.ok_or(EnvelopeError::KeyUnknown)
+    if signed_by.is_empty() { Err(EnvelopeError::KeyUnknown) } else { Ok(signed_by) }
 }
 
 #[cfg(test)]

@@ -170,6 +170,46 @@ impl Fixture {
         self.entries.push(entry);
     }
 
+    /// As [`Fixture::say`], with several signatures.
+    ///
+    /// # Panics
+    /// Where the directory refuses it.
+    pub fn say_together(&mut self, signers: &[&str], body: Body, object: &str) {
+        let entry = self.sign_together(signers, body, object).encode_to_vec();
+        self.directory.apply(&entry).unwrap_or_else(|error| panic!("{object}: {error}"));
+        self.entries.push(entry);
+    }
+
+    /// As [`Fixture::sign`], with several signatures.
+    ///
+    /// # Panics
+    /// Where there are more signatures than an envelope may carry.
+    pub fn sign_together(&self, signers: &[&str], body: Body, object: &str) -> Envelope {
+        let (mut envelope, _) = envelope::unsigned(&self.statement(body, object));
+        for signer in signers {
+            envelope::countersign(&mut envelope, &key(signer)).expect("few signatures");
+        }
+        envelope
+    }
+
+    /// Changes the authority's key to the one named, with both signatures.
+    pub fn change_authority_key(&mut self, from: &str, to: &str) {
+        let body = Body::AuthorityKeyChanged(wire::AuthorityKeyChanged {
+            authority_key: Some(described(Role::Authority, &key(to)).to_wire()),
+            reason: "例行更换".into(),
+        });
+        self.say_together(&[from, to], body, "authority");
+    }
+
+    /// That the log's key changes to the one named.
+    pub fn log_key_change(to: &str, lost: &str) -> Body {
+        Body::LogKeyChanged(wire::LogKeyChanged {
+            log_key: Some(described(Role::Log, &key(to)).to_wire()),
+            reason: "例行更换".into(),
+            lost: lost.into(),
+        })
+    }
+
     /// Signs a statement with a named key, following the last one about its object.
     pub fn sign(&self, signer: &str, body: Body, object: &str) -> Envelope {
         seal(&self.statement(body, object), &key(signer)).0
@@ -274,7 +314,12 @@ impl Fixture {
 
     /// A signed checkpoint of the directory.
     pub fn checkpoint(&self) -> String {
-        signed_checkpoint("ninghe/directory", self.directory.size(), self.directory.root(), &key("log"))
+        self.checkpoint_by("log")
+    }
+
+    /// A checkpoint of the directory, signed with a named key.
+    pub fn checkpoint_by(&self, signer: &str) -> String {
+        signed_checkpoint("ninghe/directory", self.directory.size(), self.directory.root(), &key(signer))
     }
 
     /// The inclusion path of a directory entry.

@@ -144,7 +144,9 @@ pub fn open(
     if sender != *peer {
         return Err(Refusal::new(Code::SenderWrong).at("sender"));
     }
-    let opened = open_by_node_of(directory, signed, &sender, now_ms)?;
+    // The key must have counted when the question was made. Nobody gains by making that time up: what is not from now is
+    // refused by its time, unless it was answered before, and then it gets that answer.
+    let opened = open_by_node_of(directory, signed, &sender, claimed.issued_at_ms.min(now_ms))?;
     if opened.message.exchange_id != me.exchange().as_str() {
         return Err(Refusal::new(Code::ExchangeWrong).at("exchange_id"));
     }

@@ -321,3 +321,34 @@ fn keys_file() -> String {
     let line = |name: &str| format!("{name} {}\n", key(name).public_key());
     ["authority", "log", "housing node 1", "civil-affairs node 1"].map(line).concat()
 }
+
+/// Who was given the authority's first key follows the changes of key in the bundle forward; who was given the newest,
+/// back.
+#[test]
+fn a_bundle_holds_for_whoever_has_any_key_of_the_authority() {
+    let mut fixture = Fixture::town();
+    fixture.change_authority_key("authority", "authority 2");
+    fixture.say_together(&["authority 2", "log", "log 2"], Fixture::log_key_change("log 2", ""), "log");
+    fixture.change_authority_key("authority 2", "authority 3");
+    let mut bundle = bundle(&fixture);
+    bundle.directory_checkpoint = fixture.checkpoint_by("log 2");
+    let bytes = bundle.encode_to_vec();
+    for name in ["authority", "authority 2", "authority 3"] {
+        let report = verify(&bytes, key(name).public_key());
+        assert!(report.is_sound(), "{name}: {:?}", report.wrong());
+    }
+    assert_eq!(verify(&bytes, key("somebody").public_key()).wrong().unwrap().name, "founding");
+
+    // The key before it signs no checkpoint that covers the change.
+    bundle.directory_checkpoint = fixture.checkpoint_by("log");
+    assert_eq!(wrong_check(&bundle), "directory checkpoint");
+    // Nor does a key that the authority did not name, even where somebody hides the change.
+    let changes: Vec<_> = bundle.directory.drain(bundle.directory.len() - 3..).collect();
+    bundle.directory_checkpoint = fixture.checkpoint_by("log 2");
+    assert_eq!(wrong_check(&bundle), "directory checkpoint");
+    // A change that was not signed by whom it must is no change.
+    bundle.directory.push(changes[0].clone());
+    let forged = fixture.sign_together(&["log", "log 2"], Fixture::log_key_change("log 2", ""), "log");
+    bundle.directory.push(wire::DirectoryProof { entry: forged.encode_to_vec(), ..changes[1].clone() });
+    assert_eq!(wrong_check(&bundle), "change of key");
+}

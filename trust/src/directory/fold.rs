@@ -4,7 +4,9 @@ use proto::registry::v1::{self as wire, OfficialDecision, statement::Body};
 
 use super::{
     Checked, Directory, Object,
-    model::{Access, AccessState, Closed, Department, Extension, Founding, KnownKey, Node, Place, Profile, Revocation},
+    model::{
+        Access, AccessState, Closed, Department, Extension, Founding, KnownKey, Node, Place, Profile, Reign, Revocation,
+    },
     rules::described,
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
 
 impl Directory {
     pub(super) fn fold_at(&mut self, checked: Checked, index: u64) {
-        let Checked { digest, statement, known } = checked;
+        let Checked { digest, statement, known, .. } = checked;
         let place = Place { index, digest };
         if let Some((_, Body::State(body))) = &known {
             // The state as it is before this statement becomes part of it.
@@ -38,8 +40,26 @@ impl Directory {
                     log_key: log.key.clone(),
                 });
                 self.set_profile(profile);
+                let since_ms = statement.stated_at_ms;
+                let reign = |key: &DescribedKey| Reign { from_index: index, since_ms, key: key.key.clone() };
+                self.authority_reigns.push(reign(&authority));
+                self.log_reigns.push(reign(&log));
                 self.know_key(authority, None, index);
                 self.know_key(log, None, index);
+            }
+            (Body::AuthorityKeyChanged(body), _) => {
+                if let Ok(key) = described("authority_key", body.authority_key.as_ref(), Role::Authority) {
+                    let since_ms = statement.stated_at_ms;
+                    self.authority_reigns.push(Reign { from_index: index, since_ms, key: key.key.clone() });
+                    self.know_key(key, None, index);
+                }
+            }
+            (Body::LogKeyChanged(body), _) => {
+                if let Ok(key) = described("log_key", body.log_key.as_ref(), Role::Log) {
+                    let since_ms = statement.stated_at_ms;
+                    self.log_reigns.push(Reign { from_index: index, since_ms, key: key.key.clone() });
+                    self.know_key(key, None, index);
+                }
             }
             (Body::RegistryAnnounced(body), _) => self.registry = Some(body),
             (Body::ProfileChanged(body), _) => {
@@ -101,11 +121,17 @@ impl Directory {
                     key.revoked = Some(Revocation { stated_at_ms, reason: body.reason, index: Some(index) });
                 }
             }
+            (Body::KeyRetired(body), Object::Key(key_id)) => {
+                if let Some(key) = self.keys.get_mut(key_id) {
+                    let until_ms = key.described.valid_until_ms.map_or(body.from_ms, |end| end.min(body.from_ms));
+                    key.described.valid_until_ms = Some(until_ms);
+                }
+            }
             (Body::NodePublished(body), Object::Node(department, node)) => {
                 self.forget_tls_key(department, node);
                 let Ok(tls_key) = <[u8; 32]>::try_from(body.tls_key.as_slice()) else { return };
                 let key = (department.clone(), node.clone());
-                self.node_by_tls_key.insert(tls_key, key.clone());
+                let since_ms = self.nodes.get(&key).filter(|before| before.tls_key == tls_key);
                 let published = Node {
                     department: key.0.clone(),
                     node: key.1.clone(),
@@ -113,7 +139,12 @@ impl Directory {
                     relays: body.relays,
                     draining: body.draining,
                     tls_key,
+                    next_tls_key: body.next_tls_key.as_slice().try_into().ok(),
+                    tls_key_since_ms: since_ms.map_or(statement.stated_at_ms, |before| before.tls_key_since_ms),
                 };
+                for tls_key in published.tls_keys() {
+                    self.node_by_tls_key.insert(*tls_key, key.clone());
+                }
                 self.nodes.insert(key, published);
             }
             (Body::NodeRemoved(_), Object::Node(department, node)) => {
@@ -198,7 +229,9 @@ impl Directory {
 
     fn forget_tls_key(&mut self, department: &DepartmentId, node: &crate::ids::NodeId) {
         if let Some(before) = self.nodes.get(&(department.clone(), node.clone())) {
-            self.node_by_tls_key.remove(&before.tls_key);
+            for tls_key in before.tls_keys() {
+                self.node_by_tls_key.remove(tls_key);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     calendar::{Calendar, Limit},
     ids::{DepartmentId, Digest, NodeId},
     key::{DescribedKey, PublicKey},
+    refusal::Code,
 };
 
 /// The authority's settings that every node follows.
@@ -179,6 +180,48 @@ pub struct KnownKey {
     pub revoked: Option<Revocation>,
 }
 
+impl KnownKey {
+    /// Whether what the key signed at `at_ms` counts; or why it does not.
+    ///
+    /// `anchored` is the index of a directory statement that the signed message was anchored by, where there is one: a
+    /// revocation is retroactive for nothing that was anchored before it, and for everything that was not.
+    pub fn counts(&self, at_ms: u64, anchored: Option<u64>) -> Result<(), Code> {
+        if self.revoked.as_ref().is_some_and(|revocation| !revocation.spares(anchored)) {
+            return Err(Code::KeyRevoked);
+        }
+        if at_ms < self.described.valid_from_ms {
+            return Err(Code::KeyNotYetValid);
+        }
+        if self.described.valid_until_ms.is_some_and(|until_ms| at_ms >= until_ms) {
+            return Err(Code::KeyExpired);
+        }
+        Ok(())
+    }
+}
+
+impl Revocation {
+    /// Whether it leaves alone what was anchored by the directory statement `anchored`: only what stood there before.
+    pub fn spares(&self, anchored: Option<u64>) -> bool {
+        match (anchored, self.index) {
+            (Some(anchored), Some(revoked)) => anchored < revoked,
+            // The directory has yet to bring the revocation, so whatever it anchored came before.
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+}
+
+/// A key of the authority or of the directory's log, and from where on it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// The index of the statement that brought it: it is in force for every later one.
+    pub from_index: u64,
+    /// When that statement was made, Unix milliseconds.
+    pub since_ms: u64,
+    /// The key.
+    pub key: PublicKey,
+}
+
 /// A key's revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
@@ -205,6 +248,17 @@ pub struct Node {
     pub draining: bool,
     /// SHA-256 of the DER SubjectPublicKeyInfo of its TLS key.
     pub tls_key: [u8; 32],
+    /// The next one, while the TLS key is renewed.
+    pub next_tls_key: Option<[u8; 32]>,
+    /// When the statement was made that first named the TLS key as this node's, Unix milliseconds.
+    pub tls_key_since_ms: u64,
+}
+
+impl Node {
+    /// The TLS keys by which it is known now: one, or two while it is renewed.
+    pub fn tls_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
+        [&self.tls_key].into_iter().chain(&self.next_tls_key)
+    }
 }
 
 /// Whether a grant holds.

@@ -27,6 +27,8 @@ pub struct AccessKey {
 pub enum Object {
     /// An application and its grant: `access/<provider>/<consumer>/<id>`.
     Access(AccessKey),
+    /// The authority's key: `authority`.
+    Authority,
     /// A department: `department/<department>`.
     Department(DepartmentId),
     /// The exchange itself: `exchange`.
@@ -35,6 +37,8 @@ pub enum Object {
     Item(DepartmentId, String),
     /// A key: `key/<key id>`.
     Key(KeyId),
+    /// The directory log's key: `log`.
+    Log,
     /// A node: `node/<department>/<node>`.
     Node(DepartmentId, NodeId),
     /// The authority's settings: `profile`.
@@ -55,10 +59,12 @@ impl fmt::Display for Object {
             Self::Access(AccessKey { provider, consumer, id }) => {
                 write!(formatter, "access/{provider}/{consumer}/{id}")
             }
+            Self::Authority => formatter.write_str("authority"),
             Self::Department(department) => write!(formatter, "department/{department}"),
             Self::Exchange => formatter.write_str("exchange"),
             Self::Item(department, item) => write!(formatter, "item/{department}/{item}"),
             Self::Key(key_id) => write!(formatter, "key/{key_id}"),
+            Self::Log => formatter.write_str("log"),
             Self::Node(department, node) => write!(formatter, "node/{department}/{node}"),
             Self::Profile => formatter.write_str("profile"),
             Self::Registry => formatter.write_str("registry"),
@@ -85,6 +91,12 @@ impl FromStr for AccessKey {
 }
 
 impl Object {
+    /// What a statement is about, which must be what it says it is about; `None` where it is of an unknown kind.
+    pub fn of_statement(statement: &Statement) -> Option<Self> {
+        let object = Self::of(statement, statement.body.as_ref()?).ok()?;
+        (object.to_string() == statement.object).then_some(object)
+    }
+
     /// The object that a statement's body is about. Decisions on access carry no ids of their own: theirs stand in the
     /// statement's object field.
     pub(super) fn of(statement: &Statement, body: &Body) -> Result<Self, IdError> {
@@ -114,6 +126,9 @@ impl Object {
                 Self::Key(*key.key.id())
             }
             Body::KeyRevoked(body) => Self::Key(body.key_id.parse()?),
+            Body::KeyRetired(body) => Self::Key(body.key_id.parse()?),
+            Body::AuthorityKeyChanged(_) => Self::Authority,
+            Body::LogKeyChanged(_) => Self::Log,
             Body::NodePublished(body) => Self::Node(body.department.parse()?, body.node.parse()?),
             Body::NodeRemoved(body) => Self::Node(body.department.parse()?, body.node.parse()?),
             Body::ServicePublished(body) => service(&body.department, &body.service, body.major_version)?,

@@ -9,6 +9,7 @@ mod founding;
 mod key;
 mod node;
 mod profile;
+mod roots;
 mod service;
 mod state;
 mod succession;
@@ -16,7 +17,7 @@ mod succession;
 use proto::registry::v1::{Statement, statement::Body};
 
 use self::fields::{check_basis, require};
-pub(super) use self::{fields::described, succession::check_not_handed_over};
+pub(super) use self::{fields::described, key::check_moment, succession::check_not_handed_over};
 use super::{Directory, Object, StatementError, model::KnownKey};
 use crate::{ids::DepartmentId, key::Role};
 
@@ -24,15 +25,17 @@ use crate::{ids::DepartmentId, key::Role};
 pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> Result<Entitled, StatementError> {
     use Body::{
         AccessApplied, AccessExtended, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked,
-        AccessSuspended, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished,
-        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished,
-        ServiceResumed, ServiceSuspended, ServiceWithdrawn, State,
+        AccessSuspended, AuthorityKeyChanged, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended,
+        ExchangeFounded, ItemPublished, KeyAdded, KeyRetired, KeyRevoked, LogKeyChanged, NodePublished, NodeRemoved,
+        ProfileChanged, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended, ServiceWithdrawn, State,
     };
     let department =
         |id: &str| id.parse::<DepartmentId>().map_err(|error| StatementError::malformed("department", error));
     Ok(match (body, object) {
         (ExchangeFounded(_) | RegistryAnnounced(_) | ProfileChanged(_), _)
-        | (DepartmentAdmitted(_) | DepartmentSuspended(_) | DepartmentResumed(_), _) => Entitled::Authority,
+        | (DepartmentAdmitted(_) | DepartmentSuspended(_) | DepartmentResumed(_), _)
+        // Others must sign these too (`chain`).
+        | (AuthorityKeyChanged(_) | LogKeyChanged(_), _) => Entitled::Authority,
         (Body::DepartmentRenamed(_) | Body::DepartmentClosed(_) | Body::DepartmentSplit(_), _) => Entitled::Authority,
         // Each side speaks for itself alone: nobody hands over what is not his, and nobody is made to take it.
         (Body::DepartmentSucceeded(_), Object::Succession(department, _)) => Entitled::owner(department),
@@ -42,12 +45,12 @@ pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> R
             Entitled::Owner { department: department(&body.department)?, recovery: true, authority: false }
         }
         (KeyRevoked(body), Object::Key(key_id)) => {
-            let owner = directory.key(key_id).and_then(|key| key.department.clone());
-            let named = department(&body.department)?;
-            if owner.as_ref() != Some(&named) {
-                return Err(StatementError::rule("key_id", "the department has no such key"));
-            }
-            Entitled::Owner { department: named, recovery: true, authority: true }
+            let department = key::owner(directory, key_id, &body.department)?;
+            Entitled::Owner { department, recovery: true, authority: true }
+        }
+        (KeyRetired(body), Object::Key(key_id)) => {
+            let department = key::owner(directory, key_id, &body.department)?;
+            Entitled::Owner { department, recovery: true, authority: false }
         }
         (
             NodePublished(_) | NodeRemoved(_) | ServicePublished(_) | ServiceSuspended(_) | ServiceResumed(_)
@@ -111,9 +114,9 @@ pub(super) fn check_body(
 ) -> Result<(), StatementError> {
     use Body::{
         AccessApplied, AccessExtended, AccessGranted, AccessRefused, AccessResumed, AccessReturned, AccessRevoked,
-        AccessSuspended, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended, ExchangeFounded, ItemPublished,
-        KeyAdded, KeyRevoked, NodePublished, NodeRemoved, ProfileChanged, RegistryAnnounced, ServicePublished,
-        ServiceResumed, ServiceSuspended, ServiceWithdrawn, State,
+        AccessSuspended, AuthorityKeyChanged, DepartmentAdmitted, DepartmentResumed, DepartmentSuspended,
+        ExchangeFounded, ItemPublished, KeyAdded, KeyRetired, KeyRevoked, LogKeyChanged, NodePublished, NodeRemoved,
+        ProfileChanged, RegistryAnnounced, ServicePublished, ServiceResumed, ServiceSuspended, ServiceWithdrawn, State,
     };
     match body {
         ExchangeFounded(_) | RegistryAnnounced(_) => founding::check(directory, body),
@@ -124,7 +127,8 @@ pub(super) fn check_body(
         | Body::DepartmentClosed(_)
         | Body::DepartmentSplit(_)
         | Body::SuccessionAccepted(_) => succession::check(directory, body),
-        KeyAdded(_) | KeyRevoked(_) => key::check(directory, body, object),
+        KeyAdded(_) | KeyRevoked(_) | KeyRetired(_) => key::check(directory, body, object),
+        AuthorityKeyChanged(_) | LogKeyChanged(_) => roots::check(directory, body),
         NodePublished(_) | NodeRemoved(_) => node::check(directory, body, object),
         ServicePublished(_) | ServiceSuspended(_) | ServiceResumed(_) | ServiceWithdrawn(_) => {
             service::check(directory, body, object)

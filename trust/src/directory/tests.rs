@@ -6,7 +6,7 @@ use proto::registry::v1::{self as wire, statement::Body};
 use super::*;
 use crate::{
     envelope::seal,
-    fixture::{self, FOUNDED_MS, Fixture, described, key},
+    fixture::{self, FOUNDED_MS, Fixture, NOW_MS, described, key},
     key::Signer,
 };
 
@@ -347,4 +347,104 @@ proptest::proptest! {
     ) {
         proptest::prop_assert!(Fixture::founded().directory.check(&bytes).is_err());
     }
+}
+
+/// The end of an overlap: what was signed before stays good.
+#[test]
+fn a_retired_key_counts_until_its_end_and_no_longer() {
+    let mut fixture = Fixture::town();
+    let node_key = *key("housing node 1").public_key().id();
+    let object = Object::Key(node_key).to_string();
+    let retire = |from_ms| {
+        Body::KeyRetired(wire::KeyRetired {
+            department: "housing".into(),
+            key_id: node_key.to_string(),
+            from_ms,
+        })
+    };
+    let refused = |signer: &str, body: Body| {
+        fixture.directory.check_envelope(&fixture.sign(signer, body, &object)).unwrap_err()
+    };
+    assert_eq!(refused("civil-affairs", retire(NOW_MS)), StatementError::NotEntitled);
+    // The authority can revoke a key; that it is no longer used is its owner's to say.
+    assert_eq!(refused("authority", retire(NOW_MS)), StatementError::NotEntitled);
+    assert!(matches!(refused("housing", retire(5)), StatementError::Rule { field, .. } if field == "from_ms"));
+    fixture.say("housing", retire(NOW_MS), &object);
+    let counts = |at_ms| fixture.directory.node_key(&fixture::department("housing"), &node_key, at_ms).map(drop);
+    assert_eq!(counts(NOW_MS - 1), Ok(()));
+    assert_eq!(counts(NOW_MS), Err(Code::KeyExpired));
+    // A later end does not bring it back.
+    fixture.say("housing", retire(NOW_MS + 5), &object);
+    assert_eq!(
+        fixture.directory.node_key(&fixture::department("housing"), &node_key, NOW_MS).map(drop),
+        Err(Code::KeyExpired)
+    );
+}
+
+/// The seam for anchors: what stood in the directory before the revocation is left alone.
+#[test]
+fn a_revocation_is_retroactive_for_what_was_not_anchored_before_it() {
+    let mut fixture = Fixture::town();
+    let node_key = *key("housing node 1").public_key().id();
+    let housing = fixture::department("housing");
+    let anchored = fixture.directory.size() - 1;
+    let body = Body::KeyRevoked(wire::KeyRevoked {
+        department: "housing".into(),
+        key_id: node_key.to_string(),
+        reason: "遗失".into(),
+    });
+    let statement = fixture.sign("housing", body.clone(), &Object::Key(node_key).to_string()).encode_to_vec();
+    assert!(fixture.directory.apply_revocation(&statement).unwrap());
+    let counts = |fixture: &Fixture, anchor| {
+        fixture.directory.node_key_anchored(&housing, &node_key, NOW_MS, anchor).map(drop)
+    };
+    assert_eq!(counts(&fixture, None), Err(Code::KeyRevoked));
+    assert_eq!(counts(&fixture, Some(anchored)), Ok(()), "the directory has yet to bring the revocation");
+    fixture.directory.apply(&statement).unwrap();
+    let revoked = fixture.directory.size() - 1;
+    assert_eq!(counts(&fixture, Some(anchored)), Ok(()));
+    assert_eq!(counts(&fixture, Some(revoked)), Err(Code::KeyRevoked));
+    assert_eq!(counts(&fixture, None), Err(Code::KeyRevoked));
+}
+
+#[test]
+fn while_a_tls_key_is_renewed_either_is_the_nodes_and_nobody_elses() {
+    let mut fixture = Fixture::town();
+    let (old, new) = (fixture::tls_key("housing", "1"), [8; 32]);
+    let publish = |tls_key: [u8; 32], next: &[u8]| {
+        Body::NodePublished(wire::NodePublished {
+            department: "housing".into(),
+            node: "1".into(),
+            addresses: vec!["127.0.0.1:7443".into()],
+            tls_key: tls_key.to_vec(),
+            next_tls_key: next.to_vec(),
+            ..Default::default()
+        })
+    };
+    let since = |fixture: &Fixture| fixture.directory.node_by_tls_key(&new).map(|node| node.tls_key_since_ms);
+    fixture.say("housing", publish(old, &new), "node/housing/1");
+    for key in [old, new] {
+        assert_eq!(fixture.directory.node_by_tls_key(&key).unwrap().department, fixture::department("housing"));
+    }
+    let published = since(&fixture).unwrap();
+    let taken = Body::NodePublished(wire::NodePublished {
+        department: "civil-affairs".into(),
+        node: "1".into(),
+        addresses: vec!["127.0.0.1:7443".into()],
+        tls_key: fixture::tls_key("civil-affairs", "1").to_vec(),
+        next_tls_key: new.to_vec(),
+        ..Default::default()
+    });
+    let refused = fixture.directory.check_envelope(&fixture.sign("civil-affairs", taken, "node/civil-affairs/1"));
+    assert!(matches!(refused, Err(StatementError::Rule { field, .. }) if field == "next_tls_key"));
+    for wrong in [&old[..], &new[..5]] {
+        let envelope = fixture.sign("housing", publish(old, wrong), "node/housing/1");
+        assert!(matches!(fixture.directory.check_envelope(&envelope), Err(StatementError::Rule { .. })));
+    }
+    fixture.say("housing", publish(new, &[]), "node/housing/1");
+    assert!(fixture.directory.node_by_tls_key(&old).is_none());
+    assert!(since(&fixture).unwrap() > published, "its time begins when it is the key");
+    let begun = since(&fixture);
+    fixture.say("housing", publish(new, &[]), "node/housing/1");
+    assert_eq!(since(&fixture), begun);
 }

@@ -204,6 +204,35 @@ pub fn sign(
     Ok(note.to_string())
 }
 
+/// Adds the two signatures of another key of the same log: while a log's key changes its checkpoints bear those of both.
+///
+/// # Errors
+///
+/// As for [`sign`], and [`Error::Note`] if the note is malformed.
+pub fn countersign(
+    note: &str,
+    key: &LogKey,
+    time_seconds: u64,
+    mut signer: impl FnMut(&[u8]) -> [u8; 64],
+) -> Result<String, Error> {
+    let mut note = SignedNote::parse(note.as_bytes())?;
+    check_origin(&Checkpoint::parse(note.text())?, key)?;
+    let plain = Signature::sign(&key.plain, note.text(), &mut signer)?;
+    let cosignature = cosign(note.text(), &key.cosigning, time_seconds, &mut signer)?;
+    note.add_signature(plain)?;
+    note.add_signature(cosignature)?;
+    Ok(note.to_string())
+}
+
+/// What a checkpoint says, **before** any signature of it was verified. Good only for finding out whose it must be.
+///
+/// # Errors
+///
+/// [`Error`]: the note or the text is malformed.
+pub fn peek(note: &[u8]) -> Result<Checkpoint, Error> {
+    Checkpoint::parse(SignedNote::parse(note)?.text())
+}
+
 /// Reads a checkpoint and verifies both signatures of its log. The time is that of the log's cosignature.
 ///
 /// # Errors

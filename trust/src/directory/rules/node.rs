@@ -25,13 +25,20 @@ fn check_node(directory: &Directory, body: &wire::NodePublished) -> Result<(), S
     if body.addresses.is_empty() && body.relays.is_empty() {
         return Err(StatementError::rule("addresses", "give an address, or a relay for a node that can only dial out"));
     }
-    let another = directory.nodes().any(|node| {
-        node.tls_key == body.tls_key.as_slice()
-            && (node.department.as_str(), node.node.as_str()) != (&body.department, &body.node)
-    });
-    if another {
-        // Otherwise one machine could pass for another's.
-        return Err(StatementError::rule("tls_key", "is another node's"));
+    if !body.next_tls_key.is_empty() {
+        check_digest("next_tls_key", &body.next_tls_key)?;
+        if body.next_tls_key == body.tls_key {
+            return Err(StatementError::rule("next_tls_key", "is the TLS key itself"));
+        }
+    }
+    for (field, key) in [("tls_key", &body.tls_key), ("next_tls_key", &body.next_tls_key)] {
+        let another = <[u8; 32]>::try_from(key.as_slice()).ok().and_then(|key| directory.node_by_tls_key(&key));
+        if another.is_some_and(|node| {
+            (node.department.as_str(), node.node.as_str()) != (&body.department, &body.node)
+        }) {
+            // Otherwise one machine could pass for another's.
+            return Err(StatementError::rule(field, "is another node's"));
+        }
     }
     Ok(())
 }
