@@ -356,15 +356,10 @@ fn a_retired_key_counts_until_its_end_and_no_longer() {
     let node_key = *key("housing node 1").public_key().id();
     let object = Object::Key(node_key).to_string();
     let retire = |from_ms| {
-        Body::KeyRetired(wire::KeyRetired {
-            department: "housing".into(),
-            key_id: node_key.to_string(),
-            from_ms,
-        })
+        Body::KeyRetired(wire::KeyRetired { department: "housing".into(), key_id: node_key.to_string(), from_ms })
     };
-    let refused = |signer: &str, body: Body| {
-        fixture.directory.check_envelope(&fixture.sign(signer, body, &object)).unwrap_err()
-    };
+    let refused =
+        |signer: &str, body: Body| fixture.directory.check_envelope(&fixture.sign(signer, body, &object)).unwrap_err();
     assert_eq!(refused("civil-affairs", retire(NOW_MS)), StatementError::NotEntitled);
     // The authority can revoke a key; that it is no longer used is its owner's to say.
     assert_eq!(refused("authority", retire(NOW_MS)), StatementError::NotEntitled);
@@ -395,9 +390,8 @@ fn a_revocation_is_retroactive_for_what_was_not_anchored_before_it() {
     });
     let statement = fixture.sign("housing", body.clone(), &Object::Key(node_key).to_string()).encode_to_vec();
     assert!(fixture.directory.apply_revocation(&statement).unwrap());
-    let counts = |fixture: &Fixture, anchor| {
-        fixture.directory.node_key_anchored(&housing, &node_key, NOW_MS, anchor).map(drop)
-    };
+    let counts =
+        |fixture: &Fixture, anchor| fixture.directory.node_key_anchored(&housing, &node_key, NOW_MS, anchor).map(drop);
     assert_eq!(counts(&fixture, None), Err(Code::KeyRevoked));
     assert_eq!(counts(&fixture, Some(anchored)), Ok(()), "the directory has yet to bring the revocation");
     fixture.directory.apply(&statement).unwrap();

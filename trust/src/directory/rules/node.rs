@@ -33,9 +33,8 @@ fn check_node(directory: &Directory, body: &wire::NodePublished) -> Result<(), S
     }
     for (field, key) in [("tls_key", &body.tls_key), ("next_tls_key", &body.next_tls_key)] {
         let another = <[u8; 32]>::try_from(key.as_slice()).ok().and_then(|key| directory.node_by_tls_key(&key));
-        if another.is_some_and(|node| {
-            (node.department.as_str(), node.node.as_str()) != (&body.department, &body.node)
-        }) {
+        if another.is_some_and(|node| (node.department.as_str(), node.node.as_str()) != (&body.department, &body.node))
+        {
             // Otherwise one machine could pass for another's.
             return Err(StatementError::rule(field, "is another node's"));
         }

@@ -14,9 +14,7 @@ pub(super) fn check(directory: &Directory, body: &Body) -> Result<(), StatementE
         Body::AuthorityKeyChanged(body) => {
             ("authority_key", described("authority_key", body.authority_key.as_ref(), Role::Authority)?, &body.reason)
         }
-        Body::LogKeyChanged(body) => {
-            ("log_key", described("log_key", body.log_key.as_ref(), Role::Log)?, &body.reason)
-        }
+        Body::LogKeyChanged(body) => ("log_key", described("log_key", body.log_key.as_ref(), Role::Log)?, &body.reason),
         _ => return Ok(()),
     };
     require("reason", reason)?;
