@@ -197,7 +197,7 @@ impl Node for AdminEdge {
             .directory()
             .all_access()
             .find(|(key, _)| key.provider == *self.me() && key.id.as_str() == request.id)
-            .map(|(key, access)| (key.clone(), access.applied.clone()));
+            .map(|(key, access)| (key.clone(), access.applied.read()));
         let Some((key, applied)) = found else {
             return Err(Status::not_found(format!("there is no application {:?} to this department", request.id)));
         };

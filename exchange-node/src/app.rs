@@ -30,7 +30,7 @@ use crate::{
     peers::Peers,
     publish::Publisher,
     records::{RecordSource, Records, RecordsError},
-    view::{self, RegistryLink, View},
+    view::{self, RegistryLink, Snapshots, View},
 };
 
 /// Why the node does not start, or ends.
@@ -276,7 +276,8 @@ async fn open_stores(
     let (fatal, view_fatal) = (supervisor.fatal(), supervisor.fatal());
     tokio::task::spawn_blocking(move || {
         let failed = move |reason: &str| view_fatal.report("the directory's store", reason);
-        let view = View::open(&config.dir, &config.exchange, &config.authority_key, failed)?;
+        let snapshots = Snapshots::of(&config.dir, random.as_ref()).map_err(view::Error::from)?;
+        let view = View::resume(&config.dir, &config.exchange, &config.authority_key, Some(snapshots), failed)?;
         let failed = Arc::new(move |reason: &str| fatal.report("the evidence", reason));
         let evidence = SledJournal::open(&config.dir, random, clock.as_ref(), failed)?;
         let records = Records::open(&config.dir)?;

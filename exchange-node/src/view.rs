@@ -11,6 +11,7 @@ mod accept;
 mod follower;
 mod registry_link;
 mod roots;
+mod snapshot;
 mod stored;
 
 use std::{
@@ -37,8 +38,12 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use self::{accept::Followed, roots::Roots, stored::StoredDirectory};
-pub use self::{follower::Follower, registry_link::RegistryLink};
+use self::{
+    accept::Followed,
+    roots::{ROOTS_KEPT, Roots},
+    stored::StoredDirectory,
+};
+pub use self::{follower::Follower, registry_link::RegistryLink, snapshot::Snapshots};
 
 /// Why the view did not take what it was given, or cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +101,14 @@ pub enum Error {
     /// What is on disk cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The stored copy is not what was verified.
+    #[error(
+        "this node's copy of the directory is not what it verified, within its first {size} statements: move the folder `directory` away, and the registry sends it anew"
+    )]
+    StoredAltered {
+        /// How many statements were compared.
+        size: u64,
+    },
     /// The stored copy has a gap.
     #[error(
         "this node's copy of the directory lacks statement {index}: move the folder `directory` away, and the registry sends it anew"
@@ -107,6 +120,9 @@ pub enum Error {
     /// More statements wait than a checkpoint was seen for.
     #[error("the registry sends statements without a checkpoint that covers them")]
     Uncovered,
+    /// What was verified cannot be put down.
+    #[error("what was verified cannot be put down for the next start: {0}")]
+    Snapshot(#[from] snapshot::Error),
     /// The writer has stopped; the program ends.
     #[error("the directory cannot be written: {0}")]
     Writer(String),
@@ -150,7 +166,13 @@ pub struct View {
     seen: RwLock<Arc<Seen>>,
     followed: tokio::sync::Mutex<Followed>,
     stored: StoredDirectory,
+    snapshots: Option<Snapshots>,
+    /// The size and root that this node took its own word for at the start.
+    resumed_at: u64,
+    resumed_root: Hash,
     roots: Mutex<Roots>,
+    /// Revocations that came directly.
+    direct: Mutex<Vec<Vec<u8>>>,
     /// When the registry last vouched for what is folded in, Unix milliseconds.
     verified_ms: AtomicU64,
     /// The highest time that was ever verified, Unix milliseconds.
@@ -162,22 +184,40 @@ pub struct View {
 }
 
 impl View {
-    /// Opens the copy in `DIR/directory` and verifies every statement again. Blocks. `on_failure` is told when nothing
-    /// can be written any more; the program must then end.
+    /// Opens the copy in `DIR/directory` and verifies every statement again. Blocks. `on_failure` is told when nothing can
+    /// be written any more; the program must then end.
     pub fn open(
         dir: &Path,
         exchange: &ExchangeId,
         authority_key: &PublicKey,
         on_failure: impl FnOnce(&str) + Send + 'static,
     ) -> Result<Self, Error> {
+        Self::resume(dir, exchange, authority_key, None, on_failure)
+    }
+
+    /// As [`View::open`], but goes on from what this node has verified before and put down itself.
+    pub fn resume(
+        dir: &Path,
+        exchange: &ExchangeId,
+        authority_key: &PublicKey,
+        snapshots: Option<Snapshots>,
+        on_failure: impl FnOnce(&str) + Send + 'static,
+    ) -> Result<Self, Error> {
         let stored = StoredDirectory::open(&dir.join("directory"), on_failure)?;
-        let directory = Directory::new(exchange.clone(), authority_key.clone());
+        let size = stored.size()?;
+        let nothing = Directory::new(exchange.clone(), authority_key.clone());
+        let put_down = snapshots.as_ref().and_then(|snapshots| snapshots.read(exchange, authority_key, size));
+        let directory = put_down.unwrap_or_else(|| nothing.clone());
         let root = directory.root();
-        let view = Self {
+        let mut view = Self {
+            resumed_at: directory.size(),
+            resumed_root: root,
             seen: RwLock::new(Arc::new(Seen { directory, root })),
             followed: tokio::sync::Mutex::default(),
             stored,
+            snapshots,
             roots: Mutex::new(Roots::default()),
+            direct: Mutex::default(),
             verified_ms: AtomicU64::new(0),
             highest_ms: AtomicU64::new(0),
             reachable: AtomicBool::new(false),
@@ -185,20 +225,40 @@ impl View {
             size: watch::Sender::new(0),
             checkpoint: RwLock::new(Arc::from("")),
         };
-        view.replay()?;
+        match view.replay() {
+            // What was put down belongs to another history than what is stored: only the statements count.
+            Err(error) if view.resumed_at > 0 => {
+                tracing::warn!(%error, "every statement of the directory is verified again");
+                view.resumed_at = 0;
+                *view.seen.get_mut().unwrap_or_else(PoisonError::into_inner) =
+                    Arc::new(Seen { root: nothing.root(), directory: nothing });
+                view.replay()?;
+            }
+            outcome => outcome?,
+        }
         Ok(view)
     }
 
     fn replay(&self) -> Result<(), Error> {
-        let mut frontier = Frontier::new();
+        let mut directory = self.seen().directory.clone();
+        let mut frontier = directory.frontier().clone();
+        let mut roots = Roots::default();
+        roots.push(directory.size(), directory.root());
+        let (start, end) = (directory.size(), self.stored.size()?);
         let mut stuck = None;
-        for entry in self.stored.entries() {
+        for entry in self.stored.entries_from(start) {
             let entry = entry?;
             frontier.append(leaf_hash(&entry));
-            if stuck.is_none() {
-                stuck = self.fold(&entry).err();
+            if stuck.is_some() {
+                continue;
+            }
+            match directory.apply(&entry) {
+                Err(source) => stuck = Some(Error::Statement { index: directory.size(), source }),
+                Ok(()) if end - directory.size() < ROOTS_KEPT as u64 => roots.push(directory.size(), directory.root()),
+                Ok(()) => {}
             }
         }
+        self.publish(directory, roots);
         let log_key = self.log_key()?;
         if frontier.size() > 0 && log_key.is_none() {
             return Err(Error::NotFounded);
@@ -211,10 +271,8 @@ impl View {
             }
             self.vouched(&verified, &text);
         }
-        for revocation in self.stored.revocations()? {
-            // One that the directory has brought in the meantime changes nothing.
-            let _ = self.change(|directory| directory.apply_revocation(&revocation));
-        }
+        *lock(&self.direct) = self.stored.revocations()?;
+        self.change(|directory| self.apply_direct(directory));
         if let Some(error) = stuck {
             tracing::error!(%error, "the directory cannot be read to its end");
             self.find(error.to_string(), 0);
@@ -274,7 +332,7 @@ impl View {
 
     /// Entries of the directory's log, their exact bytes, as stored here. Blocks.
     pub fn entries(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> + '_ {
-        self.stored.entries()
+        self.stored.entries_from(0)
     }
 
     /// Whether the registry was reachable the last time it was tried.
@@ -313,20 +371,23 @@ impl View {
         let _ = self.size.subscribe().wait_for(|seen| *seen >= size).await;
     }
 
-    fn fold(&self, entry: &[u8]) -> Result<(), Error> {
-        // Checked against a shared view, so that nobody who decides meanwhile waits for a signature's verification.
-        let checked = self.seen().directory.check(entry);
+    /// Makes a directory that goes on from the one that is seen the one that is seen.
+    fn publish(&self, mut directory: Directory, roots: Roots) {
+        let (size, root) = (directory.size(), directory.root());
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        let index = seen.size();
-        let checked = checked.map_err(|source| Error::Statement { index, source })?;
-        // Copies the directory only where somebody is deciding on it at this moment.
-        let changed = Arc::make_mut(&mut seen);
-        changed.directory.fold(checked, entry);
-        changed.root = changed.directory.root();
-        lock(&self.roots).push(index + 1, changed.root);
+        // Revocations that came directly while it was being made would be lost.
+        self.apply_direct(&mut directory);
+        *seen = Arc::new(Seen { directory, root });
+        lock(&self.roots).extend(roots);
         drop(seen);
-        self.size.send_replace(index + 1);
-        Ok(())
+        self.size.send_replace(size);
+    }
+
+    /// Applies the revocations that came directly. One that the directory has brought in the meantime changes nothing.
+    fn apply_direct(&self, directory: &mut Directory) {
+        for revocation in lock(&self.direct).iter() {
+            let _ = directory.apply_revocation(revocation);
+        }
     }
 
     /// A revocation that came directly. It counts on its own signature, and survives a restart. Whether it was news.
@@ -346,12 +407,52 @@ impl View {
         // Kept before it counts: whoever hears that it was applied may rely on it after a restart too.
         drop(seen);
         self.stored.keep_revocation(statement.to_vec()).await?;
-        self.change(|directory| directory.apply_revocation(statement)).map_err(refused)
+        self.change(|directory| {
+            lock(&self.direct).push(statement.to_vec());
+            directory.apply_revocation(statement)
+        })
+        .map_err(refused)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        // Copies nothing but counters, and what the change touches.
         change(&mut Arc::make_mut(&mut seen).directory)
+    }
+
+    /// Puts down what was verified, where that has become worth its while. Blocks.
+    pub fn put_down(&self) -> Result<(), Error> {
+        let (Some(snapshots), seen) = (&self.snapshots, self.seen()) else { return Ok(()) };
+        // Beyond what cannot be read nothing may be claimed to have been verified.
+        snapshots.put_down(&seen.directory)
+    }
+
+    /// Whether [`View::put_down`] is worth its while.
+    pub fn is_put_down_due(&self) -> bool {
+        self.snapshots.as_ref().is_some_and(|snapshots| snapshots.is_due(self.seen().size()))
+    }
+
+    /// Reads the entries that were not read at the start because this node had put down what they left, and compares the
+    /// tree over them with the one that was verified. Blocks for seconds where there are many.
+    pub fn check_stored(&self, now_ms: u64) -> Result<(), Error> {
+        let mut frontier = Frontier::new();
+        let outcome = self.stored.entries_from(0).take(usize::try_from(self.resumed_at).unwrap_or(usize::MAX)).try_for_each(
+            |entry| {
+                frontier.append(leaf_hash(&entry?));
+                Ok(())
+            },
+        );
+        let outcome = outcome.and_then(|()| {
+            match self.resumed_root == frontier.root() && frontier.size() == self.resumed_at {
+                true => Ok(()),
+                false => Err(Error::StoredAltered { size: self.resumed_at }),
+            }
+        });
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the stored directory");
+            self.find(error.to_string(), now_ms);
+        }
+        outcome
     }
 
     fn vouched(&self, verified: &VerifiedCheckpoint, text: &str) {

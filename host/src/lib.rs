@@ -12,6 +12,7 @@ pub mod random;
 
 pub mod config;
 pub mod files;
+pub mod sealed;
 pub mod telemetry;
 
 pub mod disk;

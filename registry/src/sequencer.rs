@@ -16,7 +16,7 @@ use std::{
 
 use host::clock::Clock;
 use prost::Message;
-use proto::exchange::v1::Envelope;
+use proto::{exchange::v1::Envelope, registry::v1::Statement};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -324,7 +324,8 @@ impl SequencerTask {
         let StatementError::PredecessorWrong { .. } = error else { return None };
         let envelope = Envelope::decode(entry).ok()?;
         let digest = envelope::digest(&envelope.payload_type, &envelope.payload);
-        let index = directory.place_of(&digest)?.index;
+        let object = Statement::decode(envelope.payload.as_slice()).ok()?.object;
+        let index = directory.last_about(&object).filter(|place| place.digest == digest)?.index;
         Some(Accepted { index, checkpoint: self.shared.head.borrow().checkpoint.clone() })
     }
 

@@ -8,14 +8,15 @@
 pub mod chain;
 mod committed;
 mod fold;
+pub mod kept;
+pub mod map;
 pub mod model;
 pub mod object;
 mod rules;
 mod signers;
+pub mod snapshot;
 pub mod state;
 pub mod succession;
-
-use std::collections::{BTreeMap, HashMap};
 
 use prost::Message;
 use proto::{
@@ -24,7 +25,11 @@ use proto::{
 };
 
 pub use self::committed::Committed;
-use self::model::{Access, Department, Founding, KnownKey, Node, Place, Profile, Reign, Revocation};
+use self::{
+    kept::Kept,
+    map::SharedMap,
+    model::{Access, Department, Founding, KnownKey, Node, Place, Profile, Reign, Revocation},
+};
 pub use self::object::{AccessKey, Object};
 use self::state::StateMap;
 use crate::{
@@ -205,7 +210,7 @@ enum Reading {
     Whole,
 }
 
-/// The directory as a reader sees it.
+/// The directory as a reader sees it. A clone costs next to nothing, however large it is ([`map::SharedMap`]).
 #[derive(Clone, Debug)]
 pub struct Directory {
     exchange: ExchangeId,
@@ -216,18 +221,18 @@ pub struct Directory {
     frontier: Frontier,
     founding: Option<Founding>,
     profile: Profile,
-    stated_profile: wire::Profile,
+    stated_profile: Kept<wire::Profile>,
     /// The authority's keys and the log's, the one in force last.
     authority_reigns: Vec<Reign>,
     log_reigns: Vec<Reign>,
-    registry: Option<wire::RegistryAnnounced>,
-    departments: BTreeMap<DepartmentId, Department>,
-    keys: HashMap<KeyId, KnownKey>,
-    nodes: BTreeMap<(DepartmentId, NodeId), Node>,
-    node_by_tls_key: HashMap<[u8; 32], (DepartmentId, NodeId)>,
-    services: BTreeMap<ServiceId, Service>,
-    access: BTreeMap<AccessKey, Access>,
-    items: BTreeMap<(DepartmentId, String), wire::ItemPublished>,
+    registry: Option<Kept<wire::RegistryAnnounced>>,
+    departments: SharedMap<DepartmentId, Department>,
+    keys: SharedMap<KeyId, KnownKey>,
+    nodes: SharedMap<(DepartmentId, NodeId), Node>,
+    node_by_tls_key: SharedMap<[u8; 32], (DepartmentId, NodeId)>,
+    services: SharedMap<ServiceId, Service>,
+    access: SharedMap<AccessKey, Access>,
+    items: SharedMap<(DepartmentId, String), Kept<wire::ItemPublished>>,
     said: StateMap,
     committed: Option<Committed>,
     successions: succession::Successions,
@@ -253,17 +258,17 @@ impl Directory {
             frontier: Frontier::new(),
             founding: None,
             profile: Profile::from_wire(&Profile::usual()),
-            stated_profile: Profile::usual(),
+            stated_profile: Profile::usual().into(),
             authority_reigns: Vec::new(),
             log_reigns: Vec::new(),
             registry: None,
-            departments: BTreeMap::new(),
-            keys: HashMap::new(),
-            nodes: BTreeMap::new(),
-            node_by_tls_key: HashMap::new(),
-            services: BTreeMap::new(),
-            access: BTreeMap::new(),
-            items: BTreeMap::new(),
+            departments: SharedMap::new(),
+            keys: SharedMap::new(),
+            nodes: SharedMap::new(),
+            node_by_tls_key: SharedMap::new(),
+            services: SharedMap::new(),
+            access: SharedMap::new(),
+            items: SharedMap::new(),
             said: StateMap::new(),
             committed: None,
             successions: succession::Successions::default(),
@@ -477,7 +482,7 @@ impl Directory {
 
     /// Where the registry is.
     pub fn registry(&self) -> Option<&wire::RegistryAnnounced> {
-        self.registry.as_ref()
+        self.registry.as_deref()
     }
 
     /// A department.
@@ -548,7 +553,7 @@ impl Directory {
 
     /// A public service item.
     pub fn item(&self, department: &DepartmentId, item: &str) -> Option<&wire::ItemPublished> {
-        self.items.get(&(department.clone(), item.to_owned()))
+        self.items.get(&(department.clone(), item.to_owned())).map(|item| &**item)
     }
 
     /// The place of the last statement about an object.
@@ -556,9 +561,9 @@ impl Directory {
         self.said.get(&object.to_string()).map(state::Said::last)
     }
 
-    /// The place of a statement that is the last about its object, found by its digest. Looks at every object.
-    pub fn place_of(&self, digest: &Digest) -> Option<&Place> {
-        self.said.iter().map(state::Said::last).find(|place| place.digest == *digest)
+    /// The place of the last statement about an object of this name, whatever kind it is of.
+    pub fn last_about(&self, object: &str) -> Option<&Place> {
+        self.said.get(object).map(state::Said::last)
     }
 
     /// The public key of a node of the department, if it counts at that time: the key, or why it does not.

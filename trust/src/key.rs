@@ -1,16 +1,22 @@
 //! Keys and what each may sign. The suite belongs to the key, as its statement in the directory says, and never to the
 //! message: nobody can talk a verifier into a weaker check. Where private keys are kept is not here.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+};
 
 use data_encoding::HEXLOWER;
+use ed25519_dalek::VerifyingKey;
 use proto::registry::v1 as wire;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::IdError;
 
 /// What a key may sign. A key signs only its role's messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Admissions, reviews, suspensions, revocations.
     Authority,
@@ -55,23 +61,24 @@ pub enum KeyError {
     RoleUnknown,
 }
 
-/// A public key that is known to be usable.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey {
+/// A public key that is known to be usable. Clones share it: a directory knows hundreds of thousands, of which few sign.
+#[derive(Clone)]
+pub struct PublicKey(Arc<Known>);
+
+struct Known {
     suite: Suite,
-    key: ed25519_dalek::VerifyingKey,
+    bytes: [u8; 32],
     id: KeyId,
+    /// The point that the bytes stand for, once something was to be verified; `None` in it for bytes that are no usable key.
+    point: OnceLock<Option<Box<VerifyingKey>>>,
 }
 
 impl PublicKey {
     /// An Ed25519 key from its 32 bytes.
     pub fn ed25519(bytes: &[u8]) -> Result<Self, KeyError> {
         let bytes: &[u8; 32] = bytes.try_into().map_err(|_| KeyError::NotAKey)?;
-        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAKey)?;
-        if key.is_weak() {
-            return Err(KeyError::NotAKey);
-        }
-        Ok(Self { suite: Suite::Ed25519, key, id: KeyId::of(Suite::Ed25519, bytes) })
+        usable(bytes).ok_or(KeyError::NotAKey)?;
+        Ok(Self::known(bytes))
     }
 
     /// A key of the suite that a directory statement names.
@@ -79,25 +86,59 @@ impl PublicKey {
         if suite == Suite::Ed25519.as_str() { Self::ed25519(bytes) } else { Err(KeyError::SuiteUnknown) }
     }
 
+    fn known(bytes: &[u8; 32]) -> Self {
+        let id = KeyId::of(Suite::Ed25519, bytes);
+        Self(Arc::new(Known { suite: Suite::Ed25519, bytes: *bytes, id, point: OnceLock::new() }))
+    }
+
     /// The key's suite.
     pub fn suite(&self) -> Suite {
-        self.suite
+        self.0.suite
     }
 
     /// The key's id.
     pub fn id(&self) -> &KeyId {
-        &self.id
+        &self.0.id
     }
 
     /// The raw public key.
     pub fn as_bytes(&self) -> &[u8; 32] {
-        self.key.as_bytes()
+        &self.0.bytes
     }
 
     /// Whether the signature over the message is this key's.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else { return false };
-        self.key.verify_strict(message, &signature).is_ok()
+        let point = self.0.point.get_or_init(|| usable(&self.0.bytes).map(Box::new));
+        point.as_ref().is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+    }
+}
+
+/// The point of a key; none for bytes that are no point, or one of small order.
+fn usable(bytes: &[u8; 32]) -> Option<VerifyingKey> {
+    VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak())
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.suite, &self.0.bytes) == (other.0.suite, &other.0.bytes)
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0.bytes)
+    }
+}
+
+/// Only what this program wrote is read back so, and so the point is not computed again: that is what takes the time when
+/// a large directory is opened. Bytes that are no usable key verify nothing.
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Ok(Self::known(bytes.try_into().map_err(|_| D::Error::custom(KeyError::NotAKey))?))
     }
 }
 
@@ -133,6 +174,20 @@ impl KeyId {
         hash.update(b"\0");
         hash.update(public_key);
         Self(hash.finalize().into())
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        let wrong = || D::Error::custom(IdError::Bytes { what: "a key's id", length: 32 });
+        Ok(Self(bytes.try_into().map_err(|_| wrong())?))
     }
 }
 
@@ -175,9 +230,8 @@ impl SigningKey {
     /// From the 32 secret bytes.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let key = ed25519_dalek::SigningKey::from_bytes(seed);
-        let verifying = key.verifying_key();
-        let id = KeyId::of(Suite::Ed25519, verifying.as_bytes());
-        Self { key, public: PublicKey { suite: Suite::Ed25519, key: verifying, id } }
+        let public = PublicKey::known(key.verifying_key().as_bytes());
+        Self { key, public }
     }
 }
 
@@ -194,12 +248,12 @@ impl Signer for SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SigningKey({})", self.public.id)
+        write!(formatter, "SigningKey({})", self.public.id())
     }
 }
 
 /// A key as a directory statement describes it: role, key, and from when until when it counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DescribedKey {
     /// What it may sign.
     pub role: Role,
@@ -283,6 +337,9 @@ mod tests {
         let mut identity = [0; 32];
         identity[0] = 1;
         assert_eq!(PublicKey::ed25519(&identity), Err(KeyError::NotAKey));
+        // Not even where somebody got it past that: the signature R = identity, S = 0 would fit every message.
+        let signature = [identity, [0; 32]].concat();
+        assert!(!PublicKey::known(&identity).verifies(b"message", &signature));
         assert_eq!(PublicKey::ed25519(&[0; 31]), Err(KeyError::NotAKey));
         assert_eq!(PublicKey::of_suite("rsa", &identity), Err(KeyError::SuiteUnknown));
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use proto::registry::v1 as wire;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     claim::AttributeRule,
@@ -34,7 +35,7 @@ pub enum Sharing {
 }
 
 /// Whether a service answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceState {
     /// It answers.
     Answering,

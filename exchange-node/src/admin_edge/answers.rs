@@ -4,6 +4,7 @@ use proto::admin::v1::{self as admin, StatementResponse};
 use trust::{
     directory::{
         Directory,
+        kept::Kept,
         model::{Access, AccessState},
     },
     ids::DepartmentId,
@@ -32,8 +33,8 @@ pub(super) fn service_state(service: &Service, now_ms: u64) -> admin::ServiceSta
 pub(super) fn access_state(access: &Access) -> admin::AccessState {
     let (state, reason) = access_words(&access.state);
     admin::AccessState {
-        applied: Some(access.applied.clone()),
-        granted: access.granted.clone(),
+        applied: Some(access.applied.read()),
+        granted: access.granted.as_ref().map(Kept::read),
         state: state.to_owned(),
         reason,
     }

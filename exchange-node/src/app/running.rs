@@ -9,6 +9,7 @@ use host::{
     health,
     supervise::{Restart, Supervisor, TaskError},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Parts, office_edge, peer_edge};
 use crate::{admin_edge::AdminEdge, office_edge as office, peer_edge as peer, publish, view::Follower};
@@ -43,6 +44,11 @@ pub(super) async fn start(
     supervisor.restarted("directory follower", FOLLOW, {
         let stop = stop.clone();
         move || follower.clone().run(stop.clone())
+    });
+
+    supervisor.restarted("verified directory", Restart::default(), {
+        let (parts, stop) = (parts.clone(), stop.clone());
+        move || keep_put_down(parts.clone(), stop.clone())
     });
 
     let checked = parts.clone();
@@ -122,6 +128,26 @@ pub(super) async fn start(
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)
     });
+}
+
+/// Reads what is stored once, where the start did not, and puts down what was verified whenever that has become worth its
+/// while: a restart then need not verify it again.
+async fn keep_put_down(parts: Parts, stop: CancellationToken) -> Result<(), TaskError> {
+    let (view, now_ms) = (Arc::clone(&parts.view), parts.clock.now_ms());
+    // What is wrong is in the findings; the node goes on from what it verified.
+    let _ = tokio::task::spawn_blocking(move || view.check_stored(now_ms)).await?;
+    let mut sizes = parts.view.sizes();
+    loop {
+        sizes.borrow_and_update();
+        if parts.view.is_put_down_due() {
+            let view = Arc::clone(&parts.view);
+            tokio::task::spawn_blocking(move || view.put_down()).await??;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = sizes.changed() => changed?,
+        }
+    }
 }
 
 fn check_disk(parts: &Parts, condition: &host::readiness::Condition) {

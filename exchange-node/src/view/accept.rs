@@ -1,8 +1,12 @@
-//! Taking what the registry sends: nothing is kept before the root over it was recomputed and found in a checkpoint with
-//! both of the log's signatures. Out of scope: what a statement must be to count (`trust::directory`).
+//! Taking what the registry sends: nothing is believed before the root over it was recomputed and found in a checkpoint
+//! with both of the log's signatures. Until then statements are checked and folded into a copy of the directory that
+//! nobody sees, and wait on disk behind what is believed: a million of them need no more memory than what they leave.
+//!
+//! Out of scope: what a statement must be to count (`trust::directory`).
 
 use proto::registry::v1::statement::Body;
 use trust::{
+    directory::{Directory, LARGEST_ENTRY, StatementError},
     key::DescribedKey,
     log::{
         checkpoint::{self, LogKey, VerifiedCheckpoint},
@@ -11,33 +15,59 @@ use trust::{
     },
 };
 
-use super::{Error, View, log_key, stored::Batch};
+use super::{
+    Error, View, log_key,
+    roots::{ROOTS_KEPT, Roots},
+    stored::Batch,
+};
 
 /// How many statements are verified before others get their turn.
 const FOLDED_AT_ONCE: usize = 32;
 
-/// How many bytes of statements may wait for the checkpoint that covers them.
-const MOST_PENDING_BYTES: usize = 512 * 1024 * 1024;
+/// How many bytes of statements may wait in memory before they wait on disk.
+const MOST_WAITING_BYTES: usize = 1024 * 1024;
+
+/// How many statements may wait for the checkpoint that covers them: a registry that never sends it must not fill the disk.
+const MOST_UNCOVERED: u64 = 16_000_000;
 
 /// The state that the registry's word is checked against.
 #[derive(Default)]
 pub(super) struct Followed {
-    /// Over everything stored, which may be more than what could be folded in.
+    /// Over everything that a checkpoint covers, which may be more than what could be folded in.
     pub(super) frontier: Frontier,
     /// The key of the log, once the founding is known.
     pub(super) log_key: Option<LogKey>,
-    /// Statements that no checkpoint covers yet.
-    pending: Vec<Vec<u8>>,
-    pending_bytes: usize,
+    /// What no checkpoint covers yet.
+    ahead: Option<Ahead>,
+}
+
+/// Statements that no checkpoint covers yet.
+struct Ahead {
+    /// Over all of them, and what is before.
+    frontier: Frontier,
+    /// The directory with them folded in; `None` where it does not go on from the view, which stopped before.
+    directory: Option<Directory>,
+    /// The first that does not count.
+    stuck: Option<(u64, StatementError)>,
+    /// The roots of the latest sizes of the directory.
+    roots: Roots,
+    /// The newest of them, not on disk yet.
+    waiting: Vec<Vec<u8>>,
+    waiting_bytes: usize,
     /// The checkpoint that will cover them.
     target: Option<VerifiedCheckpoint>,
+}
+
+impl Followed {
+    fn next_index(&self) -> u64 {
+        self.ahead.as_ref().map_or(self.frontier.size(), |ahead| ahead.frontier.size())
+    }
 }
 
 impl View {
     /// The index that is wanted next from the registry.
     pub async fn next_index(&self) -> u64 {
-        let followed = self.followed.lock().await;
-        followed.frontier.size() + followed.pending.len() as u64
+        self.followed.lock().await.next_index()
     }
 
     /// Takes what the registry sent: statements from `start` on and its latest checkpoint. Either everything that the
@@ -47,9 +77,9 @@ impl View {
         let outcome = self.take(&mut followed, start, entries, checkpoint).await;
         if let Err(error) = &outcome {
             // What waits came from the same mouth; it is asked for again.
-            followed.pending.clear();
-            followed.pending_bytes = 0;
-            followed.target = None;
+            if followed.ahead.take().is_some() {
+                self.stored.forget_staged().await?;
+            }
             if !matches!(error, Error::OutOfOrder { .. }) {
                 self.find(error.to_string(), now_ms);
             }
@@ -64,34 +94,50 @@ impl View {
         entries: Vec<Vec<u8>>,
         checkpoint_text: &str,
     ) -> Result<(), Error> {
-        let expected = followed.frontier.size() + followed.pending.len() as u64;
+        let expected = followed.next_index();
         if start != expected && !entries.is_empty() {
             return Err(Error::OutOfOrder { start, expected });
         }
-        followed.pending_bytes += entries.iter().map(Vec::len).sum::<usize>();
-        followed.pending.extend(entries);
-        if followed.pending_bytes > MOST_PENDING_BYTES {
-            return Err(Error::Uncovered);
+        if let Some(at) = entries.iter().position(|entry| entry.len() > LARGEST_ENTRY) {
+            let source = StatementError::NotAnEnvelope;
+            return Err(Error::Statement { index: start + at as u64, source });
         }
         if followed.log_key.is_none() {
-            let Some(founding) = followed.pending.first() else { return Ok(()) };
+            let Some(founding) = entries.first() else { return Ok(()) };
             followed.log_key = Some(self.founding_log_key(founding)?);
         }
         let Some(log_key) = &followed.log_key else { return Ok(()) };
         let verified = checkpoint::open(checkpoint_text.as_bytes(), log_key)?;
         self.check_not_rolled_back(followed, &verified)?;
 
-        let have = followed.frontier.size() + followed.pending.len() as u64;
+        let have = expected + entries.len() as u64;
+        if have - followed.frontier.size() > MOST_UNCOVERED {
+            return Err(Error::Uncovered);
+        }
         // While catching up the first checkpoint is the nearer goal; once it is reached the newest counts.
-        let target = match followed.target.take() {
+        let target = match followed.ahead.as_mut().and_then(|ahead| ahead.target.take()) {
             Some(nearer) if verified.checkpoint().size() > have => nearer,
             _ => verified,
         };
-        if target.checkpoint().size() > have {
-            followed.target = Some(target);
-            return Ok(());
+        let size = target.checkpoint().size();
+        if size == followed.frontier.size() {
+            self.check_root(&target, &followed.frontier)?;
+            if followed.ahead.is_none() && entries.is_empty() {
+                return self.vouch_again(&target).await;
+            }
         }
-        self.take_up_to(followed, &target).await
+        if size <= expected {
+            // An older word than what is under way: it covers nothing of what is new.
+            return self.go_ahead(followed, entries, None).await;
+        }
+        if size > have {
+            return self.go_ahead(followed, entries, Some(target)).await;
+        }
+        let mut covered = entries;
+        let beyond = covered.split_off(usize::try_from(size - expected).unwrap_or(usize::MAX));
+        self.go_ahead(followed, covered, None).await?;
+        self.take_up_to(followed, &target).await?;
+        if beyond.is_empty() { Ok(()) } else { self.go_ahead(followed, beyond, None).await }
     }
 
     fn check_not_rolled_back(&self, followed: &Followed, verified: &VerifiedCheckpoint) -> Result<(), Error> {
@@ -103,46 +149,86 @@ impl View {
         Ok(())
     }
 
-    async fn take_up_to(&self, followed: &mut Followed, target: &VerifiedCheckpoint) -> Result<(), Error> {
-        let size = target.checkpoint().size();
-        let Some(count) = size.checked_sub(followed.frontier.size()) else { return Ok(()) };
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let mut frontier = followed.frontier.clone();
-        for entry in followed.pending.iter().take(count) {
-            frontier.append(leaf_hash(entry));
-        }
-        let (told, here) = (target.checkpoint().root(), frontier.root());
-        if told != here {
-            return Err(Error::Forked { size, told, here });
-        }
-        if count == 0 && target.time_seconds().saturating_mul(1000) <= self.verified_ms() {
+    fn check_root(&self, target: &VerifiedCheckpoint, frontier: &Frontier) -> Result<(), Error> {
+        let (size, told, here) = (frontier.size(), target.checkpoint().root(), frontier.root());
+        if told == here { Ok(()) } else { Err(Error::Forked { size, told, here }) }
+    }
+
+    /// The registry says again, with a newer time, what is believed already.
+    async fn vouch_again(&self, target: &VerifiedCheckpoint) -> Result<(), Error> {
+        if target.time_seconds().saturating_mul(1000) <= self.verified_ms() {
             // An older word on the same: keeping it would make the verified time run backwards at the next start.
             return Ok(());
         }
-        let entries: Vec<Vec<u8>> = followed.pending.drain(..count).collect();
-        followed.pending_bytes = followed.pending.iter().map(Vec::len).sum();
         let text = target.note().to_string();
-        let batch = Batch { start: followed.frontier.size(), entries: entries.clone(), checkpoint: text.clone() };
-        self.stored.append(batch).await?;
-        let before = followed.frontier.size();
-        followed.frontier = frontier;
-        self.fold_from(before, &entries).await?;
+        let start = target.checkpoint().size();
+        self.stored.append(Batch { start, entries: Vec::new(), checkpoint: text.clone() }).await?;
         self.vouched(target, &text);
         Ok(())
     }
 
-    /// Folds in what was stored from `before` on; and, where an earlier statement stopped the view, nothing.
-    async fn fold_from(&self, before: u64, entries: &[Vec<u8>]) -> Result<(), Error> {
-        if self.seen().size() != before {
-            // Said when it happened; the view stays where it is until a newer version of this program reads on.
+    /// Checks statements that no checkpoint covers yet, and folds them in where nobody sees it.
+    async fn go_ahead(
+        &self,
+        followed: &mut Followed,
+        entries: Vec<Vec<u8>>,
+        target: Option<VerifiedCheckpoint>,
+    ) -> Result<(), Error> {
+        if entries.is_empty() && followed.ahead.is_none() {
             return Ok(());
         }
-        for entries in entries.chunks(FOLDED_AT_ONCE) {
-            entries.iter().try_for_each(|entry| self.fold(entry))?;
-            // A long directory costs seconds of verification: questions go in between.
-            tokio::task::yield_now().await;
+        let before = followed.frontier.clone();
+        let ahead = followed.ahead.get_or_insert_with(|| {
+            let seen = self.seen();
+            // Said when it happened; the view stays where it is until a newer version of this program reads on.
+            let directory = (seen.size() == before.size()).then(|| seen.directory.clone());
+            Ahead {
+                frontier: before,
+                directory,
+                stuck: None,
+                roots: Roots::default(),
+                waiting: Vec::new(),
+                waiting_bytes: 0,
+                target: None,
+            }
+        });
+        ahead.target = target.or(ahead.target.take());
+        let goal = ahead.target.as_ref().map_or(0, |target| target.checkpoint().size());
+        let goal = goal.max(ahead.frontier.size() + entries.len() as u64);
+        for (count, entry) in entries.into_iter().enumerate() {
+            ahead.fold(entry, goal);
+            if count % FOLDED_AT_ONCE == FOLDED_AT_ONCE - 1 {
+                // A long directory costs seconds of verification: questions go in between.
+                tokio::task::yield_now().await;
+            }
+        }
+        if ahead.waiting_bytes > MOST_WAITING_BYTES {
+            ahead.waiting_bytes = 0;
+            let waiting = std::mem::take(&mut ahead.waiting);
+            self.stored.stage(ahead.frontier.size() - waiting.len() as u64, waiting).await?;
         }
         Ok(())
+    }
+
+    /// Believes all that is ahead, which the target covers exactly, if the target's root is its own.
+    async fn take_up_to(&self, followed: &mut Followed, target: &VerifiedCheckpoint) -> Result<(), Error> {
+        let Some(ahead) = &followed.ahead else { return Ok(()) };
+        self.check_root(target, &ahead.frontier)?;
+        let Some(ahead) = followed.ahead.take() else { return Ok(()) };
+        let text = target.note().to_string();
+        let start = ahead.frontier.size() - ahead.waiting.len() as u64;
+        self.stored.append(Batch { start, entries: ahead.waiting, checkpoint: text.clone() }).await?;
+        followed.frontier = ahead.frontier;
+        if let Some(directory) = ahead.directory {
+            self.publish(directory, ahead.roots);
+        }
+        match ahead.stuck {
+            Some((index, source)) => Err(Error::Statement { index, source }),
+            None => {
+                self.vouched(target, &text);
+                Ok(())
+            }
+        }
     }
 
     /// The log's key as the founding names it, which the authority signed.
@@ -152,5 +238,23 @@ impl View {
         let Some(Body::ExchangeFounded(founded)) = &checked.statement().body else { return Err(Error::NotFounded) };
         let key = founded.log_key.as_ref().and_then(|key| DescribedKey::from_wire(key).ok());
         log_key(seen.directory.exchange(), &key.ok_or(Error::NotFounded)?.key)
+    }
+}
+
+impl Ahead {
+    fn fold(&mut self, entry: Vec<u8>, goal: u64) {
+        if let Some(directory) = self.directory.as_mut().filter(|_| self.stuck.is_none()) {
+            match directory.apply(&entry) {
+                Err(source) => self.stuck = Some((directory.size(), source)),
+                // Of a million roots the oldest would be thrown away again.
+                Ok(()) if goal - directory.size() < ROOTS_KEPT as u64 => {
+                    self.roots.push(directory.size(), directory.root());
+                }
+                Ok(()) => {}
+            }
+        }
+        self.frontier.append(leaf_hash(&entry));
+        self.waiting_bytes += entry.len();
+        self.waiting.push(entry);
     }
 }

@@ -37,6 +37,11 @@ impl Committed {
         &self.root
     }
 
+    /// As it was put down: with the map as it was.
+    pub(super) fn restore(place: Place, stated_at_ms: u64, size: u64, root: Hash, map: StateMap) -> Self {
+        Self { place, stated_at_ms, size, root, map }
+    }
+
     /// What had been said before it: the whole state that it commits to; in an excerpt, what the excerpt has of it.
     pub fn map(&self) -> &StateMap {
         &self.map

@@ -4,6 +4,7 @@ use proto::registry::v1::{self as wire, OfficialDecision, statement::Body};
 
 use super::{
     Checked, Directory, Object,
+    kept::Kept,
     model::{
         Access, AccessState, Closed, Department, Extension, Founding, KnownKey, Node, Place, Profile, Reign, Revocation,
     },
@@ -61,7 +62,7 @@ impl Directory {
                     self.know_key(key, None, index);
                 }
             }
-            (Body::RegistryAnnounced(body), _) => self.registry = Some(body),
+            (Body::RegistryAnnounced(body), _) => self.registry = Some(body.into()),
             (Body::ProfileChanged(body), _) => {
                 if let Some(profile) = &body.profile {
                     self.set_profile(profile);
@@ -87,7 +88,7 @@ impl Directory {
             }
             (Body::DepartmentRenamed(body), Object::Department(id)) => {
                 if let Some(department) = self.departments.get_mut(id) {
-                    department.renamed.push(body);
+                    department.renamed.push(body.into());
                 }
             }
             (Body::DepartmentSucceeded(body), Object::Succession(department, successor)) => {
@@ -167,7 +168,7 @@ impl Directory {
             }
             (Body::AccessApplied(body), Object::Access(key)) => {
                 let access = Access {
-                    applied: body,
+                    applied: body.into(),
                     applied_ms: statement.stated_at_ms,
                     extended: None,
                     granted: None,
@@ -180,17 +181,17 @@ impl Directory {
             }
             (Body::AccessGranted(body), Object::Access(key)) => {
                 if let Some(access) = self.access.get_mut(key) {
-                    access.granted = Some(body);
+                    access.granted = Some(body.into());
                     access.granted_ms = statement.stated_at_ms;
                     access.grant_statement = Some(digest);
-                    access.decision = statement.decision;
+                    access.decision = statement.decision.map(Kept::from);
                     access.state = AccessState::Granted;
                 }
             }
             (Body::AccessExtended(body), Object::Access(key)) => {
                 if let Some(access) = self.access.get_mut(key) {
                     access.extended = Some(Extension { working_days: body.working_days, notice: body.notice });
-                    access.decision = statement.decision;
+                    access.decision = statement.decision.map(Kept::from);
                 }
             }
             (Body::AccessRefused(body), Object::Access(_)) => {
@@ -210,9 +211,15 @@ impl Directory {
                 self.set_access(&object, AccessState::Revoked { reason: body.reason }, statement.decision);
             }
             (Body::ItemPublished(body), Object::Item(department, item)) => {
-                self.items.insert((department.clone(), item.clone()), body);
+                self.items.insert((department.clone(), item.clone()), body.into());
             }
             _ => {}
+        }
+        if let Object::Access(key) = &object
+            && let Some(access) = self.access.get_mut(key)
+        {
+            // The rules looked at it, and nobody may again for years.
+            access.shed();
         }
     }
 
@@ -249,13 +256,13 @@ impl Directory {
             && let Some(access) = self.access.get_mut(key)
         {
             access.state = state.clone();
-            access.decision = decision;
+            access.decision = decision.map(Kept::from);
             self.mirror_access(key, &state);
         }
     }
 
     fn set_profile(&mut self, profile: &wire::Profile) {
         self.profile = Profile::from_wire(profile);
-        self.stated_profile = profile.clone();
+        self.stated_profile = profile.into();
     }
 }

@@ -1,10 +1,15 @@
 //! What the directory knows: departments, keys, nodes, services, access and items, as the statements left them. Plain
 //! data; how it comes about is in `rules` and `fold`.
+//!
+//! A directory may have a million statements, and every reader holds what they leave in memory: so whole messages stand
+//! here as [`Kept`], and everything can be written to a snapshot (`snapshot`), which is what the serde derives are for.
 
 use std::collections::BTreeSet;
 
 use proto::registry::v1 as wire;
+use serde::{Deserialize, Serialize};
 
+use super::kept::Kept;
 use crate::{
     calendar::{Calendar, Limit},
     ids::{DepartmentId, Digest, NodeId},
@@ -92,7 +97,7 @@ impl Profile {
 }
 
 /// The exchange's founding: what everything else is checked against.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Founding {
     /// The exchange's name in Chinese.
     pub name: String,
@@ -103,14 +108,14 @@ pub struct Founding {
 }
 
 /// A department.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Department {
     /// As admitted.
-    pub admitted: wire::DepartmentAdmitted,
+    pub admitted: Kept<wire::DepartmentAdmitted>,
     /// Why it is suspended, where it is.
     pub suspended: Option<String>,
     /// Its later names, in the order in which they were stated.
-    pub renamed: Vec<wire::DepartmentRenamed>,
+    pub renamed: Vec<Kept<wire::DepartmentRenamed>>,
     /// Its end, where it has ended or will.
     pub closed: Option<Closed>,
 }
@@ -118,7 +123,7 @@ pub struct Department {
 impl Department {
     /// As admitted.
     pub fn new(admitted: wire::DepartmentAdmitted) -> Self {
-        Self { admitted, suspended: None, renamed: Vec::new(), closed: None }
+        Self { admitted: admitted.into(), suspended: None, renamed: Vec::new(), closed: None }
     }
 
     /// Its name at a time, Unix milliseconds: names are dated, and what is old shows the old one.
@@ -147,13 +152,14 @@ impl Department {
         // Of several for the same moment the one stated last counts.
         self.renamed
             .iter()
+            .map(|renamed| &**renamed)
             .filter(|renamed| renamed.from_ms <= at_ms && fits(renamed))
             .max_by_key(|renamed| renamed.from_ms)
     }
 }
 
 /// A department's end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
     /// From when, Unix milliseconds.
     pub from_ms: u64,
@@ -166,7 +172,7 @@ pub struct Closed {
 }
 
 /// A key with its owner and what became of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KnownKey {
     /// The key.
     pub described: DescribedKey,
@@ -212,7 +218,7 @@ impl Revocation {
 }
 
 /// A key of the authority or of the directory's log, and from where on it is in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reign {
     /// The index of the statement that brought it: it is in force for every later one.
     pub from_index: u64,
@@ -223,7 +229,7 @@ pub struct Reign {
 }
 
 /// A key's revocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// When it was stated, Unix milliseconds.
     pub stated_at_ms: u64,
@@ -234,7 +240,7 @@ pub struct Revocation {
 }
 
 /// A node: where it answers, and by which TLS key it is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its department.
     pub department: DepartmentId,
@@ -262,7 +268,7 @@ impl Node {
 }
 
 /// Whether a grant holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccessState {
     /// Applied for, not decided.
     Applied,
@@ -293,20 +299,20 @@ pub enum AccessState {
 }
 
 /// An application and the grant it became.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Access {
     /// As applied for, signed by the consumer.
-    pub applied: wire::AccessApplied,
+    pub applied: Kept<wire::AccessApplied>,
     /// When it was applied for, Unix milliseconds: the time to reply begins.
     pub applied_ms: u64,
     /// By how much the provider extended the time to reply, where it did.
     pub extended: Option<Extension>,
     /// As granted, signed by the provider.
-    pub granted: Option<wire::AccessGranted>,
+    pub granted: Option<Kept<wire::AccessGranted>>,
     /// When it was granted, Unix milliseconds; 0 where it is not. The time to supply begins.
     pub granted_ms: u64,
     /// Who made the provider's last decision about it, where that was said.
-    pub decision: Option<wire::OfficialDecision>,
+    pub decision: Option<Kept<wire::OfficialDecision>>,
     /// Digest of the granting statement.
     pub grant_statement: Option<Digest>,
     /// Whether it holds.
@@ -314,6 +320,12 @@ pub struct Access {
 }
 
 impl Access {
+    /// Forgets the messages that were read from the bytes; the bytes stay.
+    pub(super) fn shed(&mut self) {
+        self.applied.shed();
+        self.granted.iter_mut().for_each(Kept::shed);
+    }
+
     /// How many working days the provider has to reply.
     pub fn reply_days(&self, profile: &Profile) -> u32 {
         let extension = self.extended.as_ref().map_or(0, |extended| extended.working_days);
@@ -327,7 +339,7 @@ impl Access {
 }
 
 /// An extension of the time to reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
     /// By how many working days.
     pub working_days: u32,
@@ -336,7 +348,7 @@ pub struct Extension {
 }
 
 /// A statement's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Its index in the directory.
     pub index: u64,

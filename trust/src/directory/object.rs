@@ -4,6 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use proto::registry::v1::{Statement, statement::Body};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{AccessId, DepartmentId, IdError, NodeId, ServiceId, ServiceName},
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// An access application, and the grant it becomes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccessKey {
     /// The department that provides the service.
     pub provider: DepartmentId,

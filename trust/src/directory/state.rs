@@ -14,6 +14,7 @@
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use proto::exchange::v1::StateProof;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 
 use super::model::Place;
@@ -34,6 +35,18 @@ const IN_A_GROUP: usize = 256;
 /// The place in an object's chain: what everything said about it comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain(Hash);
+
+impl Serialize for Chain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0.as_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Hash::try_from(<&[u8]>::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+    }
+}
 
 impl Chain {
     /// Before anything was said.
@@ -56,7 +69,7 @@ impl Chain {
 }
 
 /// What was said about one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     object: Box<str>,
     last: Place,
@@ -136,14 +149,7 @@ impl StateMap {
 
     /// Another statement about the object: now the last.
     pub fn say(&mut self, object: &str, place: Place) {
-        let (group, bucket) = split(number(object));
-        if self.groups.is_empty() {
-            self.groups.resize(IN_A_GROUP, None);
-        }
-        let group = Arc::make_mut(self.groups[group].get_or_insert_with(Arc::default));
-        group.root = OnceLock::new();
-        let bucket = Arc::make_mut(group.buckets[bucket].get_or_insert_with(Arc::default));
-        bucket.root = OnceLock::new();
+        let bucket = self.bucket_to_change(object);
         match bucket.position(object) {
             Ok(position) => {
                 let said = &mut bucket.said[position];
@@ -155,6 +161,66 @@ impl StateMap {
                 self.objects += 1;
             }
         }
+    }
+
+    /// Puts down what was said about an object as it was once, in place of what is known; for whoever read it back.
+    pub(super) fn restore(&mut self, said: Said) {
+        let bucket = self.bucket_to_change(&said.object);
+        match bucket.position(&said.object) {
+            Ok(position) => bucket.said[position] = said,
+            Err(position) => {
+                bucket.said.insert(position, said);
+                self.objects += 1;
+            }
+        }
+    }
+
+    /// Forgets an object; for whoever goes back to an earlier state.
+    pub(super) fn forget(&mut self, object: &str) {
+        let bucket = self.bucket_to_change(object);
+        if let Ok(position) = bucket.position(object) {
+            bucket.said.remove(position);
+            self.objects -= 1;
+        }
+    }
+
+    /// The objects about which something else was said last than in an earlier state, with what was said last then. What
+    /// both have in common is passed over at once.
+    pub(super) fn changed_since<'a>(&'a self, earlier: &'a Self) -> Vec<(&'a str, Option<&'a Said>)> {
+        let mut changed = Vec::new();
+        for (number, group) in self.groups.iter().enumerate() {
+            let before = earlier.groups.get(number).and_then(Option::as_ref);
+            let (Some(group), false) = (group, matches!((group, before), (Some(one), Some(other)) if Arc::ptr_eq(one, other)))
+            else {
+                continue;
+            };
+            for (number, bucket) in group.buckets.iter().enumerate() {
+                let before = before.and_then(|before| before.buckets[number].as_ref());
+                let Some(bucket) = bucket else { continue };
+                if before.is_some_and(|before| Arc::ptr_eq(before, bucket)) {
+                    continue;
+                }
+                for said in &bucket.said {
+                    let then = before.and_then(|before| before.said.get(before.position(&said.object).ok()?));
+                    if then != Some(said) {
+                        changed.push((&*said.object, then));
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    fn bucket_to_change(&mut self, object: &str) -> &mut Bucket {
+        let (group, bucket) = split(number(object));
+        if self.groups.is_empty() {
+            self.groups.resize(IN_A_GROUP, None);
+        }
+        let group = Arc::make_mut(self.groups[group].get_or_insert_with(Arc::default));
+        group.root = OnceLock::new();
+        let bucket = Arc::make_mut(group.buckets[bucket].get_or_insert_with(Arc::default));
+        bucket.root = OnceLock::new();
+        bucket
     }
 
     /// The map's root. Computes what has changed since it was last asked for.

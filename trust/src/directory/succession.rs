@@ -9,18 +9,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::registry::v1 as wire;
+use serde::{Deserialize, Serialize};
 
-use super::{AccessKey, Directory, Object, model::AccessState};
+use super::{AccessKey, Directory, Object, kept::Kept, model::AccessState};
 use crate::{
     ids::{DepartmentId, Digest, ServiceId, ServiceName},
     service::ServiceState,
 };
 
 /// What an ending department hands to one successor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Succession {
     /// As the ending department signed it.
-    pub offer: wire::DepartmentSucceeded,
+    pub offer: Kept<wire::DepartmentSucceeded>,
     /// The identity of that statement, which the acceptance names.
     pub offered: Digest,
     /// Whether the successor has accepted it.
@@ -30,7 +31,7 @@ pub struct Succession {
 }
 
 /// Where a service or a grant went.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedTo {
     /// The successor.
     pub successor: DepartmentId,
@@ -39,7 +40,7 @@ pub struct HandedTo {
 }
 
 /// Where a service or a grant came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedFrom<T> {
     /// What it was.
     pub origin: T,
@@ -48,7 +49,7 @@ pub struct CarriedFrom<T> {
 }
 
 /// Every succession of the directory, and what it moved.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Successions {
     offers: BTreeMap<(DepartmentId, DepartmentId), Succession>,
     /// What the authority has confirmed and was not ready to go over then.
@@ -141,7 +142,7 @@ impl Directory {
         offer: wire::DepartmentSucceeded,
         offered: Digest,
     ) {
-        let succession = Succession { offer, offered, accepted: false, from_ms: None };
+        let succession = Succession { offer: offer.into(), offered, accepted: false, from_ms: None };
         self.successions.offers.insert(pair, succession);
     }
 
@@ -164,7 +165,7 @@ impl Directory {
             return;
         }
         succession.from_ms = Some(from_ms);
-        let offer = succession.offer.clone();
+        let offer = succession.offer.read();
         // Used up: what is handed over later needs to be confirmed anew.
         self.successions.confirmed.remove(pair);
         let (department, successor) = pair;
@@ -209,8 +210,8 @@ impl Directory {
             .iter()
             .filter(|(key, access)| {
                 key.provider == *department
-                    && access.applied.service == service.as_str()
-                    && access.applied.major_version == major
+                    && (access.applied.read().service.as_str(), access.applied.read().major_version)
+                        == (service.as_str(), major)
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -226,12 +227,14 @@ impl Directory {
             return;
         }
         let Some(mut carried) = self.access.get(key).cloned() else { return };
-        carried.applied.provider = to.provider.to_string();
-        carried.applied.consumer = to.consumer.to_string();
-        if let Some(granted) = &mut carried.granted {
-            granted.provider = to.provider.to_string();
-            granted.consumer = to.consumer.to_string();
-        }
+        let (provider, consumer) = (to.provider.to_string(), to.consumer.to_string());
+        let applied = carried.applied.read();
+        carried.applied =
+            wire::AccessApplied { provider: provider.clone(), consumer: consumer.clone(), ..applied }.into();
+        carried.granted = carried
+            .granted
+            .map(|granted| wire::AccessGranted { provider, consumer, ..granted.read() })
+            .map(Kept::from);
         self.access.insert(to.clone(), carried);
         self.successions.access_to.insert(key.clone(), (to.clone(), from_ms));
         self.successions.access_from.insert(to, CarriedFrom { origin: key.clone(), from_ms });

@@ -93,7 +93,7 @@ fn check_grant(directory: &Directory, body: &wire::AccessGranted, object: &Objec
     check_access_state(directory, object, |state| matches!(state, AccessState::Applied | AccessState::Granted))?;
     let Object::Access(key) = object else { return Err(StatementError::rule("object", "is no application")) };
     let Some(access) = directory.access(key) else { return Err(StatementError::rule("id", "is not applied for")) };
-    let applied = &access.applied;
+    let applied = access.applied.read();
     if (&body.service, body.major_version) != (&applied.service, applied.major_version) {
         return Err(StatementError::rule("service", "is not the one applied for"));
     }
