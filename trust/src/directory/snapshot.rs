@@ -89,6 +89,7 @@ impl SnapshotError {
 struct Header {
     exchange: ExchangeId,
     authority_key: PublicKey,
+    first_authority_key: PublicKey,
     size: u64,
     /// The hashes of the frontier's unfinished tiles, level by level.
     levels: Vec<Vec<u8>>,
@@ -135,6 +136,7 @@ impl Directory {
         let Self {
             exchange,
             authority_key,
+            first_authority_key,
             reading,
             frontier,
             founding,
@@ -160,6 +162,7 @@ impl Directory {
         let header = Header {
             exchange: exchange.clone(),
             authority_key: authority_key.clone(),
+            first_authority_key: first_authority_key.clone(),
             size: frontier.size(),
             levels: frontier.levels().map(|hashes| hashes.iter().flat_map(|hash| hash.to_bytes()).collect()).collect(),
             founding: founding.clone(),
@@ -236,6 +239,7 @@ impl Directory {
         Ok(Self {
             exchange: header.exchange,
             authority_key: header.authority_key,
+            first_authority_key: header.first_authority_key,
             reading: Reading::Whole,
             frontier,
             founding: header.founding,
