@@ -436,18 +436,18 @@ impl View {
     /// tree over them with the one that was verified. Blocks for seconds where there are many.
     pub fn check_stored(&self, now_ms: u64) -> Result<(), Error> {
         let mut frontier = Frontier::new();
-        let outcome = self.stored.entries_from(0).take(usize::try_from(self.resumed_at).unwrap_or(usize::MAX)).try_for_each(
-            |entry| {
-                frontier.append(leaf_hash(&entry?));
-                Ok(())
-            },
-        );
-        let outcome = outcome.and_then(|()| {
-            match self.resumed_root == frontier.root() && frontier.size() == self.resumed_at {
+        let outcome =
+            self.stored.entries_from(0).take(usize::try_from(self.resumed_at).unwrap_or(usize::MAX)).try_for_each(
+                |entry| {
+                    frontier.append(leaf_hash(&entry?));
+                    Ok(())
+                },
+            );
+        let outcome =
+            outcome.and_then(|()| match self.resumed_root == frontier.root() && frontier.size() == self.resumed_at {
                 true => Ok(()),
                 false => Err(Error::StoredAltered { size: self.resumed_at }),
-            }
-        });
+            });
         if let Err(error) = &outcome {
             tracing::error!(%error, "the stored directory");
             self.find(error.to_string(), now_ms);

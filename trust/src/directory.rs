@@ -25,13 +25,13 @@ use proto::{
 };
 
 pub use self::committed::Committed;
+pub use self::object::{AccessKey, Object};
+use self::state::StateMap;
 use self::{
     kept::Kept,
     map::SharedMap,
     model::{Access, Department, Founding, KnownKey, Node, Place, Profile, Reign, Revocation},
 };
-pub use self::object::{AccessKey, Object};
-use self::state::StateMap;
 use crate::{
     envelope::{self, EnvelopeError},
     ids::{DepartmentId, Digest, ExchangeId, NodeId, ServiceId},

@@ -18,12 +18,7 @@ use host::{
     store::{MAX_VALUE_BYTES, SMALL_CACHE_BYTES, Store, StoreError},
 };
 use sha2::{Digest, Sha256};
-use trust::log::{
-    bundle::EntryBundle,
-    checkpoint::Checkpoint,
-    note::SignedNote,
-    tile::TILE_WIDTH,
-};
+use trust::log::{bundle::EntryBundle, checkpoint::Checkpoint, note::SignedNote, tile::TILE_WIDTH};
 
 use super::Error;
 

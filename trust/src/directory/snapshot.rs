@@ -50,9 +50,10 @@ fn layout() -> u64 {
         include_str!("../key.rs"),
         include_str!("../service.rs"),
     ];
-    sources.iter().flat_map(|source| source.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    sources
+        .iter()
+        .flat_map(|source| source.bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// How many pairs stand in one frame.
@@ -321,7 +322,10 @@ impl Frames<&mut dyn Read> {
         self.map_of(Ok)
     }
 
-    fn map_of<K, W, V>(&mut self, make: impl Fn(W) -> Result<V, SnapshotError>) -> Result<SharedMap<K, V>, SnapshotError>
+    fn map_of<K, W, V>(
+        &mut self,
+        make: impl Fn(W) -> Result<V, SnapshotError>,
+    ) -> Result<SharedMap<K, V>, SnapshotError>
     where
         K: Clone + Ord + for<'a> Deserialize<'a>,
         V: Clone,

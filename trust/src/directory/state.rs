@@ -190,7 +190,8 @@ impl StateMap {
         let mut changed = Vec::new();
         for (number, group) in self.groups.iter().enumerate() {
             let before = earlier.groups.get(number).and_then(Option::as_ref);
-            let (Some(group), false) = (group, matches!((group, before), (Some(one), Some(other)) if Arc::ptr_eq(one, other)))
+            let (Some(group), false) =
+                (group, matches!((group, before), (Some(one), Some(other)) if Arc::ptr_eq(one, other)))
             else {
                 continue;
             };

@@ -231,10 +231,8 @@ impl Directory {
         let applied = carried.applied.read();
         carried.applied =
             wire::AccessApplied { provider: provider.clone(), consumer: consumer.clone(), ..applied }.into();
-        carried.granted = carried
-            .granted
-            .map(|granted| wire::AccessGranted { provider, consumer, ..granted.read() })
-            .map(Kept::from);
+        carried.granted =
+            carried.granted.map(|granted| wire::AccessGranted { provider, consumer, ..granted.read() }).map(Kept::from);
         self.access.insert(to.clone(), carried);
         self.successions.access_to.insert(key.clone(), (to.clone(), from_ms));
         self.successions.access_from.insert(to, CarriedFrom { origin: key.clone(), from_ms });
