@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "admin/v1/nodes.proto",
     "admin/v1/departments.proto",
     "admin/v1/supervision.proto",
+    "admin/v1/services.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,22 +4,22 @@
 mod answers;
 mod import;
 mod lookup;
+mod services;
 
 use std::sync::Arc;
 
 use host::{disk, random};
 use proto::{
     admin::v1::{
-        AddOfficeKeyRequest, AddOfficeKeyResponse, ApplyForAccessRequest, ChangeServiceRequest, DecideAccessRequest,
+        AddOfficeKeyRequest, AddOfficeKeyResponse, ApplyForAccessRequest, DecideAccessRequest,
         DoctorRequest, DoctorResponse, ImportRecordsProgress, ImportRecordsRequest, ListAccessRequest,
         ListAccessResponse, ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest, ListServicesResponse,
-        OfficeKey, PublishServiceRequest, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest,
+        OfficeKey, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest,
         StatementResponse, StatusRequest, StatusResponse,
         node_server::{Node, NodeServer},
     },
     registry::v1::{
-        AccessGranted, AccessRefused, AccessResumed, AccessRevoked, AccessSuspended, ServiceResumed, ServiceSuspended,
-        ServiceWithdrawn, statement::Body,
+        AccessGranted, AccessRefused, AccessResumed, AccessRevoked, AccessSuspended, statement::Body,
     },
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,13 +27,12 @@ use tonic::{Request, Response, Status, Streaming};
 use trust::{
     directory::{AccessKey, Directory, Object},
     ids::DepartmentId,
-    refusal::{Code, Refusal},
-    service::Service,
 };
 
+pub use self::services::ServicesEdge;
 use self::{
-    answers::{access_state, records_status, refused, service_state},
-    lookup::{own_service, unchanged},
+    answers::{access_state, records_status, service_state},
+    lookup::own_service,
 };
 use crate::{app::Parts, doctor, office_keys, publish, view::Seen};
 
@@ -119,46 +118,6 @@ impl Node for AdminEdge {
         Ok(Response::new(DoctorResponse { findings: doctor::examine(&self.parts).await }))
     }
 
-    async fn publish_service(&self, request: Request<PublishServiceRequest>) -> Answer<StatementResponse> {
-        let mut service =
-            request.into_inner().service.ok_or_else(|| Status::invalid_argument("service: is missing"))?;
-        service.department = self.me().to_string();
-        // Checked here first, so that nothing is signed that nobody would take.
-        let checked = match Service::check(&service, trust::ids::Digest::new([0; 32])) {
-            Ok(checked) => checked,
-            Err(error) => {
-                let refusal = Refusal::new(Code::StatementRefused).at(error.field).because(error.reason);
-                return Ok(Response::new(refused(&refusal)));
-            }
-        };
-        let object = Object::Service(checked.id.clone());
-        if let Some(unchanged) = unchanged(self.seen().directory(), &checked, &object) {
-            return Ok(Response::new(unchanged));
-        }
-        Ok(Response::new(self.state(object, Body::ServicePublished(service)).await?))
-    }
-
-    async fn change_service(&self, request: Request<ChangeServiceRequest>) -> Answer<StatementResponse> {
-        let ChangeServiceRequest { service, major_version, action, text } = request.into_inner();
-        let Some(id) = own_service(self.seen().directory(), self.me(), &service, major_version) else {
-            return Ok(Response::new(refused(&Refusal::new(Code::ServiceUnknown).at("service"))));
-        };
-        let (department, service, major_version) = (id.department.to_string(), id.service.to_string(), id.major);
-        let body = match action.as_str() {
-            "suspend" => Body::ServiceSuspended(ServiceSuspended { department, service, major_version, notice: text }),
-            "resume" => Body::ServiceResumed(ServiceResumed { department, service, major_version }),
-            "withdraw" => Body::ServiceWithdrawn(ServiceWithdrawn {
-                department,
-                service,
-                major_version,
-                reason: text,
-                from_ms: self.parts.clock.now_ms(),
-            }),
-            _ => return Err(Status::invalid_argument("action: must be suspend, resume or withdraw")),
-        };
-        Ok(Response::new(self.state(Object::Service(id), body).await?))
-    }
-
     async fn list_services(&self, request: Request<ListServicesRequest>) -> Answer<ListServicesResponse> {
         let provider = request.into_inner().provider;
         let now_ms = self.parts.clock.now_ms();
@@ -167,7 +126,7 @@ impl Node for AdminEdge {
             .directory()
             .services()
             .filter(|service| provider.is_empty() || service.id.department.as_str() == provider)
-            .map(|service| service_state(service, now_ms))
+            .map(|service| service_state(seen.directory(), service, now_ms))
             .collect();
         Ok(Response::new(ListServicesResponse { services }))
     }

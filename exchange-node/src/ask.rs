@@ -144,6 +144,8 @@ pub struct Asked {
     pub provider: String,
     /// The service asked.
     pub service: String,
+    /// Its major version; 0 where none was found.
+    pub service_version: u32,
     /// When, Unix milliseconds.
     pub asked_at_ms: u64,
     /// How long it took.
@@ -294,6 +296,7 @@ impl Asker {
             request_digest: Some(sent.digest),
             provider: sent.question.wire.recipient,
             service: sent.question.wire.service,
+            service_version: sent.question.wire.service_version,
             asked_at_ms: sent.question.issued_at_ms,
             elapsed: started.elapsed(),
             case_number: office.case_number.clone(),

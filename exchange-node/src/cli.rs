@@ -4,6 +4,7 @@
 //! Out of scope: what the node does (`admin_edge`), and how the process starts and ends (`main`).
 
 mod access;
+mod catalogue;
 mod evidence;
 mod exit;
 mod init;
@@ -68,9 +69,12 @@ pub enum Command {
     /// Checks clock, keys, certificate, registry, directory, records, disk, ports and evidence, and says what to do.
     #[command(after_help = "Example:\n  exchange-node doctor --dir civil-affairs")]
     Doctor,
-    /// Data services: publish, look up, suspend, withdraw.
+    /// Data services: describe, publish, change, look up, suspend, withdraw.
     #[command(subcommand, visible_alias = "services", after_help = "Example:\n  exchange-node service list")]
     Service(service::Command),
+    /// The data catalogue: write its entries for others, and read theirs.
+    #[command(subcommand, after_help = "Example:\n  exchange-node catalogue export catalogue.csv")]
+    Catalogue(catalogue::Command),
     /// Records of an own service.
     #[command(subcommand, after_help = "Example:\n  exchange-node records import marriage-registration people.csv")]
     Records(records::Command),
@@ -202,6 +206,7 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Status => node::status(&folder, output).await,
         Command::Doctor => node::doctor(&folder, output).await,
         Command::Service(command) => service::run(command, &folder, output).await,
+        Command::Catalogue(command) => catalogue::run(command, &folder, output, now_ms).await,
         Command::Records(command) => records::run(command, &folder, output).await,
         Command::Access(command) => access::run(command, &folder, output, now_ms).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,

@@ -224,7 +224,10 @@ impl Source<'_> {
                     wanted.object(&format!("department/{asker}"));
                     wanted.object(&format!("department/{provider}"));
                     wanted.object(&format!("node/{asker}/{}", request.sender_node));
-                    wanted.object(&format!("service/{provider}/{}/{}", request.service, request.service_version));
+                    // The authority's review of it too, and the settings that ask for one.
+                    for of in ["service", "review"] {
+                        wanted.object(&format!("{of}/{provider}/{}/{}", request.service, request.service_version));
+                    }
                     wanted.statement(&request.grant);
                 }
                 EntryKind::AnswerGiven | EntryKind::AnswerReceived => {

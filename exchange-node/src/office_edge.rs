@@ -13,13 +13,14 @@ use proto::office::v1::{
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 use trust::{
     evidence::Receipt,
-    ids::{DepartmentId, Party},
-    service::{Service, ServiceState, Sharing},
+    ids::{DepartmentId, Party, ServiceId},
+    service::{Service, Sharing},
 };
 
 use crate::{
     ask::{Asked, Asker, Ending, Error, NotFound, OfficeQuestion},
     export::Exporter,
+    notices,
     office_keys::OfficeKeys,
     view::View,
 };
@@ -55,6 +56,19 @@ impl OfficeEdge {
         VerificationsServer::new(self.clone()).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
+    fn response(&self, asked: Asked) -> VerifyResponse {
+        let notice = self.notice(&asked);
+        VerifyResponse { notice, ..response(asked) }
+    }
+
+    /// What the office should know of the service that it asked.
+    fn notice(&self, asked: &Asked) -> String {
+        let service = asked.provider.parse::<Party>().ok().zip(asked.service.parse().ok());
+        let Some((provider, service)) = service else { return String::new() };
+        let id = ServiceId { department: provider.department().clone(), service, major: asked.service_version };
+        notices::hint(self.view.seen().directory(), &id, self.clock.now_ms())
+    }
+
     /// The office system that calls; empty for an operator.
     fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
         let Some(keys) = &self.keys else { return Ok(String::new()) };
@@ -77,7 +91,7 @@ impl Verifications for OfficeEdge {
         // In a task of its own: where the office hangs up, what became of the question is still recorded.
         let asked = tokio::spawn(async move { asker.ask(question).await }).await;
         let asked = asked.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
-        Ok(Response::new(response(asked)))
+        Ok(Response::new(self.response(asked)))
     }
 
     async fn show(&self, request: Request<ShowRequest>) -> Result<Response<VerifyResponse>, Status> {
@@ -87,7 +101,7 @@ impl Verifications for OfficeEdge {
         // An old receipt may lie in a month that must be opened first.
         let shown = tokio::task::spawn_blocking(move || asker.show(&receipt)).await;
         match shown.map_err(|error| Status::internal(error.to_string()))? {
-            Ok(asked) => Ok(Response::new(response(asked))),
+            Ok(asked) => Ok(Response::new(self.response(asked))),
             Err(NotFound::Failed(error)) => Err(failed(&error)),
             Err(error) => Err(Status::not_found(error.to_string())),
         }
@@ -133,20 +147,15 @@ impl Verifications for OfficeEdge {
                             && granted.major_version == service.id.major
                             && (granted.valid_until_ms == 0 || now_ms < granted.valid_until_ms)
                     });
-                summary(service, granted)
+                summary(service, granted, now_ms)
             })
             .collect();
         Ok(Response::new(ListServicesResponse { services }))
     }
 }
 
-fn summary(service: &Service, granted: bool) -> ServiceSummary {
+fn summary(service: &Service, granted: bool, now_ms: u64) -> ServiceSummary {
     let name = service.published.name.clone().unwrap_or_default();
-    let state = match &service.state {
-        ServiceState::Answering => "answering",
-        ServiceState::Suspended { .. } => "suspended",
-        ServiceState::Withdrawn { .. } => "withdrawn",
-    };
     let (sharing, may_ask) = match service.sharing {
         Sharing::Conditional => ("conditional", granted),
         Sharing::NotShared => ("not_shared", false),
@@ -167,7 +176,7 @@ fn summary(service: &Service, granted: bool) -> ServiceSummary {
         name_zh: name.zh,
         name_en: name.en,
         sharing: sharing.to_owned(),
-        state: state.to_owned(),
+        state: notices::state_word(service, now_ms).to_owned(),
         may_ask,
         attributes,
     }

@@ -7,11 +7,14 @@
 
 mod read;
 mod render;
+mod template;
 mod tree;
 
 use std::fmt;
 
 use proto::registry::v1::ServicePublished;
+
+pub use self::template::{Starting, StartingAttribute, template};
 
 /// The longest service file, in bytes: more than the longest statement.
 const LONGEST_FILE: usize = 256 * 1024;

@@ -29,6 +29,7 @@ pub mod edge;
 pub mod health;
 pub mod readiness;
 pub mod supervise;
+pub mod table;
 
 pub mod admin_socket;
 pub mod ready_file;

@@ -13,7 +13,7 @@ use crate::{
     ids::Digest,
     question::{MOST_CLAIMS, MOST_INPUTS, Question},
     refusal::{Code, Refusal},
-    service::{Service, ServiceState, Sharing, has_basis},
+    service::{Service, Sharing, has_basis},
     subject::{Scheme, Subject},
     value::Value,
 };
@@ -73,14 +73,14 @@ fn answering_service<'a>(directory: &'a Directory, question: &Question, now_ms: 
     let service =
         directory.service(&question.service).ok_or_else(|| Refusal::new(Code::ServiceUnknown).at("service"))?;
     check_service_succession(directory, question, now_ms)?;
-    match &service.state {
-        ServiceState::Suspended { notice } => {
-            return Err(Refusal::new(Code::ServiceSuspended).at("service").because(notice));
-        }
-        ServiceState::Withdrawn { reason, from_ms } if *from_ms <= now_ms => {
-            return Err(Refusal::new(Code::ServiceWithdrawn).at("service").because(reason));
-        }
-        ServiceState::Answering | ServiceState::Withdrawn { .. } => {}
+    if let Some((_, reason)) = service.ends().filter(|(from_ms, _)| *from_ms <= now_ms) {
+        return Err(Refusal::new(Code::ServiceWithdrawn).at("service").because(reason));
+    }
+    if let Some(notice) = service.notice() {
+        return Err(Refusal::new(Code::ServiceSuspended).at("service").because(notice));
+    }
+    if !service.review.permits() {
+        return Err(Refusal::new(Code::ServiceNotReviewed).at("service"));
     }
     if service.sharing == Sharing::NotShared {
         let law = service.published.forbidden_by.as_ref().map_or("", |law| &law.instrument);

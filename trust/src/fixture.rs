@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     directory::{Directory, Object, WIRE_VERSION, model::Profile},
     envelope::{self, seal},
-    ids::{DepartmentId, Digest, ExchangeId, NodeId, Party},
+    ids::{DepartmentId, Digest, ExchangeId, NodeId, Party, ServiceId},
     key::{DescribedKey, Role, Signer, SigningKey},
     log::{
         checkpoint::{self, Checkpoint, LogKey},
@@ -70,15 +70,20 @@ impl Default for Fixture {
 }
 
 impl Fixture {
-    /// Only the founding.
+    /// Only the founding, with the usual settings.
     pub fn founded() -> Self {
+        Self::founded_with(Profile::usual())
+    }
+
+    /// Only the founding, with these settings.
+    pub fn founded_with(profile: wire::Profile) -> Self {
         let directory = Directory::new(exchange_id(), key("authority").public_key().clone());
         let mut fixture = Self { directory, entries: Vec::new() };
         let founding = Body::ExchangeFounded(wire::ExchangeFounded {
             name: Some(wire::LocalName { zh: "宁河省".into(), en: "Ninghe".into() }),
             authority_key: Some(described(Role::Authority, &key("authority")).to_wire()),
             log_key: Some(described(Role::Log, &key("log")).to_wire()),
-            profile: Some(Profile::usual()),
+            profile: Some(profile),
         });
         fixture.say("authority", founding, "exchange");
         fixture
@@ -95,6 +100,32 @@ impl Fixture {
         fixture.apply_for_access("0011223344556677");
         fixture.grant("0011223344556677", |_| {});
         fixture
+    }
+
+    /// The authority approves what waits of a service of civil affairs, or returns it where anything is missing.
+    pub fn review(&mut self, service: &str, missing: &[&str]) {
+        let (body, object) = self.reviewed(service, missing);
+        self.say("authority", body, &object);
+    }
+
+    /// The same, before it is said.
+    pub fn reviewed(&self, service: &str, missing: &[&str]) -> (Body, String) {
+        let id = ServiceId {
+            department: department("civil-affairs"),
+            service: service.parse().expect("a valid id"),
+            major: 1,
+        };
+        let known = self.directory.service(&id).expect("a service");
+        let statement = known.unapproved().map_or(known.statement, |(_, statement, _)| *statement);
+        let body = Body::ServiceReviewed(wire::ServiceReviewed {
+            department: "civil-affairs".into(),
+            service: service.into(),
+            major_version: 1,
+            service_statement: statement.as_bytes().to_vec(),
+            approved: missing.is_empty(),
+            missing: missing.iter().map(|missing| (*missing).to_owned()).collect(),
+        });
+        (body, format!("review/civil-affairs/{service}/1"))
     }
 
     /// Admits a department, with keys named `<department>` and `<department> recovery`.

@@ -87,6 +87,7 @@ codes! {
     SecondOfficerSame "SECOND_OFFICER_SAME" "The second officer is the first" "have another officer confirm it";
     SenderWrong "SENDER_WRONG" "The sender is not the one that the connection belongs to" "send each department's questions through its own node";
     ServiceHandedOver "SERVICE_HANDED_OVER" "The service was handed over to a successor" "ask the successor, which the detail names";
+    ServiceNotReviewed "SERVICE_NOT_REVIEWED" "The service waits for the authority's review" "ask again when the authority has approved it (`services list`)";
     ServiceNotShared "SERVICE_NOT_SHARED" "The service is not shared" "read the law that its description cites";
     ServiceSuspended "SERVICE_SUSPENDED" "The service is suspended" "read its notice (`services list`) and try again later";
     ServiceUnknown "SERVICE_UNKNOWN" "There is no such service" "look it up with `services list`";

@@ -1,6 +1,9 @@
 //! A data service as its department published it, checked once and then known to be whole: every attribute can be
 //! compared, every rule for rows can be followed, and there is a law it rests on. Who may ask it is in `decision`.
 
+pub mod catalogue;
+pub mod compatibility;
+
 use std::collections::BTreeMap;
 
 use proto::registry::v1 as wire;
@@ -48,9 +51,53 @@ pub enum ServiceState {
     Withdrawn {
         /// Why.
         reason: String,
-        /// From when, Unix milliseconds.
+        /// From when, Unix milliseconds. Until then it answers, unless it is suspended.
         from_ms: u64,
+        /// The provider's notice, where it is suspended meanwhile.
+        suspended: Option<String>,
     },
+}
+
+/// What the authority has said about a service, where its profile asks for reviews.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Review {
+    /// It may answer.
+    Approved {
+        /// When the authority said so, Unix milliseconds.
+        at_ms: u64,
+    },
+    /// It was published while the profile asked for none.
+    NotRequired,
+    /// It goes back to its provider, with everything that is missing.
+    Returned {
+        /// When, Unix milliseconds.
+        at_ms: u64,
+        /// Everything that is missing.
+        missing: Vec<String>,
+    },
+    /// Nothing yet.
+    Waiting {
+        /// Since when, Unix milliseconds.
+        since_ms: u64,
+    },
+}
+
+impl Review {
+    /// Whether the service may answer.
+    pub fn permits(&self) -> bool {
+        matches!(self, Self::Approved { .. } | Self::NotRequired)
+    }
+}
+
+/// A change that the authority has yet to approve: until then the service answers as it did before.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The description as it is to become.
+    pub published: wire::ServicePublished,
+    /// Digest of the statement that proposed it.
+    pub statement: Digest,
+    /// What the authority has said; never that it may answer.
+    pub review: Review,
 }
 
 /// A value that selects rows.
@@ -83,6 +130,10 @@ pub struct Service {
     pub state: ServiceState,
     /// Digest of the statement that published it in this form; the standing grant of an unconditional service.
     pub statement: Digest,
+    /// What the authority has said about it.
+    pub review: Review,
+    /// A change of it that the authority has yet to approve.
+    pub proposed: Option<Proposal>,
 }
 
 impl Service {
@@ -135,8 +186,46 @@ impl Service {
             sharing,
             state: ServiceState::Answering,
             statement,
+            review: Review::NotRequired,
+            proposed: None,
             published: published.clone(),
         })
+    }
+
+    /// What the authority has yet to approve: the description, the statement it stands in, and what was said so far.
+    pub fn unapproved(&self) -> Option<(&wire::ServicePublished, &Digest, &Review)> {
+        match &self.proposed {
+            Some(proposal) => Some((&proposal.published, &proposal.statement, &proposal.review)),
+            None if self.review.permits() => None,
+            None => Some((&self.published, &self.statement, &self.review)),
+        }
+    }
+
+    /// The newest description, approved or not.
+    pub fn newest(&self) -> &wire::ServicePublished {
+        self.proposed.as_ref().map_or(&self.published, |proposal| &proposal.published)
+    }
+
+    /// When it ends and why, where that was stated.
+    pub fn ends(&self) -> Option<(u64, &str)> {
+        match &self.state {
+            ServiceState::Withdrawn { reason, from_ms, .. } => Some((*from_ms, reason)),
+            ServiceState::Answering | ServiceState::Suspended { .. } => None,
+        }
+    }
+
+    /// The notice that askers get to read, where it is suspended.
+    pub fn notice(&self) -> Option<&str> {
+        match &self.state {
+            ServiceState::Suspended { notice } => Some(notice),
+            ServiceState::Withdrawn { suspended, .. } => suspended.as_deref(),
+            ServiceState::Answering => None,
+        }
+    }
+
+    /// Whether it answers at that time: approved, not suspended, not ended.
+    pub fn answers_at(&self, now_ms: u64) -> bool {
+        self.review.permits() && self.notice().is_none() && self.ends().is_none_or(|(from_ms, _)| now_ms < from_ms)
     }
 
     /// The description's legal bases, or the one that the service needs the subject's authorisation by.

@@ -9,25 +9,42 @@ use trust::{
     },
     ids::DepartmentId,
     refusal::Refusal,
-    service::{Service, ServiceState},
+    service::{Review, Service, ServiceState},
 };
 
-use crate::records::RecordsStatus;
+use crate::{notices, records::RecordsStatus};
 
 /// A refusal by this node, before anything was signed.
 pub(super) fn refused(refusal: &Refusal) -> StatementResponse {
     StatementResponse { refused: Some(refusal.to_wire()), ..StatementResponse::default() }
 }
 
-pub(super) fn service_state(service: &Service, now_ms: u64) -> admin::ServiceState {
-    let (state, notice) = match &service.state {
-        ServiceState::Answering => ("answering", String::new()),
-        ServiceState::Suspended { notice } => ("suspended", notice.clone()),
-        // A withdrawal may be announced for later.
-        ServiceState::Withdrawn { reason, from_ms } if now_ms < *from_ms => ("answering", reason.clone()),
-        ServiceState::Withdrawn { reason, .. } => ("withdrawn", reason.clone()),
+pub(super) fn service_state(directory: &Directory, service: &Service, now_ms: u64) -> admin::ServiceState {
+    let missing = |review: &Review| match review {
+        Review::Returned { missing, .. } => missing.clone(),
+        Review::Approved { .. } | Review::NotRequired | Review::Waiting { .. } => Vec::new(),
     };
-    admin::ServiceState { service: Some(service.published.clone()), state: state.to_owned(), notice }
+    let ends = service.ends();
+    let notice = match (service.notice(), ends) {
+        (Some(notice), _) => notice.to_owned(),
+        (None, Some((_, reason))) => reason.to_owned(),
+        (None, None) => missing(&service.review).join("; "),
+    };
+    let change = service.proposed.as_ref();
+    admin::ServiceState {
+        service: Some(service.published.clone()),
+        state: notices::state_word(service, now_ms).to_owned(),
+        notice,
+        ends_ms: ends.map_or(0, |(from_ms, _)| from_ms),
+        review: notices::review_word(service).to_owned(),
+        change: change.map(|proposal| proposal.published.clone()),
+        change_missing: change.map(|proposal| missing(&proposal.review)).unwrap_or_default(),
+        provider_name: directory
+            .department(&service.id.department)
+            .and_then(|department| department.admitted.name.clone())
+            .unwrap_or_default()
+            .zh,
+    }
 }
 
 pub(super) fn access_state(access: &Access) -> admin::AccessState {

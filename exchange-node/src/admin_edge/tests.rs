@@ -1,13 +1,17 @@
 //! What operators are told, from a directory in memory. The socket itself is tested with real processes.
 
+use proto::registry::v1::ServiceWithdrawn;
 use trust::{
     directory::model::AccessState,
     fixture::{self, Fixture, NOW_MS, department},
-    ids::Digest,
+    refusal::{Code, Refusal},
 };
 
 use super::{answers::access_words, *};
 use crate::records::RecordsStatus;
+
+/// Later than the notice that a withdrawal needs.
+const END_MS: u64 = NOW_MS + 20 * 86_400_000;
 
 fn published(fixture: &mut Fixture, major_version: u32) {
     let mut service = fixture::marriage_registration();
@@ -21,7 +25,7 @@ fn withdraw(fixture: &mut Fixture, major_version: u32) {
         service: "marriage-registration".into(),
         major_version,
         reason: "replaced".into(),
-        from_ms: NOW_MS,
+        from_ms: END_MS,
     });
     fixture.say("civil-affairs", body, &format!("service/civil-affairs/marriage-registration/{major_version}"));
 }
@@ -44,30 +48,15 @@ fn the_newest_own_service_that_is_not_withdrawn_is_meant() {
 }
 
 #[test]
-fn publishing_the_same_again_changes_nothing() {
-    let mut fixture = Fixture::town();
-    let same = |fixture: &Fixture, change: &dyn Fn(&mut proto::registry::v1::ServicePublished)| {
-        let mut service = fixture::marriage_registration();
-        change(&mut service);
-        let service = Service::check(&service, Digest::new([0; 32])).unwrap();
-        unchanged(&fixture.directory, &service, &Object::Service(service.id.clone()))
-    };
-    let answer = same(&fixture, &|_| {}).unwrap();
-    assert_eq!(answer.object, "service/civil-affairs/marriage-registration/1");
-    assert!(answer.index > 0 && answer.refused.is_none());
-    assert!(same(&fixture, &|service| service.minor_version = 1).is_none());
-    withdraw(&mut fixture, 1);
-    assert!(same(&fixture, &|_| {}).is_none(), "a withdrawn service is not published by chance");
-}
-
-#[test]
 fn states_are_told_in_the_operators_words() {
     let mut fixture = Fixture::town();
     withdraw(&mut fixture, 1);
     let service = fixture.directory.services().next().unwrap();
-    let told = service_state(service, NOW_MS);
-    assert_eq!((told.state.as_str(), told.notice.as_str()), ("withdrawn", "replaced"));
-    assert_eq!(service_state(service, NOW_MS - 1).state, "answering");
+    let told = |now_ms: u64| service_state(&fixture.directory, service, now_ms);
+    assert_eq!((told(END_MS).state.as_str(), told(END_MS).notice.as_str()), ("withdrawn", "replaced"));
+    // Until then it answers, and says when it ends.
+    assert_eq!((told(NOW_MS).state.as_str(), told(NOW_MS).ends_ms), ("answering", END_MS));
+    assert_eq!(told(NOW_MS).provider_name, "civil-affairs");
     let (_, access) = fixture.directory.all_access().next().unwrap();
     assert_eq!(access_state(access).state, "granted");
     let returned = AccessState::Returned { missing: vec!["basis".into(), "item".into()] };

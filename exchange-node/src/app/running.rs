@@ -12,7 +12,11 @@ use host::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Parts, office_edge, peer_edge};
-use crate::{admin_edge::AdminEdge, office_edge as office, peer_edge as peer, publish, view::Follower};
+use crate::{
+    admin_edge::{AdminEdge, ServicesEdge},
+    notices, office_edge as office, peer_edge as peer, publish,
+    view::Follower,
+};
 
 /// How often free disk is looked at, and the directory's age.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -78,6 +82,15 @@ pub(super) async fn start(
         }
     });
 
+    supervisor.essential("service notices", {
+        let (view, me, clock) = (Arc::clone(&parts.view), parts.config.department.clone(), Arc::clone(&parts.clock));
+        let stop = stop.clone();
+        async move {
+            stop.run_until_cancelled(notices::watch(view, me, clock)).await;
+            Ok(())
+        }
+    });
+
     let (health, feed) = health::service(&parts.readiness, &[peer::SERVICE, office::SERVICE]).await;
     supervisor.essential("health", {
         let stop = stop.clone();
@@ -124,7 +137,8 @@ pub(super) async fn start(
     let admin_router = tuned_server(&office_limits)
         .add_service(health)
         .add_service(office_edge(parts, None).server())
-        .add_service(AdminEdge::new(parts.clone()).server());
+        .add_service(AdminEdge::new(parts.clone()).server())
+        .add_service(ServicesEdge::new(parts.clone()).server());
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)
     });

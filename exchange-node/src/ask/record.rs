@@ -37,6 +37,7 @@ impl Asker {
             request_digest: None,
             provider: request::name(&format!("{}/{}", self.me.exchange(), office.provider)),
             service: request::name(&office.service),
+            service_version: office.service_version,
             asked_at_ms: at_ms,
             elapsed: Duration::ZERO,
             case_number: office.case_number.clone(),

@@ -14,7 +14,7 @@ use trust::{
     ids::{DepartmentId, Party, ServiceId, ServiceName},
     question::Question,
     refusal::{Code, Refusal},
-    service::{Service, ServiceState, Sharing},
+    service::{Service, Sharing},
     subject::Subject,
     value::Value,
 };
@@ -37,7 +37,7 @@ pub struct OfficeQuestion {
     pub provider: String,
     /// Its data service.
     pub service: String,
-    /// The service's major version; 0 for the newest that answers.
+    /// The service's major version; 0 for the newest that answers and that this department may ask.
     pub service_version: u32,
     /// Whom it is about.
     pub subject: Option<wire::Subject>,
@@ -72,7 +72,7 @@ impl OfficeQuestion {
     }
 
     /// The service that is meant: the version asked for, or the newest that answers.
-    pub(super) fn target(&self, directory: &Directory, now_ms: u64) -> Result<ServiceId, Refusal> {
+    pub(super) fn target(&self, directory: &Directory, me: &Party, now_ms: u64) -> Result<ServiceId, Refusal> {
         let malformed = |field| move |error| Refusal::new(Code::MessageMalformed).at(field).because(error);
         let department: DepartmentId = self.provider.parse().map_err(malformed("provider"))?;
         let service: ServiceName = self.service.parse().map_err(malformed("service"))?;
@@ -80,7 +80,7 @@ impl OfficeQuestion {
             return Err(Refusal::new(Code::DepartmentUnknown).at("provider"));
         }
         let major = match self.service_version {
-            0 => newest(directory, &department, &service, now_ms)
+            0 => newest(directory, me.department(), &department, &service, now_ms)
                 .ok_or_else(|| Refusal::new(Code::ServiceUnknown).at("service"))?,
             major => major,
         };
@@ -111,7 +111,7 @@ impl Asker {
         self.view.check_usable(now_ms)?;
         let seen = self.view.seen();
         let directory = seen.directory();
-        let target = office.target(directory, now_ms)?;
+        let target = office.target(directory, &self.me, now_ms)?;
         // Signed with a key that nobody would accept, it would only come back.
         directory
             .node_key(self.me.department(), self.signer.public_key().id(), now_ms)
@@ -159,19 +159,33 @@ impl Asker {
     }
 }
 
-/// The newest version that answers; where none does, the newest of all, whose state then says why.
-fn newest(directory: &Directory, department: &DepartmentId, service: &ServiceName, now_ms: u64) -> Option<u32> {
-    let answers = |service: &&Service| match &service.state {
-        ServiceState::Answering => true,
-        ServiceState::Withdrawn { from_ms, .. } => now_ms < *from_ms,
-        ServiceState::Suspended { .. } => false,
+/// The newest version that answers and that this department may ask. Where there is none, the newest that answers, and
+/// else the newest of all: what it is refused then says why. Whoever asks without naming a version must not be cut off on
+/// the day that a new major version is published, for which nobody has a grant yet.
+fn newest(
+    directory: &Directory,
+    me: &DepartmentId,
+    department: &DepartmentId,
+    service: &ServiceName,
+    now_ms: u64,
+) -> Option<u32> {
+    let may_ask = |known: &Service| {
+        let granted = |major: u32| {
+            directory.access_between(department, me).any(|(_, access)| {
+                access.state == AccessState::Granted
+                    && (access.applied.service.as_str(), access.applied.major_version) == (service.as_str(), major)
+            })
+        };
+        known.sharing == Sharing::Unconditional || granted(known.id.major)
     };
-    let versions: Vec<&Service> = directory
+    directory
         .services()
         .filter(|known| known.id.department == *department && known.id.service == *service)
-        .collect();
-    let newest = versions.iter().copied().filter(answers).map(|service| service.id.major).max();
-    newest.or_else(|| versions.iter().map(|service| service.id.major).max())
+        .max_by_key(|known| {
+            let answers = known.answers_at(now_ms);
+            (answers && may_ask(known), answers, known.id.major)
+        })
+        .map(|known| known.id.major)
 }
 
 /// Brings subject, claims and inputs into the one spelling in which they are signed.

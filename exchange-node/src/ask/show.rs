@@ -92,6 +92,7 @@ impl Asker {
             request_digest,
             provider: request.recipient,
             service: request.service,
+            service_version: request.service_version,
             asked_at_ms,
             elapsed: Duration::from_millis(stored.at_ms.saturating_sub(asked_at_ms)),
             case_number: request.case_number,

@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 use super::{
     Error, Exit,
     output::{self, Output},
+    service,
 };
 use crate::{config, doctor};
 
@@ -40,7 +41,8 @@ impl Folder {
         }
     }
 
-    async fn channel(&self) -> Result<Channel, Error> {
+    /// A channel to the running node, for whichever of its services.
+    pub(super) async fn channel(&self) -> Result<Channel, Error> {
         let dir = self.path()?;
         let start = format!("exchange-node serve --config {}", dir.join(config::FILE_NAME).display());
         Ok(admin_socket::connect(&dir, &start).await?)
@@ -77,7 +79,18 @@ pub(super) fn stated(output: Output, response: StatementResponse, done: &str) ->
 /// `status`.
 pub(super) async fn status(folder: &Folder, output: Output) -> Result<Exit, Error> {
     let status = folder.admin().await?.status(StatusRequest {}).await?.into_inner();
-    output.show(&status_json(&status), || status_text(&status));
+    // What became of the services that this department asks.
+    let notices = service::notices(folder).await?;
+    let mut machine = status_json(&status);
+    machine["notices"] = service::notices_json(&notices);
+    output.show(&machine, || {
+        let text = status_text(&status);
+        if notices.is_empty() {
+            return text;
+        }
+        let rows = notices.iter().map(service::notice_row);
+        format!("{text}\n{}", output::table(["service asked", "grant", "state", "why", "instead"], rows))
+    });
     Ok(Exit::Done)
 }
 

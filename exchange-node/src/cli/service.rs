@@ -1,43 +1,70 @@
-//! `service`: describes, publishes and looks up data services. Out of scope: the file's form (`service_file`).
+//! `service`: describes, publishes, changes, suspends, ends and looks up data services. Out of scope: the file's form
+//! (`service_file`), and what a description does to the directory (`service_change`).
 
+mod begin;
+mod describe;
+mod end;
 mod show;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use proto::{
-    admin::v1::{ChangeServiceRequest, ListServicesRequest, PublishServiceRequest, ServiceState},
-    registry::v1::ServicePublished,
+use proto::admin::v1::{
+    DescribeAction, ListServicesRequest, ResumeServiceRequest, ServiceState, SuspendServiceRequest,
+    services_client::ServicesClient,
 };
 use serde_json::json;
-
+use tonic::transport::Channel;
 use trust::refusal::{Code, Refusal};
 
-pub(super) use self::show::bases;
+pub(super) use self::{
+    begin::write as write_new,
+    describe::describe,
+    end::{notice_row, notices, notices_json},
+    show::bases,
+};
 use super::{
     Error, Exit,
     node::{self, Folder},
     output::{self, Output},
     text,
 };
-use crate::service_file;
 
 /// The commands about data services.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Signs a service description and publishes it in the directory.
+    /// Writes a service description to begin with, every field explained. Needs no running node.
+    #[command(
+        after_help = "Examples:\n  exchange-node service new marriage-registration --name 婚姻登记核验 --basis \"婚姻登记条例 4\"\n  exchange-node service new marriage-registration --records people.csv"
+    )]
+    New(begin::NewArgs),
+    /// Checks a service description and says everything that is wrong. Needs no running node.
+    #[command(after_help = "Example:\n  exchange-node service check marriage-registration.yaml")]
+    Check {
+        /// The description, YAML.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Also fails where a field of the data catalogue is not said.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Says how a service description differs from what is published, and whether that needs a new major version.
+    #[command(after_help = "Example:\n  exchange-node service diff marriage-registration.yaml")]
+    Diff {
+        /// The description, YAML.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Signs the description of a new service, or of a new major version, and publishes it in the directory.
     #[command(after_help = "Example:\n  exchange-node service publish marriage-registration.yaml")]
     Publish {
         /// The description, YAML.
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Checks a service description and says everything that is wrong. Needs no running node.
-    #[command(after_help = "Example:\n  exchange-node service check marriage-registration.yaml")]
-    Check {
+    /// Changes a published service, where the change is compatible: the minor version is raised by itself.
+    #[command(after_help = "Example:\n  exchange-node service change marriage-registration.yaml")]
+    Change {
         /// The description, YAML.
         #[arg(value_name = "FILE")]
         file: PathBuf,
@@ -49,7 +76,7 @@ pub enum Command {
         #[arg(long, value_name = "DEPARTMENT")]
         provider: Option<String>,
     },
-    /// Shows one data service: attributes, operators, inputs, conditions.
+    /// Shows one data service: attributes, operators, inputs, conditions, and how its review stands.
     #[command(after_help = "Example:\n  exchange-node service show civil-affairs/marriage-registration")]
     Show {
         /// The service, DEPARTMENT/SERVICE.
@@ -84,88 +111,52 @@ pub enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
         major: u32,
     },
-    /// Ends an own service for good.
+    /// Ends an own service, after the notice that the authority's profile asks for. Those who hold grants are told. Said
+    /// again, with a later day, it puts the end off.
     #[command(
-        after_help = "Example:\n  exchange-node service withdraw marriage-registration --reason \"replaced by version 2\" --major 1"
+        after_help = "Examples:\n  exchange-node service withdraw marriage-registration --reason \"replaced by version 2\" --major 1\n  exchange-node service withdraw marriage-registration --reason \"replaced by version 2\" --major 1 --last-day 2099-12-31"
     )]
-    Withdraw {
-        /// The own service.
-        #[arg(value_name = "SERVICE")]
-        service: String,
-        /// Why.
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-        /// Its major version; without it the newest.
-        #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
-        major: u32,
-    },
+    Withdraw(end::WithdrawArgs),
+    /// Lists services that this department holds grants for and that end, have ended or are suspended.
+    #[command(after_help = "Example:\n  exchange-node service notices")]
+    Notices,
 }
 
 pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Result<Exit, Error> {
     match command {
-        Command::Publish { file } => publish(&file, folder, output).await,
-        Command::Check { file } => {
-            let service = read(&file)?;
-            output.show(&show::published_json(&service), || {
-                format!("{} is in order.\n{}", file.display(), show::details(&service))
-            });
-            Ok(Exit::Done)
-        }
+        Command::New(args) => begin::run(args, output),
+        Command::Check { file, strict } => describe::check(&file, strict, output),
+        Command::Diff { file } => describe::run(&file, DescribeAction::Compare, folder, output).await,
+        Command::Publish { file } => describe::run(&file, DescribeAction::Publish, folder, output).await,
+        Command::Change { file } => describe::run(&file, DescribeAction::Change, folder, output).await,
         Command::List { provider } => list(provider.unwrap_or_default(), folder, output).await,
         Command::Show { service, major } => {
             let found = find(folder, &service, major).await?;
-            output.show(&show::state_json(&found), || {
-                let state = [("state", show::state_text(&found))];
-                format!("{}\n{}", output::pairs(state), found.service.as_ref().map(show::details).unwrap_or_default())
-            });
+            output.show(&show::state_json(&found), || show::state_details(&found));
             Ok(Exit::Done)
         }
-        Command::Suspend { service, notice, major } => {
-            change(folder, output, service, major, ("suspend", notice, "The service is suspended")).await
+        Command::Suspend { service, notice, major: major_version } => {
+            let request = SuspendServiceRequest { service, major_version, notice };
+            let response = client(folder).await?.suspend(request).await?.into_inner();
+            node::stated(output, response, "The service is suspended")
         }
-        Command::Resume { service, major } => {
-            change(folder, output, service, major, ("resume", String::new(), "The service answers again")).await
+        Command::Resume { service, major: major_version } => {
+            let request = ResumeServiceRequest { service, major_version };
+            let response = client(folder).await?.resume(request).await?.into_inner();
+            node::stated(output, response, "The service answers again")
         }
-        Command::Withdraw { service, reason, major } => {
-            change(folder, output, service, major, ("withdraw", reason, "The service is withdrawn")).await
-        }
+        Command::Withdraw(args) => end::withdraw(args, folder, output).await,
+        Command::Notices => end::list(folder, output).await,
     }
 }
 
-fn read(file: &Path) -> Result<ServicePublished, Error> {
-    let text = fs::read_to_string(file).map_err(|source| Error::FileUnusable {
-        doing: "read",
-        path: file.to_owned(),
-        source,
-    })?;
-    service_file::parse(&text, &file.display().to_string()).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Error::FileWrong(lines.join("\n"))
-    })
-}
-
-async fn publish(file: &Path, folder: &Folder, output: Output) -> Result<Exit, Error> {
-    let service = read(file)?;
-    let done = format!("{} {}.{} is published", service.service, service.major_version, service.minor_version);
-    let request = PublishServiceRequest { service: Some(service) };
-    let response = folder.admin().await?.publish_service(request).await?.into_inner();
-    node::stated(output, response, &done)
-}
-
-async fn change(
-    folder: &Folder,
-    output: Output,
-    service: String,
-    major_version: u32,
-    (action, text, done): (&str, String, &str),
-) -> Result<Exit, Error> {
-    let request = ChangeServiceRequest { service, major_version, action: action.to_owned(), text };
-    let response = folder.admin().await?.change_service(request).await?.into_inner();
-    node::stated(output, response, done)
+/// The service of the running node for the life of data services.
+pub(super) async fn client(folder: &Folder) -> Result<ServicesClient<Channel>, Error> {
+    Ok(ServicesClient::new(folder.channel().await?))
 }
 
 async fn list(provider: String, folder: &Folder, output: Output) -> Result<Exit, Error> {
-    let services = folder.admin().await?.list_services(ListServicesRequest { provider }).await?.into_inner().services;
+    let services = all(folder, provider).await?;
     let machine = json!({ "services": services.iter().map(show::state_json).collect::<Vec<_>>() });
     output.show(&machine, || {
         if services.is_empty() {
@@ -176,10 +167,14 @@ async fn list(provider: String, folder: &Folder, output: Output) -> Result<Exit,
     Ok(Exit::Done)
 }
 
+/// The services of the directory: one department's, or all where it is empty.
+pub(super) async fn all(folder: &Folder, provider: String) -> Result<Vec<ServiceState>, Error> {
+    Ok(folder.admin().await?.list_services(ListServicesRequest { provider }).await?.into_inner().services)
+}
+
 /// The service as the directory has it, in the wanted or the newest major version.
 pub(super) async fn find(folder: &Folder, wanted: &(String, String), major: u32) -> Result<ServiceState, Error> {
-    let request = ListServicesRequest { provider: wanted.0.clone() };
-    let services = folder.admin().await?.list_services(request).await?.into_inner().services;
+    let services = all(folder, wanted.0.clone()).await?;
     newest(services, wanted, major)
         .ok_or_else(|| Error::Refused(Refusal::new(Code::ServiceUnknown).at("service").to_wire()))
 }
@@ -203,7 +198,7 @@ mod tests {
     fn state(major_version: u32, state: &str) -> ServiceState {
         let mut service = trust::fixture::marriage_registration();
         service.major_version = major_version;
-        ServiceState { service: Some(service), state: state.into(), notice: String::new() }
+        ServiceState { service: Some(service), state: state.into(), ..ServiceState::default() }
     }
 
     fn wanted() -> (String, String) {
@@ -219,18 +214,5 @@ mod tests {
         assert_eq!(major(newest(services.clone(), &wanted(), 3)), Some(3));
         assert_eq!(major(newest(services.clone(), &wanted(), 4)), None);
         assert_eq!(major(newest(services, &("housing".into(), "marriage-registration".into()), 0)), None);
-    }
-
-    #[test]
-    fn a_file_that_is_wrong_is_the_callers_fault() {
-        let missing = read(Path::new("missing.yaml")).unwrap_err();
-        assert_eq!(missing.exit(), Exit::Usage);
-        assert!(missing.to_string().starts_with("cannot read missing.yaml: "), "{missing}");
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("wrong.yaml");
-        fs::write(&file, "service: [").unwrap();
-        let error = read(&file).unwrap_err();
-        assert_eq!(error.exit(), Exit::Usage);
-        assert!(error.to_string().contains("wrong.yaml:1"), "{error}");
     }
 }

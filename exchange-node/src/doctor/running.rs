@@ -8,13 +8,18 @@ use proto::admin::v1::Finding;
 use tokio::{net::TcpStream, time::timeout};
 use trust::{
     directory::{Directory, model::Node},
+    ids::DepartmentId,
     key::Signer,
     refusal::Code,
-    service::ServiceState,
+    service::Review,
 };
 
 use super::{evidence, free_disk, key_files, ok, span, warning, wrong};
-use crate::{app::Parts, records::RecordsStatus};
+use crate::{
+    app::Parts,
+    notices::{self, Fate, Notice},
+    records::RecordsStatus,
+};
 
 /// How long a port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,7 +40,9 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
         let node = own_node(parts, directory).cloned();
         findings.push(certificate(node.as_ref(), parts.keys.tls.key_digest().as_bytes()));
         findings.extend(directory_age(parts, directory, now_ms));
-        (findings, node, records(directory, parts, &parts.records.status()))
+        findings.extend(services_asked(directory, &parts.config.department, now_ms));
+        findings.extend(own_services(directory, &parts.config.department, now_ms));
+        (findings, node, records(directory, parts, &parts.records.status(), now_ms))
     };
     findings.push(registry(parts).await);
     findings.extend(records);
@@ -170,11 +177,50 @@ fn age(verified_ms: u64, lifetime_ms: Option<u64>, now_ms: u64) -> Finding {
     }
 }
 
-fn records(directory: &Directory, parts: &Parts, held: &[RecordsStatus]) -> Vec<Finding> {
+/// What became of the services that this department holds grants for.
+fn services_asked(directory: &Directory, me: &DepartmentId, now_ms: u64) -> Vec<Finding> {
+    let of_notice = |notice: Notice| {
+        let check = format!("service {} v{}", notice.service, notice.service.major);
+        let (grant, text) = (&notice.access.id, &notice.text);
+        let next = match notice.successor {
+            Some(major) => format!("apply for version {major}: exchange-node access apply --major {major} …"),
+            None => "ask its provider what takes its place (`service show` says whom)".to_owned(),
+        };
+        match notice.fate {
+            Fate::Ended(at_ms) => {
+                warning(&check, format!("ended on {}, grant {grant}: {text}", notices::day(at_ms)), next)
+            }
+            Fate::Ends(at_ms) => {
+                warning(&check, format!("ends on {}, grant {grant}: {text}", notices::day(at_ms)), next)
+            }
+            Fate::Suspended => {
+                let found = format!("is suspended by its provider, grant {grant}: {text}");
+                warning(&check, found, "wait until it is resumed, or ask its provider")
+            }
+        }
+    };
+    notices::of_grants(directory, me, now_ms).into_iter().map(of_notice).collect()
+}
+
+/// Own services that the authority has returned.
+fn own_services(directory: &Directory, me: &DepartmentId, now_ms: u64) -> Vec<Finding> {
+    let own = directory.services().filter(|service| service.id.department == *me);
+    let returned = own.filter_map(|service| match service.unapproved() {
+        Some((_, _, Review::Returned { missing, .. })) if notices::state_word(service, now_ms) != "withdrawn" => {
+            let check = format!("review of {} v{}", service.id.service, service.id.major);
+            let found = format!("the authority has returned it: {}", missing.join("; "));
+            Some(warning(&check, found, "put the description right, and publish it again (`service change FILE`)"))
+        }
+        _ => None,
+    });
+    returned.collect()
+}
+
+fn records(directory: &Directory, parts: &Parts, held: &[RecordsStatus], now_ms: u64) -> Vec<Finding> {
     directory
         .services()
         .filter(|service| service.id.department == parts.config.department)
-        .filter(|service| !matches!(service.state, ServiceState::Withdrawn { .. }))
+        .filter(|service| notices::state_word(service, now_ms) != "withdrawn")
         .map(|service| {
             let name = format!("{} v{}", service.id.service, service.id.major);
             let held =

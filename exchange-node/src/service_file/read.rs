@@ -103,10 +103,12 @@ fn version(fields: &mut Fields<'_>, problems: &mut Problems) -> (u32, u32) {
         let is_plain = text == "0" || !text.starts_with('0');
         (is_plain && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse::<u32>().ok()).flatten()
     };
-    let parts = text.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
+    // Without a minor version the node counts it.
+    let (major, minor) = text.split_once('.').unwrap_or((text.as_str(), "0"));
+    let parts = number(major).zip(number(minor));
     let parts = parts.filter(|(major, _)| *major > 0);
     if parts.is_none() {
-        problems.add(line, "version", "must be a major and a minor number such as \"1.0\", counted from 1.0");
+        problems.add(line, "version", "must be a major number such as \"1\", or a major and a minor one such as \"1.0\"");
     }
     parts.unwrap_or_default()
 }
@@ -256,16 +258,22 @@ fn inputs(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<wire::InputDe
     inputs
 }
 
-/// What can only be said of the whole: the rules that every party checks, and the columns that records will have.
+/// What can only be said of the whole: the rules that every party checks, and the columns that records will have. One
+/// fault hides the next, so what is at fault is left out and the rest is looked at again.
 fn check_whole(published: &wire::ServicePublished, entries: &[Entry], problems: &mut Problems) {
     // The department comes in when the description is published; any valid name does for checking.
-    let whole = wire::ServicePublished { department: "department".to_owned(), ..published.clone() };
-    let fault = match Service::check(&whole, Digest::new([0; 32])) {
-        Err(error) => Some((error.field, error.reason)),
-        Ok(service) => Columns::of(&service).err().map(|error| (error.field, error.reason)),
-    };
-    if let Some((field, reason)) = fault {
+    let mut whole = wire::ServicePublished { department: "department".to_owned(), ..published.clone() };
+    loop {
+        let fault = match Service::check(&whole, Digest::new([0; 32])) {
+            Err(error) => Some((error.field, error.reason)),
+            Ok(service) => Columns::of(&service).err().map(|error| (error.field, error.reason)),
+        };
+        let Some((field, reason)) = fault else { break };
+        let is_left_out = leave_out(&mut whole, &field);
         problems.add(fields::line_of(entries, &field).unwrap_or(1), &field, reason);
+        if !is_left_out {
+            break;
+        }
     }
     // Room for what surrounds the description in its statement.
     let longest = LARGEST_STATEMENT - 2_000;
@@ -273,5 +281,22 @@ fn check_whole(published: &wire::ServicePublished, entries: &[Entry], problems: 
         let reason =
             format!("the description takes {} bytes, and at most {longest} can be published", published.encoded_len());
         problems.add(1, "", reason);
+    }
+}
+
+/// Takes the part at fault out of a description; `false` where there would be nothing left to check.
+fn leave_out(published: &mut wire::ServicePublished, field: &str) -> bool {
+    let mut parts = field.split('.');
+    match (parts.next(), parts.next()) {
+        (Some("attributes"), Some(name)) => {
+            published.attributes.retain(|attribute| attribute.name != name);
+            !published.attributes.is_empty()
+        }
+        (Some("inputs"), Some(name)) => {
+            published.inputs.retain(|input| input.name != name);
+            true
+        }
+        (Some("record_as_of"), _) => !std::mem::take(&mut published.record_as_of_column).is_empty(),
+        _ => false,
     }
 }

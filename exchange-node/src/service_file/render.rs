@@ -141,12 +141,12 @@ fn value(value: &Value) -> String {
     }
 }
 
-fn list(texts: impl Iterator<Item = String>) -> String {
+pub(super) fn list(texts: impl Iterator<Item = String>) -> String {
     format!("[{}]", texts.collect::<Vec<_>>().join(", "))
 }
 
 /// A text as YAML: plain where every reader of YAML takes it for a text, otherwise in quotation marks.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '/' | '·');
     let is_plain = text.starts_with(char::is_alphabetic)
         && text.split(' ').all(|word| !word.is_empty() && word.chars().all(is_word))

@@ -161,12 +161,14 @@ fn services_can_be_suspended_withdrawn_or_not_shared() {
     let (department, name, major_version) = service();
     let body = statement::ServiceResumed { department, service: name, major_version };
     fixture.say("civil-affairs", Body::ServiceResumed(body), object);
+    // Later than the notice that a withdrawal needs.
+    const END_MS: u64 = NOW_MS + 11 * 86_400_000;
     let (department, name, major_version) = service();
     let reason = "并入新服务".to_owned();
-    let body = statement::ServiceWithdrawn { department, service: name, major_version, reason, from_ms: NOW_MS + 10 };
+    let body = statement::ServiceWithdrawn { department, service: name, major_version, reason, from_ms: END_MS };
     fixture.say("civil-affairs", Body::ServiceWithdrawn(body), object);
     assert!(decide(&fixture.directory, &fixture.question(), NOW_MS).is_ok());
-    assert_eq!(refused_at(&fixture, NOW_MS + 10, |_| {}).0, Code::ServiceWithdrawn);
+    assert_eq!(refused_at(&fixture, END_MS, |_| {}).0, Code::ServiceWithdrawn);
 
     let mut secret = fixture::marriage_registration();
     secret.service = "adoption".into();
@@ -199,18 +201,26 @@ fn an_unconditional_service_is_its_own_grant_but_still_wants_a_reason() {
 fn an_authorisation_must_be_there_and_hold() {
     let mut fixture = Fixture::town();
     let mut service = fixture::marriage_registration();
-    service.minor_version = 1;
+    service.service = "allowance".into();
+    service.sharing = statement::SharingClass::Unconditional.into();
     service.needs_authorisation = Some(fixture::basis().remove(0));
     fixture.publish(service);
-    assert_eq!(refused(&fixture, |_| {}), (Code::AuthorisationMissing, "authorisation".into()));
+    let refused = |authorisation: Option<wire::Authorisation>| {
+        refused(&fixture, |request| {
+            request.service = "allowance".into();
+            request.authorisation = authorisation;
+        })
+    };
+    assert_eq!(refused(None), (Code::AuthorisationMissing, "authorisation".into()));
     let form = |valid_until_ms| wire::Authorisation {
         form_digest: vec![1; 32],
         scope: "婚姻状况".into(),
         signed_by: "subject".into(),
         valid_until_ms,
     };
-    assert_eq!(refused(&fixture, |request| request.authorisation = Some(form(NOW_MS))).0, Code::AuthorisationExpired);
+    assert_eq!(refused(Some(form(NOW_MS))).0, Code::AuthorisationExpired);
     let mut request = fixture.request();
+    request.service = "allowance".into();
     request.authorisation = Some(form(NOW_MS + 1));
     assert!(decide(&fixture.directory, &Question::read(request).unwrap(), NOW_MS).is_ok());
 }

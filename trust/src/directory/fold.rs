@@ -11,9 +11,9 @@ use super::{
     rules::described,
 };
 use crate::{
-    ids::DepartmentId,
+    ids::{DepartmentId, Digest, ServiceId},
     key::{DescribedKey, Role},
-    service::{Service, ServiceState},
+    service::{Proposal, Review, Service, ServiceState},
 };
 
 impl Directory {
@@ -153,18 +153,30 @@ impl Directory {
                 self.nodes.remove(&(department.clone(), node.clone()));
             }
             (Body::ServicePublished(body), Object::Service(id)) => {
-                let state = self.services.remove(id).map(|before| before.state);
-                if let Ok(mut service) = Service::check(&body, digest) {
-                    service.state = state.unwrap_or(ServiceState::Answering);
-                    self.services.insert(id.clone(), service);
-                }
+                self.publish_service(id, body, digest, statement.stated_at_ms);
             }
-            (Body::ServiceSuspended(body), Object::Service(_)) => {
-                self.set_service(&object, ServiceState::Suspended { notice: body.notice });
+            (Body::ServiceSuspended(body), Object::Service(id)) => {
+                self.change_service(id, |service| match &mut service.state {
+                    ServiceState::Withdrawn { suspended, .. } => *suspended = Some(body.notice),
+                    state => *state = ServiceState::Suspended { notice: body.notice },
+                });
             }
-            (Body::ServiceResumed(_), Object::Service(_)) => self.set_service(&object, ServiceState::Answering),
-            (Body::ServiceWithdrawn(body), Object::Service(_)) => {
-                self.set_service(&object, ServiceState::Withdrawn { reason: body.reason, from_ms: body.from_ms });
+            (Body::ServiceResumed(_), Object::Service(id)) => {
+                self.change_service(id, |service| match &mut service.state {
+                    ServiceState::Withdrawn { suspended, .. } => *suspended = None,
+                    state => *state = ServiceState::Answering,
+                });
+            }
+            (Body::ServiceWithdrawn(body), Object::Service(id)) => {
+                self.change_service(id, |service| {
+                    let suspended = service.notice().map(str::to_owned);
+                    service.state =
+                        ServiceState::Withdrawn { reason: body.reason, from_ms: body.from_ms, suspended };
+                });
+            }
+            (Body::ServiceReviewed(body), Object::Review(id)) => {
+                let at_ms = statement.stated_at_ms;
+                self.change_service(id, |service| review_service(service, body, at_ms));
             }
             (Body::AccessApplied(body), Object::Access(key)) => {
                 let access = Access {
@@ -242,13 +254,32 @@ impl Directory {
         }
     }
 
-    fn set_service(&mut self, object: &Object, state: ServiceState) {
-        if let Object::Service(id) = object
-            && let Some(service) = self.services.get_mut(id)
-        {
-            service.state = state.clone();
+    fn change_service(&mut self, id: &ServiceId, change: impl FnOnce(&mut Service)) {
+        if let Some(service) = self.services.get_mut(id) {
+            change(service);
+            let state = service.state.clone();
             self.mirror_service(id, &state);
         }
+    }
+
+    fn publish_service(&mut self, id: &ServiceId, body: wire::ServicePublished, digest: Digest, at_ms: u64) {
+        let reviews = self.profile.service_reviews;
+        let waiting = Review::Waiting { since_ms: at_ms };
+        let Ok(mut service) = Service::check(&body, digest) else { return };
+        match self.services.remove(id) {
+            None => {
+                service.review = if reviews == wire::ServiceReviews::None { Review::NotRequired } else { waiting };
+            }
+            Some(before) if before.review.permits() && reviews == wire::ServiceReviews::All => {
+                let proposed = Some(Proposal { published: body, statement: digest, review: waiting });
+                service = Service { proposed, ..before };
+            }
+            Some(before) => {
+                service.state = before.state;
+                service.review = if before.review.permits() { before.review } else { waiting };
+            }
+        }
+        self.services.insert(id.clone(), service);
     }
 
     fn set_access(&mut self, object: &Object, state: AccessState, decision: Option<OfficialDecision>) {
@@ -264,5 +295,23 @@ impl Directory {
     fn set_profile(&mut self, profile: &wire::Profile) {
         self.profile = Profile::from_wire(profile);
         self.stated_profile = profile.into();
+    }
+}
+
+/// What the authority says counts for what it reviewed: a change, or else the service as a whole.
+fn review_service(service: &mut Service, body: wire::ServiceReviewed, at_ms: u64) {
+    let review = match body.approved {
+        true => Review::Approved { at_ms },
+        false => Review::Returned { at_ms, missing: body.missing },
+    };
+    match service.proposed.take() {
+        None => service.review = review,
+        Some(proposal) if !review.permits() => service.proposed = Some(Proposal { review, ..proposal }),
+        Some(proposal) => {
+            if let Ok(approved) = Service::check(&proposal.published, proposal.statement) {
+                let state = std::mem::replace(&mut service.state, ServiceState::Answering);
+                *service = Service { state, review, ..approved };
+            }
+        }
     }
 }

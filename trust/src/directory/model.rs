@@ -26,6 +26,10 @@ pub struct Profile {
     pub clock_skew_ms: u64,
     /// How long a question may be valid at most, milliseconds.
     pub request_validity_ms: u64,
+    /// Which data services the authority reviews before they answer.
+    pub service_reviews: wire::ServiceReviews,
+    /// How long before its end a data service's withdrawal is stated at least, milliseconds.
+    pub withdrawal_notice_ms: u64,
     /// The time limits, in working days.
     pub clocks: Clocks,
     /// Which days are working days.
@@ -55,6 +59,10 @@ pub struct Clocks {
     pub amber: u32,
 }
 
+/// How long a withdrawal is told before, where the profile does not say otherwise: as long as a view may be old, so that
+/// every node has heard of it.
+const USUAL_WITHDRAWAL_NOTICE_SECONDS: u32 = 10 * 24 * 3600;
+
 impl Profile {
     /// The settings for an authority that does not say otherwise: 240 hours, 60 seconds, 5 minutes.
     pub fn usual() -> wire::Profile {
@@ -75,6 +83,10 @@ impl Profile {
 
     pub(super) fn from_wire(profile: &wire::Profile) -> Self {
         let or_usual = |days: u32, usual: u32| if days == 0 { usual } else { days };
+        let notice_seconds = match profile.withdrawal_notice_seconds {
+            0 => USUAL_WITHDRAWAL_NOTICE_SECONDS,
+            seconds => seconds,
+        };
         Self {
             clocks: Clocks {
                 reply_unconditional: or_usual(profile.reply_unconditional_days, 1),
@@ -92,6 +104,8 @@ impl Profile {
             view_lifetime_ms: u64::from(profile.view_lifetime_hours) * 3_600_000,
             clock_skew_ms: u64::from(profile.clock_skew_seconds) * 1000,
             request_validity_ms: u64::from(profile.request_validity_seconds) * 1000,
+            service_reviews: profile.service_reviews(),
+            withdrawal_notice_ms: u64::from(notice_seconds) * 1000,
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum Object {
     Profile,
     /// Where the registry is: `registry`.
     Registry,
+    /// The authority's review of a data service: `review/<department>/<service>/<major version>`.
+    Review(ServiceId),
     /// A data service: `service/<department>/<service>/<major version>`.
     Service(ServiceId),
     /// The commitment to the whole state: `state`.
@@ -69,6 +71,9 @@ impl fmt::Display for Object {
             Self::Node(department, node) => write!(formatter, "node/{department}/{node}"),
             Self::Profile => formatter.write_str("profile"),
             Self::Registry => formatter.write_str("registry"),
+            Self::Review(ServiceId { department, service, major }) => {
+                write!(formatter, "review/{department}/{service}/{major}")
+            }
             Self::Service(ServiceId { department, service, major }) => {
                 write!(formatter, "service/{department}/{service}/{major}")
             }
@@ -102,11 +107,8 @@ impl Object {
     /// statement's object field.
     pub(super) fn of(statement: &Statement, body: &Body) -> Result<Self, IdError> {
         let service = |department: &str, service: &str, major: u32| {
-            Ok::<_, IdError>(Self::Service(ServiceId {
-                department: department.parse()?,
-                service: service.parse::<ServiceName>()?,
-                major,
-            }))
+            let (department, service) = (department.parse()?, service.parse::<ServiceName>()?);
+            Ok::<_, IdError>(ServiceId { department, service, major })
         };
         Ok(match body {
             Body::ExchangeFounded(_) => Self::Exchange,
@@ -132,10 +134,21 @@ impl Object {
             Body::LogKeyChanged(_) => Self::Log,
             Body::NodePublished(body) => Self::Node(body.department.parse()?, body.node.parse()?),
             Body::NodeRemoved(body) => Self::Node(body.department.parse()?, body.node.parse()?),
-            Body::ServicePublished(body) => service(&body.department, &body.service, body.major_version)?,
-            Body::ServiceSuspended(body) => service(&body.department, &body.service, body.major_version)?,
-            Body::ServiceResumed(body) => service(&body.department, &body.service, body.major_version)?,
-            Body::ServiceWithdrawn(body) => service(&body.department, &body.service, body.major_version)?,
+            Body::ServicePublished(body) => {
+                Self::Service(service(&body.department, &body.service, body.major_version)?)
+            }
+            Body::ServiceSuspended(body) => {
+                Self::Service(service(&body.department, &body.service, body.major_version)?)
+            }
+            Body::ServiceResumed(body) => {
+                Self::Service(service(&body.department, &body.service, body.major_version)?)
+            }
+            Body::ServiceWithdrawn(body) => {
+                Self::Service(service(&body.department, &body.service, body.major_version)?)
+            }
+            Body::ServiceReviewed(body) => {
+                Self::Review(service(&body.department, &body.service, body.major_version)?)
+            }
             Body::AccessApplied(body) => Self::Access(AccessKey {
                 provider: body.provider.parse()?,
                 consumer: body.consumer.parse()?,

@@ -9,6 +9,7 @@ mod founding;
 mod key;
 mod node;
 mod profile;
+mod review;
 mod roots;
 mod service;
 mod state;
@@ -37,6 +38,7 @@ pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> R
         // Others must sign these too (`chain`).
         | (AuthorityKeyChanged(_) | LogKeyChanged(_), _) => Entitled::Authority,
         (Body::DepartmentRenamed(_) | Body::DepartmentClosed(_) | Body::DepartmentSplit(_), _) => Entitled::Authority,
+        (Body::ServiceReviewed(_), _) => Entitled::Authority,
         // Each side speaks for itself alone: nobody hands over what is not his, and nobody is made to take it.
         (Body::DepartmentSucceeded(_), Object::Succession(department, _)) => Entitled::owner(department),
         (Body::SuccessionAccepted(_), Object::Succession(_, successor)) => Entitled::owner(successor),
@@ -131,10 +133,11 @@ pub(super) fn check_body(
         AuthorityKeyChanged(_) | LogKeyChanged(_) => roots::check(directory, body),
         NodePublished(_) | NodeRemoved(_) => node::check(directory, body, object),
         ServicePublished(_) | ServiceSuspended(_) | ServiceResumed(_) | ServiceWithdrawn(_) => {
-            service::check(directory, body, object)
+            service::check(directory, body, object, statement.stated_at_ms)
         }
         AccessApplied(_) | AccessExtended(_) | AccessGranted(_) | AccessRefused(_) | AccessReturned(_)
         | AccessSuspended(_) | AccessResumed(_) | AccessRevoked(_) => access::check(directory, statement, body, object),
+        Body::ServiceReviewed(body) => review::check(directory, body, object),
         ItemPublished(body) => {
             require("item", &body.item)?;
             require("accepting_unit", &body.accepting_unit)?;

@@ -1,5 +1,7 @@
 //! The directory's rules: who may say what, in which order, and that everything else is refused.
 
+mod services;
+
 use prost::Message;
 use proto::registry::v1::{self as wire, statement::Body};
 

@@ -3,9 +3,10 @@
 use proto::{
     admin::v1::ServiceState,
     exchange::v1::LegalBasis,
-    registry::v1::{RowRule, ServicePublished, SharingClass},
+    registry::v1::{RowRule, ServicePublished},
 };
 use serde_json::{Value, json};
+use trust::service::compatibility::sharing_word;
 
 use super::super::output;
 
@@ -31,7 +32,31 @@ pub(super) fn state_json(state: &ServiceState) -> Value {
     let mut machine = published_json(&state.service.clone().unwrap_or_default());
     machine["state"] = json!(state.state);
     machine["notice"] = json!(state.notice);
+    machine["ends_ms"] = json!(state.ends_ms);
+    machine["review"] = json!(state.review);
+    let change = state.change.as_ref();
+    machine["change_version"] =
+        json!(change.map(|change| format!("{}.{}", change.major_version, change.minor_version)));
+    machine["change_missing"] = json!(state.change_missing);
+    machine["provider_name"] = json!(state.provider_name);
     machine
+}
+
+pub(super) fn state_details(state: &ServiceState) -> String {
+    let change = state.change.as_ref().map(|change| {
+        let version = format!("{}.{}", change.major_version, change.minor_version);
+        match state.change_missing.as_slice() {
+            [] => format!("{version} waits for the authority's review"),
+            missing => format!("{version} was returned by the authority: {}", missing.join("; ")),
+        }
+    });
+    let general = [
+        ("state", state_text(state)),
+        ("ends", output::moment(state.ends_ms)),
+        ("review", state.review.clone()),
+        ("change", change.unwrap_or_default()),
+    ];
+    format!("{}\n{}", output::pairs(general), state.service.as_ref().map(details).unwrap_or_default())
 }
 
 pub(super) fn published_json(service: &ServicePublished) -> Value {
@@ -67,6 +92,12 @@ pub(super) fn published_json(service: &ServicePublished) -> Value {
         "subject_schemes": service.subject_schemes,
         "attributes": attributes,
         "inputs": inputs,
+        "legal_bases": service.legal_bases.iter().map(basis).collect::<Vec<_>>(),
+        "update_cycle": service.update_cycle,
+        "conditions": service.conditions,
+        "classification": service.classification,
+        "contact": service.contact,
+        "catalogue_code": service.catalogue_code,
         "needs_authorisation": service.needs_authorisation.is_some(),
         "items": service.items,
         "replaces_proofs": service.replaces_proofs,
@@ -95,6 +126,8 @@ pub(super) fn details(service: &ServicePublished) -> String {
         ("replaces", service.replaces_proofs.join("\n")),
         ("updated", service.update_cycle.clone()),
         ("contact", service.contact.clone()),
+        ("classification", service.classification.clone()),
+        ("catalogue code", service.catalogue_code.clone()),
     ]);
     let attributes = service.attributes.iter().map(|attribute| {
         let ty = match attribute.members.as_slice() {
@@ -114,17 +147,15 @@ pub(super) fn details(service: &ServicePublished) -> String {
 }
 
 pub(in crate::cli) fn bases(bases: &[LegalBasis]) -> String {
-    let texts = bases.iter().map(|basis| format!("{} {}", basis.instrument, basis.article).trim_end().to_owned());
-    texts.collect::<Vec<_>>().join("\n")
+    bases.iter().map(basis).collect::<Vec<_>>().join("\n")
+}
+
+fn basis(basis: &LegalBasis) -> String {
+    format!("{} {}", basis.instrument, basis.article).trim_end().to_owned()
 }
 
 fn sharing(service: &ServicePublished) -> &'static str {
-    match service.sharing() {
-        SharingClass::Unconditional => "unconditional",
-        SharingClass::Conditional => "conditional",
-        SharingClass::NotShared => "not_shared",
-        SharingClass::Unspecified => "",
-    }
+    sharing_word(service.sharing())
 }
 
 fn rows(rule: RowRule) -> &'static str {
@@ -146,7 +177,7 @@ mod tests {
         let machine = state_json(&ServiceState {
             service: Some(trust::fixture::marriage_registration()),
             state: "answering".into(),
-            notice: String::new(),
+            ..ServiceState::default()
         });
         assert_eq!(machine["service"], "marriage-registration");
         assert_eq!(machine["state"], "answering");

@@ -64,6 +64,7 @@ fn to_json(response: &VerifyResponse, exit: Exit) -> serde_json::Value {
         "case_number": response.case_number,
         "item": response.item,
         "officer": response.officer,
+        "notice": response.notice,
         "due_at_ms": response.deferral.as_ref().map(|deferral| deferral.due_at_ms),
     })
 }
@@ -141,6 +142,7 @@ fn to_text(response: &VerifyResponse) -> String {
         ("officer", response.officer.clone()),
         ("took", if response.elapsed_ms > 0.0 { format!("{:.1} ms", response.elapsed_ms) } else { String::new() }),
         ("receipt", response.receipt.clone()),
+        ("to know", response.notice.clone()),
     ]);
     text
 }

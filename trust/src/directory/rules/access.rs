@@ -83,6 +83,10 @@ fn check_application(directory: &Directory, body: &wire::AccessApplied, object: 
         return Err(StatementError::rule("item", "state the item or the scenario"));
     }
     let service = service_of(directory, object, &body.service, body.major_version)?;
+    // Until then its description may still change in any way, and a grant would be for something else.
+    if !service.review.permits() {
+        return Err(StatementError::rule("service", "waits for the authority's review"));
+    }
     if service.sharing != Sharing::Conditional {
         return Err(StatementError::rule("service", "only a conditionally shared service takes applications"));
     }
