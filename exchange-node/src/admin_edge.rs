@@ -11,16 +11,14 @@ use std::sync::Arc;
 use host::{disk, random};
 use proto::{
     admin::v1::{
-        AddOfficeKeyRequest, AddOfficeKeyResponse, ApplyForAccessRequest, DecideAccessRequest,
-        DoctorRequest, DoctorResponse, ImportRecordsProgress, ImportRecordsRequest, ListAccessRequest,
-        ListAccessResponse, ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest, ListServicesResponse,
-        OfficeKey, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest,
-        StatementResponse, StatusRequest, StatusResponse,
+        AddOfficeKeyRequest, AddOfficeKeyResponse, ApplyForAccessRequest, DecideAccessRequest, DoctorRequest,
+        DoctorResponse, ImportRecordsProgress, ImportRecordsRequest, ListAccessRequest, ListAccessResponse,
+        ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest, ListServicesResponse, OfficeKey,
+        RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest, StatementResponse, StatusRequest,
+        StatusResponse,
         node_server::{Node, NodeServer},
     },
-    registry::v1::{
-        AccessGranted, AccessRefused, AccessResumed, AccessRevoked, AccessSuspended, statement::Body,
-    },
+    registry::v1::{AccessGranted, AccessRefused, AccessResumed, AccessRevoked, AccessSuspended, statement::Body},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};

@@ -182,7 +182,8 @@ pub async fn watch(view: Arc<View>, me: DepartmentId, clock: Arc<dyn Clock>) {
             Fate::Ends(at_ms) => Some(at_ms.saturating_sub(now_ms)),
             Fate::Ended(_) | Fate::Suspended => None,
         });
-        let next = std::time::Duration::from_millis(next.min().unwrap_or(LONGEST_WAIT_MS).clamp(1_000, LONGEST_WAIT_MS));
+        let next =
+            std::time::Duration::from_millis(next.min().unwrap_or(LONGEST_WAIT_MS).clamp(1_000, LONGEST_WAIT_MS));
         // Never an error: the view holds the sender.
         let _ = tokio::time::timeout(next, sizes.changed()).await;
     }

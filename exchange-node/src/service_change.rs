@@ -75,7 +75,8 @@ pub fn prepare(directory: &Directory, described: ServicePublished, action: Actio
     match directory.service(&id) {
         Some(before) => change(before, id, described, action),
         None if action == Action::Change => {
-            let reason = format!("{} is not published in version {}: `service publish` does that", id.service, id.major);
+            let reason =
+                format!("{} is not published in version {}: `service publish` does that", id.service, id.major);
             Err(Refusal::new(Code::ServiceUnknown).at("service").because(reason))
         }
         None => {

@@ -114,9 +114,8 @@ pub fn read(format: Format, bytes: &[u8]) -> Result<Vec<Row>, Error> {
 
 fn write_csv(columns: &[Column<'_>], rows: &[Vec<Cell>]) -> Result<Vec<u8>, Error> {
     let failed = |error: csv::Error| Error::Csv { line: 0, reason: error.to_string() };
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_writer(BYTE_ORDER_MARK.as_bytes().to_vec());
+    let mut writer =
+        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(BYTE_ORDER_MARK.as_bytes().to_vec());
     writer.write_record(columns.iter().map(|column| column.heading)).map_err(failed)?;
     for row in rows {
         writer.write_record(row.iter().map(|cell| guarded(&cell.join(SEPARATOR)))).map_err(failed)?;
@@ -223,10 +222,8 @@ mod tests {
     fn both_formats_come_back_as_they_were() {
         for (format, named) in [(Format::Csv, ["名称", "数据项"]), (Format::Json, ["name", "items"])] {
             let written = write(format, &COLUMNS, &rows()).unwrap();
-            let expected: Vec<Row> = rows()
-                .into_iter()
-                .map(|row| named.iter().map(|name| (*name).to_owned()).zip(row).collect())
-                .collect();
+            let expected: Vec<Row> =
+                rows().into_iter().map(|row| named.iter().map(|name| (*name).to_owned()).zip(row).collect()).collect();
             let read: Vec<Row> = read(format, &written)
                 .unwrap()
                 .into_iter()

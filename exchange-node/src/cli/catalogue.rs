@@ -129,15 +129,18 @@ async fn import(
     let format = Format::of(file).map_err(|error| Error::Usage(error.to_string()))?;
     let bytes =
         fs::read(file).map_err(|source| Error::FileUnusable { doing: "read", path: file.to_owned(), source })?;
-    let entries = from_bytes(format, &bytes)
-        .map_err(|error| Error::FileWrong(format!("{}: {error}", file.display())))?;
+    let entries =
+        from_bytes(format, &bytes).map_err(|error| Error::FileWrong(format!("{}: {error}", file.display())))?;
     let status = folder.admin().await?.status(proto::admin::v1::StatusRequest {}).await?.into_inner();
     let own = service::all(folder, status.department.clone()).await?;
     let own: Vec<ServiceState> = own.into_iter().filter(|state| state.ends_ms == 0 || now_ms < state.ends_ms).collect();
     let my_name = own.first().map(|state| state.provider_name.clone()).unwrap_or_default();
     if let Some(out) = out {
-        fs::create_dir_all(out)
-            .map_err(|source| Error::FileUnusable { doing: "write", path: out.to_owned(), source })?;
+        fs::create_dir_all(out).map_err(|source| Error::FileUnusable {
+            doing: "write",
+            path: out.to_owned(),
+            source,
+        })?;
     }
 
     let mut outcomes = Vec::new();
@@ -234,7 +237,8 @@ fn starting(entry: &Entry, index: usize) -> Starting {
         ty: if types.contains(&item.ty.as_str()) { item.ty.clone() } else { String::new() },
         members: Vec::new(),
     };
-    let known = |key: &str, word: &str| if catalogue::word_for_people(key, word) == word { "" } else { word }.to_owned();
+    let known =
+        |key: &str, word: &str| if catalogue::word_for_people(key, word) == word { "" } else { word }.to_owned();
     Starting {
         service,
         name: entry.name.clone(),
@@ -327,7 +331,11 @@ mod tests {
         assert!(!by(Entry { name: "火化信息核验".into(), ..Entry::default() }));
         assert!(!by(Entry::default()));
         let mine = |id: &str, name: &str| {
-            is_mine(&Entry { provider_id: id.into(), provider: name.into(), ..Entry::default() }, "civil-affairs", "民政局")
+            is_mine(
+                &Entry { provider_id: id.into(), provider: name.into(), ..Entry::default() },
+                "civil-affairs",
+                "民政局",
+            )
         };
         assert!(mine("", "") && mine("", "民政局") && mine("civil-affairs", "改了名") && !mine("", "税务局"));
         assert!(!mine("taxation", "民政局"));

@@ -108,7 +108,11 @@ fn version(fields: &mut Fields<'_>, problems: &mut Problems) -> (u32, u32) {
     let parts = number(major).zip(number(minor));
     let parts = parts.filter(|(major, _)| *major > 0);
     if parts.is_none() {
-        problems.add(line, "version", "must be a major number such as \"1\", or a major and a minor one such as \"1.0\"");
+        problems.add(
+            line,
+            "version",
+            "must be a major number such as \"1\", or a major and a minor one such as \"1.0\"",
+        );
     }
     parts.unwrap_or_default()
 }

@@ -184,7 +184,11 @@ fn attributes(attributes: &[StartingAttribute]) -> String {
         if !members.is_empty() {
             let _ = writeln!(out, "    members: {}", texts(members));
         }
-        let _ = writeln!(out, "    operators: {operators}\n    sensitivity: ordinary\n    label: {{zh: {}}}", quoted(label));
+        let _ = writeln!(
+            out,
+            "    operators: {operators}\n    sensitivity: ordinary\n    label: {{zh: {}}}",
+            quoted(label)
+        );
     }
     out
 }

@@ -152,7 +152,10 @@ fn everything_wrong_is_said_at_once_in_order() {
 #[test]
 fn contradictions_between_fields_are_all_said() {
     let text = SAMPLE
-        .replace("  period: {type: string, required: true}", "  period: {type: string}\n  registrations: {type: string}")
+        .replace(
+            "  period: {type: string, required: true}",
+            "  period: {type: string}\n  registrations: {type: string}",
+        )
         .replace("rows: latest registered_on", "rows: latest period")
         .replace("record_as_of: record_as_of", "record_as_of: marital_status");
     let problems = problems(&text);

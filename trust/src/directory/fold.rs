@@ -170,8 +170,7 @@ impl Directory {
             (Body::ServiceWithdrawn(body), Object::Service(id)) => {
                 self.change_service(id, |service| {
                     let suspended = service.notice().map(str::to_owned);
-                    service.state =
-                        ServiceState::Withdrawn { reason: body.reason, from_ms: body.from_ms, suspended };
+                    service.state = ServiceState::Withdrawn { reason: body.reason, from_ms: body.from_ms, suspended };
                 });
             }
             (Body::ServiceReviewed(body), Object::Review(id)) => {

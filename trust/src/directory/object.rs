@@ -140,15 +140,11 @@ impl Object {
             Body::ServiceSuspended(body) => {
                 Self::Service(service(&body.department, &body.service, body.major_version)?)
             }
-            Body::ServiceResumed(body) => {
-                Self::Service(service(&body.department, &body.service, body.major_version)?)
-            }
+            Body::ServiceResumed(body) => Self::Service(service(&body.department, &body.service, body.major_version)?),
             Body::ServiceWithdrawn(body) => {
                 Self::Service(service(&body.department, &body.service, body.major_version)?)
             }
-            Body::ServiceReviewed(body) => {
-                Self::Review(service(&body.department, &body.service, body.major_version)?)
-            }
+            Body::ServiceReviewed(body) => Self::Review(service(&body.department, &body.service, body.major_version)?),
             Body::AccessApplied(body) => Self::Access(AccessKey {
                 provider: body.provider.parse()?,
                 consumer: body.consumer.parse()?,

@@ -276,8 +276,7 @@ fn is_same(column: &Column, here: &[String], there: &[String]) -> bool {
 impl DataItem {
     /// `label (name, type)`, as far as they are known.
     pub fn to_text(&self) -> String {
-        let technical: Vec<&str> =
-            [self.name.as_str(), &self.ty].into_iter().filter(|text| !text.is_empty()).collect();
+        let technical: Vec<&str> = [self.name.as_str(), &self.ty].into_iter().filter(|text| !text.is_empty()).collect();
         match (self.label.as_str(), technical.is_empty()) {
             (label, true) => label.to_owned(),
             ("", false) => format!("({})", technical.join(", ")),
@@ -350,9 +349,10 @@ mod tests {
         let cells = entry.cells();
         assert_eq!(cells.len(), COLUMNS.len());
         for by_heading in [false, true] {
-            let named = COLUMNS.iter().zip(&cells).map(|(column, cell)| {
-                (if by_heading { column.heading } else { column.key }, cell.as_slice())
-            });
+            let named = COLUMNS
+                .iter()
+                .zip(&cells)
+                .map(|(column, cell)| (if by_heading { column.heading } else { column.key }, cell.as_slice()));
             assert_eq!(Entry::from_cells(named), entry);
         }
         for (column, cell) in COLUMNS.iter().zip(&cells) {

@@ -61,7 +61,10 @@ pub(super) fn run(args: NewArgs, output: Output) -> Result<Exit, Error> {
     output.show(&machine, || {
         let rest: String = problems.iter().map(|problem| format!("  {problem}\n")).collect();
         if rest.is_empty() {
-            return format!("{0} is written and can be published. Next: exchange-node service check {0}", file.display());
+            return format!(
+                "{0} is written and can be published. Next: exchange-node service check {0}",
+                file.display()
+            );
         }
         format!("{0} is written. Fill in, and then run `exchange-node service check {0}`:\n{rest}", file.display())
     });

@@ -162,11 +162,8 @@ mod tests {
 
     #[test]
     fn differences_are_printed_with_what_they_need() {
-        let difference = |field: &str, incompatible| ServiceDifference {
-            field: field.into(),
-            what: "is gone".into(),
-            incompatible,
-        };
+        let difference =
+            |field: &str, incompatible| ServiceDifference { field: field.into(), what: "is gone".into(), incompatible };
         let response = DescribeServiceResponse {
             outcome: "incompatible".into(),
             version: "1.4".into(),

@@ -108,8 +108,7 @@ fn the_profile_sets_how_long_before_its_end_a_withdrawal_is_told() {
 }
 
 fn reviewing(reviews: wire::ServiceReviews) -> Fixture {
-    let mut fixture =
-        Fixture::founded_with(wire::Profile { service_reviews: reviews.into(), ..Profile::usual() });
+    let mut fixture = Fixture::founded_with(wire::Profile { service_reviews: reviews.into(), ..Profile::usual() });
     for department in ["civil-affairs", "housing"] {
         fixture.admit(department);
     }

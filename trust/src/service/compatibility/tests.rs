@@ -117,7 +117,10 @@ fn a_difference_is_told_in_a_sentence() {
         told(&|after| after.attributes[1].r#type = "string".into()),
         "attributes.registered_on.type: date becomes string"
     );
-    assert_eq!(told(&|after| drop(after.attributes[0].operators.pop())), "attributes.marital_status.operators: one_of is gone");
+    assert_eq!(
+        told(&|after| drop(after.attributes[0].operators.pop())),
+        "attributes.marital_status.operators: one_of is gone"
+    );
     assert_eq!(told(&|after| after.contact = "0890".into()), "contact: 0890 is new");
 }
 
@@ -245,11 +248,8 @@ fn town(service: &wire::ServicePublished) -> Fixture {
             })
             .collect();
         let object = format!("access/civil-affairs/housing/{id}");
-        let applied = wire::AccessApplied {
-            service: "changing".into(),
-            scope: scope.clone(),
-            ..fixture::application(id)
-        };
+        let applied =
+            wire::AccessApplied { service: "changing".into(), scope: scope.clone(), ..fixture::application(id) };
         fixture.say("housing", Body::AccessApplied(applied), &object);
         let granted = wire::AccessGranted { service: "changing".into(), scope, ..fixture::granted(id) };
         fixture.say("civil-affairs", Body::AccessGranted(granted), &object);
@@ -279,8 +279,7 @@ fn change() -> impl Strategy<Value = (wire::ServicePublished, wire::ServicePubli
                     for attribute in &mut after.attributes {
                         attribute.discloses |= other.attributes[0].discloses;
                         let may = |operator: &&String| operator.as_str() == "exists" || attribute.r#type == "string";
-                        let more: Vec<String> =
-                            other.attributes[0].operators.iter().filter(may).cloned().collect();
+                        let more: Vec<String> = other.attributes[0].operators.iter().filter(may).cloned().collect();
                         let is_new = |operator: &String| {
                             !attribute.operators.contains(operator) && operator.as_str() != "at_least"
                         };
