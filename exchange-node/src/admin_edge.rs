@@ -5,6 +5,8 @@ mod answers;
 mod import;
 mod lookup;
 mod services;
+pub mod nodes;
+pub mod successions;
 
 use std::sync::Arc;
 

@@ -21,6 +21,7 @@ use crate::{
     answer::{self, Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
     config::Config,
+    custody::Custody,
     export::Exporter,
     journal::{Journal, JournalError, SledJournal},
     keys::{self, NodeKeys},
@@ -31,6 +32,7 @@ use crate::{
     publish::Publisher,
     records::{RecordSource, Records, RecordsError},
     view::{self, RegistryLink, Snapshots, View},
+    relay::waiting::Relays,
 };
 
 /// Why the node does not start, or ends.
@@ -121,6 +123,10 @@ pub struct Parts {
     pub addresses: Addresses,
     /// The book of the peer port's connections.
     pub peer_connections: Connections,
+    /// Evidence kept for predecessors.
+    pub custody: Arc<Custody>,
+    /// Whether the node waits at its relays.
+    pub relays: Relays,
 }
 
 /// Where the node listens; what stands in `ready.json`.
@@ -218,6 +224,7 @@ impl App {
             tracing::warn!(interrupted, "questions were under way when the node stopped; their outcome is recorded");
         }
         let peer_connections = peer.connections();
+        let custody = Arc::new(Custody::new(&config.dir));
         let parts = Parts {
             config,
             keys,
@@ -237,6 +244,8 @@ impl App {
             readiness,
             addresses,
             peer_connections,
+            custody,
+            relays: Relays::default(),
         };
         Ok(Self { parts, supervisor, peer, office, admin })
     }

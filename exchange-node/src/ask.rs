@@ -35,7 +35,11 @@ use trust::{
 };
 
 use self::{idempotency::Idempotency, record::last};
-pub use self::{request::OfficeQuestion, send::Courier, show::NotFound};
+pub use self::{
+    request::OfficeQuestion,
+    send::Courier,
+    show::{NotFound, show_in},
+};
 use crate::{
     config::Limits,
     journal::{Journal, JournalError, NewEntry, RecordHead},

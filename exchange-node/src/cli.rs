@@ -5,13 +5,16 @@
 
 mod access;
 mod catalogue;
+mod departments;
 mod evidence;
 mod exit;
 mod init;
 mod keys;
 mod node;
+mod nodes;
 mod output;
 mod records;
+mod relay;
 mod service;
 mod text;
 mod unpack;
@@ -28,7 +31,7 @@ use host::admin_socket::AdminError;
 use proto::exchange::v1::Refusal;
 
 use self::output::Output;
-pub use self::{exit::Exit, init::init};
+pub use self::{exit::Exit, init::init, relay::Command as RelayCommand};
 
 /// Asks other departments' records on behalf of one's own office systems, and answers from one's own records.
 #[derive(Debug, Parser)]
@@ -57,7 +60,7 @@ pub struct Cli {
 pub enum Command {
     /// Makes a node's keys on this machine, has the department admitted and writes node.toml.
     #[command(
-        after_help = "Example:\n  exchange-node init --token-file civil-affairs.token --address 127.0.0.1:7443 --dir civil-affairs"
+        after_help = "Examples:\n  exchange-node init --token-file civil-affairs.token --address 127.0.0.1:7443 --dir civil-affairs\n  exchange-node init --token-file civil-affairs.token --relay 203.0.113.7:7470 --dir civil-affairs\n  exchange-node init --join civil-affairs-2.invitation --address 10.0.0.2:7443 --dir civil-affairs-2"
     )]
     Init(InitArgs),
     /// Runs the node until it is told to stop (SIGTERM or Ctrl-C).
@@ -90,6 +93,15 @@ pub enum Command {
     /// API keys of the department's own office systems.
     #[command(subcommand, after_help = "Example:\n  exchange-node office-key add housing-desk")]
     OfficeKey(keys::OfficeKeyCommand),
+    /// The department's nodes: invite, add, drain, change, remove, list.
+    #[command(subcommand, after_help = "Example:\n  exchange-node node list")]
+    Node(nodes::Command),
+    /// What this department hands over to a successor, or takes over from a predecessor.
+    #[command(subcommand, after_help = "Example:\n  exchange-node department list")]
+    Department(departments::Command),
+    /// Runs a relay, at which nodes wait that can only dial out.
+    #[command(subcommand, after_help = "Example:\n  exchange-node relay serve --config relay/relay.toml")]
+    Relay(relay::Command),
     /// Keys of the department.
     #[command(subcommand, after_help = "Example:\n  exchange-node keys list")]
     Keys(keys::KeysCommand),
@@ -98,17 +110,27 @@ pub enum Command {
 /// What `init` needs.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// The enrolment token, as the authority gave it.
+    /// The enrolment token, as the authority gave it: for a department's first node.
+    #[arg(long, value_name = "FILE", required_unless_present = "join", conflicts_with = "join")]
+    pub token_file: Option<PathBuf>,
+    /// The invitation, as `node invite` made it: for a further node of a department.
     #[arg(long, value_name = "FILE")]
-    pub token_file: PathBuf,
-    /// Where other departments' nodes reach this one, HOST:PORT; it is listened on too. Port 0 takes any free port.
+    pub join: Option<PathBuf>,
+    /// Where other departments' nodes reach this one, HOST:PORT; the first is listened on too. Port 0 takes any free port.
+    /// May be given several times; left out for a node that can only dial out.
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "relay")]
+    pub address: Vec<String>,
+    /// A relay at which this node waits for calls, HOST:PORT; may be given several times.
     #[arg(long, value_name = "HOST:PORT")]
-    pub address: String,
+    pub relay: Vec<String>,
     /// Where this department's own office systems reach the node; loopback only. Left out: 127.0.0.1, one port above
     /// the other address's, so that several nodes on one machine do not collide.
     #[arg(long, value_name = "IP:PORT")]
     pub office_address: Option<SocketAddr>,
-    /// The node's id within the department.
+    /// With --join, the file to write the offer into. Left out: the department's and the node's id with .offer
+    #[arg(long, value_name = "FILE", requires = "join")]
+    pub offer: Option<PathBuf>,
+    /// The node's id within the department; an invitation names its own.
     #[arg(long, value_name = "ID", default_value = "1")]
     pub node: trust::ids::NodeId,
 }
@@ -202,7 +224,10 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
     let folder = node::Folder::new(dir);
     let outcome = match command {
         // `main` runs these; it never comes here with them.
-        Command::Init(_) | Command::Serve(_) => Ok(Exit::Usage),
+        Command::Init(_) | Command::Serve(_) | Command::Relay(relay::Command::Serve(_)) => Ok(Exit::Usage),
+        Command::Relay(relay::Command::Init(args)) => relay::init(&args, &folder, output),
+        Command::Node(command) => nodes::run(command, &folder, output).await,
+        Command::Department(command) => departments::run(command, &folder, output).await,
         Command::Status => node::status(&folder, output).await,
         Command::Doctor => node::doctor(&folder, output).await,
         Command::Service(command) => service::run(command, &folder, output).await,

@@ -31,6 +31,12 @@ pub enum Error {
         /// What is listened on.
         address: SocketAddr,
     },
+    /// Nobody could reach the node.
+    #[error("{}, field `dial_out_only`: a node that can only dial out needs at least one relay in `relays`", path.display())]
+    RelayMissing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be read, or says something it may not say.
     #[error(transparent)]
     File(#[from] host::config::Error),
@@ -73,6 +79,12 @@ pub struct Config {
     /// What the directory says of where this node answers, `host:port`; empty for the address that is listened on.
     #[serde(default)]
     pub advertise: Vec<String>,
+    /// Relays at which this node waits for calls, `host:port`: for a node that others cannot dial.
+    #[serde(default)]
+    pub relays: Vec<String>,
+    /// Whether the node can only dial out: then the directory names its relays, and no address.
+    #[serde(default)]
+    pub dial_out_only: bool,
     /// Where the department's own office systems are listened to; loopback only.
     pub office_listen: SocketAddr,
     /// `pretty` for people, `json` for machines.
@@ -128,7 +140,10 @@ impl Config {
     fn placed(mut self, path: &Path) -> Result<Self, Error> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         self.dir = parent.unwrap_or(Path::new(".")).to_owned();
-        if self.advertise.is_empty() && self.peer_listen.ip().is_unspecified() {
+        if self.dial_out_only && self.relays.is_empty() {
+            return Err(Error::RelayMissing { path: path.to_owned() });
+        }
+        if self.advertise.is_empty() && self.peer_listen.ip().is_unspecified() && !self.dial_out_only {
             return Err(Error::AdvertiseMissing { path: path.to_owned(), address: self.peer_listen });
         }
         if !self.office_listen.ip().is_loopback() {
@@ -162,6 +177,10 @@ pub struct NewConfig<'a> {
     pub peer_listen: SocketAddr,
     /// What the directory says of it; empty for the address that is listened on.
     pub advertise: &'a [String],
+    /// Relays at which to wait for calls.
+    pub relays: &'a [String],
+    /// Whether the node can only dial out.
+    pub dial_out_only: bool,
     /// Where to listen to offices.
     pub office_listen: SocketAddr,
 }
@@ -169,10 +188,7 @@ pub struct NewConfig<'a> {
 impl NewConfig<'_> {
     /// The file's text, with what each line means.
     pub fn to_text(&self) -> String {
-        let list = |addresses: &[String]| {
-            let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
-            format!("[{}]", quoted.join(", "))
-        };
+        let list = quoted_list;
         let limits = Limits::default();
         format!(
             "# The exchange node of {department}. Changes count from the next start.\n\
@@ -187,6 +203,9 @@ impl NewConfig<'_> {
              # Where other departments' nodes are listened to, and what the directory says of it (empty: the same).\n\
              peer_listen = \"{peer_listen}\"\n\
              advertise = {advertise}\n\
+             # Relays at which this node waits for calls, where others cannot dial it; dial_out_only names them alone.\n\
+             relays = {relays}\n\
+             dial_out_only = {dial_out_only}\n\
              # Where this department's own office systems are listened to; loopback only.\n\
              office_listen = \"{office_listen}\"\n\
              # \"pretty\" for people, \"json\" for machines.\n\
@@ -206,6 +225,8 @@ impl NewConfig<'_> {
             registry_tls_key = self.registry_tls_key,
             peer_listen = self.peer_listen,
             advertise = list(self.advertise),
+            relays = list(self.relays),
+            dial_out_only = self.dial_out_only,
             office_listen = self.office_listen,
             answers = limits.answers_at_once,
             questions = limits.questions_at_once,
@@ -219,11 +240,25 @@ fn first_node() -> NodeId {
     "1".parse().expect("a digit is an id")
 }
 
-fn usual_filter() -> String {
+pub(crate) fn usual_filter() -> String {
     "info".to_owned()
 }
 
-fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
+/// A list of plain texts as it stands in a configuration file.
+pub(crate) fn quoted_list(items: &[String]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| format!("\"{item}\"")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// Reads a list of texts into their types.
+pub(crate) fn from_list<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
+}
+
+pub(crate) fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
 }
 
@@ -242,6 +277,8 @@ mod tests {
             registry_tls_key: TlsKeyDigest::from_bytes([2; 32]),
             peer_listen: "127.0.0.1:7443".parse().unwrap(),
             advertise: &["node.civil-affairs.example:7443".to_owned()],
+            relays: &[],
+            dial_out_only: false,
             office_listen: "127.0.0.1:7480".parse().unwrap(),
         }
         .to_text()
@@ -267,6 +304,8 @@ mod tests {
         assert!(error.contains("line 4, field `node`"), "{error}");
         let error = read(&sample().replace("[limits]", "colour = 1\n[limits]")).unwrap_err().to_string();
         assert!(error.contains("colour"), "{error}");
+        let error = read(&sample().replace("dial_out_only = false", "dial_out_only = true")).unwrap_err().to_string();
+        assert!(error.contains("needs at least one relay"), "{error}");
         let everywhere = sample().replace("127.0.0.1:7443", "0.0.0.0:7443");
         assert!(read(&everywhere).is_ok());
         let error = read(&everywhere.replace("[\"node.civil-affairs.example:7443\"]", "[]")).unwrap_err().to_string();

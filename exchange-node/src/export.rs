@@ -17,11 +17,11 @@ use proto::exchange::v1::{
 };
 use trust::{
     bundle,
-    directory::Committed,
+    directory::{Committed, Directory, Object},
     envelope::{self, Payload},
     evidence::{self, Receipt},
-    ids::{Digest, NodeId, Party},
-    key::Signer,
+    ids::{DepartmentId, Digest, NodeId, Party, ServiceId},
+    key::{KeyId, Signer},
     log::hash::Hash,
 };
 
@@ -29,7 +29,8 @@ use self::statements::{Excerpt, Wanted};
 use crate::{
     ask::Asker,
     config::Config,
-    journal::{self, CheckpointError, Journal, JournalError, Month, StoredEntry},
+    custody::KeptLog,
+    journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
     keys::NodeKeys,
     view::{self, View},
 };
@@ -103,14 +104,36 @@ impl Exporter {
         let source = Source {
             me: self.config.party(),
             node: self.config.node.clone(),
-            signer: self.keys.node.as_ref(),
+            head: Head::Own(self.keys.node.as_ref()),
             journal: self.journal.as_ref(),
             directory_checkpoint: &self.view.checkpoint(),
             committed: seen.directory().committed(),
+            directory: seen.directory(),
             entries: &|| Box::new(self.view.entries()),
             now_ms: self.clock.now_ms(),
         };
-        let bytes = source.bundle(receipt)?.encode_to_vec();
+        self.finish(source.bundle(receipt)?)
+    }
+
+    /// The same from evidence that is kept for a predecessor: under the predecessor's name and key, over its last checkpoint.
+    pub fn export_kept(&self, kept: &KeptLog, receipt: &Receipt) -> Result<Vec<u8>, Error> {
+        let seen = self.view.seen();
+        let source = Source {
+            me: kept.party.clone(),
+            node: kept.node.clone(),
+            head: Head::Kept(&kept.head, &kept.key),
+            journal: &kept.journal,
+            directory_checkpoint: &self.view.checkpoint(),
+            committed: seen.directory().committed(),
+            directory: seen.directory(),
+            entries: &|| Box::new(self.view.entries()),
+            now_ms: self.clock.now_ms(),
+        };
+        self.finish(source.bundle(receipt)?)
+    }
+
+    fn finish(&self, bundle: EvidenceBundle) -> Result<Vec<u8>, Error> {
+        let bytes = bundle.encode_to_vec();
         if bytes.len() > bundle::LARGEST_BUNDLE {
             return Err(Error::TooLarge { size: bytes.len() });
         }
@@ -130,13 +153,23 @@ type Entries<'a> = dyn Fn() -> Box<dyn Iterator<Item = Result<Vec<u8>, view::Err
 struct Source<'a> {
     me: Party,
     node: NodeId,
-    signer: &'a dyn Signer,
+    head: Head<'a>,
     journal: &'a dyn Journal,
     directory_checkpoint: &'a str,
     /// The last commitment to the state, which shows that nothing was held back.
     committed: Option<&'a Committed>,
+    /// For what was carried over from a predecessor.
+    directory: &'a Directory,
     entries: &'a Entries<'a>,
     now_ms: u64,
+}
+
+/// Who vouches for the evidence log.
+enum Head<'a> {
+    /// This node, now.
+    Own(&'a dyn Signer),
+    /// A predecessor's node, when its evidence was taken over, with this key.
+    Kept(&'a SignedHead, &'a KeyId),
 }
 
 /// An entry with its message.
@@ -188,7 +221,10 @@ impl Source<'_> {
 
     fn log_part(&self, kept: Vec<Kept>) -> Result<EvidenceLogPart, Error> {
         let origin = evidence::origin(&self.me, &self.node);
-        let head = journal::checkpoint(self.journal, &origin, self.signer, self.now_ms)?;
+        let head = match self.head {
+            Head::Own(signer) => journal::checkpoint(self.journal, &origin, signer, self.now_ms)?,
+            Head::Kept(head, _) => head.clone(),
+        };
         let items = kept
             .into_iter()
             .map(|Kept { stored, message }| {
@@ -210,7 +246,10 @@ impl Source<'_> {
         // The founding stands in every bundle.
         wanted.object("exchange");
         wanted.object("profile");
-        wanted.key(&self.signer.public_key().id().to_string());
+        wanted.key(&match self.head {
+            Head::Own(signer) => signer.public_key().id().to_string(),
+            Head::Kept(_, key_id) => key_id.to_string(),
+        });
         wanted.object(&format!("node/{}/{}", self.me.department(), self.node));
         for kept in kept {
             for keyid in signers(&kept.message) {
@@ -229,6 +268,7 @@ impl Source<'_> {
                         wanted.object(&format!("{of}/{provider}/{}/{}", request.service, request.service_version));
                     }
                     wanted.statement(&request.grant);
+                    self.want_carried(&mut wanted, &request, asker, provider);
                 }
                 EntryKind::AnswerGiven | EntryKind::AnswerReceived => {
                     let answer: Answer = read(&kept.message)?;
@@ -242,6 +282,34 @@ impl Source<'_> {
             }
         }
         Ok(wanted)
+    }
+
+    /// What was carried over to a successor rests on what was said before, under another name, and on the succession.
+    fn want_carried(&self, wanted: &mut Wanted, request: &Request, asker: &str, provider: &str) {
+        let (Ok(asker), Ok(provider)) = (asker.parse::<DepartmentId>(), provider.parse::<DepartmentId>()) else {
+            return;
+        };
+        let directory = self.directory;
+        for party in [&asker, &provider] {
+            for object in directory.relied_on_by_succession(party) {
+                wanted.object(&object.to_string());
+            }
+        }
+        if let Ok(service) = request.service.parse() {
+            let mut id = ServiceId { department: provider.clone(), service, major: request.service_version };
+            while let Some(carried) = directory.service_carried_from(&id) {
+                id = carried.origin.clone();
+                wanted.object(&Object::Service(id.clone()).to_string());
+            }
+        }
+        let mut keys: Vec<_> = directory.access_between(&provider, &asker).map(|(key, _)| key.clone()).collect();
+        while let Some(key) = keys.pop() {
+            if let Some(carried) = directory.access_carried_from(&key) {
+                wanted.object(&Object::Access(key).to_string());
+                wanted.object(&Object::Access(carried.origin.clone()).to_string());
+                keys.push(carried.origin.clone());
+            }
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! `exchange-node init`: makes a department's keys on its own machine, has it admitted with the authority's token, says
 //! in the directory which key and address its node has, and writes `node.toml`. Run again after an interruption it goes
-//! on with the same keys. Out of scope: making tokens (the registry's).
+//! on with the same keys. `join` is the same for a further node of a department that is admitted. Out of scope: making
+//! tokens (the registry's) and invitations (the department's node's).
+
+mod join;
 
 use std::{
     net::SocketAddr,
@@ -24,6 +27,7 @@ use proto::{
 use tokio_util::sync::CancellationToken;
 use trust::{ids::NodeId, key::Signer, token::EnrolmentToken};
 
+pub use self::join::{JoinOptions, Joined, join};
 use crate::{
     config::{self, Config, NewConfig},
     keys::{self, NewKeys, NodeKeys},
@@ -39,6 +43,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Nobody could reach the node.
+    #[error(
+        "say where other nodes reach this one: --address HOST:PORT, or --relay HOST:PORT for a node that can only dial out"
+    )]
+    AddressMissing,
     /// The address is none.
     #[error("--address {address}: HOST:PORT is expected at which other nodes reach this one, like 127.0.0.1:7443")]
     AddressMalformed {
@@ -64,6 +73,9 @@ pub enum Error {
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] files::Error),
+    /// The invitation cannot be used.
+    #[error(transparent)]
+    Invitation(#[from] crate::join::Error),
     /// Keys cannot be made or read.
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -113,8 +125,11 @@ pub enum Error {
 pub struct InitOptions {
     /// The token file.
     pub token_file: PathBuf,
-    /// Where other nodes reach this one, `host:port`; port 0 takes any free one at each start.
-    pub address: String,
+    /// Where other nodes reach this one, `host:port`, the preferred one first, which is listened on; port 0 takes any free
+    /// one at each start. Empty for a node that can only dial out.
+    pub addresses: Vec<String>,
+    /// Relays at which it can be called, `host:port`.
+    pub relays: Vec<String>,
     /// Where office systems reach it.
     pub office_address: SocketAddr,
     /// The node's id.
@@ -146,13 +161,12 @@ pub async fn init(
     said: &mut (dyn FnMut(String) + Send),
 ) -> Result<Initialised, Error> {
     let token = read_token(&options.token_file)?;
-    let (peer_listen, advertise) = read_address(&options.address)?;
+    let place = Place::read(&options.addresses, &options.relays)?;
     let party = format!("{}/{}", token.exchange, token.department);
     let config_file = options.dir.join(config::FILE_NAME);
     check_folder(&config_file, &party)?;
 
-    let host_name = options.address.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
-    let made = NewKeys::read_or_make(&options.dir, &[host_name], random.as_ref())?;
+    let made = NewKeys::read_or_make(&options.dir, &[&place.host_name()], random.as_ref())?;
     said(format!("keys are in {}", options.dir.join("keys").display()));
 
     let link = Arc::new(RegistryLink::new(token.registry.clone(), TlsKeyDigest::from_bytes(token.registry_tls_key)));
@@ -161,9 +175,9 @@ pub async fn init(
     let tls_key = made.tls.key_digest();
     drop(made);
 
-    let published = publish_node(options, &token, &link, &clock, admitted_at, peer_listen, &advertise).await?;
+    let published = publish_node(options, &token, &link, &clock, admitted_at, &place).await?;
     said(match published {
-        true => format!("the directory says where node {} answers: {}", options.node, options.address),
+        true => format!("the directory says where node {} is reached: {}", options.node, place.told()),
         false => "serve will say in the directory where the node answers".to_owned(),
     });
     tracing::debug!(%tls_key, "initialised");
@@ -175,8 +189,10 @@ pub async fn init(
         authority_key: &token.authority_key,
         registry: &token.registry,
         registry_tls_key: TlsKeyDigest::from_bytes(token.registry_tls_key),
-        peer_listen,
-        advertise: &advertise,
+        peer_listen: place.listen,
+        advertise: &place.advertise,
+        relays: &place.relays,
+        dial_out_only: place.dial_out_only(),
         office_listen: options.office_address,
     }
     .to_text();
@@ -199,6 +215,60 @@ fn read_token(path: &Path) -> Result<EnrolmentToken, Error> {
         std::fs::read_to_string(path).map_err(|source| Error::TokenUnreadable { path: path.to_owned(), source })?;
     let text = zeroize::Zeroizing::new(text);
     EnrolmentToken::parse(&text).map_err(|source| Error::Token { path: path.to_owned(), source })
+}
+
+/// How a new node is reached.
+struct Place {
+    listen: SocketAddr,
+    advertise: Vec<String>,
+    relays: Vec<String>,
+    addresses: Vec<String>,
+}
+
+impl Place {
+    fn read(addresses: &[String], relays: &[String]) -> Result<Self, Error> {
+        for relay in relays {
+            let (_, told) = read_address(relay)?;
+            if told.is_empty() {
+                return Err(Error::AddressMalformed { address: relay.clone() });
+            }
+        }
+        let (listen, mut advertise) = match addresses.first() {
+            Some(first) => read_address(first)?,
+            None if relays.is_empty() => return Err(Error::AddressMissing),
+            // Listened on for the node's own `doctor`; nobody is told.
+            None => (SocketAddr::from(([127, 0, 0, 1], 0)), Vec::new()),
+        };
+        for further in addresses.iter().skip(1) {
+            advertise.extend(read_address(further)?.1);
+        }
+        Ok(Self { listen, advertise, relays: relays.to_vec(), addresses: addresses.to_vec() })
+    }
+
+    fn dial_out_only(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// For people who look at the certificate.
+    fn host_name(&self) -> String {
+        let first = self.addresses.first().and_then(|address| address.rsplit_once(':'));
+        first.map_or("node.local", |(host, _)| host.trim_matches(['[', ']'])).to_owned()
+    }
+
+    fn told(&self) -> String {
+        let relays = self.relays.iter().map(|relay| format!("relay {relay}"));
+        self.addresses.iter().cloned().chain(relays).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What the directory is to say; `None` where the address is known only once the node listens.
+    fn published(&self) -> Option<publish::NodePlace> {
+        let known = self.dial_out_only() || (self.listen.port() != 0 && !self.advertise.is_empty());
+        known.then(|| publish::NodePlace {
+            addresses: self.advertise.clone(),
+            relays: self.relays.clone(),
+            ..publish::NodePlace::default()
+        })
+    }
 }
 
 /// Where to listen, and what to say of it: a name is listened for on every interface.
@@ -265,8 +335,7 @@ async fn publish_node(
     link: &Arc<RegistryLink>,
     clock: &Arc<dyn Clock>,
     admitted_at: u64,
-    peer_listen: SocketAddr,
-    advertise: &[String],
+    place: &Place,
 ) -> Result<bool, Error> {
     let keys = Arc::new(NodeKeys::read(&options.dir)?);
     let (dir, exchange, authority) = (options.dir.clone(), token.exchange.clone(), token.authority_key.clone());
@@ -293,10 +362,8 @@ async fn publish_node(
             clock: Arc::clone(clock),
         };
         publisher.ensure_node_key(&options.node).await?;
-        if peer_listen.port() == 0 || advertise.is_empty() {
-            return Ok(false);
-        }
-        publisher.ensure_node(&options.node, advertise).await?;
+        let Some(place) = place.published() else { return Ok(false) };
+        publisher.ensure_node(&options.node, &place).await?;
         Ok(true)
     };
     let outcome = publishing.await;
@@ -326,6 +393,25 @@ mod tests {
         {
             assert!(matches!(read_address(wrong), Err(Error::AddressMalformed { .. })), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_node_that_can_only_dial_out_names_its_relays_alone() {
+        let place = |addresses: &[&str], relays: &[&str]| {
+            let owned = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
+            Place::read(&owned(addresses), &owned(relays))
+        };
+        let dialling = place(&[], &["203.0.113.7:7470"]).unwrap();
+        assert!(dialling.dial_out_only() && dialling.listen.ip().is_loopback());
+        let published = dialling.published().unwrap();
+        assert_eq!((published.addresses.len(), published.relays.len()), (0, 1));
+        let both = place(&["10.0.0.1:7443", "[2001:db8::1]:7443"], &["relay.example:7470"]).unwrap();
+        assert_eq!(both.published().unwrap().addresses, ["10.0.0.1:7443", "[2001:db8::1]:7443"]);
+        assert_eq!(both.listen.to_string(), "10.0.0.1:7443");
+        assert!(place(&["127.0.0.1:0"], &[]).unwrap().published().is_none());
+        assert!(matches!(place(&[], &[]), Err(Error::AddressMissing)));
+        assert!(matches!(place(&[], &["relay"]), Err(Error::AddressMalformed { .. })));
+        assert!(matches!(place(&[], &["127.0.0.1:0"]), Err(Error::AddressMalformed { .. })));
     }
 
     #[test]

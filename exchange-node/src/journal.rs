@@ -26,7 +26,11 @@ mod writer;
 
 mod embedded;
 
+mod reading;
+
 mod verify;
+
+mod kept;
 
 #[cfg(test)]
 pub(crate) mod memory;
@@ -56,6 +60,7 @@ use trust::{
 
 pub use self::{
     embedded::{OnFailure, SledJournal},
+    kept::KeptJournal,
     month::Month,
     verify::Verified,
 };
@@ -281,6 +286,15 @@ pub enum JournalError {
     #[cfg(test)]
     #[error("a fault was injected")]
     Injected,
+    /// The folder holds no evidence log.
+    #[error("{} holds no evidence", path.display())]
+    NothingKept {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Evidence that is kept for somebody else is read and never written.
+    #[error("this evidence is kept for a predecessor: it is read and never written")]
+    ReadOnly,
     /// A file of the journal or a month's key cannot be used.
     #[error(transparent)]
     File(#[from] host::files::Error),

@@ -173,6 +173,30 @@ impl NewKeys {
     }
 }
 
+/// The keys that the machine of a further node makes: neither the department's nor the recovery key.
+#[derive(Debug)]
+pub struct JoiningKeys {
+    /// The node's key.
+    pub node: FileKey,
+    /// The connection's key.
+    pub tls: TlsIdentity,
+}
+
+impl JoiningKeys {
+    /// Reads what is there and makes what is missing.
+    pub fn read_or_make(dir: &Path, tls_names: &[&str], random: &dyn Random) -> Result<Self, Error> {
+        files::private_folder(dir)?;
+        let folder = folder(dir);
+        files::private_folder(&folder)?;
+        files::private_folder(&folder.join("months"))?;
+        let tls = folder.join(TLS);
+        if !tls.exists() {
+            TlsIdentity::generate(random, tls_names)?.write(&tls)?;
+        }
+        Ok(Self { node: FileKey::read_or_make(&folder.join(NODE), random)?, tls: TlsIdentity::read(&tls)? })
+    }
+}
+
 /// Where the recovery key lies until the department takes it away.
 pub fn recovery_file(dir: &Path) -> PathBuf {
     folder(dir).join(RECOVERY)

@@ -5,8 +5,9 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::Parser;
 use exchange_node::{
     app::{self, App},
-    cli::{self, Cli, Command, Exit, ServeArgs},
+    cli::{self, Cli, Command, Exit, RelayCommand, ServeArgs},
     config::{self, Config},
+    relay,
 };
 use host::{
     clock::{Clock, SystemClock},
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
                 cli::init(args, dir, json, Arc::new(SystemClock), Arc::new(SystemRandom)).await
             }
             Command::Serve(args) => serve(args, dir).await,
+            Command::Relay(RelayCommand::Serve(args)) => relay_serve(args, dir).await,
             command => cli::run(command, dir.as_deref(), json, SystemClock.now_ms()).await,
         }
     });
@@ -54,6 +56,33 @@ async fn serve(args: ServeArgs, dir: Option<PathBuf>) -> Exit {
         Ok(()) => Exit::Done,
         Err(error) => {
             tracing::error!(%error, "the node has ended");
+            eprintln!("{error}");
+            Exit::Failure
+        }
+    }
+}
+
+async fn relay_serve(args: ServeArgs, dir: Option<PathBuf>) -> Exit {
+    let path = args.config.unwrap_or_else(|| dir.unwrap_or_else(|| ".".into()).join(relay::config::FILE_NAME));
+    let config = match relay::config::Config::load(&path) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return Exit::Usage;
+        }
+    };
+    if let Err(error) = telemetry::init(config.log_format, &config.log_filter, "EXCHANGE_LOG") {
+        eprintln!("{error}");
+        return Exit::Usage;
+    }
+    let built = relay::serve::App::build(config, Arc::new(SystemClock), Arc::new(SystemRandom)).await;
+    let outcome = match built {
+        Ok(app) => app.run().await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(error) => {
             eprintln!("{error}");
             Exit::Failure
         }

@@ -202,7 +202,7 @@ fn question(request: VerifyRequest, system: String, trace: Option<String>) -> Of
     }
 }
 
-fn response(asked: Asked) -> VerifyResponse {
+pub(crate) fn response(asked: Asked) -> VerifyResponse {
     let mut response = VerifyResponse {
         receipt: asked.receipt.to_string(),
         request_digest: asked.request_digest.map(|digest| digest.to_string()).unwrap_or_default(),

@@ -1,32 +1,48 @@
 //! Connections to other departments' nodes: up to four each, held to the TLS key of the node's statement, and made anew
-//! when the statement changes. Out of scope: what is sent, and when it is tried again (`ask`).
+//! when the statement changes. A node is reached at its addresses and through its relays; a department may have several
+//! nodes.
+//!
+//! **Invariant:** the same question gets the same answer. A department's nodes may know nothing of each other, so a
+//! question goes to another node only while it is certain that it has left for none: no connection came about. Once it
+//! may have left for a node it is sent there again, and nowhere else.
+//!
+//! Out of scope: what is sent, and when it is tried again (`ask`).
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use host::{
     edge::ChannelLimits,
-    tls::{ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
+    tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
 use proto::exchange::v1::{self as wire, exchange_client::ExchangeClient};
-use tokio::time::timeout;
-use tonic::{Code, transport::Channel};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status, transport::Channel};
 use trust::{
     directory::model::Node,
+    envelope,
     ids::{DepartmentId, NodeId},
 };
+
+use crate::relay::way::ways_to;
 
 /// The connections of one peer: four saturate a provider of two cores; more would only cost memory.
 const CONNECTIONS: usize = 4;
 
 /// The largest answer that is read: an answer's own limit and the envelope around it.
 pub const LARGEST_MESSAGE: usize = trust::answer::LARGEST_ANSWER + 16 * 1024;
+
+/// How long a way to a node may take.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// How long a node that has not proved to be there may take to connect, where there is another.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Why no answer came. The text is the stable reason that stands in evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +66,29 @@ impl SendFailure {
     }
 }
 
+/// A question that was not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Why.
+    pub failure: SendFailure,
+    /// The node that may have it all the same: only there may it be sent again. `None` where it has certainly not left.
+    pub held_by: Option<NodeId>,
+}
+
 /// Connections to all peers.
 pub struct Peers {
     identity: Arc<TlsIdentity>,
     peers: Mutex<HashMap<(DepartmentId, NodeId), Arc<Peer>>>,
+    under_way: Mutex<HashMap<(DepartmentId, NodeId), Arc<AtomicUsize>>>,
 }
 
 struct Peer {
     /// The statement's content that these connections were made for.
     node: Node,
+    connector: PeerConnector,
     connections: Vec<Connection>,
+    /// Whether the last that was heard of it is an answer.
+    proved: AtomicBool,
 }
 
 struct Connection {
@@ -70,42 +99,53 @@ struct Connection {
 impl Peers {
     /// Connections that show this node's TLS key.
     pub fn new(identity: Arc<TlsIdentity>) -> Self {
-        Self { identity, peers: Mutex::new(HashMap::new()) }
+        Self { identity, peers: Mutex::default(), under_way: Mutex::default() }
     }
 
-    /// Sends a question to one of the department's nodes, each in turn until one answers or `limit` is over.
+    /// Sends a question to one of the department's nodes. `held_by` is the node that may have it already.
     pub async fn verify(
         &self,
         nodes: &[Node],
         request: &wire::Signed,
         limit: Duration,
-    ) -> Result<wire::Signed, SendFailure> {
-        let deadline = tokio::time::Instant::now() + limit;
-        let mut failure = SendFailure::Unreachable;
-        for node in nodes {
-            let Ok(peer) = self.peer(node) else { continue };
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        held_by: Option<&NodeId>,
+    ) -> Result<wire::Signed, Undelivered> {
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let candidates = self.candidates(nodes, request, held_by);
+        for (position, peer) in candidates.iter().enumerate() {
+            let is_last = position + 1 == candidates.len();
+            if !is_last && !peer.proved.load(Ordering::Relaxed) && !peer.is_there(PROBE.min(left() / 2)).await {
+                continue;
+            }
             let (connection, _guard) = peer.least_busy();
+            let _counted = self.count(&peer.node);
             let mut client = connection.client.clone();
             let message = wire::VerifyRequest { request: Some(request.clone()) };
-            let status = match timeout(left, client.verify(message)).await {
-                Ok(Ok(response)) => match response.into_inner().answer {
-                    Some(answer) => return Ok(answer),
-                    None => return Err(SendFailure::Rejected),
-                },
+            let status = match timeout(left(), client.verify(message)).await {
+                Ok(Ok(response)) => {
+                    peer.proved.store(true, Ordering::Relaxed);
+                    let answer = response.into_inner().answer;
+                    return answer.ok_or_else(|| peer.undelivered(SendFailure::Rejected));
+                }
                 Ok(Err(status)) => status,
-                Err(_) => return Err(SendFailure::TimedOut),
+                // Whether it had left by then is not known.
+                Err(_) => return Err(peer.undelivered(SendFailure::TimedOut)),
             };
-            tracing::debug!(department = %node.department, node = %node.node, code = ?status.code(), "a peer gave a bare status");
-            failure = match status.code() {
+            tracing::debug!(department = %peer.node.department, node = %peer.node.node, code = ?status.code(), "a peer gave a bare status");
+            if never_left(&status) {
+                peer.proved.store(false, Ordering::Relaxed);
+                continue;
+            }
+            return Err(peer.undelivered(match status.code() {
                 Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::OutOfRange => {
                     SendFailure::Rejected
                 }
                 Code::DeadlineExceeded | Code::Cancelled => SendFailure::TimedOut,
                 _ => SendFailure::Unreachable,
-            };
+            }));
         }
-        Err(failure)
+        Err(Undelivered { failure: SendFailure::Unreachable, held_by: held_by.cloned() })
     }
 
     /// Tells a statement that should not wait for the directory to every node given. Who is not reached learns it from
@@ -121,32 +161,83 @@ impl Peers {
         futures_util::future::join_all(told).await.into_iter().flatten().count()
     }
 
+    /// How many questions of this node's offices are under way to a node.
+    pub fn under_way(&self, department: &DepartmentId, node: &NodeId) -> usize {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.get(&(department.clone(), node.clone())).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// In which order nodes are tried. A question that may be with a node goes there, drained or not; a new one goes to
+    /// those that take new ones, spread by its digest, and those that failed lately come last.
+    fn candidates(&self, nodes: &[Node], request: &wire::Signed, held_by: Option<&NodeId>) -> Vec<Arc<Peer>> {
+        let mut peers: Vec<Arc<Peer>> = nodes
+            .iter()
+            .filter(|node| held_by.map_or(!node.draining, |held_by| node.node == *held_by))
+            .filter_map(|node| self.peer(node).ok())
+            .collect();
+        if peers.len() > 1 {
+            let first = envelope::digest_of(request).map_or(0, |digest| usize::from(digest.as_bytes()[0]));
+            let count = peers.len();
+            peers.rotate_left(first % count);
+            peers.sort_by_key(|peer| !peer.connector.is_hopeful());
+        }
+        peers
+    }
+
+    fn count(&self, node: &Node) -> InFlight {
+        let key = (node.department.clone(), node.node.clone());
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = Arc::clone(under_way.entry(key).or_default());
+        count.fetch_add(1, Ordering::Relaxed);
+        InFlight(count)
+    }
+
     fn peer(&self, node: &Node) -> Result<Arc<Peer>, SetupError> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (node.department.clone(), node.node.clone());
         if let Some(peer) = peers.get(&key).filter(|peer| peer.node == *node) {
             return Ok(Arc::clone(peer));
         }
-        let options = ConnectorOptions { attempt_timeout: Duration::from_secs(2) };
+        let options = ConnectorOptions { attempt_timeout: ATTEMPT };
+        let tls_keys = node.tls_keys().map(|key| TlsKeyDigest::from_bytes(*key));
+        let connector = PeerConnector::over(ways_to(node), tls_keys, Some(&*self.identity), options)?;
         let connections = (0..CONNECTIONS)
             .map(|_| {
-                let key = TlsKeyDigest::from_bytes(node.tls_key);
-                let connector =
-                    PeerConnector::new(node.addresses.iter().cloned(), [key], Some(&*self.identity), options)?;
                 let channel = connector.channel(&ChannelLimits::default());
                 let client = ExchangeClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-                Ok(Connection { client, in_flight: AtomicUsize::new(0) })
+                Connection { client, in_flight: AtomicUsize::new(0) }
             })
-            .collect::<Result<_, SetupError>>()?;
-        let peer = Arc::new(Peer { node: node.clone(), connections });
+            .collect();
+        let peer = Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) });
         peers.insert(key, Arc::clone(&peer));
         Ok(peer)
     }
 }
 
+/// Whether a request has certainly not left: no connection came about. Whatever else went wrong, it may have.
+fn never_left(status: &Status) -> bool {
+    ConnectError::behind(status).is_some()
+}
+
 impl Peer {
+    /// Connects once, so that a question need not wait for a node that is away while another is there.
+    async fn is_there(&self, limit: Duration) -> bool {
+        match timeout(limit, self.connector.connect()).await {
+            Ok(connected) => connected.is_ok(),
+            Err(_) => {
+                self.connector.give_up();
+                false
+            }
+        }
+    }
+
+    fn undelivered(&self, failure: SendFailure) -> Undelivered {
+        self.proved.store(false, Ordering::Relaxed);
+        Undelivered { failure, held_by: Some(self.node.node.clone()) }
+    }
+
     /// The connection with the fewest questions under way; the first of several, so that a quiet node holds one.
-    fn least_busy(&self) -> (&Connection, InFlight<'_>) {
+    fn least_busy(&self) -> (&Connection, Busy<'_>) {
         let mut least = &self.connections[0];
         for connection in &self.connections[1..] {
             if connection.in_flight.load(Ordering::Relaxed) < least.in_flight.load(Ordering::Relaxed) {
@@ -154,13 +245,21 @@ impl Peer {
             }
         }
         least.in_flight.fetch_add(1, Ordering::Relaxed);
-        (least, InFlight(&least.in_flight))
+        (least, Busy(&least.in_flight))
     }
 }
 
-struct InFlight<'a>(&'a AtomicUsize);
+struct Busy<'a>(&'a AtomicUsize);
 
-impl Drop for InFlight<'_> {
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -170,5 +269,69 @@ impl std::fmt::Debug for Peers {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let count = self.peers.lock().unwrap_or_else(PoisonError::into_inner).len();
         formatter.debug_struct("Peers").field("count", &count).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host::random::SeededRandom;
+    use trust::fixture::{self, Fixture};
+
+    use super::*;
+
+    fn peers() -> Peers {
+        Peers::new(Arc::new(TlsIdentity::generate(&SeededRandom::new(1), &["housing.example"]).unwrap()))
+    }
+
+    fn nodes(count: usize) -> Vec<Node> {
+        let node = Fixture::town().directory.nodes_of(&fixture::department("civil-affairs")).next().unwrap().clone();
+        // Port 0 leads nowhere: every connection is refused at once.
+        let address = vec!["127.0.0.1:0".to_owned()];
+        (1..=count)
+            .map(|id| Node { node: fixture::node(&id.to_string()), addresses: address.clone(), ..node.clone() })
+            .collect()
+    }
+
+    fn request(number: u8) -> wire::Signed {
+        let request = wire::Request { request_id: vec![number; 32], ..wire::Request::default() };
+        envelope::signed(envelope::seal(&request, &fixture::key("housing node 1")).0)
+    }
+
+    fn order(peers: &Peers, nodes: &[Node], number: u8, held_by: Option<&str>) -> Vec<String> {
+        let held_by = held_by.map(fixture::node);
+        let candidates = peers.candidates(nodes, &request(number), held_by.as_ref());
+        candidates.iter().map(|peer| peer.node.node.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn new_questions_are_spread_over_the_nodes_and_none_goes_to_one_that_is_drained() {
+        let peers = peers();
+        let mut nodes = nodes(3);
+        let firsts: std::collections::BTreeSet<String> =
+            (0..64).map(|number| order(&peers, &nodes, number, None).remove(0)).collect();
+        assert_eq!(firsts.len(), 3, "{firsts:?}");
+        assert_eq!(order(&peers, &nodes, 7, None), order(&peers, &nodes, 7, None), "the same question the same way");
+        nodes[1].draining = true;
+        assert!((0..64).all(|number| !order(&peers, &nodes, number, None).contains(&"2".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_a_node_may_have_goes_there_and_nowhere_else() {
+        let peers = peers();
+        let mut nodes = nodes(3);
+        nodes[1].draining = true;
+        assert_eq!(order(&peers, &nodes, 7, Some("2")), ["2"], "drained or not: what is under way finishes");
+        assert!(order(&peers, &nodes, 7, Some("9")).is_empty(), "a node that is gone is not replaced by another");
+    }
+
+    #[tokio::test]
+    async fn what_never_left_is_held_by_nobody() {
+        let peers = peers();
+        let limit = Duration::from_secs(20);
+        let undelivered = peers.verify(&nodes(2), &request(1), limit, None).await.unwrap_err();
+        assert_eq!(undelivered, Undelivered { failure: SendFailure::Unreachable, held_by: None });
+        let held_by = fixture::node("2");
+        let undelivered = peers.verify(&nodes(2), &request(1), limit, Some(&held_by)).await.unwrap_err();
+        assert_eq!(undelivered.held_by, Some(held_by), "and what may have stays held");
     }
 }

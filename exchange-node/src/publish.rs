@@ -139,20 +139,28 @@ impl Publisher {
         self.publish(&Object::Key(*public.id()), body).await.map(Some)
     }
 
-    /// Says where this node answers and by which TLS key, where the directory says otherwise.
-    pub async fn ensure_node(&self, node: &NodeId, addresses: &[String]) -> Result<Option<Published>, Error> {
+    /// Says where this node answers, at which relays it can be called and by which TLS key, where the directory says
+    /// otherwise. A node that is drained stays so.
+    pub async fn ensure_node(&self, node: &NodeId, place: &NodePlace) -> Result<Option<Published>, Error> {
         let tls_key = *self.keys.tls.key_digest().as_bytes();
-        let same = self
-            .view
-            .seen()
-            .directory()
-            .nodes_of(&self.department)
-            .any(|known| known.node == *node && known.addresses == addresses && known.tls_key == tls_key);
+        let seen = self.view.seen();
+        let known = seen.directory().nodes_of(&self.department).find(|known| known.node == *node);
+        let object = Object::Node(self.department.clone(), node.clone());
+        if known.is_none() && seen.directory().last(&object).is_some() {
+            // It was removed, and does not come back by being started.
+            tracing::warn!(%node, "this node was removed from the directory: `node invite` and `node add` bring it back");
+            return Ok(None);
+        }
+        let same = known.is_some_and(|known| {
+            known.addresses == place.addresses && known.relays == place.relays && known.tls_key == tls_key
+        });
         if same {
             return Ok(None);
         }
-        let body = node_published(&self.department, node, addresses, tls_key);
-        self.publish(&Object::Node(self.department.clone(), node.clone()), body).await.map(Some)
+        let place = NodePlace { draining: known.is_some_and(|known| known.draining), ..place.clone() };
+        drop(seen);
+        let body = node_published(&self.department, node, &place, tls_key);
+        self.publish(&object, body).await.map(Some)
     }
 
     fn sign(&self, object: &Object, body: Body) -> Result<(exchange::Envelope, Digest), Error> {
@@ -197,16 +205,31 @@ pub fn node_key_added(department: &DepartmentId, node: &NodeId, key: PublicKey, 
     })
 }
 
+/// How a node is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodePlace {
+    /// Where it answers, `host:port`.
+    pub addresses: Vec<String>,
+    /// Relays at which it can be called, `host:port`.
+    pub relays: Vec<String>,
+    /// Whether it takes no new questions.
+    pub draining: bool,
+    /// The TLS key that it will have next, where its keys are about to change.
+    pub next_tls_key: Option<[u8; 32]>,
+}
+
 /// Where a node answers, and by which TLS key.
-pub fn node_published(department: &DepartmentId, node: &NodeId, addresses: &[String], tls_key: [u8; 32]) -> Body {
+pub fn node_published(department: &DepartmentId, node: &NodeId, place: &NodePlace, tls_key: [u8; 32]) -> Body {
     Body::NodePublished(wire::NodePublished {
         department: department.to_string(),
         node: node.to_string(),
-        addresses: addresses.to_vec(),
+        addresses: place.addresses.clone(),
         tls_key: tls_key.to_vec(),
         oldest_wire_version: trust::directory::OLDEST_WIRE_VERSION,
         newest_wire_version: WIRE_VERSION,
-        ..wire::NodePublished::default()
+        draining: place.draining,
+        relays: place.relays.clone(),
+        next_tls_key: place.next_tls_key.map(|key| key.to_vec()).unwrap_or_default(),
     })
 }
 

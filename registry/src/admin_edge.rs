@@ -2,6 +2,7 @@
 //! becomes the status `FAILED_PRECONDITION` with the stable code and the field in its metadata, so that the command line
 //! can tell a refusal from a failure. Out of scope: who may connect, which the socket settles.
 
+pub mod departments;
 mod evidence;
 mod supervision;
 
@@ -106,7 +107,7 @@ impl registry_server::Registry for AdminEdge {
         _: Request<wire::ListDepartmentsRequest>,
     ) -> Result<Response<wire::ListDepartmentsResponse>, Status> {
         let pending = self.enrolment.pending().map_err(|error| internal(&error))?;
-        let departments = catalogue::departments(&self.sequencer.directory(), &pending);
+        let departments = catalogue::departments(&self.sequencer.directory(), &pending, self.authority.now_ms());
         Ok(Response::new(wire::ListDepartmentsResponse { departments }))
     }
 

@@ -28,7 +28,7 @@ use tonic::transport::{Server, server::Router};
 
 use crate::{
     DIRECTORY_FOLDER,
-    admin_edge::{AdminEdge, EvidenceEdge, Standing, SupervisionEdge},
+    admin_edge::{AdminEdge, EvidenceEdge, Standing, SupervisionEdge, departments::DepartmentsEdge},
     authority::{self, Authority},
     config::Config,
     directory_edge::DirectoryEdge,
@@ -225,6 +225,7 @@ impl App {
         let operators = Server::builder()
             .add_service(health)
             .add_service(EvidenceEdge::server(sequencer.clone()))
+            .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
             .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
             .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));
         let stopping = stop.clone().cancelled_owned();

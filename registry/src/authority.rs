@@ -128,7 +128,13 @@ impl Authority {
         self.say_by(Object::Profile, body, decision).await
     }
 
-    async fn say(&self, object: Object, body: Body) -> Result<Accepted, Error> {
+    /// The time.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// Says something about an object. Whether it may is the directory's to judge.
+    pub async fn say(&self, object: Object, body: Body) -> Result<Accepted, Error> {
         self.say_by(object, body, None).await
     }
 

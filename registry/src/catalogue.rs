@@ -7,15 +7,23 @@ use trust::directory::Directory;
 use crate::authority::DepartmentProfile;
 
 /// Every department, those that have yet to enrol included, sorted by id.
-pub fn departments(directory: &Directory, pending: &[DepartmentProfile]) -> Vec<DepartmentState> {
+pub fn departments(directory: &Directory, pending: &[DepartmentProfile], now_ms: u64) -> Vec<DepartmentState> {
     let mut states: Vec<DepartmentState> = directory
         .departments()
         .map(|(id, department)| DepartmentState {
             department: id.to_string(),
-            name: department.admitted.name.clone(),
-            state: if department.suspended.is_some() { "suspended" } else { "admitted" }.to_owned(),
+            name: Some(department.name_at(now_ms)),
+            state: match (department.closed_at(now_ms), &department.suspended) {
+                (Some(_), _) => "closed",
+                (None, Some(_)) => "suspended",
+                (None, None) => "admitted",
+            }
+            .to_owned(),
+            successors: department.closed_at(now_ms).map(|closed| closed.successors.clone()).unwrap_or_default(),
             nodes: count(directory.nodes_of(id)),
-            services: count(directory.services().filter(|service| service.id.department == *id)),
+            services: count(directory.services().filter(|service| {
+                service.id.department == *id && directory.service_now(&service.id, now_ms) == service.id
+            })),
         })
         .collect();
     let waiting = pending.iter().filter(|profile| directory.department(&profile.department).is_none());
@@ -25,6 +33,7 @@ pub fn departments(directory: &Directory, pending: &[DepartmentProfile]) -> Vec<
         state: "awaiting enrolment".to_owned(),
         nodes: 0,
         services: 0,
+        successors: Vec::new(),
     }));
     states.sort_by(|one, other| one.department.cmp(&other.department));
     states

@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 our own failure, 2 usage, 3 no registry is running there, 7 refused.
 
+mod departments;
 mod operate;
 mod state;
 mod supervise;
@@ -11,6 +12,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use trust::ids::{DepartmentId, ExchangeId};
+
+use self::departments::{CloseArguments, MergeArguments, RenameArguments, SplitArguments};
 
 pub use self::{
     operate::{Failure, run},
@@ -106,6 +109,24 @@ pub enum DepartmentCommand {
     /// List departments: admitted, suspended, and those that have yet to enrol.
     #[command(after_help = "Example:\n  registry department list --json")]
     List,
+    /// Give a department a new name, or a new credit or division code, from a day on. What is older shows the older name.
+    #[command(
+        after_help = "Example:\n  registry department rename housing --name 住房和城乡建设局 --document 宁政发〔2026〕12号 --from 2027-01-01"
+    )]
+    Rename(RenameArguments),
+    /// State that a department has ended and become part of another. What it handed over goes over; the rest ends.
+    #[command(
+        after_help = "Example:\n  registry department merge civil-affairs --into social-affairs --reason 机构改革方案第3条"
+    )]
+    Merge(MergeArguments),
+    /// State that a part of a department has become another's: what it handed over goes over.
+    #[command(
+        after_help = "Example:\n  registry department split human-resources --into medical-insurance --reason 机构改革方案第5条"
+    )]
+    Split(SplitArguments),
+    /// State that a department has ended. Without a successor all that it had ends.
+    #[command(after_help = "Example:\n  registry department close civil-affairs --reason 撤销")]
+    Close(CloseArguments),
     /// Shut a department out until it is resumed.
     #[command(
         after_help = "Example:\n  registry department suspend civil-affairs --reason \"key ceremony not documented\""

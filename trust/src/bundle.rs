@@ -297,7 +297,18 @@ fn check_request(items: &[Item<'_>], relied: &Relied, report: &mut Report) -> Re
         .map_err(|refusal| wrong(name, refusal))?;
     let question = Question::read(opened.message).map_err(|refusal| wrong("request", refusal))?;
     report.holds(name, format!("by a node of {}", question.sender));
+    report.holds("parties", parties(&relied.now, &question));
     Ok((question, opened.digest))
+}
+
+/// Who asked whom, by the names they bore then: a later name says nothing about an earlier question.
+fn parties(directory: &Directory, question: &Question) -> String {
+    let named = |party: &Party| {
+        let known = directory.department(party.department());
+        let name = known.map(|known| known.name_at(question.issued_at_ms).zh).unwrap_or_default();
+        format!("{name} ({party})")
+    };
+    format!("{} asked {}", named(&question.sender), named(&question.recipient))
 }
 
 fn check_answers(

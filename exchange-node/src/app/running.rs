@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Parts, office_edge, peer_edge};
 use crate::{
-    admin_edge::{AdminEdge, ServicesEdge},
+    admin_edge::{AdminEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge},
     notices, office_edge as office, peer_edge as peer, publish,
+    relay::waiting::Waiter,
     view::Follower,
 };
 
@@ -25,6 +26,13 @@ const CHECK_EVERY: Duration = Duration::from_secs(5);
 const FOLLOW: Restart = Restart {
     first: Duration::from_millis(200),
     longest: Duration::from_secs(5),
+    settled_after: Duration::from_secs(20),
+};
+
+/// A relay is tried again soon: without it nobody reaches the node.
+const WAIT: Restart = Restart {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(15),
     settled_after: Duration::from_secs(20),
 };
 
@@ -68,6 +76,20 @@ pub(super) async fn start(
             }
         }
     });
+
+    for relay in &parts.config.relays {
+        let waiter = Waiter {
+            relay: relay.clone(),
+            me: parts.config.party(),
+            node: parts.config.node.clone(),
+            signer: Arc::clone(&parts.keys.node) as _,
+            tls_key: *parts.keys.tls.key_digest().as_bytes(),
+            entrance: peer_port.entrance(),
+            relays: parts.relays.clone(),
+        };
+        let stop = stop.clone();
+        supervisor.restarted(&format!("relay {relay}"), WAIT, move || waiter.clone().run(stop.clone()));
+    }
 
     supervisor.essential("own statements", {
         let (parts, stop) = (parts.clone(), stop.clone());
@@ -138,7 +160,9 @@ pub(super) async fn start(
         .add_service(health)
         .add_service(office_edge(parts, None).server())
         .add_service(AdminEdge::new(parts.clone()).server())
-        .add_service(ServicesEdge::new(parts.clone()).server());
+        .add_service(ServicesEdge::new(parts.clone()).server())
+        .add_service(NodesEdge::server(parts.clone()))
+        .add_service(SuccessionsEdge::server(parts.clone()));
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)
     });
@@ -175,15 +199,18 @@ fn check_disk(parts: &Parts, condition: &host::readiness::Condition) {
 /// Says in the directory where this node answers, where the directory says otherwise: at the first start, and after an
 /// address or a key has changed. Without the department's key that is somebody else's to do.
 async fn keep_published(parts: &Parts) {
-    let advertised = match parts.config.advertise.as_slice() {
-        [] => vec![parts.addresses.peer.to_string()],
-        addresses => addresses.to_vec(),
+    let config = &parts.config;
+    let addresses = match (config.dial_out_only, config.advertise.as_slice()) {
+        (true, _) => Vec::new(),
+        (false, []) => vec![parts.addresses.peer.to_string()],
+        (false, addresses) => addresses.to_vec(),
     };
+    let place = publish::NodePlace { addresses, relays: config.relays.clone(), ..publish::NodePlace::default() };
     let mut pause = Duration::from_millis(50);
     loop {
         // A view that has not caught up would name a predecessor that is not the last.
         if parts.view.is_registry_reachable() && parts.view.check_usable(parts.clock.now_ms()).is_ok() {
-            match publish_own(parts, &advertised).await {
+            match publish_own(parts, &place).await {
                 Ok(()) => return,
                 Err(publish::Error::KeyElsewhere) => {
                     tracing::warn!(
@@ -201,12 +228,12 @@ async fn keep_published(parts: &Parts) {
     }
 }
 
-async fn publish_own(parts: &Parts, advertised: &[String]) -> Result<(), publish::Error> {
+async fn publish_own(parts: &Parts, place: &publish::NodePlace) -> Result<(), publish::Error> {
     let node = &parts.config.node;
     if let Some(published) = parts.publisher.ensure_node_key(node).await? {
         tracing::info!(index = published.index, "published this node's key");
     }
-    if let Some(published) = parts.publisher.ensure_node(node, advertised).await? {
+    if let Some(published) = parts.publisher.ensure_node(node, place).await? {
         tracing::info!(index = published.index, "published where this node answers");
     }
     Ok(())

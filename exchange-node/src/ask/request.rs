@@ -84,7 +84,8 @@ impl OfficeQuestion {
                 .ok_or_else(|| Refusal::new(Code::ServiceUnknown).at("service"))?,
             major => major,
         };
-        Ok(ServiceId { department, service, major })
+        // An office that still names a predecessor is understood: its successor is asked.
+        Ok(directory.service_now(&ServiceId { department, service, major }, now_ms))
     }
 
     /// What the office says, as it stands in a request.

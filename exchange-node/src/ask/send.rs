@@ -10,12 +10,12 @@ use trust::{
     answer::{self, AnswerError},
     directory::model::Node,
     envelope::{self, EnvelopeError},
-    ids::Digest,
+    ids::{Digest, NodeId},
     question::Question,
 };
 
 use super::Asker;
-use crate::peers::{Peers, SendFailure};
+use crate::peers::{Peers, SendFailure, Undelivered};
 
 /// The first pause before a question is sent again; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -28,13 +28,14 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Carries a signed question to one of a department's nodes, and its answer back.
 pub trait Courier: Send + Sync {
-    /// Sends the exact bytes once; whoever calls tries again.
+    /// Sends the exact bytes once; whoever calls tries again. `held_by` is the node that may have them already.
     fn verify<'a>(
         &'a self,
         nodes: &'a [Node],
         request: &'a wire::Signed,
         limit: Duration,
-    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>>;
+        held_by: Option<&'a NodeId>,
+    ) -> BoxFuture<'a, Result<wire::Signed, Undelivered>>;
 }
 
 impl Courier for Peers {
@@ -43,8 +44,9 @@ impl Courier for Peers {
         nodes: &'a [Node],
         request: &'a wire::Signed,
         limit: Duration,
-    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>> {
-        Box::pin(self.verify(nodes, request, limit))
+        held_by: Option<&'a NodeId>,
+    ) -> BoxFuture<'a, Result<wire::Signed, Undelivered>> {
+        Box::pin(self.verify(nodes, request, limit, held_by))
     }
 }
 
@@ -59,17 +61,21 @@ pub(super) struct Sent {
 }
 
 impl Asker {
-    /// Sends the same bytes until an answer comes or the time is over.
+    /// Sends the same bytes until an answer comes or the time is over; once a node may have them, to that one alone.
     pub(super) async fn send(&self, sent: &Sent) -> Result<(wire::Signed, answer::Answer), String> {
         let deadline = Instant::now() + sent.wait;
         let mut pause = FIRST_PAUSE;
+        let mut held_by: Option<NodeId> = None;
         loop {
             let provider = sent.question.recipient.department();
             let nodes: Vec<Node> = self.view.seen().directory().nodes_of(provider).cloned().collect();
             let left = deadline.saturating_duration_since(Instant::now());
-            let failure = match self.courier.verify(&nodes, &sent.signed, left).await {
+            let failure = match self.courier.verify(&nodes, &sent.signed, left, held_by.as_ref()).await {
                 Ok(signed) => return self.open(sent, signed).await,
-                Err(failure) => failure,
+                Err(undelivered) => {
+                    held_by = held_by.or(undelivered.held_by);
+                    undelivered.failure
+                }
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if failure == SendFailure::Rejected || left <= pause {

@@ -12,7 +12,7 @@ use trust::{
 };
 
 use super::{Asked, Asker, Ending, Error, OfficeQuestion, ending_of, unanswered};
-use crate::journal::StoredEntry;
+use crate::journal::{Journal, StoredEntry};
 
 /// Why a receipt finds no verification.
 #[derive(Debug, thiserror::Error)]
@@ -34,11 +34,7 @@ pub enum NotFound {
 impl Asker {
     /// The verification that the receipt was given for.
     pub fn show(&self, receipt: &Receipt) -> Result<Asked, NotFound> {
-        let stored = self.journal.entry(receipt.index()).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-        if !receipt.fits(&stored.entry) {
-            return Err(NotFound::Unknown);
-        }
-        self.read_back(&stored, *receipt)
+        show_in(self.journal.as_ref(), receipt)
     }
 
     /// The stored answer under an idempotency key; refused where the question is another one.
@@ -51,11 +47,13 @@ impl Asker {
         let asked_before: wire::Request = message(&question).ok_or(Error::StoredUnreadable)?;
         let receipt = stored.entry.receipt(index);
         match self.prepare(office) {
-            Ok((again, _)) if is_same(&again.wire, &asked_before) => match self.read_back(&stored, receipt) {
-                Ok(asked) => Ok(asked),
-                Err(NotFound::Failed(error)) => Err(error),
-                Err(_) => Err(Error::StoredUnreadable),
-            },
+            Ok((again, _)) if is_same(&again.wire, &asked_before) => {
+                match read_back(self.journal.as_ref(), &stored, receipt) {
+                    Ok(asked) => Ok(asked),
+                    Err(NotFound::Failed(error)) => Err(error),
+                    Err(_) => Err(Error::StoredUnreadable),
+                }
+            }
             Ok(_) => {
                 let refusal = Refusal::new(Code::RequestIdReused).at("idempotency_key");
                 self.refuse(office, refusal.because("another question was asked with this key")).await
@@ -63,43 +61,60 @@ impl Asker {
             Err(refusal) => self.refuse(office, refusal).await,
         }
     }
+}
 
-    fn read_back(&self, stored: &StoredEntry, receipt: Receipt) -> Result<Asked, NotFound> {
-        if stored.message.is_none() {
-            return Err(NotFound::Destroyed);
-        }
-        let question = match stored.about {
-            Some(index) => self.journal.entry(index).map_err(Error::from)?,
-            None => None,
-        };
-        let request: Option<wire::Request> = question.as_ref().and_then(message);
-        let claims = request.as_ref().map_or(&[][..], |request| &request.claims);
-        let ending = match stored.entry.kind {
-            EntryKind::AnswerReceived => ending_of(message(stored).ok_or(Error::StoredUnreadable)?),
-            EntryKind::Outcome => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
-                Some(What::Unanswered(reason)) => unanswered(claims, &reason),
-                Some(What::Refused(refusal)) => Ending::Refused { refusal, by: None },
-                None => return Err(Error::StoredUnreadable.into()),
-            },
-            _ => return Err(NotFound::Unknown),
-        };
-        let request_digest: Option<Digest> = question.as_ref().map(|question| question.entry.envelope);
-        let request = request.unwrap_or_default();
-        let asked_at_ms = if request.issued_at_ms == 0 { stored.at_ms } else { request.issued_at_ms };
-        Ok(Asked {
-            ending,
-            receipt,
-            request_digest,
-            provider: request.recipient,
-            service: request.service,
-            service_version: request.service_version,
-            asked_at_ms,
-            elapsed: Duration::from_millis(stored.at_ms.saturating_sub(asked_at_ms)),
-            case_number: request.case_number,
-            item: request.purpose.map(|purpose| purpose.item).unwrap_or_default(),
-            officer: request.officer,
-        })
+/// The verification that the receipt was given for, in any evidence log.
+pub fn show_in(journal: &dyn Journal, receipt: &Receipt) -> Result<Asked, NotFound> {
+    let stored = journal.entry(receipt.index()).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+    if !receipt.fits(&stored.entry) {
+        return Err(NotFound::Unknown);
     }
+    read_back(journal, &stored, *receipt)
+}
+
+fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Receipt) -> Result<Asked, NotFound> {
+    if stored.message.is_none() {
+        return Err(NotFound::Destroyed);
+    }
+    let question = match (stored.about, stored.entry.kind) {
+        (Some(index), _) => Some(index),
+        // On the answering side question and answer are one commit.
+        (None, EntryKind::AnswerGiven) => Some(stored.companions.start),
+        (None, _) => None,
+    };
+    let question = match question {
+        Some(index) => journal.entry(index).map_err(Error::from)?,
+        None => None,
+    };
+    let request: Option<wire::Request> = question.as_ref().and_then(message);
+    let claims = request.as_ref().map_or(&[][..], |request| &request.claims);
+    let ending = match stored.entry.kind {
+        EntryKind::AnswerReceived | EntryKind::AnswerGiven => {
+            ending_of(message(stored).ok_or(Error::StoredUnreadable)?)
+        }
+        EntryKind::Outcome => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
+            Some(What::Unanswered(reason)) => unanswered(claims, &reason),
+            Some(What::Refused(refusal)) => Ending::Refused { refusal, by: None },
+            None => return Err(Error::StoredUnreadable.into()),
+        },
+        _ => return Err(NotFound::Unknown),
+    };
+    let request_digest: Option<Digest> = question.as_ref().map(|question| question.entry.envelope);
+    let request = request.unwrap_or_default();
+    let asked_at_ms = if request.issued_at_ms == 0 { stored.at_ms } else { request.issued_at_ms };
+    Ok(Asked {
+        ending,
+        receipt,
+        request_digest,
+        provider: request.recipient,
+        service: request.service,
+        service_version: request.service_version,
+        asked_at_ms,
+        elapsed: Duration::from_millis(stored.at_ms.saturating_sub(asked_at_ms)),
+        case_number: request.case_number,
+        item: request.purpose.map(|purpose| purpose.item).unwrap_or_default(),
+        officer: request.officer,
+    })
 }
 
 /// The message of an entry. It was verified when it was made or received, and the entry's digest binds it since.

@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     answer::{self, Answerer, AnswererParts},
     journal::memory::{Fault, MemoryJournal},
-    peers::SendFailure,
+    peers::{SendFailure, Undelivered},
     records::{Lookup, double::RecordsDouble},
     view::tests::view_of,
 };
@@ -41,6 +41,8 @@ struct CourierDouble {
     provider: Answerer,
     way: Mutex<Way>,
     sent: Mutex<Vec<wire::Signed>>,
+    /// The node that may have had the question, at each attempt.
+    held_by: Mutex<Vec<Option<NodeId>>>,
     lost: AtomicUsize,
 }
 
@@ -50,19 +52,25 @@ impl Courier for CourierDouble {
         _nodes: &'a [Node],
         request: &'a wire::Signed,
         _limit: Duration,
-    ) -> BoxFuture<'a, Result<wire::Signed, SendFailure>> {
+        held_by: Option<&'a NodeId>,
+    ) -> BoxFuture<'a, Result<wire::Signed, Undelivered>> {
         Box::pin(async move {
+            let undelivered = |failure, held_by| Undelivered { failure, held_by };
+            self.held_by.lock().unwrap().push(held_by.cloned());
             self.sent.lock().unwrap().push(request.clone());
             let way = *self.way.lock().unwrap();
             match way {
-                Way::Down => return Err(SendFailure::Unreachable),
-                Way::Rejected => return Err(SendFailure::Rejected),
+                Way::Down => return Err(undelivered(SendFailure::Unreachable, None)),
+                Way::Rejected => return Err(undelivered(SendFailure::Rejected, None)),
                 Way::AnswerLostOnce | Way::Altered | Way::Open => {}
             }
-            let mut answer =
-                self.provider.answer(&party("housing"), request.clone()).await.map_err(|_| SendFailure::Unreachable)?;
+            let mut answer = self
+                .provider
+                .answer(&party("housing"), request.clone())
+                .await
+                .map_err(|_| undelivered(SendFailure::Unreachable, None))?;
             if way == Way::AnswerLostOnce && self.lost.fetch_add(1, Ordering::SeqCst) == 0 {
-                return Err(SendFailure::Unreachable);
+                return Err(undelivered(SendFailure::Unreachable, Some("1".parse().unwrap())));
             }
             if way == Way::Altered
                 && let Some(wire::signed::Form::Envelope(envelope)) = &mut answer.form
@@ -106,6 +114,7 @@ impl Town {
         let courier = Arc::new(CourierDouble {
             provider,
             way: Mutex::new(Way::Open),
+            held_by: Mutex::default(),
             sent: Mutex::default(),
             lost: AtomicUsize::new(0),
         });
@@ -264,6 +273,8 @@ async fn a_lost_answer_is_asked_for_with_the_same_bytes() {
     let sent = town.courier.sent.lock().unwrap();
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0], sent[1]);
+    let held_by = town.courier.held_by.lock().unwrap();
+    assert_eq!(*held_by, [None, Some(fixture::node("1"))], "asked for again where it may be, and nowhere else");
     assert_eq!(town.provider_journal.commits().len(), 1, "one answer was given, twice");
 }
 

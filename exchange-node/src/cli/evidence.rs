@@ -1,6 +1,7 @@
 //! `evidence`: shows and exports what the running node kept of a question, and checks an exported bundle offline, which
 //! needs no node at all. Out of scope: the checks themselves (`trust::bundle`), and bundles for other tools (`unpack`).
 
+mod kept;
 mod report;
 
 use std::{
@@ -36,6 +37,9 @@ pub enum Command {
         /// The receipt.
         #[arg(value_name = "RECEIPT")]
         receipt: Receipt,
+        /// A predecessor whose evidence is kept here, DEPARTMENT or DEPARTMENT/NODE; the receipt is the predecessor's.
+        #[arg(long, value_name = "DEPARTMENT")]
+        of: Option<String>,
     },
     /// Writes the evidence of a question into a file that anybody can check offline.
     #[command(after_help = "Example:\n  exchange-node evidence export 123-9f3a2c1e4b5d6a70 -o GZF-2026-0001.evidence")]
@@ -46,7 +50,20 @@ pub enum Command {
         /// The file to write; one that exists is not overwritten.
         #[arg(short, long = "output", value_name = "FILE")]
         output: PathBuf,
+        /// A predecessor whose evidence is kept here, DEPARTMENT or DEPARTMENT/NODE; the receipt is the predecessor's.
+        #[arg(long, value_name = "DEPARTMENT")]
+        of: Option<String>,
     },
+    /// Takes the evidence of a predecessor's stopped node over, to keep, show, export and prove it.
+    #[command(name = "take-over", after_help = "Example:\n  exchange-node evidence take-over civil-affairs")]
+    TakeOver {
+        /// The folder of the predecessor's node, on this machine; it is left as it is.
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
+    /// Lists the evidence that is kept for predecessors.
+    #[command(after_help = "Example:\n  exchange-node evidence kept")]
+    Kept,
     /// Checks an evidence file with the authority's public key alone. Needs no node and no network.
     #[command(
         after_help = "Example:\n  exchange-node evidence verify GZF-2026-0001.evidence --authority authority.key.pub"
@@ -73,12 +90,21 @@ pub enum Command {
 
 pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Result<Exit, Error> {
     match command {
-        Command::Show { receipt } => {
+        Command::TakeOver { folder: from } => kept::take_over(&from, folder, output).await,
+        Command::Kept => kept::list(folder, output).await,
+        Command::Show { receipt, of: Some(of) } => kept::show(&receipt, &of, folder, output).await,
+        Command::Show { receipt, of: None } => {
             let request = ShowRequest { receipt: receipt.to_string() };
             let shown = folder.office().await?.show(request).await?.into_inner();
             Ok(verify::show(output, &shown))
         }
-        Command::Export { receipt, output: file } => export(receipt, &file, folder, output).await,
+        Command::Export { receipt, output: file, of } => {
+            let bundle = match of {
+                Some(of) => kept::bundle(&receipt, &of, folder).await?,
+                None => bundle_of(&receipt, folder).await?,
+            };
+            export(&bundle, &receipt, &file, folder, output)
+        }
         Command::Verify { file, authority } => check(&file, &authority, output),
         Command::Unpack { file, directory } => {
             let written = unpack::unpack(&read_bundle(&file)?, &directory)?;
@@ -94,13 +120,16 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
     }
 }
 
-async fn export(receipt: Receipt, file: &Path, folder: &Folder, output: Output) -> Result<Exit, Error> {
+async fn bundle_of(receipt: &Receipt, folder: &Folder) -> Result<Vec<u8>, Error> {
     let request = ExportEvidenceRequest { receipt: receipt.to_string() };
-    let bundle = folder.office().await?.export_evidence(request).await?.into_inner().bundle;
+    Ok(folder.office().await?.export_evidence(request).await?.into_inner().bundle)
+}
+
+fn export(bundle: &[u8], receipt: &Receipt, file: &Path, folder: &Folder, output: Output) -> Result<Exit, Error> {
     // It holds the question and the answer in the clear: nobody else's business.
-    files::create_file(file, &bundle, files::PRIVATE_MODE).map_err(unwritable)?;
+    files::create_file(file, bundle, files::PRIVATE_MODE).map_err(unwritable)?;
     let authority_key = Config::load(&folder.path()?.join(config::FILE_NAME)).map(|config| config.authority_key);
-    let checked = authority_key.ok().map(|key| bundle::verify(&bundle, &key));
+    let checked = authority_key.ok().map(|key| bundle::verify(bundle, &key));
     let sound = checked.as_ref().map(Report::is_sound);
     let machine = json!({ "receipt": receipt.to_string(), "file": file, "bytes": bundle.len(), "sound": sound });
     output.show(&machine, || {

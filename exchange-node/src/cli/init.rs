@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Exit, InitArgs, output::Output};
 use crate::{
-    init::{self, Error, InitOptions},
+    init::{self, Error, InitOptions, JoinOptions, Joined},
     publish,
 };
 
@@ -24,10 +24,19 @@ pub async fn init(
     random: Arc<dyn Random>,
 ) -> Exit {
     let output = Output::new(json);
-    let InitArgs { token_file, address, office_address, node } = args;
+    let InitArgs { token_file, join, address, relay, office_address, offer, node } = args;
     let dir = dir.unwrap_or_else(|| ".".into());
-    let office_address = office_address.unwrap_or_else(|| beside(&address));
-    let options = InitOptions { token_file, address, office_address, node, dir };
+    let office_address = office_address.unwrap_or_else(|| beside(address.first().map_or("", String::as_str)));
+    let token_file = match (token_file, join) {
+        (Some(token_file), _) => token_file,
+        (None, Some(invitation)) => {
+            let options = JoinOptions { invitation, addresses: address, relays: relay, office_address, dir, offer };
+            return joined(output, init::join(&options, random.as_ref()));
+        }
+        // One of the two is required.
+        (None, None) => return Exit::Usage,
+    };
+    let options = InitOptions { token_file, addresses: address, relays: relay, office_address, node, dir };
     // Told as it happens: it takes a moment, and where it ends early the last line says how far it came.
     let mut said = |line: String| output.say(&line);
     match init::init(&options, clock, random, &mut said).await {
@@ -53,11 +62,40 @@ pub async fn init(
     }
 }
 
+fn joined(output: Output, outcome: Result<Joined, Error>) -> Exit {
+    match outcome {
+        Ok(done) => {
+            let add = format!("exchange-node node add {}", done.offer.display());
+            let start = format!("exchange-node serve --config {}", done.config.display());
+            let machine = json!({
+                "department": done.department,
+                "node": done.node.as_str(),
+                "config": done.config,
+                "offer": done.offer,
+                "next": [add, start],
+            });
+            output.show(&machine, || {
+                format!(
+                    "keys are in {}\nthe offer of node {} of {} is in {}: it holds no secret\nnext: on a running node of the department: {add}\n      then here: {start}",
+                    done.config.parent().unwrap_or(std::path::Path::new(".")).join("keys").display(),
+                    done.node,
+                    done.department,
+                    done.offer.display()
+                )
+            });
+            Exit::Done
+        }
+        Err(error) => output.fail_with(exit_of(&error), &error.to_string()),
+    }
+}
+
 fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Refused(_) | Error::Publish(publish::Error::Refused(_)) => Exit::Refused,
         Error::Unreachable(_) | Error::Publish(publish::Error::Unreachable(_)) => Exit::Unreachable,
         Error::AddressMalformed { .. }
+        | Error::AddressMissing
+        | Error::Invitation(_)
         | Error::AnotherNode { .. }
         | Error::Config(_)
         | Error::Token { .. }

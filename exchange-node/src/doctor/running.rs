@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use host::tls::{ConnectorOptions, PeerConnector};
+use host::tls::{Address, ConnectorOptions, PeerConnector};
 use proto::admin::v1::Finding;
 use tokio::{net::TcpStream, time::timeout};
 use trust::{
@@ -19,6 +19,7 @@ use crate::{
     app::Parts,
     notices::{self, Fate, Notice},
     records::RecordsStatus,
+    relay::way::ways_to,
 };
 
 /// How long a port may take to answer.
@@ -48,6 +49,7 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     findings.extend(records);
     findings.push(free_disk(&parts.config.dir, parts.config.limits.free_disk_mib));
     findings.push(peer_port(parts, node.as_ref()).await);
+    findings.extend(relays(parts));
     findings.push(office_port(parts.addresses.office).await);
     findings.push(evidence::examine(parts).await);
     findings
@@ -252,14 +254,14 @@ fn records_of(name: &str, service: &str, held: Option<&RecordsStatus>) -> Findin
 /// Connects to this node as another department's node would: at the address that the directory names.
 async fn peer_port(parts: &Parts, published: Option<&Node>) -> Finding {
     const CHECK: &str = "peer port";
-    let addresses = match published {
-        Some(node) => node.addresses.clone(),
-        None => vec![parts.addresses.peer.to_string()],
+    let ways = match published {
+        Some(node) => ways_to(node),
+        None => vec![Arc::new(Address::new(parts.addresses.peer.to_string())) as _],
     };
-    let named = addresses.join(", ");
+    let named = ways.iter().map(|way| way.name().to_owned()).collect::<Vec<_>>().join(", ");
     let options = ConnectorOptions { attempt_timeout: PATIENCE };
     let tls = parts.keys.tls.as_ref();
-    let connector = match PeerConnector::new(addresses, [tls.key_digest()], Some(tls), options) {
+    let connector = match PeerConnector::over(ways, [tls.key_digest()], Some(tls), options) {
         Ok(connector) => connector,
         Err(error) => return wrong(CHECK, error.to_string(), "restore the TLS key from its backup"),
     };
@@ -274,6 +276,26 @@ async fn peer_port(parts: &Parts, published: Option<&Node>) -> Finding {
             ),
         ),
     }
+}
+
+/// Whether the node waits at each of its relays.
+fn relays(parts: &Parts) -> Vec<Finding> {
+    parts
+        .relays
+        .states()
+        .into_iter()
+        .map(|(relay, trouble)| {
+            let check = format!("relay {relay}");
+            match trouble {
+                None => ok(&check, "this node waits there for calls"),
+                Some(trouble) => wrong(
+                    &check,
+                    format!("this node does not wait there: {trouble}"),
+                    "see that the relay runs, that its `departments` name this one or nobody, and that its `advertise` has this address",
+                ),
+            }
+        })
+        .collect()
 }
 
 async fn office_port(address: SocketAddr) -> Finding {

@@ -70,10 +70,11 @@ fn bundle_of(fixture: &Fixture, journal: &MemoryJournal, me: &str, receipt: &Rec
     let source = Source {
         me: party(me),
         node: fixture::node("1"),
-        signer: &key(&format!("{me} node 1")),
+        head: Head::Own(&key(&format!("{me} node 1"))),
         journal,
         directory_checkpoint: &fixture.checkpoint(),
         committed: fixture.directory.committed(),
+        directory: &fixture.directory,
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
     };
@@ -191,10 +192,11 @@ fn a_commitment_to_the_state_comes_with_its_proofs() {
     let source = Source {
         me: party("housing"),
         node: fixture::node("1"),
-        signer: &key("housing node 1"),
+        head: Head::Own(&key("housing node 1")),
         journal: &journal,
         directory_checkpoint: &short.checkpoint(),
         committed: fixture.directory.committed(),
+        directory: &fixture.directory,
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
     };
@@ -213,10 +215,11 @@ fn what_is_newer_than_the_checkpoint_is_left_out() {
     let source = Source {
         me: party("housing"),
         node: fixture::node("1"),
-        signer: &key("housing node 1"),
+        head: Head::Own(&key("housing node 1")),
         journal: &journal,
         directory_checkpoint: &checkpoint,
         committed: fixture.directory.committed(),
+        directory: &fixture.directory,
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
     };
@@ -236,10 +239,11 @@ fn a_copy_that_does_not_fit_its_checkpoint_is_not_exported() {
     let source = Source {
         me: party("housing"),
         node: fixture::node("1"),
-        signer: &key("housing node 1"),
+        head: Head::Own(&key("housing node 1")),
         journal: &journal,
         directory_checkpoint: &fixture.checkpoint(),
         committed: fixture.directory.committed(),
+        directory: &fixture.directory,
         entries: &|| Box::new(damaged.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
     };

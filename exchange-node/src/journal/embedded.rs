@@ -21,19 +21,15 @@ use host::{
     random::Random,
 };
 use tokio::sync::RwLock;
-use trust::log::{
-    frontier::Frontier,
-    hash::Hash,
-    proof::{BuildError, inclusion_proof},
-};
+use trust::log::{frontier::Frontier, hash::Hash};
 
 use super::{
     Commit, Committed, Journal, JournalError, Later, Month, RecordHead, StoredEntry, Verified,
     month_beginning::Beginning,
     month_key::{MonthKey, MonthKeys},
-    month_store::{MonthStore, TileError},
+    month_store::MonthStore,
     months::{Months, month_folder},
-    record, verify,
+    reading, record, verify,
     writer::{Durable, Job, Writer},
 };
 
@@ -42,10 +38,6 @@ pub type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The cache of the month that is written. Resident memory is two to four times as much.
 const CURRENT_CACHE_BYTES: u64 = 8 * 1024 * 1024;
-
-/// How many records in a row must be too old before those before them are taken to be so too. Times are not in order:
-/// callers look at the clock before they stand in line, and a clock may have been set back for a while.
-const TOO_OLD_IN_A_ROW: u32 = 4096;
 
 /// The journal on sled. Clones share it.
 #[derive(Clone)]
@@ -204,54 +196,11 @@ impl Journal for SledJournal {
     }
 
     fn entry(&self, index: u64) -> Result<Option<StoredEntry>, JournalError> {
-        if index >= self.size() {
-            return Ok(None);
-        }
-        let month = self.inner.months.of_entry(index)?;
-        let key = self.inner.months.keys().load(month.month())?;
-        month.head_of(index, |first_index, head| {
-            let entries = head.entries.as_slice();
-            // In range: it is the head of the record that has the entry.
-            let position = usize::try_from(index - first_index).unwrap_or(usize::MAX);
-            let missing = || month.damaged(format!("entry {index} is missing"));
-            let entry = *entries.get(position).ok_or_else(missing)?;
-            let message = match key.filter(|key| key.id() == head.key_id) {
-                None => None,
-                Some(key) => match head.messages(&month.payload(first_index)?, &key) {
-                    Some(mut messages) => Some(messages.swap_remove(position)),
-                    None => return Err(month.damaged(format!("entry {first_index}: what is stored of it was changed"))),
-                },
-            };
-            let companions = first_index..first_index + entries.len() as u64;
-            Ok(Some(StoredEntry { index, entry, message, at_ms: head.at_ms, about: head.about, companions }))
-        })
+        reading::entry(&self.inner.months, self.size(), index)
     }
 
     fn newest(&self, since_ms: u64, visit: &mut dyn FnMut(RecordHead) -> ControlFlow<()>) -> Result<(), JournalError> {
-        let mut end = self.size();
-        let mut too_old = 0;
-        for (name, first_index) in self.inner.months.list().into_iter().rev() {
-            if first_index >= end {
-                continue;
-            }
-            let month = self.inner.months.named(name)?;
-            let mut is_over = false;
-            month.backward(end, &mut |first_index, head| {
-                if head.at_ms >= since_ms {
-                    too_old = 0;
-                    is_over = visit(head.to_record_head(first_index)).is_break();
-                } else {
-                    too_old += 1;
-                    is_over = too_old >= TOO_OLD_IN_A_ROW;
-                }
-                Ok(!is_over)
-            })?;
-            if is_over {
-                break;
-            }
-            end = first_index;
-        }
-        Ok(())
+        reading::newest(&self.inner.months, self.size(), since_ms, visit)
     }
 
     fn head(&self) -> (u64, Hash) {
@@ -260,15 +209,7 @@ impl Journal for SledJournal {
     }
 
     fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, JournalError> {
-        let durable = self.inner.durable.load_full();
-        let outside = JournalError::OutsideLog { index, size, durable: durable.tree.size() };
-        if size > durable.tree.size() {
-            return Err(outside);
-        }
-        inclusion_proof(&self.inner.months.tiles(&durable), index, size).map_err(|error| match error {
-            BuildError::Source(TileError(error)) => error,
-            _ => outside,
-        })
+        reading::inclusion(&self.inner.months, &self.inner.durable.load_full(), index, size)
     }
 }
 
@@ -288,7 +229,7 @@ struct OpenMonth {
 
 /// The last month that was begun. A later one that was opened and not begun (the process ended in between) is passed
 /// over: it is empty.
-fn restore_last(folder: &Path) -> Result<Option<(MonthStore, Beginning)>, JournalError> {
+pub(super) fn restore_last(folder: &Path) -> Result<Option<(MonthStore, Beginning)>, JournalError> {
     let mut months = Vec::new();
     let read = |source| files::Error::Io { doing: "cannot read the folder", path: folder.to_owned(), source };
     for item in fs::read_dir(folder).map_err(read)? {

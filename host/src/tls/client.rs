@@ -199,6 +199,11 @@ impl PeerConnector {
         self.ways.is_hopeful(Instant::now())
     }
 
+    /// Notes that no way worked within the time that somebody had: all are tried last for a while.
+    pub fn give_up(&self) {
+        (0..self.ways.len()).for_each(|index| self.ways.failed(index, Instant::now()));
+    }
+
     /// A gRPC channel over this connector, which connects at its first request and again whenever it must.
     pub fn channel(&self, limits: &ChannelLimits) -> Channel {
         let limits = ChannelLimits { connect_timeout: self.longest_connect(), ..*limits };

@@ -24,7 +24,9 @@ use proto::{
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
-use super::{AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, state, supervise};
+use super::{
+    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, departments, state, supervise,
+};
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
     app::App,
@@ -121,6 +123,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             None => return Ok(()),
         },
         Command::Department(DepartmentCommand::List) => list(&cli).await?,
+        Command::Department(DepartmentCommand::Rename(arguments)) => departments::rename(&cli, arguments).await?,
+        Command::Department(DepartmentCommand::Merge(arguments)) => departments::merge(&cli, arguments).await?,
+        Command::Department(DepartmentCommand::Split(arguments)) => departments::split(&cli, arguments).await?,
+        Command::Department(DepartmentCommand::Close(arguments)) => departments::close(&cli, arguments).await?,
         Command::Department(DepartmentCommand::Suspend { id, reason }) => {
             change(&cli, id.as_str(), "suspend", reason).await?
         }
@@ -267,6 +273,7 @@ async fn list(cli: &Cli) -> Result<Shown, Failure> {
                 "name": name.zh,
                 "name_en": name.en,
                 "state": state.state,
+                "successors": state.successors,
                 "nodes": state.nodes,
                 "services": state.services,
             })
@@ -277,7 +284,11 @@ async fn list(cli: &Cli) -> Result<Shown, Failure> {
     table.set_header(["department", "name", "state", "nodes", "services"]);
     for state in departments {
         let name = state.name.unwrap_or_default().zh;
-        table.add_row([state.department, name, state.state, state.nodes.to_string(), state.services.to_string()]);
+        let state_text = match state.successors.as_slice() {
+            [] => state.state,
+            successors => format!("{}, succeeded by {}", state.state, successors.join(", ")),
+        };
+        table.add_row([state.department, name, state_text, state.nodes.to_string(), state.services.to_string()]);
     }
     Ok(Shown { json: json!({ "departments": json }), text: table.trim_fmt() })
 }

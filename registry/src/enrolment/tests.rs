@@ -214,7 +214,7 @@ async fn the_catalogue_lists_who_takes_part_and_who_has_yet_to_come() {
     office.rooms.admit("housing").await;
     let states = || {
         let pending = office.enrolment.pending().unwrap();
-        let states = crate::catalogue::departments(&office.rooms.sequencer.directory(), &pending);
+        let states = crate::catalogue::departments(&office.rooms.sequencer.directory(), &pending, 0);
         states.into_iter().map(|state| (state.department, state.state)).collect::<Vec<_>>()
     };
     let named = |department: &str, state: &str| (department.to_owned(), state.to_owned());

@@ -306,7 +306,14 @@ fn names_have_dates() {
     let renamed = |zh: &str, uscc: &str, from_ms| {
         let name = Some(wire::LocalName { zh: zh.into(), en: String::new() });
         let (department, uscc) = ("housing".to_owned(), uscc.to_owned());
-        let body = wire::DepartmentRenamed { department, name, uscc, division: String::new(), from_ms };
+        let body = wire::DepartmentRenamed {
+            department,
+            name,
+            uscc,
+            division: String::new(),
+            from_ms,
+            document: String::new(),
+        };
         (Body::DepartmentRenamed(body), "department/housing".to_owned())
     };
     for signer in ["housing", "civil-affairs", "log"] {
