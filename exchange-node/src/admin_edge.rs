@@ -4,8 +4,8 @@
 mod answers;
 mod import;
 mod lookup;
-mod services;
 pub mod nodes;
+mod services;
 pub mod successions;
 
 use std::sync::Arc;

@@ -31,8 +31,8 @@ use crate::{
     peers::Peers,
     publish::Publisher,
     records::{RecordSource, Records, RecordsError},
-    view::{self, RegistryLink, Snapshots, View},
     relay::waiting::Relays,
+    view::{self, RegistryLink, Snapshots, View},
 };
 
 /// Why the node does not start, or ends.

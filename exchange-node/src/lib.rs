@@ -21,7 +21,7 @@ pub mod peer_edge;
 pub mod peers;
 pub mod publish;
 pub mod records;
-pub mod service_change;
 pub mod relay;
+pub mod service_change;
 pub mod service_file;
 pub mod view;

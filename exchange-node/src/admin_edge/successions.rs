@@ -108,7 +108,7 @@ impl Successions for SuccessionsEdge {
             .directory()
             .successions()
             .map(|(_, _, known)| SuccessionState {
-                offer: Some(known.offer.clone()),
+                offer: Some(known.offer.read()),
                 state: match (known.from_ms, known.accepted) {
                     (Some(_), _) => "confirmed",
                     (None, true) => "accepted",

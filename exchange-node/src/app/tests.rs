@@ -86,7 +86,8 @@ async fn init(registry: &FakeRegistry, folder: &std::path::Path, department: &st
     let dir = folder.join(department);
     let options = InitOptions {
         token_file,
-        address: "127.0.0.1:0".into(),
+        addresses: vec!["127.0.0.1:0".into()],
+        relays: Vec::new(),
         office_address: "127.0.0.1:0".parse().unwrap(),
         node: "1".parse().unwrap(),
         dir: dir.clone(),
@@ -310,7 +311,8 @@ async fn a_token_for_another_department_does_not_take_a_folder_over() {
     std::fs::write(&token_file, registry.token("health")).unwrap();
     let options = InitOptions {
         token_file,
-        address: "127.0.0.1:0".into(),
+        addresses: vec!["127.0.0.1:0".into()],
+        relays: Vec::new(),
         office_address: "127.0.0.1:0".parse().unwrap(),
         node: "1".parse().unwrap(),
         dir,
