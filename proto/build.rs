@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "exchange/v1/relay.proto",
     "registry/v1/statement.proto",
     "registry/v1/registry.proto",
+    "registry/v1/catalogue.proto",
     "office/v1/office.proto",
     "admin/v1/node.proto",
     "admin/v1/registry.proto",

@@ -2,6 +2,7 @@
 //! so there is no key. Out of scope: the commands (`cli`), and asking, which is the offices' service on the same socket.
 
 mod answers;
+mod catalogue;
 mod import;
 mod lookup;
 pub mod nodes;
@@ -29,7 +30,7 @@ use trust::{
     ids::DepartmentId,
 };
 
-pub use self::services::ServicesEdge;
+pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
 use self::{
     answers::{access_state, records_status, service_state},
     lookup::own_service,

@@ -10,9 +10,11 @@ mod evidence;
 mod exit;
 mod init;
 mod keys;
+mod log;
 mod node;
 mod nodes;
 mod output;
+mod read;
 mod records;
 mod relay;
 mod service;
@@ -27,7 +29,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use host::admin_socket::AdminError;
+use host::{admin_socket::AdminError, published};
 use proto::exchange::v1::Refusal;
 
 use self::output::Output;
@@ -73,11 +75,20 @@ pub enum Command {
     #[command(after_help = "Example:\n  exchange-node doctor --dir civil-affairs")]
     Doctor,
     /// Data services: describe, publish, change, look up, suspend, withdraw.
-    #[command(subcommand, visible_alias = "services", after_help = "Example:\n  exchange-node service list")]
+    #[command(subcommand, after_help = "Example:\n  exchange-node service list")]
     Service(service::Command),
     /// The data catalogue: write its entries for others, and read theirs.
     #[command(subcommand, after_help = "Example:\n  exchange-node catalogue export catalogue.csv")]
     Catalogue(catalogue::Command),
+    /// Everybody's data services in the directory: list, show, search.
+    #[command(subcommand, after_help = "Example:\n  exchange-node services search 婚姻")]
+    Services(read::ServicesCommand),
+    /// The departments of the exchange, with their keys and nodes.
+    #[command(subcommand, after_help = "Example:\n  exchange-node departments list")]
+    Departments(read::DepartmentsCommand),
+    /// The directory's log: audit it whole, show one statement.
+    #[command(subcommand, after_help = "Example:\n  exchange-node log verify")]
+    Log(log::Command),
     /// Records of an own service.
     #[command(subcommand, after_help = "Example:\n  exchange-node records import marriage-registration people.csv")]
     Records(records::Command),
@@ -150,6 +161,9 @@ pub enum Error {
     /// The admin socket cannot be used.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The directory's log is not sound.
+    #[error("the directory's log is not sound: {0}")]
+    LogNotSound(String),
     /// The evidence is not sound.
     #[error("the evidence is not sound: {0}")]
     EvidenceNotSound(String),
@@ -169,6 +183,9 @@ pub enum Error {
     /// Nobody said which node is meant.
     #[error("which node? Give its folder with --dir or in EXCHANGE_DIR, or run this in a folder with a node.toml")]
     NoFolder,
+    /// What was published cannot be read.
+    #[error(transparent)]
+    Published(#[from] published::Error),
     /// Refused.
     #[error("{}", refusal_sentence(.0))]
     Refused(Refusal),
@@ -185,7 +202,10 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Admin(AdminError::NotRunning { .. }) => Exit::Unreachable,
-            Self::EvidenceNotSound(_) => Exit::NotSound,
+            Self::EvidenceNotSound(_) | Self::LogNotSound(_) => Exit::NotSound,
+            Self::Published(published::Error::AddressWrong { .. }) => Exit::Usage,
+            Self::Published(published::Error::Connection { .. } | published::Error::TimedOut { .. }) => Exit::Unreachable,
+            Self::Published(_) => Exit::Failure,
             Self::FileWrong(_) | Self::NoFolder | Self::Usage(_) => Exit::Usage,
             Self::FileUnusable { doing: "read", .. } => Exit::Usage,
             Self::Refused(_) => Exit::Refused,
@@ -232,6 +252,9 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Doctor => node::doctor(&folder, output).await,
         Command::Service(command) => service::run(command, &folder, output).await,
         Command::Catalogue(command) => catalogue::run(command, &folder, output, now_ms).await,
+        Command::Services(command) => read::run_services(command, &folder, output).await,
+        Command::Departments(command) => read::run_departments(command, &folder, output).await,
+        Command::Log(command) => log::run(command, &folder, output).await,
         Command::Records(command) => records::run(command, &folder, output).await,
         Command::Access(command) => access::run(command, &folder, output, now_ms).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,

@@ -25,6 +25,7 @@ use trust::{
     log::hash::Hash,
 };
 
+pub(crate) use self::statements::Tiles;
 use self::statements::{Excerpt, Wanted};
 use crate::{
     ask::Asker,

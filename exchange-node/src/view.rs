@@ -335,6 +335,11 @@ impl View {
         self.stored.entries_from(0)
     }
 
+    /// Entries of the directory's log from an index on, their exact bytes, as stored here. Blocks.
+    pub fn entries_from(&self, start: u64) -> impl Iterator<Item = Result<Vec<u8>, Error>> + '_ {
+        self.stored.entries_from(start)
+    }
+
     /// Whether the registry was reachable the last time it was tried.
     pub fn is_registry_reachable(&self) -> bool {
         self.reachable.load(Ordering::Acquire)

@@ -33,3 +33,6 @@ pub mod table;
 
 pub mod admin_socket;
 pub mod ready_file;
+
+pub mod published;
+pub mod terminal;

@@ -30,6 +30,7 @@ use crate::{
     DIRECTORY_FOLDER,
     admin_edge::{AdminEdge, EvidenceEdge, Standing, SupervisionEdge, departments::DepartmentsEdge},
     authority::{self, Authority},
+    catalogue_edge::CatalogueEdge,
     config::Config,
     directory_edge::DirectoryEdge,
     enrolment::{self, Enrolment, EnrolmentParts, Introduction},
@@ -196,7 +197,7 @@ impl App {
         })?;
         let enrolment = Arc::new(enrolment);
 
-        let services = ["registry.v1.Directory", "registry.v1.Enrolment"];
+        let services = ["registry.v1.Directory", "registry.v1.Enrolment", "registry.v1.Catalogue"];
         let (health, feed) = health::service(&readiness, &services).await;
         until_stopped(&supervisor, "health", feed.run());
 
@@ -206,9 +207,11 @@ impl App {
                 DirectoryEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock), stop.clone())
                     .into_server(),
             )
+            .add_service(CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)))
             .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), Arc::clone(&clock)).into_server());
         spawn_grpc(&supervisor, router, grpc.incoming());
 
+        let readers = CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), clock);
         let routes = tile_edge::router(sequencer.clone(), shared);
         let stopping = stop.clone();
         supervisor.essential("tiles", async move {
@@ -227,6 +230,7 @@ impl App {
             .add_service(EvidenceEdge::server(sequencer.clone()))
             .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
             .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
+            .add_service(readers)
             .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));
         let stopping = stop.clone().cancelled_owned();
         supervisor.essential("admin socket", async move { Ok(admin.serve(operators, stopping).await?) });

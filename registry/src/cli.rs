@@ -1,10 +1,11 @@
 //! The command line. `init` and `serve` work on the registry's folder; every other command is a client of the running
 //! registry's admin socket, because only one process may have the ledger open. A table for people, `--json` for machines.
 //!
-//! Exit codes: 0 done, 1 our own failure, 2 usage, 3 no registry is running there, 7 refused.
+//! Exit codes: 0 done, 1 our own failure, 2 usage, 3 no registry is running there, 7 refused, 8 the log is not sound.
 
 mod departments;
 mod operate;
+mod read;
 mod state;
 mod supervise;
 
@@ -26,7 +27,7 @@ pub use self::{
     name = "registry",
     version,
     about,
-    after_help = "Exit codes: 0 done, 1 failure, 2 usage, 3 no registry is running there, 7 refused.\n\nExample:\n  registry init --dir /srv/registry\n  registry serve --config /srv/registry/registry.toml"
+    after_help = "Exit codes: 0 done, 1 failure, 2 usage, 3 no registry is running there, 7 refused, 8 the log is not sound.\n\nExample:\n  registry init --dir /srv/registry\n  registry serve --config /srv/registry/registry.toml"
 )]
 pub struct Cli {
     /// Print JSON for machines instead of a table for people.
@@ -61,6 +62,15 @@ pub enum Command {
     /// Admit, list, suspend and resume departments.
     #[command(subcommand)]
     Department(DepartmentCommand),
+    /// Everybody's data services in the directory: list, show, search.
+    #[command(subcommand)]
+    Services(read::ServicesCommand),
+    /// The admitted departments, with their keys, nodes, services and grants.
+    #[command(subcommand)]
+    Departments(read::DepartmentsCommand),
+    /// The directory's log: audit it whole, show one statement.
+    #[command(subcommand)]
+    Log(read::LogCommand),
     /// Revoke departments' keys.
     #[command(subcommand)]
     Key(KeyCommand),

@@ -19,6 +19,7 @@ pub mod enrolment;
 pub mod profile_file;
 
 pub mod admin_edge;
+pub mod catalogue_edge;
 pub mod directory_edge;
 pub mod enrolment_edge;
 pub mod failures;

@@ -14,6 +14,8 @@ mod edges;
 mod file_system;
 #[path = "all/guards.rs"]
 mod guards;
+#[path = "all/guides.rs"]
+mod guides;
 #[path = "all/interop.rs"]
 mod interop;
 #[path = "all/journey.rs"]
@@ -26,6 +28,8 @@ mod pinning;
 mod privacy;
 #[path = "all/quick_start.rs"]
 mod quick_start;
+#[path = "all/readers.rs"]
+mod readers;
 #[path = "all/refusals.rs"]
 mod refusals;
 #[path = "all/restarts.rs"]

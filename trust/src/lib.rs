@@ -5,8 +5,10 @@
 //! to check an answer in ten years needs this crate alone.
 
 pub mod answer;
+pub mod audit;
 pub mod bundle;
 pub mod calendar;
+pub mod catalogue;
 pub mod claim;
 pub mod decision;
 pub mod directory;
@@ -19,6 +21,7 @@ pub mod key;
 pub mod log;
 pub mod official;
 pub mod question;
+pub mod reading;
 pub mod refusal;
 pub mod relay;
 pub mod service;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Parts, office_edge, peer_edge};
 use crate::{
-    admin_edge::{AdminEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge},
+    admin_edge::{AdminEdge, CatalogueEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge},
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     view::Follower,
@@ -159,6 +159,7 @@ pub(super) async fn start(
     let admin_router = tuned_server(&office_limits)
         .add_service(health)
         .add_service(office_edge(parts, None).server())
+        .add_service(CatalogueEdge::server(parts))
         .add_service(AdminEdge::new(parts.clone()).server())
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))

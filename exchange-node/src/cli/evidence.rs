@@ -173,7 +173,7 @@ fn read_bundle(file: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// The authority's key, as hex digits or in a file of them.
-fn authority_key(text: &str) -> Result<PublicKey, Error> {
+pub(super) fn authority_key(text: &str) -> Result<PublicKey, Error> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }

@@ -80,7 +80,7 @@ impl Exit {
             Self::NoRecord => "there is no record (and no mismatch, and nothing unavailable)",
             Self::Unavailable => "at least one claim could not be told (and no mismatch)",
             Self::Refused => "refused: the code, the field and the next step are printed",
-            Self::NotSound => "the evidence is not sound",
+            Self::NotSound => "the evidence, or the directory's log, is not sound",
         }
     }
 

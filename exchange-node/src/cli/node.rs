@@ -7,6 +7,7 @@ use host::admin_socket::{self, AdminError};
 use proto::{
     admin::v1::{DoctorRequest, Finding, StatementResponse, StatusRequest, StatusResponse, node_client::NodeClient},
     office::v1::verifications_client::VerificationsClient,
+    registry::v1::catalogue_client::CatalogueClient,
 };
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -51,6 +52,11 @@ impl Folder {
     /// The operators' service of the running node.
     pub(super) async fn admin(&self) -> Result<NodeClient<Channel>, Error> {
         Ok(NodeClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
+    }
+
+    /// The readers' service of the running node.
+    pub(super) async fn catalogue(&self) -> Result<CatalogueClient<Channel>, Error> {
+        Ok(CatalogueClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
     }
 
     /// The offices' service of the running node; the admin socket takes the API key's place.

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{Cell, ColumnConstraint, Table, presets};
+use host::terminal;
 use serde_json::{Value, json};
 
 use super::{Error, exit::Exit};
@@ -79,34 +79,12 @@ pub(super) fn complain(text: &str) {
 
 /// A table with a header.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(header.map(Cell::new));
-    table.add_rows(rows);
-    hide_empty_columns(&mut table);
-    // Padding at the ends of lines is noise in files and diffs.
-    table.trim_fmt()
-}
-
-/// A column in which nobody has anything to say would only make the table wider.
-fn hide_empty_columns(table: &mut Table) {
-    for column in 0..table.column_count() {
-        let empty = table.row_count() > 0
-            && table.column_cells_iter(column).all(|cell| cell.is_none_or(|cell| cell.content().is_empty()));
-        if let Some(column) = table.column_mut(column).filter(|_| empty) {
-            column.set_constraint(ColumnConstraint::Hidden);
-        }
-    }
+    terminal::table(header, rows)
 }
 
 /// A table of names and values, without those that are empty.
 pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.add_rows(
-        pairs.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| [name.to_owned(), value]),
-    );
-    table.trim_fmt()
+    terminal::facts(pairs)
 }
 
 /// A moment for people: in the departments' time zone, to the second. Empty for 0, which means "never" or "no end".
@@ -142,23 +120,6 @@ pub(super) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn chinese_takes_two_columns() {
-        let table = table(["name", "state"], [["婚姻登记核验".into(), "ok".into()], ["abc".into(), "正常".into()]]);
-        let widths: Vec<usize> = table
-            .lines()
-            .map(|line| line.chars().map(|character| if character > '\u{2fff}' { 2 } else { 1 }).sum())
-            .collect();
-        assert!(widths.iter().all(|width| *width == widths[0]), "{table}");
-    }
-
-    #[test]
-    fn a_column_without_content_is_left_out() {
-        let told = table(["verdict", "note"], [["MATCH".into(), String::new()]]);
-        assert!(told.contains("MATCH") && !told.contains("note"), "{told}");
-        assert!(table(["verdict", "note"], []).contains("note"));
-    }
 
     #[test]
     fn moments_are_told_in_the_time_of_the_departments() {

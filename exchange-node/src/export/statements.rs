@@ -165,10 +165,10 @@ fn prove(committed: &Committed, chosen: &BTreeSet<u64>, headings: &[Heading]) ->
 }
 
 /// The directory's tree: the hashes of each level of tiles, from the leaves up.
-struct Tiles(Vec<Vec<Hash>>);
+pub(crate) struct Tiles(Vec<Vec<Hash>>);
 
 impl Tiles {
-    fn new(leaves: Vec<Hash>) -> Self {
+    pub(crate) fn new(leaves: Vec<Hash>) -> Self {
         let mut levels = vec![leaves];
         while let Some(above) = levels.last().filter(|level| level.len() >= usize::from(TILE_WIDTH)) {
             let full = above.chunks_exact(usize::from(TILE_WIDTH)).map(|tile| root_of(tile.to_vec())).collect();
@@ -189,7 +189,7 @@ fn root_of(mut hashes: Vec<Hash>) -> Hash {
 /// The tree has no such tile.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no such tile")]
-struct NoSuchTile;
+pub(crate) struct NoSuchTile;
 
 impl TileSource for Tiles {
     type Error = NoSuchTile;

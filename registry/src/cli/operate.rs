@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
-    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, departments, state, supervise,
+    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, departments, read, state, supervise,
 };
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
@@ -41,6 +41,9 @@ pub enum Failure {
     /// Our own failure, or the machine's.
     #[error("{0}")]
     Failed(String),
+    /// The directory's log is not sound.
+    #[error("the directory's log is not sound: {0}")]
+    NotSound(String),
     /// The registry refused.
     #[error("refused: {message}")]
     Refused {
@@ -67,6 +70,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
             Self::Refused { .. } => 7,
+            Self::NotSound(_) => 8,
         }
     }
 
@@ -76,6 +80,7 @@ impl Failure {
             Self::Refused { code, field, message } => {
                 json!({ "error": "refused", "code": code, "field": field, "message": message })
             }
+            Self::NotSound(message) => json!({ "error": "not_sound", "message": message }),
             Self::Failed(message) => json!({ "error": "failed", "message": message }),
             Self::Unreachable(message) => json!({ "error": "unreachable", "message": message }),
             Self::Usage(message) => json!({ "error": "usage", "message": message }),
@@ -118,6 +123,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(arguments) => make(&cli, arguments).await?,
         Command::Serve { config } => return serve(&cli, config.as_deref()).await,
         Command::Status => status(&cli).await?,
+        Command::Services(command) => read::services(&cli, command).await?,
+        Command::Departments(command) => read::departments(&cli, command).await?,
+        Command::Log(command) => read::log(&cli, command).await?,
         Command::Department(DepartmentCommand::Admit(arguments)) => match admit(&cli, arguments).await? {
             Some(shown) => shown,
             None => return Ok(()),
@@ -204,7 +212,7 @@ async fn serve(cli: &Cli, config: Option<&Path>) -> Result<(), Failure> {
 }
 
 async fn status(cli: &Cli) -> Result<Shown, Failure> {
-    let status = client(cli).await?.status(wire::RegistryStatusRequest {}).await?.into_inner();
+    let status = standing(cli).await?;
     let json = json!({
         "exchange": status.exchange_id,
         "directory_size": status.directory_size,
@@ -317,6 +325,11 @@ async fn revoke(cli: &Cli, department: &str, key_id: &str, reason: &str) -> Resu
     let facts =
         [("department", department.to_owned()), ("revoked key", key_id.to_owned()), ("statement", index.to_string())];
     Ok(Shown::facts(&facts, json))
+}
+
+/// What the running registry says of itself.
+pub(super) async fn standing(cli: &Cli) -> Result<wire::RegistryStatusResponse, Failure> {
+    Ok(client(cli).await?.status(wire::RegistryStatusRequest {}).await?.into_inner())
 }
 
 /// A client of the registry that runs in the folder.

@@ -257,6 +257,84 @@ async fn tlog_tiles_reads_the_directory_from_the_registrys_tile_port() {
     }
 }
 
+/// The registry's tiles, fetched over HTTP when `tlog_tiles` asks for them, as any C2SP reader does.
+struct OverHttp(String);
+
+impl OverHttp {
+    fn get(&self, path: &str) -> Vec<u8> {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(&self.0).unwrap();
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{path}: {}", String::from_utf8_lossy(&answer[..end]));
+        answer.split_off(end + 4)
+    }
+}
+
+impl TileReader for OverHttp {
+    fn height(&self) -> u8 {
+        8
+    }
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
+        Ok(tiles.iter().map(|tile| self.get(&tile.path().replacen("tile/8/", "tile/", 1))).collect())
+    }
+
+    fn save_tiles(&self, _tiles: &[Tile], _data: &[Vec<u8>]) {}
+}
+
+/// An auditor with two crates that nobody here wrote, the address of the tile port and the log's public key, of a log that
+/// has full tiles: every entry is in the tree, and the tree is the one that the log signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_c2sp_reader_audits_a_running_registrys_log_over_http_with_its_public_key_alone() {
+    let place = Place::start(|plan, _| plan.department("housing")).await;
+    crate::readers::grow(&place, "housing", 280).await;
+    let report = place.town.registry_cli(&["log", "verify", "--json"]).await.unwrap();
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&report)));
+    let vkey = report["log_key"].as_str().unwrap().to_owned();
+    let address = place.town.registry().tile_address();
+    let audited = tokio::task::spawn_blocking(move || {
+        let log = OverHttp(address);
+        let note = String::from_utf8(log.get("checkpoint")).unwrap();
+        let checkpoint = open_note(&note, &vkey).expect("the checkpoint is accepted");
+        let (size, root) = (checkpoint.size(), *checkpoint.hash());
+        assert!(size >= 280, "{size}");
+        let reader = TileHashReader::new(size, root, &log);
+        assert_eq!(tlog_tiles::tree_hash(size, &reader).unwrap(), root);
+        let mut index = 0;
+        for bundle in 0..size.div_ceil(256) {
+            let width = (size - bundle * 256).min(256);
+            let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
+            let bytes = log.get(&format!("tile/entries/{bundle:03}{partial}"));
+            let mut rest = bytes.as_slice();
+            let mut leaves = Vec::new();
+            while let Some((length, after)) = rest.split_first_chunk::<2>() {
+                let (entry, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
+                leaves.push(tlog_tiles::record_hash(entry));
+                rest = after;
+            }
+            let places: Vec<u64> = (index..).take(leaves.len()).collect();
+            let stored: Vec<u64> = places.iter().map(|place| tlog_tiles::stored_hash_index(0, *place)).collect();
+            assert_eq!(reader.read_hashes(&stored).unwrap(), leaves);
+            for (place, leaf) in places.into_iter().zip(leaves).step_by(64) {
+                let proof = tlog_tiles::prove_record(size, place, &reader).unwrap();
+                tlog_tiles::check_record(&proof, size, root, place, leaf).unwrap();
+            }
+            index += size.min((bundle + 1) * 256) - bundle * 256;
+        }
+        assert_eq!(index, size);
+        // The log of before is the beginning of the one now.
+        let earlier = 256;
+        let before = tlog_tiles::tree_hash(earlier, &reader).unwrap();
+        let proof = tlog_tiles::prove_tree(size, earlier, &reader).unwrap();
+        tlog_tiles::check_tree(&proof, size, root, earlier, before).unwrap();
+    });
+    audited.await.unwrap();
+}
+
 /// The directory's verifier key, as a bundle names it.
 async fn unpacked_directory_vkey(place: &Place) -> String {
     let parts = unpacked(place).await;

@@ -1,12 +1,16 @@
 //! What the scenarios share: a small town, its made-up people, questions about them, and how a test that cannot run on
 //! this machine says so. Out of scope: starting processes (`town::harness`).
 
+#[path = "support/document.rs"]
+pub(crate) mod document;
 #[path = "support/evidence.rs"]
 pub(crate) mod evidence;
 #[path = "support/load.rs"]
 pub(crate) mod load;
 #[path = "support/peer.rs"]
 pub(crate) mod peer;
+#[path = "support/shell.rs"]
+pub(crate) mod shell;
 
 use std::{
     env,

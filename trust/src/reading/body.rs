@@ -1,0 +1,226 @@
+//! What each kind of statement says, in a sentence and in detail. A kind that has no sentence of its own yet is named.
+//!
+//! No detail is ever a secret or about a person: the directory holds none.
+
+use data_encoding::HEXLOWER;
+use proto::registry::v1::{self as wire, AttributeScope, Key, Quota, Statement, statement::Body};
+
+use super::{Fact, bases, both_names, department::role, moment, service::sharing};
+use crate::key::DescribedKey;
+
+/// A statement's kind by its name on the wire.
+pub fn kind(body: &Body) -> &'static str {
+    match body {
+        Body::ExchangeFounded(_) => "exchange_founded",
+        Body::RegistryAnnounced(_) => "registry_announced",
+        Body::DepartmentAdmitted(_) => "department_admitted",
+        Body::DepartmentSuspended(_) => "department_suspended",
+        Body::DepartmentResumed(_) => "department_resumed",
+        Body::KeyAdded(_) => "key_added",
+        Body::KeyRevoked(_) => "key_revoked",
+        Body::NodePublished(_) => "node_published",
+        Body::NodeRemoved(_) => "node_removed",
+        Body::ServicePublished(_) => "service_published",
+        Body::ServiceSuspended(_) => "service_suspended",
+        Body::ServiceResumed(_) => "service_resumed",
+        Body::ServiceWithdrawn(_) => "service_withdrawn",
+        Body::AccessApplied(_) => "access_applied",
+        Body::AccessGranted(_) => "access_granted",
+        Body::AccessRefused(_) => "access_refused",
+        Body::AccessReturned(_) => "access_returned",
+        Body::AccessSuspended(_) => "access_suspended",
+        Body::AccessResumed(_) => "access_resumed",
+        Body::AccessRevoked(_) => "access_revoked",
+        Body::ItemPublished(_) => "item_published",
+        Body::State(_) => "state",
+        #[allow(unreachable_patterns, reason = "kinds come that this list does not have yet")]
+        _ => "other",
+    }
+}
+
+/// What a statement says, in a sentence.
+pub(super) fn says(body: &Body, statement: &Statement) -> String {
+    let service = |department: &str, service: &str, major: u32| format!("{department}/{service} version {major}");
+    match body {
+        Body::ExchangeFounded(body) => {
+            format!("The exchange {} ({}) is founded.", both_names(body.name.as_ref()), statement.exchange_id)
+        }
+        Body::RegistryAnnounced(_) => "The registry says where it is reached.".to_owned(),
+        Body::DepartmentAdmitted(body) => {
+            format!("{} ({}) is admitted.", both_names(body.name.as_ref()), body.department)
+        }
+        Body::DepartmentSuspended(body) => format!("{} is suspended: {}", body.department, body.reason),
+        Body::DepartmentResumed(body) => format!("{} takes part again.", body.department),
+        Body::KeyAdded(body) => {
+            let node = if body.node.is_empty() { String::new() } else { format!(" of node {}", body.node) };
+            format!("{} has a new {} key{node}.", body.department, body.key.as_ref().map_or("", role))
+        }
+        Body::KeyRevoked(body) => format!("A key of {} is revoked: {}", body.department, body.reason),
+        Body::NodePublished(body) => {
+            format!("Node {} of {} answers at {}.", body.node, body.department, body.addresses.join(", "))
+        }
+        Body::NodeRemoved(body) => format!("Node {} of {} is gone.", body.node, body.department),
+        Body::ServicePublished(body) => format!(
+            "{} publishes {} ({} {}.{}).",
+            body.department,
+            both_names(body.name.as_ref()),
+            body.service,
+            body.major_version,
+            body.minor_version
+        ),
+        Body::ServiceSuspended(body) => {
+            let service = service(&body.department, &body.service, body.major_version);
+            format!("{service} does not answer for now: {}", body.notice)
+        }
+        Body::ServiceResumed(body) => {
+            format!("{} answers again.", service(&body.department, &body.service, body.major_version))
+        }
+        Body::ServiceWithdrawn(body) => {
+            let service = service(&body.department, &body.service, body.major_version);
+            format!("{service} ends at {}: {}", moment(body.from_ms), body.reason)
+        }
+        Body::AccessApplied(body) => format!(
+            "{} applies to ask {} for {}.",
+            body.consumer,
+            service(&body.provider, &body.service, body.major_version),
+            purpose(&body.item, &body.scenario)
+        ),
+        Body::AccessGranted(body) => format!(
+            "{} grants {} to ask {} version {} for {}.",
+            body.provider,
+            body.consumer,
+            body.service,
+            body.major_version,
+            purpose(&body.item, &body.scenario)
+        ),
+        Body::AccessRefused(body) => format!("The application is refused ({}): {}", body.reason_code, body.reason),
+        Body::AccessReturned(body) => {
+            format!("The application is returned; missing is: {}.", body.missing.join("; "))
+        }
+        Body::AccessSuspended(body) => format!("The grant is suspended: {}", body.reason),
+        Body::AccessResumed(_) => "The grant holds again.".to_owned(),
+        Body::AccessRevoked(body) => format!("The grant is revoked: {}", body.reason),
+        Body::ItemPublished(body) => {
+            format!("{} publishes the public service item {}.", body.department, both_names(body.name.as_ref()))
+        }
+        Body::State(body) => {
+            format!("The log commits to {} objects at {} statements.", body.objects, body.directory_size)
+        }
+        #[allow(unreachable_patterns, reason = "kinds come that this list does not have yet")]
+        _ => format!("Something is said about {}.", statement.object),
+    }
+}
+
+/// What a statement says in detail. Empty values are not shown.
+pub(super) fn details(body: &Body) -> Vec<Fact> {
+    match body {
+        Body::ExchangeFounded(body) => {
+            let mut facts = key_facts("authority key", body.authority_key.as_ref());
+            facts.extend(key_facts("log key", body.log_key.as_ref()));
+            facts.extend(body.profile.iter().flat_map(profile));
+            facts
+        }
+        Body::RegistryAnnounced(body) => vec![
+            ("addresses", body.addresses.join("\n")),
+            ("tiles at", body.tile_addresses.join("\n")),
+            ("TLS key", HEXLOWER.encode(&body.tls_key)),
+        ],
+        Body::DepartmentAdmitted(body) => {
+            let mut facts = vec![("credit code", body.uscc.clone()), ("division", body.division.clone())];
+            facts.extend(key_facts("first key", body.first_key.as_ref()));
+            facts.extend(key_facts("recovery key", body.recovery_key.as_ref()));
+            facts
+        }
+        Body::KeyAdded(body) => key_facts("key", body.key.as_ref()),
+        Body::KeyRevoked(body) => vec![("key", body.key_id.clone())],
+        Body::NodePublished(body) => vec![
+            ("TLS key", HEXLOWER.encode(&body.tls_key)),
+            ("wire versions", format!("{} to {}", body.oldest_wire_version, body.newest_wire_version)),
+        ],
+        Body::ServicePublished(body) => service(body),
+        Body::AccessApplied(body) => vec![
+            ("scope", scope(&body.scope)),
+            ("legal bases", bases(&body.legal_bases)),
+            ("until", moment(body.valid_until_ms)),
+            ("expected a day", number(body.expected_per_day.into())),
+            ("only system", body.system.clone()),
+        ],
+        Body::AccessGranted(body) => vec![
+            ("scope", scope(&body.scope)),
+            ("legal bases", bases(&body.legal_bases)),
+            ("from", moment(body.valid_from_ms)),
+            ("until", moment(body.valid_until_ms)),
+            ("quota", body.quota.as_ref().map(quota).unwrap_or_default()),
+            ("only system", body.system.clone()),
+        ],
+        Body::AccessResumed(body) => vec![("reason", body.reason.clone())],
+        Body::ItemPublished(body) => vec![
+            ("item", body.item.clone()),
+            ("version", body.version.to_string()),
+            ("from", moment(body.effective_from_ms)),
+            ("legal bases", bases(&body.legal_bases)),
+            ("accepted by", body.accepting_unit.clone()),
+            ("proofs", body.proofs.iter().map(|proof| proof.proof.as_str()).collect::<Vec<_>>().join("\n")),
+        ],
+        Body::State(body) => vec![("root", HEXLOWER.encode(&body.root))],
+        _ => Vec::new(),
+    }
+}
+
+fn service(body: &wire::ServicePublished) -> Vec<Fact> {
+    let attributes = body.attributes.iter().map(|attribute| {
+        format!("{}: {} ({})", attribute.name, attribute.r#type, attribute.operators.join(", "))
+    });
+    vec![
+        ("sharing", sharing(body).to_owned()),
+        ("subjects", body.subject_schemes.join(", ")),
+        ("attributes", attributes.collect::<Vec<_>>().join("\n")),
+        ("legal bases", bases(&body.legal_bases)),
+        ("forbidden by", bases(body.forbidden_by.as_slice())),
+        ("replaces", body.replaces_proofs.join("\n")),
+        ("items", body.items.join("\n")),
+        ("contact", body.contact.clone()),
+    ]
+}
+
+fn profile(profile: &wire::Profile) -> Vec<Fact> {
+    vec![
+        ("view lifetime", format!("{} h", profile.view_lifetime_hours)),
+        ("clock skew", format!("{} s", profile.clock_skew_seconds)),
+        ("a question is valid", format!("{} s", profile.request_validity_seconds)),
+        ("witnesses required", profile.witnesses_required.to_string()),
+        ("evidence is kept", format!("{} days", profile.evidence_retention_days)),
+    ]
+}
+
+fn key_facts(name: &'static str, key: Option<&Key>) -> Vec<Fact> {
+    let Some(key) = key else { return Vec::new() };
+    let id = DescribedKey::from_wire(key).map(|described| described.key.id().to_string());
+    let mut text = id.unwrap_or_else(|error| error.to_string());
+    if key.valid_until_ms != 0 {
+        text += &format!(" until {}", moment(key.valid_until_ms));
+    }
+    vec![(name, text)]
+}
+
+fn purpose<'a>(item: &'a str, scenario: &'a str) -> &'a str {
+    if item.is_empty() { scenario } else { item }
+}
+
+fn scope(scope: &[AttributeScope]) -> String {
+    let lines = scope.iter().map(|part| {
+        let disclosed = if part.disclose { ", value disclosed" } else { "" };
+        format!("{}: {}{disclosed}", part.attribute, part.operators.join(", "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn quota(quota: &Quota) -> String {
+    let parts = [(u64::from(quota.per_second), "a second"), (quota.per_day.into(), "a day"), (quota.total, "in all")];
+    let parts = parts.into_iter().filter(|(number, _)| *number != 0).map(|(number, per)| format!("{number} {per}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn number(number: u64) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
