@@ -110,7 +110,7 @@ impl catalogue_server::Catalogue for CatalogueEdge {
         &self,
         request: Request<wire::DepartmentQuery>,
     ) -> Result<Response<wire::DepartmentPage>, Status> {
-        let page = catalogue::departments(&self.sequencer.directory(), &request.into_inner());
+        let page = catalogue::departments(&self.sequencer.directory(), &request.into_inner(), self.clock.now_ms());
         page.map(Response::new).map_err(|error| wrong(&error))
     }
 

@@ -73,7 +73,7 @@ impl Catalogue for CatalogueEdge {
 
     async fn departments(&self, request: Request<wire::DepartmentQuery>) -> Answer<wire::DepartmentPage> {
         let seen = self.view.seen();
-        let page = catalogue::departments(seen.directory(), &request.into_inner());
+        let page = catalogue::departments(seen.directory(), &request.into_inner(), self.clock.now_ms());
         page.map(Response::new).map_err(|error| wrong(&error))
     }
 

@@ -89,7 +89,7 @@ pub enum DepartmentsCommand {
         /// Only those with these words in id, name or credit code.
         #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
         text: String,
-        /// Only those in this state: admitted, suspended.
+        /// Only those in this state: admitted, suspended, closed.
         #[arg(long, value_name = "STATE", default_value = "", hide_default_value = true)]
         state: String,
         /// How many at most.

@@ -12,16 +12,19 @@ use crate::{
     service::ServiceState,
 };
 
-/// A department's state in a word, and why it is in it, where that was said.
-pub fn department_state(department: &Department) -> (&'static str, &str) {
-    match &department.suspended {
-        Some(reason) => ("suspended", reason),
-        None => ("admitted", ""),
+/// A department's state in a word, and why it is in it, where that was said. An end that was announced for later shows
+/// beside `admitted`.
+pub fn department_state(department: &Department, now_ms: u64) -> (&'static str, &str) {
+    match (department.closed_at(now_ms), &department.suspended, &department.closed) {
+        (Some(closed), _, _) => ("closed", &closed.reason),
+        (None, Some(reason), _) => ("suspended", reason),
+        (None, None, Some(announced)) => ("admitted", &announced.reason),
+        (None, None, None) => ("admitted", ""),
     }
 }
 
 /// The departments that a query asks for, by id.
-pub fn departments(directory: &Directory, query: &DepartmentQuery) -> Result<DepartmentPage, Error> {
+pub fn departments(directory: &Directory, query: &DepartmentQuery, now_ms: u64) -> Result<DepartmentPage, Error> {
     let paging = Paging::read(query.page.as_ref(), "departments", &DepartmentQuery { page: None, ..query.clone() })?;
     let only: Option<DepartmentId> = id("department", &query.department)?;
     let after: Option<DepartmentId> = paging.after_key()?;
@@ -30,18 +33,21 @@ pub fn departments(directory: &Directory, query: &DepartmentQuery) -> Result<Dep
         .departments()
         .filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after))
         .filter(|(id, _)| only.as_ref().is_none_or(|only| *id == only))
-        .filter(|(_, department)| query.state.is_empty() || department_state(department).0 == query.state)
+        .filter(|(_, department)| query.state.is_empty() || department_state(department, now_ms).0 == query.state)
         .filter(|(id, department)| {
-            let name = department.admitted.name.iter().flat_map(|name| [name.zh.as_str(), name.en.as_str()]);
-            words.are_in(name.chain([id.as_str(), department.admitted.uscc.as_str()]))
+            // Earlier names too: whoever looks for one finds what it is called now.
+            let names = department.admitted.name.iter().chain(department.renamed.iter().flat_map(|later| &later.name));
+            let names = names.flat_map(|name| [name.zh.as_str(), name.en.as_str()]);
+            words.are_in(names.chain([id.as_str(), department.uscc_at(now_ms)]))
         })
-        .map(|(id, department)| (id.to_string(), entry(directory, id, department)));
+        .map(|(id, department)| (id.to_string(), entry(directory, id, department, now_ms)));
     let (departments, end) = paging.take(found, directory.size());
     Ok(DepartmentPage { departments, end })
 }
 
-fn entry(directory: &Directory, id: &DepartmentId, department: &Department) -> DepartmentEntry {
-    let (state, reason) = department_state(department);
+fn entry(directory: &Directory, id: &DepartmentId, department: &Department, now_ms: u64) -> DepartmentEntry {
+    let (state, reason) = department_state(department, now_ms);
+    let name = department.name_at(now_ms);
     let mut keys: Vec<(u64, KeyEntry)> = directory
         .keys()
         .filter(|(_, key)| key.department.as_ref() == Some(id))
@@ -53,6 +59,8 @@ fn entry(directory: &Directory, id: &DepartmentId, department: &Department) -> D
         node: node.node.to_string(),
         addresses: node.addresses.clone(),
         tls_key: node.tls_key.to_vec(),
+        relays: node.relays.clone(),
+        draining: node.draining,
     });
     let services = directory
         .services()
@@ -69,7 +77,18 @@ fn entry(directory: &Directory, id: &DepartmentId, department: &Department) -> D
         grants_given: count(holds().filter(|(key, _)| key.provider == *id)),
         grants_held: count(holds().filter(|(key, _)| key.consumer == *id)),
         last_statement: directory.last(&Object::Department(id.clone())).map_or(0, |place| place.index),
+        former_names: former_names(department, &name.zh),
+        uscc: department.uscc_at(now_ms).to_owned(),
+        name: Some(name),
+        successors: department.closed.as_ref().map(|closed| closed.successors.clone()).unwrap_or_default(),
     }
+}
+
+fn former_names(department: &Department, now: &str) -> Vec<String> {
+    let names = department.admitted.name.iter().chain(department.renamed.iter().flat_map(|later| &later.name));
+    let mut former: Vec<String> = names.map(|name| name.zh.clone()).filter(|name| name != now).collect();
+    former.dedup();
+    former
 }
 
 fn role(key: &KeyEntry) -> i32 {

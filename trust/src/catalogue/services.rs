@@ -54,25 +54,25 @@ pub fn services(directory: &Directory, query: &ServiceQuery, now_ms: u64) -> Res
         })
         .map(|service| (service, service_standing(service, now_ms)))
         .filter(|(_, standing)| query.withdrawn_too || standing.state != "withdrawn")
-        .filter(|(service, _)| wanted.fits(directory, service))
-        .map(|(service, standing)| (ServiceKey(service.id.clone()).to_string(), entry(directory, service, standing)));
+        .filter(|(service, _)| wanted.fits(directory, service, now_ms))
+        .map(|(service, standing)| (ServiceKey(service.id.clone()).to_string(), entry(directory, service, standing, now_ms)));
     let (services, end) = paging.take(found, directory.size());
     Ok(ServicePage { services, end })
 }
 
-fn entry(directory: &Directory, service: &Service, standing: ServiceStanding) -> ServiceEntry {
+fn entry(directory: &Directory, service: &Service, standing: ServiceStanding, now_ms: u64) -> ServiceEntry {
     ServiceEntry {
         service: Some(service.published.clone()),
         state: standing.state.to_owned(),
         notice: standing.notice,
         from_ms: standing.from_ms,
-        provider_name: provider_name(directory, service),
+        provider_name: provider_name(directory, service, now_ms),
         last_statement: directory.last(&Object::Service(service.id.clone())).map_or(0, |place| place.index),
     }
 }
 
-fn provider_name(directory: &Directory, service: &Service) -> Option<wire::LocalName> {
-    directory.department(&service.id.department)?.admitted.name.clone()
+fn provider_name(directory: &Directory, service: &Service, now_ms: u64) -> Option<wire::LocalName> {
+    Some(directory.department(&service.id.department)?.name_at(now_ms))
 }
 
 struct Wanted {
@@ -82,7 +82,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn fits(&self, directory: &Directory, service: &Service) -> bool {
+    fn fits(&self, directory: &Directory, service: &Service, now_ms: u64) -> bool {
         let published = &service.published;
         let has_attribute = self.attribute.are_in([])
             || published.attributes.iter().any(|attribute| {
@@ -91,7 +91,7 @@ impl Wanted {
             });
         has_attribute
             && self.proof.are_in(published.replaces_proofs.iter().map(String::as_str))
-            && self.text.are_in(texts(published, provider_name(directory, service).as_ref()))
+            && self.text.are_in(texts(published, provider_name(directory, service, now_ms).as_ref()))
     }
 }
 

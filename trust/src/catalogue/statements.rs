@@ -89,10 +89,12 @@ fn short(object: &str) -> u64 {
 /// The keys that an entry names as its signers, as the directory knows them.
 pub fn signers(directory: &Directory, entry: &[u8]) -> Vec<SignerEntry> {
     let envelope = Envelope::decode(entry).unwrap_or_default();
+    // What is old shows the name of then.
+    let stated_at_ms = Statement::decode(envelope.payload.as_slice()).unwrap_or_default().stated_at_ms;
     let signer = |keyid: String| {
         let key = keyid.parse::<KeyId>().ok().and_then(|id| directory.key(&id));
         let department = key.and_then(|key| key.department.clone());
-        let name = department.as_ref().and_then(|id| directory.department(id)?.admitted.name.clone());
+        let name = department.as_ref().and_then(|id| Some(directory.department(id)?.name_at(stated_at_ms)));
         SignerEntry {
             key_id: keyid,
             key: key.map(|key| key.described.to_wire()),

@@ -102,7 +102,7 @@ fn pages_follow_each_other_and_lose_nothing_when_the_list_grows() {
     let query = ServiceQuery { provider: "civil-affairs".into(), page: other.clone(), ..ServiceQuery::default() };
     assert_eq!(services(&town.directory, &query, NOW_MS), Err(Error::CursorWrong));
     let query = DepartmentQuery { page: other, ..DepartmentQuery::default() };
-    assert_eq!(departments(&town.directory, &query), Err(Error::CursorWrong));
+    assert_eq!(departments(&town.directory, &query, NOW_MS), Err(Error::CursorWrong));
     for wrong in ["x", "====", &cursor[..8]] {
         let page = Some(PageQuery { limit: 2, cursor: wrong.to_owned() });
         let query = ServiceQuery { page, ..ServiceQuery::default() };
@@ -113,7 +113,7 @@ fn pages_follow_each_other_and_lose_nothing_when_the_list_grows() {
 #[test]
 fn departments_are_shown_with_their_keys_nodes_and_grants() {
     let town = town();
-    let page = departments(&town.directory, &DepartmentQuery::default()).unwrap();
+    let page = departments(&town.directory, &DepartmentQuery::default(), NOW_MS).unwrap();
     assert_eq!(page.departments.len(), 2);
     let civil = &page.departments[0];
     assert_eq!((civil.state.as_str(), civil.grants_given, civil.grants_held), ("admitted", 1, 0));
@@ -121,10 +121,10 @@ fn departments_are_shown_with_their_keys_nodes_and_grants() {
     assert_eq!((civil.keys.len(), civil.nodes.len()), (3, 1));
     assert_eq!((civil.keys[2].node.as_str(), civil.keys[2].revoked_ms), ("1", 0));
     let query = DepartmentQuery { text: "HOUS".into(), ..DepartmentQuery::default() };
-    let housing = departments(&town.directory, &query).unwrap().departments;
+    let housing = departments(&town.directory, &query, NOW_MS).unwrap().departments;
     assert_eq!((housing.len(), housing[0].grants_held), (1, 1));
     let query = DepartmentQuery { state: "suspended".into(), ..DepartmentQuery::default() };
-    assert!(departments(&town.directory, &query).unwrap().departments.is_empty());
+    assert!(departments(&town.directory, &query, NOW_MS).unwrap().departments.is_empty());
 }
 
 #[test]

@@ -33,6 +33,11 @@ pub fn kind(body: &Body) -> &'static str {
         Body::AccessRevoked(_) => "access_revoked",
         Body::ItemPublished(_) => "item_published",
         Body::State(_) => "state",
+        Body::DepartmentRenamed(_) => "department_renamed",
+        Body::DepartmentSucceeded(_) => "department_succeeded",
+        Body::DepartmentClosed(_) => "department_closed",
+        Body::DepartmentSplit(_) => "department_split",
+        Body::SuccessionAccepted(_) => "succession_accepted",
         #[allow(unreachable_patterns, reason = "kinds come that this list does not have yet")]
         _ => "other",
     }
@@ -106,6 +111,26 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
         Body::State(body) => {
             format!("The log commits to {} objects at {} statements.", body.objects, body.directory_size)
         }
+        Body::DepartmentRenamed(body) => {
+            let name = both_names(body.name.as_ref());
+            format!("{} is called {name} from {} on.", body.department, moment(body.from_ms))
+        }
+        Body::DepartmentSucceeded(body) => {
+            let custody = if body.custody { ", and its evidence" } else { "" };
+            let (services, held) = (body.services.len(), body.held.len());
+            let what = format!("{services} services with their grants and {held} grants that it holds{custody}");
+            format!("{} hands {} over: {what}. {}", body.department, body.successor, body.reason)
+        }
+        Body::DepartmentClosed(body) => {
+            format!("{} ends at {}: {}", body.department, moment(body.from_ms), body.reason)
+        }
+        Body::DepartmentSplit(body) => {
+            let successors = body.successors.join(", ");
+            format!("{} is split at {}; {successors} take parts of it: {}", body.department, moment(body.from_ms), body.reason)
+        }
+        Body::SuccessionAccepted(body) => {
+            format!("{} accepts what {} handed over.", body.successor, body.department)
+        }
         #[allow(unreachable_patterns, reason = "kinds come that this list does not have yet")]
         _ => format!("Something is said about {}.", statement.object),
     }
@@ -135,6 +160,8 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
         Body::KeyRevoked(body) => vec![("key", body.key_id.clone())],
         Body::NodePublished(body) => vec![
             ("TLS key", HEXLOWER.encode(&body.tls_key)),
+            ("relays", body.relays.join("\n")),
+            ("takes new questions", if body.draining { "no" } else { "yes" }.to_owned()),
             ("wire versions", format!("{} to {}", body.oldest_wire_version, body.newest_wire_version)),
         ],
         Body::ServicePublished(body) => service(body),
@@ -163,6 +190,18 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
             ("proofs", body.proofs.iter().map(|proof| proof.proof.as_str()).collect::<Vec<_>>().join("\n")),
         ],
         Body::State(body) => vec![("root", HEXLOWER.encode(&body.root))],
+        Body::DepartmentRenamed(body) => vec![("credit code", body.uscc.clone()), ("division", body.division.clone())],
+        Body::DepartmentSucceeded(body) => {
+            let services = body.services.iter().map(|handed| format!("{} {}", handed.service, handed.major_version));
+            let held = body.held.iter().map(|grant| format!("{} of {}", grant.id, grant.provider));
+            vec![
+                ("services", services.collect::<Vec<_>>().join("\n")),
+                ("grants held", held.collect::<Vec<_>>().join("\n")),
+                ("evidence", if body.custody { "goes over" } else { "stays" }.to_owned()),
+            ]
+        }
+        Body::DepartmentClosed(body) => vec![("successors", body.successors.join(", "))],
+        Body::SuccessionAccepted(body) => vec![("accepts", HEXLOWER.encode(&body.offer))],
         _ => Vec::new(),
     }
 }

@@ -20,7 +20,11 @@ pub struct DepartmentWords {
     pub uscc: String,
     /// Its division code.
     pub division: String,
-    /// "admitted" or "suspended".
+    /// Its earlier names in Chinese.
+    pub former_names: Vec<String>,
+    /// For one that has ended, or will: who succeeds it.
+    pub successors: Vec<String>,
+    /// "admitted", "suspended" or "closed".
     pub state: String,
     /// Why it is in this state, where that was said.
     pub reason: String,
@@ -66,6 +70,10 @@ pub struct NodeWords {
     pub node: String,
     /// Where it answers.
     pub addresses: Vec<String>,
+    /// Relays at which it can be called.
+    pub relays: Vec<String>,
+    /// It takes no new questions.
+    pub draining: bool,
     /// SHA-256 of its TLS key, 64 hex digits.
     pub tls_key: String,
 }
@@ -80,7 +88,7 @@ impl DepartmentWords {
     /// From the catalogue's entry.
     pub fn of(entry: &DepartmentEntry) -> Self {
         let admitted = entry.admitted.clone().unwrap_or_default();
-        let name = admitted.name.unwrap_or_default();
+        let name = entry.name.clone().unwrap_or_default();
         let keys = entry.keys.iter().map(|key| {
             let Key { valid_from_ms, valid_until_ms, .. } = key.key.clone().unwrap_or_default();
             KeyWords {
@@ -96,13 +104,17 @@ impl DepartmentWords {
         let nodes = entry.nodes.iter().map(|node| NodeWords {
             node: node.node.clone(),
             addresses: node.addresses.clone(),
+            relays: node.relays.clone(),
+            draining: node.draining,
             tls_key: HEXLOWER.encode(&node.tls_key),
         });
         Self {
             department: admitted.department,
             name_zh: name.zh,
             name_en: name.en,
-            uscc: admitted.uscc,
+            former_names: entry.former_names.clone(),
+            successors: entry.successors.clone(),
+            uscc: entry.uscc.clone(),
             division: admitted.division,
             state: entry.state.clone(),
             reason: entry.reason.clone(),
@@ -135,12 +147,17 @@ impl DepartmentWords {
     /// Everything about the department but its keys, for people.
     pub fn facts(entry: &DepartmentEntry) -> Vec<Fact> {
         let words = Self::of(entry);
-        let name = entry.admitted.as_ref().and_then(|admitted| admitted.name.as_ref());
-        let nodes = words.nodes.iter().map(|node| format!("{}: {}", node.node, node.addresses.join(", ")));
+        let nodes = words.nodes.iter().map(|node| {
+            let relays = node.relays.iter().map(|relay| format!("relay {relay}"));
+            let places = node.addresses.iter().cloned().chain(relays).collect::<Vec<_>>().join(", ");
+            format!("{}: {places}{}", node.node, if node.draining { ", takes no new questions" } else { "" })
+        });
         vec![
             ("department", words.department.clone()),
-            ("name", both_names(name)),
+            ("name", both_names(entry.name.as_ref())),
+            ("once called", words.former_names.join(", ")),
             ("state", words.state_text()),
+            ("succeeded by", words.successors.join(", ")),
             ("credit code", words.uscc.clone()),
             ("division", words.division.clone()),
             ("nodes", nodes.collect::<Vec<_>>().join("\n")),

@@ -30,7 +30,7 @@ fn a_service_is_shown_with_what_an_asker_must_know() {
 #[test]
 fn a_department_is_shown_with_its_keys() {
     let town = Fixture::town();
-    let page = catalogue::departments(&town.directory, &DepartmentQuery::default()).unwrap();
+    let page = catalogue::departments(&town.directory, &DepartmentQuery::default(), NOW_MS).unwrap();
     let words = DepartmentWords::of(&page.departments[0]);
     let roles: Vec<&str> = words.keys.iter().map(|key| key.role).collect();
     assert_eq!(roles, ["department", "recovery", "node"]);
