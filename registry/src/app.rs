@@ -211,7 +211,7 @@ impl App {
             .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), Arc::clone(&clock)).into_server());
         spawn_grpc(&supervisor, router, grpc.incoming());
 
-        let readers = CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), clock);
+        let readers = CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock));
         let routes = tile_edge::router(sequencer.clone(), shared);
         let stopping = stop.clone();
         supervisor.essential("tiles", async move {

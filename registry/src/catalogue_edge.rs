@@ -157,7 +157,7 @@ impl catalogue_server::Catalogue for CatalogueEdge {
         let entry = self.entry(index).await?;
         let inclusion = self.with_tiles(|tiles| inclusion_proof(tiles, index, checkpoint)).await?;
         let directory = self.sequencer.directory();
-        let log_key = directory.founding().map(|founding| founding.log_key.as_bytes().to_vec());
+        let log_key = directory.log_key_at(checkpoint).map(|key| key.as_bytes().to_vec());
         Ok(Response::new(wire::ProvenStatement {
             index,
             inclusion: inclusion.iter().map(|hash| hash.as_bytes().to_vec()).collect(),

@@ -1,7 +1,8 @@
 //! The full audit of a directory's log, read from its C2SP tiles by whoever has the tiles and one public key: every tile
 //! is compared with what the entries lead to, every statement is checked by the rules, and the checkpoint's signatures
-//! and root must fit them all. Believes nobody but the key: with the **authority's key** everything is shown; with the
-//! **log's key** alone (as other C2SP tools have it) the authority's key is taken from the log and not compared.
+//! and root must fit them all. Believes nobody but the key: with an **authority's key**, an earlier or the present one,
+//! everything is shown; with the **log's key** alone (as other C2SP tools have it) the authority's key is taken from the
+//! log and not compared.
 //!
 //! The audit says which tile it wants next and takes its bytes; where they come from is the caller's. Out of scope:
 //! whether another reader was shown another log, which only comparing roots can tell ([`Audit::compare_with`]).
@@ -103,6 +104,9 @@ pub enum Error {
         /// The origin.
         origin: String,
     },
+    /// The authority that is believed has never signed here.
+    #[error("the log is not this authority's: the key that was given is none that its authority ever signed with")]
+    OtherAuthority,
     /// The root of the checkpoint is not that of the entries.
     #[error("the checkpoint's root at {size} statements is {told}, and the statements lead to {here}")]
     RootWrong {
@@ -279,10 +283,9 @@ impl Audit {
     fn take_statement(&mut self, entry: &[u8]) -> Result<(), Error> {
         let index = self.frontier.size() - 1;
         if self.directory.is_none() {
-            let key = match &self.trusted {
-                Trusted::Authority(key) => key.clone(),
-                Trusted::Log(_) => founders_key(entry).ok_or(Error::NotFounded)?,
-            };
+            // The authority's key may have changed since. Each change is signed by the old key and the new one, so that it
+            // is enough to find the trusted key among them in the end: nobody else can lead to it or from it.
+            let key = founders_key(entry).ok_or(Error::NotFounded)?;
             self.directory = Some(Directory::new(self.exchange.clone(), key));
         }
         let Some(directory) = &mut self.directory else { return Err(Error::NotFounded) };
@@ -297,7 +300,7 @@ impl Audit {
         Ok(())
     }
 
-    /// A wrong authority or a foreign checkpoint shows with the founding, where the log's key has not changed since.
+    /// A foreign checkpoint shows with the founding, where the log's key has not changed since.
     fn check_first_log_key(&self) -> Result<(), Error> {
         let key = self.log_key()?;
         let signed_by_it = self.note.signatures().iter().any(|signature| signature.key_id() == key.plain().id());
@@ -349,6 +352,11 @@ impl Audit {
         let verified = self.open(&log_key)?;
         let Self { directory, kinds, tiles, compared, trusted, .. } = self;
         let directory = directory.ok_or(Error::NotFounded)?;
+        if let Trusted::Authority(key) = &trusted
+            && !directory.authority_reigns().iter().any(|reign| reign.key == *key)
+        {
+            return Err(Error::OtherAuthority);
+        }
         let report = Report::of(&directory, &verified, &log_key, kinds, tiles, compared, &trusted);
         Ok((report, directory))
     }
@@ -358,8 +366,8 @@ impl Audit {
     }
 
     fn log_key(&self) -> Result<LogKey, Error> {
-        let founding = self.directory.as_ref().and_then(Directory::founding).ok_or(Error::NotFounded)?;
-        Ok(LogKey::new(directory::origin(&self.exchange).parse()?, founding.log_key.as_bytes())?)
+        let key = self.directory.as_ref().and_then(Directory::log_key).ok_or(Error::NotFounded)?;
+        Ok(LogKey::new(directory::origin(&self.exchange).parse()?, key.as_bytes())?)
     }
 }
 

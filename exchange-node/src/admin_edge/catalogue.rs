@@ -128,7 +128,7 @@ impl Catalogue for CatalogueEdge {
             let entry = entry(view, index)?;
             let seen = view.seen();
             let directory = seen.directory();
-            let log_key = directory.founding().map(|founding| founding.log_key.as_bytes().to_vec());
+            let log_key = directory.log_key_at(size).map(|key| key.as_bytes().to_vec());
             Ok(wire::ProvenStatement {
                 index,
                 inclusion: inclusion.iter().map(|hash| hash.as_bytes().to_vec()).collect(),

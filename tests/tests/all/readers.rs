@@ -257,7 +257,7 @@ async fn the_whole_log_is_verified_over_http_and_from_a_folder_with_one_key() {
     }
     let stranger = PublicKey::ed25519(&leaf_to_key()).unwrap().to_string();
     let output = alone(&place, &["--from", folder, "--authority", &stranger]);
-    assert!(exit(&output) == 8 && said(&output).contains("statement 0"), "{}", said(&output));
+    assert!(exit(&output) == 8 && said(&output).contains("not this authority's"), "{}", said(&output));
 
     // One byte changed anywhere: found, and the place named.
     for name in ["tile/entries/000", "tile/entries/001.p", "tile/0/000", "tile/1/000.p/1", "checkpoint"] {

@@ -25,7 +25,7 @@ pub struct Report {
     pub root: String,
     /// When the log signed the checkpoint, Unix milliseconds.
     pub checkpoint_ms: u64,
-    /// The authority's public key.
+    /// The public key that the authority signs with now.
     pub authority_key: String,
     /// Whether the authority's key was given, or only taken from the log.
     pub authority_key_given: bool,
@@ -68,7 +68,7 @@ impl Report {
             size: directory.size(),
             root: directory.root().to_base64(),
             checkpoint_ms: verified.time_seconds().saturating_mul(1000),
-            authority_key: directory.authority_key().to_string(),
+            authority_key: directory.current_authority_key().unwrap_or(directory.authority_key()).to_string(),
             authority_key_given: matches!(trusted, Trusted::Authority(_)),
             log_key: log_key.plain().to_string(),
             tiles,

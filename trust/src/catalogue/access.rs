@@ -16,7 +16,7 @@ pub fn access_state(access: &Access) -> (&'static str, String) {
     match &access.state {
         AccessState::Applied => ("applied", String::new()),
         AccessState::Granted => ("granted", String::new()),
-        AccessState::Refused { reason } => ("refused", reason.clone()),
+        AccessState::Refused { reason, .. } => ("refused", reason.clone()),
         AccessState::Returned { missing } => ("returned", missing.join("; ")),
         AccessState::Revoked { reason } => ("revoked", reason.clone()),
         AccessState::Suspended { reason } => ("suspended", reason.clone()),

@@ -38,6 +38,11 @@ pub fn kind(body: &Body) -> &'static str {
         Body::DepartmentClosed(_) => "department_closed",
         Body::DepartmentSplit(_) => "department_split",
         Body::SuccessionAccepted(_) => "succession_accepted",
+        Body::ProfileChanged(_) => "profile_changed",
+        Body::AccessExtended(_) => "access_extended",
+        Body::AuthorityKeyChanged(_) => "authority_key_changed",
+        Body::LogKeyChanged(_) => "log_key_changed",
+        Body::KeyRetired(_) => "key_retired",
         #[allow(unreachable_patterns, reason = "kinds come that this list does not have yet")]
         _ => "other",
     }
@@ -128,6 +133,18 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
             let successors = body.successors.join(", ");
             format!("{} is split at {}; {successors} take parts of it: {}", body.department, moment(body.from_ms), body.reason)
         }
+        Body::ProfileChanged(_) => "The authority's settings are these from now on.".to_owned(),
+        Body::AccessExtended(body) => {
+            format!("The time to reply is extended by {} working days: {}", body.working_days, body.notice)
+        }
+        Body::AuthorityKeyChanged(body) => format!("The authority signs with another key from here on: {}", body.reason),
+        Body::LogKeyChanged(body) => {
+            let lost = if body.lost.is_empty() { String::new() } else { format!(" (the old key: {})", body.lost) };
+            format!("The directory's log signs with another key from here on: {}{lost}", body.reason)
+        }
+        Body::KeyRetired(body) => {
+            format!("A key of {} is out of use from {} on.", body.department, moment(body.from_ms))
+        }
         Body::SuccessionAccepted(body) => {
             format!("{} accepts what {} handed over.", body.successor, body.department)
         }
@@ -158,6 +175,10 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
         }
         Body::KeyAdded(body) => key_facts("key", body.key.as_ref()),
         Body::KeyRevoked(body) => vec![("key", body.key_id.clone())],
+        Body::KeyRetired(body) => vec![("key", body.key_id.clone())],
+        Body::AuthorityKeyChanged(body) => key_facts("new key", body.authority_key.as_ref()),
+        Body::LogKeyChanged(body) => key_facts("new key", body.log_key.as_ref()),
+        Body::ProfileChanged(body) => body.profile.iter().flat_map(profile).collect(),
         Body::NodePublished(body) => vec![
             ("TLS key", HEXLOWER.encode(&body.tls_key)),
             ("relays", body.relays.join("\n")),
@@ -229,7 +250,26 @@ fn profile(profile: &wire::Profile) -> Vec<Fact> {
         ("a question is valid", format!("{} s", profile.request_validity_seconds)),
         ("witnesses required", profile.witnesses_required.to_string()),
         ("evidence is kept", format!("{} days", profile.evidence_retention_days)),
+        ("reply to an application", working_days(profile.reply_conditional_days)),
+        ("reply, unconditional", working_days(profile.reply_unconditional_days)),
+        ("extension", working_days(profile.extension_days)),
+        ("supply", working_days(profile.supply_days)),
+        ("correction", working_days(profile.correction_days)),
+        ("review", working_days(profile.review_days)),
+        ("holiday calendars", calendars(profile)),
+        ("four eyes", profile.four_eyes.join(", ")),
+        ("decisions name officer and document", if profile.decisions_named { "always" } else { "" }.to_owned()),
     ]
+}
+
+/// 0 stands for the usual time, which need not be shown.
+fn working_days(days: u32) -> String {
+    if days == 0 { String::new() } else { format!("{days} working days") }
+}
+
+fn calendars(profile: &wire::Profile) -> String {
+    let years = profile.calendar.iter().flat_map(|calendar| &calendar.years).map(|year| year.year.to_string());
+    years.collect::<Vec<_>>().join(", ")
 }
 
 fn key_facts(name: &'static str, key: Option<&Key>) -> Vec<Fact> {
