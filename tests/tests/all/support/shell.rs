@@ -5,15 +5,26 @@
 pub(crate) fn commands_of(script: &str, programs: &[&str]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     read(script, &mut |words| {
-        // Behind `sudo -u exchange`, `NAME=value` and the like; a path to a program is the program.
-        let is_program = |word: &String| programs.contains(&word.rsplit('/').next().unwrap_or(word));
-        if let Some(at) = words.iter().position(is_program) {
-            let mut words = words[at..].to_vec();
-            words[0] = words[0].rsplit('/').next().unwrap_or_default().to_owned();
+        if let Some(words) = call(words, programs) {
             found.push(words);
         }
     });
     found
+}
+
+/// The words from the program's name on, where the command calls one of them: by its name or path, behind `sudo -u NAME`,
+/// assignments and the like.
+fn call(words: &[String], programs: &[&str]) -> Option<Vec<String>> {
+    let mut words = words.iter();
+    let mut word = words.next()?;
+    while word.starts_with('-') || word.contains('=') || ["sudo", "env", "exec", "nohup"].contains(&word.as_str()) {
+        if word == "-u" {
+            words.next()?;
+        }
+        word = words.next()?;
+    }
+    let name = word.rsplit('/').next().filter(|name| programs.contains(name))?;
+    Some(std::iter::once(name.to_owned()).chain(words.cloned()).collect())
 }
 
 /// How many commands a script has: simple commands, of which those joined by pipes count as one, without comments.
