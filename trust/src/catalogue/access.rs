@@ -6,6 +6,7 @@ use super::{Error, Words, id, page::Paging};
 use crate::{
     directory::{
         AccessKey, Directory, Object,
+        kept::Kept,
         model::{Access, AccessState},
     },
     ids::DepartmentId,
@@ -35,15 +36,17 @@ pub fn access(directory: &Directory, query: &AccessQuery) -> Result<AccessPage, 
         .filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after))
         .filter(|(key, _)| provider.as_ref().is_none_or(|provider| key.provider == *provider))
         .filter(|(key, _)| consumer.as_ref().is_none_or(|consumer| key.consumer == *consumer))
-        .filter(|(_, access)| query.service.is_empty() || access.applied.service == query.service)
         .filter(|(_, access)| query.state.is_empty() || access_state(access).0 == query.state)
-        .filter(|(_, access)| item.are_in([access.applied.item.as_str()]))
-        .map(|(key, access)| {
+        // Read here and let go of: what the directory keeps stays small.
+        .map(|(key, access)| (key, access, access.applied.read()))
+        .filter(|(_, _, applied)| query.service.is_empty() || applied.service == query.service)
+        .filter(|(_, _, applied)| item.are_in([applied.item.as_str()]))
+        .map(|(key, access, applied)| {
             let object = Object::Access(key.clone());
             let (state, reason) = access_state(access);
             let entry = AccessEntry {
-                applied: Some(access.applied.clone()),
-                granted: access.granted.clone(),
+                applied: Some(applied),
+                granted: access.granted.as_ref().map(Kept::read),
                 state: state.to_owned(),
                 reason,
                 last_statement: directory.last(&object).map_or(0, |place| place.index),

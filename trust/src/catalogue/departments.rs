@@ -1,6 +1,6 @@
 //! Departments as a reader looks for them, with their keys and nodes.
 
-use proto::registry::v1::{DepartmentEntry, DepartmentPage, DepartmentQuery, KeyEntry, NodeEntry};
+use proto::registry::v1::{DepartmentAdmitted, DepartmentEntry, DepartmentPage, DepartmentQuery, KeyEntry, NodeEntry};
 
 use super::{Error, Words, id, page::Paging};
 use crate::{
@@ -36,7 +36,8 @@ pub fn departments(directory: &Directory, query: &DepartmentQuery, now_ms: u64) 
         .filter(|(_, department)| query.state.is_empty() || department_state(department, now_ms).0 == query.state)
         .filter(|(id, department)| {
             // Earlier names too: whoever looks for one finds what it is called now.
-            let names = department.admitted.name.iter().chain(department.renamed.iter().flat_map(|later| &later.name));
+            let admitted = department.admitted.read();
+            let names = admitted.name.iter().chain(department.renamed.iter().flat_map(|later| &later.name));
             let names = names.flat_map(|name| [name.zh.as_str(), name.en.as_str()]);
             words.are_in(names.chain([id.as_str(), department.uscc_at(now_ms)]))
         })
@@ -47,7 +48,7 @@ pub fn departments(directory: &Directory, query: &DepartmentQuery, now_ms: u64) 
 
 fn entry(directory: &Directory, id: &DepartmentId, department: &Department, now_ms: u64) -> DepartmentEntry {
     let (state, reason) = department_state(department, now_ms);
-    let name = department.name_at(now_ms);
+    let (admitted, name) = (department.admitted.read(), department.name_at(now_ms));
     let mut keys: Vec<(u64, KeyEntry)> = directory
         .keys()
         .filter(|(_, key)| key.department.as_ref() == Some(id))
@@ -68,7 +69,8 @@ fn entry(directory: &Directory, id: &DepartmentId, department: &Department, now_
         .map(|service| format!("{}/{}", service.id.service, service.id.major));
     let holds = || directory.all_access().filter(|(_, access)| access.state == AccessState::Granted);
     DepartmentEntry {
-        admitted: Some(department.admitted.clone()),
+        former_names: former_names(department, &admitted, &name.zh),
+        admitted: Some(admitted),
         state: state.to_owned(),
         reason: reason.to_owned(),
         keys: keys.into_iter().map(|(_, key)| key).collect(),
@@ -77,15 +79,14 @@ fn entry(directory: &Directory, id: &DepartmentId, department: &Department, now_
         grants_given: count(holds().filter(|(key, _)| key.provider == *id)),
         grants_held: count(holds().filter(|(key, _)| key.consumer == *id)),
         last_statement: directory.last(&Object::Department(id.clone())).map_or(0, |place| place.index),
-        former_names: former_names(department, &name.zh),
         uscc: department.uscc_at(now_ms).to_owned(),
         name: Some(name),
         successors: department.closed.as_ref().map(|closed| closed.successors.clone()).unwrap_or_default(),
     }
 }
 
-fn former_names(department: &Department, now: &str) -> Vec<String> {
-    let names = department.admitted.name.iter().chain(department.renamed.iter().flat_map(|later| &later.name));
+fn former_names(department: &Department, admitted: &DepartmentAdmitted, now: &str) -> Vec<String> {
+    let names = admitted.name.iter().chain(department.renamed.iter().flat_map(|later| &later.name));
     let mut former: Vec<String> = names.map(|name| name.zh.clone()).filter(|name| name != now).collect();
     former.dedup();
     former

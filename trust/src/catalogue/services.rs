@@ -6,33 +6,39 @@ use super::{Error, Words, id, page::Paging};
 use crate::{
     directory::{Directory, Object},
     ids::{DepartmentId, ServiceId},
-    service::{Service, ServiceState},
+    service::{Review, Service},
 };
 
 /// Whether a service answers, in words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceStanding {
-    /// "answering", "suspended" or "withdrawn".
+    /// "answering", "suspended", "withdrawn", or "waiting" for the authority's review.
     pub state: &'static str,
-    /// The suspension's notice or the withdrawal's reason.
+    /// The suspension's notice, the withdrawal's reason, or what the authority says is missing.
     pub notice: String,
     /// For a withdrawal, from when, Unix milliseconds.
     pub from_ms: u64,
 }
 
-/// Whether a service answers at that time. A withdrawal that was announced for later shows beside `answering`.
+/// Whether a service answers at that time. A withdrawal that was announced for later shows beside it.
 pub fn service_standing(service: &Service, now_ms: u64) -> ServiceStanding {
-    match &service.state {
-        ServiceState::Answering => ServiceStanding { state: "answering", ..ServiceStanding::default() },
-        ServiceState::Suspended { notice } => {
-            ServiceStanding { state: "suspended", notice: notice.clone(), ..ServiceStanding::default() }
-        }
-        ServiceState::Withdrawn { reason, from_ms } => ServiceStanding {
-            state: if now_ms < *from_ms { "answering" } else { "withdrawn" },
-            notice: reason.clone(),
-            from_ms: *from_ms,
-        },
-    }
+    let ends = service.ends();
+    let state = if ends.is_some_and(|(from_ms, _)| from_ms <= now_ms) {
+        "withdrawn"
+    } else if service.notice().is_some() {
+        "suspended"
+    } else if service.review.permits() {
+        "answering"
+    } else {
+        "waiting"
+    };
+    let notice = match (service.notice(), ends, &service.review) {
+        (Some(notice), _, _) => notice.to_owned(),
+        (None, Some((_, reason)), _) => reason.to_owned(),
+        (None, None, Review::Returned { missing, .. }) => missing.join("; "),
+        (None, None, Review::Approved { .. } | Review::NotRequired | Review::Waiting { .. }) => String::new(),
+    };
+    ServiceStanding { state, notice, from_ms: ends.map_or(0, |(from_ms, _)| from_ms) }
 }
 
 /// The services that a query asks for, by provider, id and version.

@@ -39,6 +39,7 @@ pub fn kind(body: &Body) -> &'static str {
         Body::DepartmentSplit(_) => "department_split",
         Body::SuccessionAccepted(_) => "succession_accepted",
         Body::ProfileChanged(_) => "profile_changed",
+        Body::ServiceReviewed(_) => "service_reviewed",
         Body::AccessExtended(_) => "access_extended",
         Body::AuthorityKeyChanged(_) => "authority_key_changed",
         Body::LogKeyChanged(_) => "log_key_changed",
@@ -133,6 +134,13 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
             let successors = body.successors.join(", ");
             format!("{} is split at {}; {successors} take parts of it: {}", body.department, moment(body.from_ms), body.reason)
         }
+        Body::ServiceReviewed(body) => {
+            let service = service(&body.department, &body.service, body.major_version);
+            match body.approved {
+                true => format!("The authority has reviewed {service}, which may answer."),
+                false => format!("The authority returns {service}; missing is: {}.", body.missing.join("; ")),
+            }
+        }
         Body::ProfileChanged(_) => "The authority's settings are these from now on.".to_owned(),
         Body::AccessExtended(body) => {
             format!("The time to reply is extended by {} working days: {}", body.working_days, body.notice)
@@ -175,6 +183,7 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
         }
         Body::KeyAdded(body) => key_facts("key", body.key.as_ref()),
         Body::KeyRevoked(body) => vec![("key", body.key_id.clone())],
+        Body::ServiceReviewed(body) => vec![("reviewed", HEXLOWER.encode(&body.service_statement))],
         Body::KeyRetired(body) => vec![("key", body.key_id.clone())],
         Body::AuthorityKeyChanged(body) => key_facts("new key", body.authority_key.as_ref()),
         Body::LogKeyChanged(body) => key_facts("new key", body.log_key.as_ref()),

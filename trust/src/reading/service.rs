@@ -23,9 +23,9 @@ pub struct ServiceWords {
     pub name_zh: String,
     /// Its name in English.
     pub name_en: String,
-    /// "answering", "suspended" or "withdrawn".
+    /// "answering", "suspended", "withdrawn" or "waiting".
     pub state: String,
-    /// The suspension's notice or the withdrawal's reason.
+    /// The suspension's notice, the withdrawal's reason, or what the authority says is missing.
     pub notice: String,
     /// For a withdrawal, from when, Unix milliseconds.
     pub withdrawn_from_ms: u64,
