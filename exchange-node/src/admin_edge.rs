@@ -30,11 +30,11 @@ use trust::{
     ids::DepartmentId,
 };
 
-pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
 use self::{
     answers::{access_state, records_status, service_state},
     lookup::own_service,
 };
+pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
 use crate::{app::Parts, doctor, office_keys, publish, view::Seen};
 
 /// The largest message, in bytes: a service description, or a piece of a records file.

@@ -204,7 +204,9 @@ impl Error {
             Self::Admin(AdminError::NotRunning { .. }) => Exit::Unreachable,
             Self::EvidenceNotSound(_) | Self::LogNotSound(_) => Exit::NotSound,
             Self::Published(published::Error::AddressWrong { .. }) => Exit::Usage,
-            Self::Published(published::Error::Connection { .. } | published::Error::TimedOut { .. }) => Exit::Unreachable,
+            Self::Published(published::Error::Connection { .. } | published::Error::TimedOut { .. }) => {
+                Exit::Unreachable
+            }
             Self::Published(_) => Exit::Failure,
             Self::FileWrong(_) | Self::NoFolder | Self::Usage(_) => Exit::Usage,
             Self::FileUnusable { doing: "read", .. } => Exit::Usage,

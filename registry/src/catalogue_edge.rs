@@ -67,10 +67,7 @@ impl CatalogueEdge {
     }
 
     /// Does something that needs tiles, and fetches those that it finds missing until it has them all.
-    async fn with_tiles<T>(
-        &self,
-        work: impl Fn(&Tiles) -> Result<T, BuildError<NotFetched>>,
-    ) -> Result<T, Status> {
+    async fn with_tiles<T>(&self, work: impl Fn(&Tiles) -> Result<T, BuildError<NotFetched>>) -> Result<T, Status> {
         let mut tiles = Tiles::default();
         loop {
             match work(&tiles) {

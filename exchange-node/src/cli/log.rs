@@ -93,7 +93,8 @@ async fn verify(arguments: VerifyArguments, folder: &Folder, output: Output) -> 
 
     let reader = Reader::new(place);
     let keep = arguments.keep.as_deref();
-    let checkpoint = String::from_utf8_lossy(&read(&reader, "checkpoint", audit::LONGEST_CHECKPOINT, keep).await?).into_owned();
+    let checkpoint =
+        String::from_utf8_lossy(&read(&reader, "checkpoint", audit::LONGEST_CHECKPOINT, keep).await?).into_owned();
     let mut audit = Audit::begin(trusted, &checkpoint).map_err(not_sound)?;
     if let Some(own) = own.filter(|own| own.exchange_id == audit.exchange().as_str()) {
         compare(&mut audit, own, folder).await?;
@@ -164,7 +165,8 @@ async fn show(index: u64, file: Option<&Path>, folder: &Folder, output: Output) 
     let proven = client.statement(OneStatementQuery { index }).await?.into_inner();
     let unsound = |error: trust::reading::StatementError| Error::LogNotSound(error.to_string());
     let words = StatementWords::of(index, &proven.entry, &proven.signers).map_err(unsound)?;
-    let exchange: ExchangeId = exchange.parse().map_err(|error: trust::ids::IdError| Error::Usage(error.to_string()))?;
+    let exchange: ExchangeId =
+        exchange.parse().map_err(|error: trust::ids::IdError| Error::Usage(error.to_string()))?;
     let proof = StatementWords::proof(&exchange, &proven).map_err(unsound)?;
     if let Some(file) = file {
         files::create_file(file, proof.to_string().as_bytes(), 0o644).map_err(evidence::unwritable)?;
@@ -175,7 +177,11 @@ async fn show(index: u64, file: Option<&Path>, folder: &Folder, output: Output) 
         let place = format!("in the log: {} hashes lead to the signed checkpoint", proof.hashes().len());
         let facts = words.facts().into_iter().chain([("proof", place)]);
         let details = words.detail_rows();
-        let details = if details.is_empty() { String::new() } else { format!("\n{}", output::table(["detail", "value"], details)) };
+        let details = if details.is_empty() {
+            String::new()
+        } else {
+            format!("\n{}", output::table(["detail", "value"], details))
+        };
         format!("Statement {index}: {}\n{}{details}", words.kind.replace('_', " "), output::pairs(facts))
     });
     Ok(Exit::Done)

@@ -34,7 +34,9 @@ pub enum ServicesCommand {
         major: u32,
     },
     /// Finds data services by words in their descriptions, in Chinese or English. Each word must be there.
-    #[command(after_help = "Examples:\n  exchange-node services search 婚姻 登记\n  exchange-node services search marriage --replaces 无房证明")]
+    #[command(
+        after_help = "Examples:\n  exchange-node services search 婚姻 登记\n  exchange-node services search marriage --replaces 无房证明"
+    )]
     Search {
         /// The words.
         #[arg(value_name = "WORD", required = true)]
@@ -153,11 +155,7 @@ async fn list(filter: ServiceFilter, text: String, folder: &Folder, output: Outp
 }
 
 /// The services that a query finds, page after page up to a number; and whether there are more.
-async fn services(
-    folder: &Folder,
-    mut query: ServiceQuery,
-    most: usize,
-) -> Result<(Vec<ServiceEntry>, bool), Error> {
+async fn services(folder: &Folder, mut query: ServiceQuery, most: usize) -> Result<(Vec<ServiceEntry>, bool), Error> {
     let mut client = folder.catalogue().await?;
     let mut found = Vec::new();
     loop {
@@ -249,7 +247,9 @@ mod tests {
     #[test]
     fn the_newest_version_that_answers_is_shown() {
         let found = vec![entry(1, "answering"), entry(2, "answering"), entry(3, "withdrawn")];
-        let shown = |service: &str, major| newest(found.clone(), service, major).map(|entry| entry.service.unwrap().major_version);
+        let shown = |service: &str, major| {
+            newest(found.clone(), service, major).map(|entry| entry.service.unwrap().major_version)
+        };
         assert_eq!(shown("marriage-registration", 0), Some(2));
         assert_eq!(shown("marriage-registration", 3), Some(3));
         assert_eq!(shown("marriage-registration", 4), None);

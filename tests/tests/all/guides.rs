@@ -35,7 +35,11 @@ fn the_operators_guide_works_as_it_stands() {
     let names = guide.tested_names();
     assert!(names.len() >= 3 && names[0] == FIRST_ANSWER, "{names:?}");
     let ran = guide.run(&names, |_| ());
-    assert!(ran.output.contains("The evidence is sound.") && ran.output.contains("The log is sound."), "{}", ran.output);
+    assert!(
+        ran.output.contains("The evidence is sound.") && ran.output.contains("The log is sound."),
+        "{}",
+        ran.output
+    );
 }
 
 #[test]
@@ -150,7 +154,10 @@ fn every_test_that_the_security_model_names_exists() {
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter(|word| word.matches('_').count() >= 3 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'))
+        .filter(|word| {
+            word.matches('_').count() >= 3
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        })
         .collect();
     assert!(names.len() >= 20, "{}", names.len());
     let output = std::process::Command::new("git")
@@ -165,9 +172,7 @@ fn every_test_that_the_security_model_names_exists() {
     // Every row of its tables names one.
     let lines: Vec<&str> = page.lines().collect();
     let rows = lines.windows(2).filter(|pair| pair[0].starts_with("| ") && !pair[1].starts_with("|---"));
-    let without: Vec<&str> = rows
-        .map(|pair| pair[0])
-        .filter(|line| !names.iter().any(|name| line.contains(&format!("`{name}`"))))
-        .collect();
+    let without: Vec<&str> =
+        rows.map(|pair| pair[0]).filter(|line| !names.iter().any(|name| line.contains(&format!("`{name}`")))).collect();
     assert!(without.is_empty(), "rows that name no test:\n{}", without.join("\n"));
 }

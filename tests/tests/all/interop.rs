@@ -293,7 +293,8 @@ async fn a_c2sp_reader_audits_a_running_registrys_log_over_http_with_its_public_
     let place = Place::start(|plan, _| plan.department("housing")).await;
     crate::readers::grow(&place, "housing", 280).await;
     let report = place.town.registry_cli(&["log", "verify", "--json"]).await.unwrap();
-    let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&report)));
+    let report: Value =
+        serde_json::from_slice(&report.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&report)));
     let vkey = report["log_key"].as_str().unwrap().to_owned();
     let address = place.town.registry().tile_address();
     let audited = tokio::task::spawn_blocking(move || {

@@ -13,7 +13,8 @@ fn the_quick_start_of_the_readme_works_as_it_stands() {
         std::os::unix::fs::symlink(root().join("examples/quick-start"), dir.join("examples/quick-start")).unwrap();
     });
     assert!(ran.output.contains("MATCH") && ran.output.contains("The evidence is sound."), "{}", ran.output);
-    let answer: serde_json::Value = serde_json::from_slice(&fs::read(ran.dir.path().join("answer.json")).unwrap()).unwrap();
+    let answer: serde_json::Value =
+        serde_json::from_slice(&fs::read(ran.dir.path().join("answer.json")).unwrap()).unwrap();
     assert_eq!((answer["verdicts"][0]["verdict"].as_str(), answer["outcome"].as_str()), (Some("MATCH"), Some("match")));
 }
 

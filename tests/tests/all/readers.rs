@@ -118,7 +118,10 @@ async fn one_statement_is_shown_in_words_with_its_signer_and_a_proof() {
     let place = town().await;
     place.town.settled().await.unwrap();
     let first = place.json("housing", &["log", "show", "0"]).await;
-    assert_eq!((first["kind"].as_str(), first["signers"][0]["role"].as_str()), (Some("exchange_founded"), Some("authority")));
+    assert_eq!(
+        (first["kind"].as_str(), first["signers"][0]["role"].as_str()),
+        (Some("exchange_founded"), Some("authority"))
+    );
 
     // The grant is the provider's: the registry's own log says so.
     let access = place.json("housing", &["access", "list"]).await;
@@ -148,10 +151,14 @@ async fn one_statement_is_shown_in_words_with_its_signer_and_a_proof() {
     proof.verify(&leaf_hash(&about[0].entry), &log_key).unwrap_err();
 
     let people = said(&place.cli("housing", &["log", "show", &index.to_string()]).await);
-    for part in ["access granted", "marital_status: equals", "民政局", "signature verified", "公共租赁住房管理办法 7"] {
+    for part in ["access granted", "marital_status: equals", "民政局", "signature verified", "公共租赁住房管理办法 7"]
+    {
         assert!(people.contains(part), "{part}: {people}");
     }
-    for missing in [place.cli("housing", &["log", "show", "999"]).await, place.town.registry_cli(&["log", "show", "999"]).await.unwrap()] {
+    for missing in [
+        place.cli("housing", &["log", "show", "999"]).await,
+        place.town.registry_cli(&["log", "show", "999"]).await.unwrap(),
+    ] {
         assert!(exit(&missing) != 0 && said(&missing).contains("statements, counted from 0"), "{}", said(&missing));
     }
 }
@@ -353,6 +360,9 @@ fn every_kind_of_statement_is_told_in_words() {
     assert!(kinds.len() >= 22, "{kinds:?}");
     for kind in kinds {
         let patterns = words.matches(&format!("Body::{kind}(")).count();
-        assert!(patterns >= 2, "{kind}: trust/src/reading/body.rs names it {patterns} times; it needs a name and a sentence");
+        assert!(
+            patterns >= 2,
+            "{kind}: trust/src/reading/body.rs names it {patterns} times; it needs a name and a sentence"
+        );
     }
 }

@@ -85,7 +85,8 @@ impl Report {
 
     /// What was found, for people.
     pub fn facts(&self) -> Vec<Fact> {
-        let authority = if self.authority_key_given { "" } else { "\nas the log names it: compare it with the authority" };
+        let authority =
+            if self.authority_key_given { "" } else { "\nas the log names it: compare it with the authority" };
         let kinds = self.statements.iter().map(|(kind, count)| format!("{count} {}", kind.replace('_', " ")));
         vec![
             ("exchange", self.exchange.clone()),

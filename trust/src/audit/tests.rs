@@ -94,7 +94,11 @@ fn a_sound_log_is_found_sound_with_either_key() {
     // Three bundles, three tiles of level 0, one of level 1.
     assert_eq!((report.tiles, report.authority_key_given), (7, true));
     assert_eq!(report.statements.values().sum::<u64>(), report.size);
-    assert!(report.facts().iter().any(|(name, value)| *name == "statements" && value.starts_with(&format!("{}, each", town.directory.size()))));
+    assert!(
+        report.facts().iter().any(
+            |(name, value)| *name == "statements" && value.starts_with(&format!("{}, each", town.directory.size()))
+        )
+    );
 
     let report = run(log(), &served, None).unwrap();
     assert!(!report.authority_key_given);

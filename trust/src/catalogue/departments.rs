@@ -55,7 +55,9 @@ fn entry(directory: &Directory, id: &DepartmentId, department: &Department, now_
         .map(|(key_id, key)| (key.added_at, key_entry(key_id.to_string(), key)))
         .collect();
     // In the order they came; the first and the recovery key came with the admission.
-    keys.sort_by(|(at, one), (other_at, other)| (at, role(one), &one.key_id).cmp(&(other_at, role(other), &other.key_id)));
+    keys.sort_by(|(at, one), (other_at, other)| {
+        (at, role(one), &one.key_id).cmp(&(other_at, role(other), &other.key_id))
+    });
     let nodes = directory.nodes_of(id).map(|node| NodeEntry {
         node: node.node.to_string(),
         addresses: node.addresses.clone(),
@@ -97,8 +99,10 @@ fn role(key: &KeyEntry) -> i32 {
 }
 
 fn key_entry(key_id: String, key: &KnownKey) -> KeyEntry {
-    let (revoked_ms, reason) =
-        key.revoked.as_ref().map_or((0, String::new()), |revoked| (revoked.stated_at_ms.max(1), revoked.reason.clone()));
+    let (revoked_ms, reason) = key
+        .revoked
+        .as_ref()
+        .map_or((0, String::new()), |revoked| (revoked.stated_at_ms.max(1), revoked.reason.clone()));
     KeyEntry {
         key_id,
         key: Some(key.described.to_wire()),

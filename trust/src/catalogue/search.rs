@@ -37,7 +37,9 @@ mod tests {
     #[test]
     fn words_are_found_in_chinese_and_english() {
         let texts = ["婚姻登记信息核验", "Marriage registration", "civil-affairs"];
-        for found in ["婚姻", "登记 婚姻", "MARRIAGE", "ｍａｒｒｉａｇｅ", "marriage 核验", "Civil-Affairs", "", "  ", "息核验"] {
+        for found in
+            ["婚姻", "登记 婚姻", "MARRIAGE", "ｍａｒｒｉａｇｅ", "marriage 核验", "Civil-Affairs", "", "  ", "息核验"]
+        {
             assert!(Words::read(found).are_in(texts), "{found}");
         }
         for missing in ["离婚", "marriage horse", "婚姻核验"] {

@@ -61,7 +61,9 @@ pub fn services(directory: &Directory, query: &ServiceQuery, now_ms: u64) -> Res
         .map(|service| (service, service_standing(service, now_ms)))
         .filter(|(_, standing)| query.withdrawn_too || standing.state != "withdrawn")
         .filter(|(service, _)| wanted.fits(directory, service, now_ms))
-        .map(|(service, standing)| (ServiceKey(service.id.clone()).to_string(), entry(directory, service, standing, now_ms)));
+        .map(|(service, standing)| {
+            (ServiceKey(service.id.clone()).to_string(), entry(directory, service, standing, now_ms))
+        });
     let (services, end) = paging.take(found, directory.size());
     Ok(ServicePage { services, end })
 }

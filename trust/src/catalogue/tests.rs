@@ -136,7 +136,10 @@ fn access_is_found_by_both_sides_and_by_state() {
         page.access.into_iter().map(|entry| entry.state).collect::<Vec<_>>()
     };
     assert_eq!(states(AccessQuery::default()), ["granted", "applied"]);
-    assert_eq!(states(AccessQuery { consumer: "housing".into(), state: "applied".into(), ..Default::default() }).len(), 1);
+    assert_eq!(
+        states(AccessQuery { consumer: "housing".into(), state: "applied".into(), ..Default::default() }).len(),
+        1
+    );
     assert!(states(AccessQuery { provider: "housing".into(), ..Default::default() }).is_empty());
     assert!(states(AccessQuery { service: "birth".into(), ..Default::default() }).is_empty());
 }

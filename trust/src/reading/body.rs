@@ -132,7 +132,12 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
         }
         Body::DepartmentSplit(body) => {
             let successors = body.successors.join(", ");
-            format!("{} is split at {}; {successors} take parts of it: {}", body.department, moment(body.from_ms), body.reason)
+            format!(
+                "{} is split at {}; {successors} take parts of it: {}",
+                body.department,
+                moment(body.from_ms),
+                body.reason
+            )
         }
         Body::ServiceReviewed(body) => {
             let service = service(&body.department, &body.service, body.major_version);
@@ -145,7 +150,9 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
         Body::AccessExtended(body) => {
             format!("The time to reply is extended by {} working days: {}", body.working_days, body.notice)
         }
-        Body::AuthorityKeyChanged(body) => format!("The authority signs with another key from here on: {}", body.reason),
+        Body::AuthorityKeyChanged(body) => {
+            format!("The authority signs with another key from here on: {}", body.reason)
+        }
         Body::LogKeyChanged(body) => {
             let lost = if body.lost.is_empty() { String::new() } else { format!(" (the old key: {})", body.lost) };
             format!("The directory's log signs with another key from here on: {}{lost}", body.reason)
@@ -237,9 +244,10 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
 }
 
 fn service(body: &wire::ServicePublished) -> Vec<Fact> {
-    let attributes = body.attributes.iter().map(|attribute| {
-        format!("{}: {} ({})", attribute.name, attribute.r#type, attribute.operators.join(", "))
-    });
+    let attributes = body
+        .attributes
+        .iter()
+        .map(|attribute| format!("{}: {} ({})", attribute.name, attribute.r#type, attribute.operators.join(", ")));
     vec![
         ("sharing", sharing(body).to_owned()),
         ("subjects", body.subject_schemes.join(", ")),

@@ -161,15 +161,19 @@ impl ServiceWords {
             let required = if input.required { ", required" } else { "" };
             format!("{}: {}{required}", input.name, input.ty)
         });
-        let complete = service.completeness.as_ref().map(|complete| {
-            format!("complete for {} since {}", complete.territories.join(", "), complete.since)
-        });
+        let complete = service
+            .completeness
+            .as_ref()
+            .map(|complete| format!("complete for {} since {}", complete.territories.join(", "), complete.since));
         let time_to_answer = match service.time_to_answer_ms {
             0 => String::new(),
             milliseconds => format!("{milliseconds} ms"),
         };
         vec![
-            ("service", format!("{}/{} {}.{}", words.provider, words.service, words.major_version, words.minor_version)),
+            (
+                "service",
+                format!("{}/{} {}.{}", words.provider, words.service, words.major_version, words.minor_version),
+            ),
             ("name", both_names(service.name.as_ref())),
             ("provider", both_names(entry.provider_name.as_ref())),
             ("state", words.state_text()),

@@ -7,7 +7,7 @@ use proto::{
 };
 use serde::Serialize;
 
-use super::{Fact, both_names, body, department::role, moment};
+use super::{Fact, body, both_names, department::role, moment};
 use crate::{
     directory, envelope,
     ids::{Digest, ExchangeId, IdError},

@@ -36,7 +36,12 @@ pub(crate) fn count(script: &str) -> usize {
 /// The lines of a script without comments and blank lines, to compare two languages of one guide.
 pub(crate) fn bare(script: &str) -> Vec<String> {
     let without = |line: &str| line.split(" #").next().unwrap_or(line).trim().to_owned();
-    script.lines().filter(|line| !line.trim_start().starts_with('#')).map(without).filter(|line| !line.is_empty()).collect()
+    script
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .map(without)
+        .filter(|line| !line.is_empty())
+        .collect()
 }
 
 /// Calls `found` with the words of each simple command, those within `$( … )` first.
@@ -87,7 +92,10 @@ fn read(script: &str, found: &mut dyn FnMut(&[String])) {
                 }
                 (word, in_word) = (String::new(), false);
                 while characters.next_if(|next| matches!(next, '<' | '>' | '&' | ' ')).is_some() {}
-                while characters.next_if(|next| !next.is_whitespace() && !matches!(next, ';' | '|' | '&' | ')')).is_some() {}
+                while characters
+                    .next_if(|next| !next.is_whitespace() && !matches!(next, ';' | '|' | '&' | ')'))
+                    .is_some()
+                {}
             }
             (None, space) if space.is_whitespace() => end_word(&mut words, &mut word, &mut in_word),
             (None, _) => {
