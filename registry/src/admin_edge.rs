@@ -4,6 +4,7 @@
 
 pub mod departments;
 mod evidence;
+mod reviews;
 mod supervision;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use trust::{
     subject::credit_code::Strictness,
 };
 
-pub use self::supervision::SupervisionEdge;
+pub use self::{reviews::ReviewsEdge, supervision::SupervisionEdge};
 use crate::{
     authority::{self, Authority, DepartmentProfile},
     catalogue,

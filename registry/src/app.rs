@@ -28,7 +28,7 @@ use tonic::transport::{Server, server::Router};
 
 use crate::{
     DIRECTORY_FOLDER,
-    admin_edge::{AdminEdge, EvidenceEdge, Standing, SupervisionEdge, departments::DepartmentsEdge},
+    admin_edge::{AdminEdge, EvidenceEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge},
     authority::{self, Authority},
     catalogue_edge::CatalogueEdge,
     config::Config,
@@ -229,6 +229,7 @@ impl App {
             .add_service(health)
             .add_service(EvidenceEdge::server(sequencer.clone()))
             .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
+            .add_service(ReviewsEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&clock)))
             .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
             .add_service(readers)
             .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));

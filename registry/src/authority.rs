@@ -12,7 +12,7 @@ use proto::registry::v1::{self as wire, Statement, statement::Body};
 use trust::{
     directory::{Object, statement},
     envelope,
-    ids::{DepartmentId, ExchangeId},
+    ids::{DepartmentId, Digest, ExchangeId, ServiceId},
     key::{DescribedKey, KeyId, PublicKey, Role, Signer, SigningKey},
     refusal::{Code, Refusal},
 };
@@ -126,6 +126,26 @@ impl Authority {
     ) -> Result<Accepted, Error> {
         let body = Body::ProfileChanged(wire::ProfileChanged { profile: Some(profile) });
         self.say_by(Object::Profile, body, decision).await
+    }
+
+    /// Lets a service answer as its department described it in that statement, or returns it with all that is missing.
+    pub async fn review(
+        &self,
+        service: ServiceId,
+        statement: &Digest,
+        approved: bool,
+        missing: Vec<String>,
+        decision: Option<wire::OfficialDecision>,
+    ) -> Result<Accepted, Error> {
+        let body = wire::ServiceReviewed {
+            department: service.department.to_string(),
+            service: service.service.to_string(),
+            major_version: service.major,
+            service_statement: statement.as_bytes().to_vec(),
+            approved,
+            missing,
+        };
+        self.say_by(Object::Review(service), Body::ServiceReviewed(body), decision).await
     }
 
     /// The time.

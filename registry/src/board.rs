@@ -9,10 +9,12 @@ use trust::{
     directory::{Directory, Object, model::Profile},
 };
 
+use crate::review;
+
 /// What looks for one kind of thing that somebody owes a reply to.
 type Source = fn(&Directory, u64) -> Vec<wire::Due>;
 
-const SOURCES: &[Source] = &[applications];
+const SOURCES: &[Source] = &[applications, reviews];
 
 /// What is owed at `now_ms`, the most overdue first; all of it, or what is overdue alone.
 pub fn board(directory: &Directory, now_ms: u64, all: bool) -> wire::BoardResponse {
@@ -51,6 +53,25 @@ fn applications(directory: &Directory, now_ms: u64) -> Vec<wire::Due> {
         })
     });
     waiting.collect()
+}
+
+/// Data services that wait for the authority's own review.
+fn reviews(directory: &Directory, now_ms: u64) -> Vec<wire::Due> {
+    let waiting = review::list(directory, now_ms, false).into_iter().filter(|review| review.state == "waiting");
+    let due = waiting.map(|review| {
+        let service = review.service.unwrap_or_default();
+        let path = format!("{}/{}/{}", service.department, service.service, service.major_version);
+        wire::Due {
+            kind: "service review".to_owned(),
+            object: format!("review/{path}"),
+            owner: "authority".to_owned(),
+            about: format!("{}/{} v{}", service.department, service.service, service.major_version),
+            waiting: service.department,
+            since_ms: review.since_ms,
+            clock: review.clock,
+        }
+    });
+    due.collect()
 }
 
 /// What an operator should know of the settings: the years whose holidays are not known.

@@ -3,9 +3,11 @@
 //!
 //! Exit codes: 0 done, 1 our own failure, 2 usage, 3 no registry is running there, 7 refused, 8 the log is not sound.
 
+mod catalogue;
 mod departments;
 mod operate;
 mod read;
+mod review;
 mod state;
 mod supervise;
 
@@ -80,6 +82,12 @@ pub enum Command {
     /// The settings that every node follows: clocks, holidays, four eyes, lifetimes.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Review data services before they answer, where the profile says so.
+    #[command(subcommand)]
+    Review(review::ReviewCommand),
+    /// The data catalogue: write its entries for others, and hold others' against the directory.
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueCommand),
     /// What departments owe a reply to and is overdue.
     #[command(after_help = "Example:\n  registry board --all")]
     Board(BoardArguments),

@@ -17,6 +17,7 @@ pub mod board;
 pub mod catalogue;
 pub mod enrolment;
 pub mod profile_file;
+pub mod review;
 
 pub mod admin_edge;
 pub mod catalogue_edge;

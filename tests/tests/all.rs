@@ -34,6 +34,8 @@ mod readers;
 mod refusals;
 #[path = "all/restarts.rs"]
 mod restarts;
+#[path = "all/services.rs"]
+mod services;
 #[path = "all/state.rs"]
 mod state;
 #[path = "all/tidy.rs"]

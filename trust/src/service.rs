@@ -59,7 +59,7 @@ pub enum ServiceState {
 }
 
 /// What the authority has said about a service, where its profile asks for reviews.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Review {
     /// It may answer.
     Approved {

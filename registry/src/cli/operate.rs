@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
-    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, departments, read, state, supervise,
+    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, catalogue, departments, read, review, state,
+    supervise,
 };
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
@@ -146,6 +147,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::State(command) => state::run(&cli, command).await?,
         Command::Profile(command) => supervise::profile(&cli, command).await?,
+        Command::Review(command) => review::run(&cli, command).await?,
+        Command::Catalogue(command) => catalogue::run(&cli, command).await?,
         Command::Board(arguments) => supervise::board(&cli, arguments).await?,
     };
     print(&if cli.json { format!("{:#}", shown.json) } else { shown.text })

@@ -158,7 +158,7 @@ pub(super) async fn board(cli: &Cli, arguments: &BoardArguments) -> Result<Shown
 }
 
 /// A clock for people: its colour, and how many working days are left or have passed.
-fn clock_text(clock: &wire::Clock) -> String {
+pub(super) fn clock_text(clock: &wire::Clock) -> String {
     let days = |count: i64| if count == 1 { "1 working day".to_owned() } else { format!("{count} working days") };
     match clock.days_left {
         late if clock.colour == "red" => format!("RED, {} late", days(-late)),

@@ -1,7 +1,7 @@
 //! Every setting of a profile: where it stands in the file, what it may be, and where it goes. Out of scope: the calendar,
 //! which is no single value.
 
-use proto::registry::v1::Profile;
+use proto::registry::v1::{Profile, ServiceReviews};
 
 /// One setting.
 pub(super) struct Setting {
@@ -44,6 +44,7 @@ macro_rules! number {
 pub(super) const TABLES: &[(&str, &str)] = &[
     ("", ""),
     ("clocks", "Time limits in working days (工作日), as the local rules have them."),
+    ("services", "What data services need (数据服务): a review before they answer, and notice before they end."),
     ("decisions", "What the departments' decisions on access (共享申请的审核) need to count."),
 ];
 
@@ -73,6 +74,36 @@ pub(super) const SETTINGS: &[Setting] = &[
         "To review a new service (条例 16). 目录审核时限。"),
     number!("clocks", amber_days, 1 to 366, 2,
         "With so many days left a clock is amber. 剩余天数不多于此值时显示为黄色。"),
+    Setting {
+        table: "services",
+        key: "review_new",
+        comment: "Whether a new service, or a new major version of one, answers only once the authority has approved it (条例 16).\n新服务须经审核后方可提供。",
+        kind: Kind::Flag {
+            read: |profile| profile.service_reviews() != ServiceReviews::None,
+            write: |profile, flag| match (profile.service_reviews(), flag) {
+                (ServiceReviews::None, true) => profile.set_service_reviews(ServiceReviews::New),
+                (_, false) => profile.set_service_reviews(ServiceReviews::None),
+                (ServiceReviews::New | ServiceReviews::All, true) => {}
+            },
+        },
+    },
+    Setting {
+        table: "services",
+        key: "review_changes",
+        comment: "Whether a compatible change counts only once it is approved too; until then the service answers as before. It\nimplies review_new. 变更亦须审核。",
+        kind: Kind::Flag {
+            read: |profile| profile.service_reviews() == ServiceReviews::All,
+            write: |profile, flag| {
+                if flag {
+                    profile.set_service_reviews(ServiceReviews::All);
+                } else if profile.service_reviews() == ServiceReviews::All {
+                    profile.set_service_reviews(ServiceReviews::New);
+                }
+            },
+        },
+    },
+    number!("services", withdrawal_notice_seconds, 1 to 31_536_000, 864_000,
+        "How long before its end a service's withdrawal is told at least, in seconds: 864000 are ten days. 撤回服务须提前告知的时长（秒）。"),
     Setting {
         table: "decisions",
         key: "decisions_named",

@@ -35,6 +35,8 @@ fn what_is_written_is_read_back() {
     profile.view_lifetime_hours = 72;
     profile.supply_days = 5;
     profile.decisions_named = true;
+    profile.set_service_reviews(proto::registry::v1::ServiceReviews::All);
+    profile.withdrawal_notice_seconds = 2;
     profile.four_eyes = vec!["access.approve".into(), "access.revoke".into()];
     profile.calendar = Some(proto::registry::v1::Calendar {
         utc_offset_minutes: Some(420),
@@ -48,6 +50,8 @@ fn what_is_written_is_read_back() {
     assert_eq!(render(&read), render(&profile));
     assert_eq!(read.calendar, profile.calendar);
     assert_eq!(read.supply_days, 5);
+    assert_eq!(read.service_reviews(), proto::registry::v1::ServiceReviews::All);
+    assert_eq!(read.withdrawal_notice_seconds, 2);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::{
         frontier::{self, Frontier},
         hash::{HASH_LENGTH, Hash},
     },
-    service::{Service, ServiceState},
+    service::{Proposal, Review, Service, ServiceState},
 };
 
 /// The first bytes of a snapshot; [`layout`] follows.
@@ -125,6 +125,57 @@ struct WrittenService {
     published: Kept<wire::ServicePublished>,
     state: ServiceState,
     statement: Digest,
+    review: Review,
+    proposed: Option<WrittenProposal>,
+}
+
+/// A change of a service that waits for its review.
+#[derive(Serialize, Deserialize)]
+struct WrittenProposal {
+    published: Kept<wire::ServicePublished>,
+    statement: Digest,
+    review: Review,
+}
+
+impl WrittenService {
+    fn of(service: &Service) -> Self {
+        // Every field is named, so that the compiler asks for a new one; the unnamed follow from what was published.
+        let Service {
+            published,
+            state,
+            statement,
+            review,
+            proposed,
+            id: _,
+            attributes: _,
+            inputs: _,
+            schemes: _,
+            sharing: _,
+        } = service;
+        let proposed = proposed.as_ref().map(|Proposal { published, statement, review }| WrittenProposal {
+            published: Kept::new(published),
+            statement: *statement,
+            review: review.clone(),
+        });
+        Self {
+            published: Kept::new(published),
+            state: state.clone(),
+            statement: *statement,
+            review: review.clone(),
+            proposed,
+        }
+    }
+
+    fn read(self) -> Result<Service, SnapshotError> {
+        let Self { published, state, statement, review, proposed } = self;
+        let service = Service::check(&published.read(), statement).map_err(SnapshotError::format)?;
+        let proposed = proposed.map(|WrittenProposal { published, statement, review }| Proposal {
+            published: published.read(),
+            statement,
+            review,
+        });
+        Ok(Service { state, review, proposed, ..service })
+    }
 }
 
 impl Directory {
@@ -182,10 +233,7 @@ impl Directory {
         out.section(keys.iter())?;
         out.section(nodes.iter())?;
         out.section(node_by_tls_key.iter())?;
-        out.section(services.iter().map(|(id, service)| {
-            let published = Kept::new(&service.published);
-            (id, WrittenService { published, state: service.state.clone(), statement: service.statement })
-        }))?;
+        out.section(services.iter().map(|(id, service)| (id, WrittenService::of(service))))?;
         out.section(access.iter())?;
         out.section(items.iter())?;
         out.section(said.iter().map(|said| (said, ())))?;
@@ -220,11 +268,7 @@ impl Directory {
         let keys = input.map()?;
         let nodes = input.map()?;
         let node_by_tls_key = input.map()?;
-        let services = input.map_of(|WrittenService { published, state, statement }| {
-            let mut service = Service::check(&published.read(), statement).map_err(SnapshotError::format)?;
-            service.state = state;
-            Ok(service)
-        })?;
+        let services = input.map_of(WrittenService::read)?;
         let access = input.map()?;
         let items = input.map()?;
         let mut said = StateMap::new();
@@ -387,6 +431,32 @@ mod tests {
         }
         assert_eq!(again.root(), fixture.directory.root());
         assert_eq!(written(&again), written(&fixture.directory));
+    }
+
+    /// What the authority has not approved must not answer after a restart.
+    #[test]
+    fn reviews_and_changes_that_wait_for_one_are_read_back() {
+        let reviews = wire::ServiceReviews::All.into();
+        let profile = wire::Profile { service_reviews: reviews, ..Profile::usual() };
+        let mut fixture = Fixture::founded_with(profile);
+        fixture.admit("civil-affairs");
+        fixture.publish(fixture::marriage_registration());
+        let is_read_back = |fixture: &Fixture| {
+            let again = read(&written(&fixture.directory)).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{:?}", fixture.directory));
+            again.services().next().unwrap().review.permits()
+        };
+        assert!(!is_read_back(&fixture), "it waits");
+        fixture.review("marriage-registration", &["contact"]);
+        assert!(!is_read_back(&fixture), "it was returned");
+        fixture.publish(wire::ServicePublished { minor_version: 1, ..fixture::marriage_registration() });
+        fixture.review("marriage-registration", &[]);
+        assert!(is_read_back(&fixture), "it was approved");
+        let mut changed = fixture::marriage_registration();
+        (changed.minor_version, changed.contact) = (2, "0890".into());
+        fixture.publish(changed);
+        assert!(is_read_back(&fixture), "it answers as before");
+        assert!(fixture.directory.services().next().unwrap().proposed.is_some());
     }
 
     #[test]
