@@ -3,6 +3,7 @@
 
 mod answers;
 mod catalogue;
+mod evidence;
 mod import;
 mod lookup;
 pub mod nodes;
@@ -36,6 +37,8 @@ use self::{
 };
 pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
 use crate::{app::Parts, doctor, office_keys, publish, view::Seen};
+
+pub use self::evidence::EvidenceEdge;
 
 /// The largest message, in bytes: a service description, or a piece of a records file.
 const LARGEST_MESSAGE: usize = 256 * 1024;

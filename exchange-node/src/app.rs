@@ -3,7 +3,12 @@
 
 mod running;
 
-use std::{net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use host::{
     admin_socket::{AdminError, AdminSocket},
@@ -16,12 +21,15 @@ use host::{
     tls::{ClientAuthentication, ServerTls, SetupError},
 };
 use serde::Serialize;
+use trust::evidence::LogOf;
 
 use crate::{
+    anchors::{self, AnchorBook, Anchorer},
     answer::{self, Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
     config::Config,
     custody::Custody,
+    custody_edge::CustodyEdge,
     export::Exporter,
     journal::{Journal, JournalError, SledJournal},
     keys::{self, NodeKeys},
@@ -42,6 +50,9 @@ pub enum Error {
     /// The admin socket cannot be used.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The evidence does not contain what was anchored, or the record of anchors cannot be used.
+    #[error(transparent)]
+    Anchors(#[from] anchors::Error),
     /// Questions that a crash interrupted cannot be closed.
     #[error(transparent)]
     Ask(#[from] ask::Error),
@@ -115,6 +126,8 @@ pub struct Parts {
     pub answerer: Arc<Answerer>,
     /// Exports evidence.
     pub exporter: Arc<Exporter>,
+    /// Anchors evidence.
+    pub anchorer: Arc<Anchorer>,
     /// The office keys.
     pub office_keys: Arc<OfficeKeys>,
     /// Whether the node can do its work.
@@ -211,7 +224,24 @@ impl App {
             limits: config.limits,
         };
         let answerer = Arc::new(Answerer::new(parts, answered));
+        let evidence_log = LogOf { party: config.party(), node: config.node.clone(), number: 1 };
+        let book = Arc::new(AnchorBook::open(&config.dir)?);
+        let anchorer = Arc::new(Anchorer {
+            evidence: evidence_log.clone(),
+            journal: Arc::clone(&journal),
+            signer: Arc::clone(&keys.node) as _,
+            book: Arc::clone(&book),
+            view: Arc::clone(&view),
+            link: Arc::clone(&link),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            interval: Duration::from_secs(u64::from(config.anchor_interval_seconds.max(1))),
+            trouble: Mutex::default(),
+        });
+        anchorer.check_own()?;
         let exporter = Arc::new(Exporter {
+            evidence: evidence_log,
+            book,
             config: Arc::clone(&config),
             keys: Arc::clone(&keys),
             view: Arc::clone(&view),
@@ -240,6 +270,7 @@ impl App {
             asker,
             answerer,
             exporter,
+            anchorer,
             office_keys,
             readiness,
             addresses,
@@ -338,6 +369,10 @@ fn peer_edge(parts: &Parts) -> PeerEdge {
         Arc::clone(&parts.answerer),
         parts.peer_connections.clone(),
     )
+}
+
+fn custody_edge(parts: &Parts) -> CustodyEdge {
+    CustodyEdge::new(parts.anchorer.evidence.clone(), Arc::clone(&parts.view), Arc::clone(&parts.journal))
 }
 
 #[cfg(test)]

@@ -93,6 +93,9 @@ pub struct Config {
     /// What is logged, as a filter of the tracing crate; the environment variable EXCHANGE_LOG takes its place.
     #[serde(default = "usual_filter")]
     pub log_filter: String,
+    /// How often this node's evidence is anchored at the registry, in seconds.
+    #[serde(default = "usual_anchor_interval")]
+    pub anchor_interval_seconds: u32,
     /// Bounds on what others can use up.
     #[serde(default)]
     pub limits: Limits,
@@ -210,6 +213,8 @@ impl NewConfig<'_> {
              office_listen = \"{office_listen}\"\n\
              # \"pretty\" for people, \"json\" for machines.\n\
              log_format = \"pretty\"\n\
+             # How often this node's evidence is anchored at the registry, so that nobody can rewrite it later.\n\
+             anchor_interval_seconds = {anchor_interval}\n\
              \n\
              [limits]\n\
              # Questions of other departments, and of this department's offices, at once.\n\
@@ -231,6 +236,7 @@ impl NewConfig<'_> {
             answers = limits.answers_at_once,
             questions = limits.questions_at_once,
             free_disk = limits.free_disk_mib,
+            anchor_interval = usual_anchor_interval(),
         )
     }
 }
@@ -238,6 +244,10 @@ impl NewConfig<'_> {
 fn first_node() -> NodeId {
     // Unwrap safety: a digit is a valid id.
     "1".parse().expect("a digit is an id")
+}
+
+fn usual_anchor_interval() -> u32 {
+    3600
 }
 
 pub(crate) fn usual_filter() -> String {

@@ -19,7 +19,7 @@ use trust::{
     bundle,
     directory::{Committed, Directory, Object},
     envelope::{self, Payload},
-    evidence::{self, Receipt},
+    evidence::{LogOf, Receipt},
     ids::{DepartmentId, Digest, NodeId, Party, ServiceId},
     key::{KeyId, Signer},
     log::hash::Hash,
@@ -28,6 +28,7 @@ use trust::{
 pub(crate) use self::statements::Tiles;
 use self::statements::{Excerpt, Wanted};
 use crate::{
+    anchors::{AnchorBook, Proved},
     ask::Asker,
     config::Config,
     custody::KeptLog,
@@ -84,6 +85,10 @@ pub enum Error {
 
 /// Makes evidence bundles.
 pub struct Exporter {
+    /// The evidence log that is kept.
+    pub evidence: LogOf,
+    /// What of it was anchored.
+    pub book: Arc<AnchorBook>,
     /// The configuration.
     pub config: Arc<Config>,
     /// The keys; the node's signs the checkpoint.
@@ -105,6 +110,8 @@ impl Exporter {
         let source = Source {
             me: self.config.party(),
             node: self.config.node.clone(),
+            evidence: self.evidence.clone(),
+            anchored: &|index, end| self.book.proof(&self.evidence, index, end),
             head: Head::Own(self.keys.node.as_ref()),
             journal: self.journal.as_ref(),
             directory_checkpoint: &self.view.checkpoint(),
@@ -122,6 +129,9 @@ impl Exporter {
         let source = Source {
             me: kept.party.clone(),
             node: kept.node.clone(),
+            evidence: LogOf { party: kept.party.clone(), node: kept.node.clone(), number: 1 },
+            // The predecessor's record of its anchors stays with its own folder.
+            anchored: &|_, _| None,
             head: Head::Kept(&kept.head, &kept.key),
             journal: &kept.journal,
             directory_checkpoint: &self.view.checkpoint(),
@@ -150,10 +160,15 @@ impl Exporter {
 /// Entries of the directory's log from the first on; read several times.
 type Entries<'a> = dyn Fn() -> Box<dyn Iterator<Item = Result<Vec<u8>, view::Error>> + 'a> + 'a;
 
+/// The first proved anchor that covers an entry and that the directory took before one of its statements.
+type ProofOf<'a> = dyn Fn(u64, u64) -> Option<Proved> + 'a;
+
 /// What a bundle is made from.
 struct Source<'a> {
     me: Party,
     node: NodeId,
+    evidence: LogOf,
+    anchored: &'a ProofOf<'a>,
     head: Head<'a>,
     journal: &'a dyn Journal,
     directory_checkpoint: &'a str,
@@ -183,12 +198,16 @@ impl Source<'_> {
     fn bundle(&self, receipt: &Receipt) -> Result<EvidenceBundle, Error> {
         let entry = self.journal.entry(receipt.index())?.filter(|stored| receipt.fits(&stored.entry));
         let kept = self.related(entry.ok_or(Error::Unknown)?)?;
-        let wanted = self.relied_on(&kept)?;
+        let mut wanted = self.relied_on(&kept)?;
+        let last = kept.iter().map(|kept| kept.stored.index).max().unwrap_or(u64::MAX);
+        // The bundle's directory must reach the statement that took the anchor.
+        let proved = (self.anchored)(last, statements::size_of(self.directory_checkpoint));
+        wanted.index(proved.as_ref().map(|proved| proved.anchor.taken_at));
         let excerpt = Excerpt::read(self.entries, self.directory_checkpoint, self.committed, wanted)?;
         Ok(EvidenceBundle {
             version: bundle::VERSION,
             exchange_id: self.me.exchange().to_string(),
-            logs: vec![self.log_part(kept)?],
+            logs: vec![self.log_part(kept, proved)?],
             directory_checkpoint: self.directory_checkpoint.to_owned(),
             directory: excerpt.statements,
             state: excerpt.state,
@@ -220,11 +239,16 @@ impl Source<'_> {
         Ok(kept)
     }
 
-    fn log_part(&self, kept: Vec<Kept>) -> Result<EvidenceLogPart, Error> {
-        let origin = evidence::origin(&self.me, &self.node);
-        let head = match self.head {
-            Head::Own(signer) => journal::checkpoint(self.journal, &origin, signer, self.now_ms)?,
-            Head::Kept(head, _) => head.clone(),
+    /// With the checkpoint that was anchored, where one covers all of it; otherwise with one that is signed now.
+    fn log_part(&self, kept: Vec<Kept>, proved: Option<Proved>) -> Result<EvidenceLogPart, Error> {
+        let origin = self.evidence.to_string();
+        let (size, checkpoint, anchor) = match (proved, &self.head) {
+            (Some(Proved { anchored, anchor }), _) => (anchored.size, anchored.checkpoint, Some(anchor)),
+            (None, Head::Own(signer)) => {
+                let head = journal::checkpoint(self.journal, &origin, *signer, self.now_ms)?;
+                (head.size, head.note, None)
+            }
+            (None, Head::Kept(head, _)) => (head.size, head.note.clone(), None),
         };
         let items = kept
             .into_iter()
@@ -234,11 +258,11 @@ impl Source<'_> {
                     message: Some(message),
                     salt: stored.entry.salt.to_vec(),
                     index: stored.index,
-                    inclusion: bytes_of(&self.journal.inclusion(stored.index, head.size)?),
+                    inclusion: bytes_of(&self.journal.inclusion(stored.index, size)?),
                 })
             })
             .collect::<Result<_, Error>>()?;
-        Ok(EvidenceLogPart { origin, checkpoint: head.note, items })
+        Ok(EvidenceLogPart { origin, checkpoint, items, anchor })
     }
 
     /// The objects of the directory that question and answer rest on.

@@ -219,6 +219,20 @@ pub trait Journal: Send + Sync {
     ///
     /// [`JournalError::OutsideLog`], or what was stored cannot be read.
     fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, JournalError>;
+
+    /// The RFC 6962 proof that the tree of the first `new_size` entries begins with that of the first `old_size`.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::OutsideLog`], or what was stored cannot be read.
+    fn consistency(&self, old_size: u64, new_size: u64) -> Result<Vec<Hash>, JournalError>;
+
+    /// The root over the first `size` entries.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::OutsideLog`], or what was stored cannot be read.
+    fn root_at(&self, size: u64) -> Result<Hash, JournalError>;
 }
 
 /// A checkpoint of an evidence log. Inclusion paths that belong to it are those at its size.

@@ -2,12 +2,14 @@
 //! department's records. A program is a library with a short main: `app` builds what `main` runs.
 
 pub mod admin_edge;
+pub mod anchors;
 pub mod answer;
 pub mod app;
 pub mod ask;
 pub mod cli;
 pub mod config;
 pub mod custody;
+pub mod custody_edge;
 pub mod doctor;
 pub mod export;
 pub mod init;

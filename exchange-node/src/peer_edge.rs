@@ -32,7 +32,8 @@ pub const LARGEST_MESSAGE: usize = LARGEST_ENTRY + 1024;
 /// The service's full name, for health.
 pub const SERVICE: &str = "exchange.v1.Exchange";
 
-/// Accepts exactly the TLS keys of the nodes in the directory.
+/// Accepts exactly the TLS keys of the nodes in the directory, and the registry's, which may ask about evidence logs and
+/// nothing else.
 pub struct DirectoryPolicy {
     view: Arc<View>,
 }
@@ -46,7 +47,10 @@ impl DirectoryPolicy {
 
 impl PeerPolicy for DirectoryPolicy {
     fn accepts(&self, key: &TlsKeyDigest) -> bool {
-        self.view.seen().directory().node_by_tls_key(key.as_bytes()).is_some()
+        let seen = self.view.seen();
+        let directory = seen.directory();
+        directory.node_by_tls_key(key.as_bytes()).is_some()
+            || directory.registry().is_some_and(|registry| registry.tls_key == key.as_bytes())
     }
 }
 

@@ -21,7 +21,7 @@ use host::{
     edge::ChannelLimits,
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
-use proto::exchange::v1::{self as wire, exchange_client::ExchangeClient};
+use proto::exchange::v1::{self as wire, custody_client::CustodyClient, exchange_client::ExchangeClient};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
 use trust::{
@@ -93,6 +93,7 @@ struct Peer {
 
 struct Connection {
     client: ExchangeClient<Channel>,
+    custody: CustodyClient<Channel>,
     in_flight: AtomicUsize,
 }
 
@@ -192,6 +193,26 @@ impl Peers {
         InFlight(count)
     }
 
+    /// Asks a node to show that its evidence log was never rewritten.
+    pub async fn consistency(
+        &self,
+        node: &Node,
+        request: wire::ConsistencyRequest,
+        limit: Duration,
+    ) -> Result<wire::ConsistencyResponse, Status> {
+        let mut custody = self.custody(node)?;
+        match timeout(limit, custody.consistency(request)).await {
+            Ok(answered) => Ok(answered?.into_inner()),
+            Err(_) => Err(Status::deadline_exceeded("it did not answer in time")),
+        }
+    }
+
+    /// The service of a node about evidence that was kept.
+    pub fn custody(&self, node: &Node) -> Result<CustodyClient<Channel>, Status> {
+        let peer = self.peer(node).map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(peer.least_busy().0.custody.clone())
+    }
+
     fn peer(&self, node: &Node) -> Result<Arc<Peer>, SetupError> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (node.department.clone(), node.node.clone());
@@ -204,8 +225,9 @@ impl Peers {
         let connections = (0..CONNECTIONS)
             .map(|_| {
                 let channel = connector.channel(&ChannelLimits::default());
+                let custody = CustodyClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
                 let client = ExchangeClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-                Connection { client, in_flight: AtomicUsize::new(0) }
+                Connection { client, custody, in_flight: AtomicUsize::new(0) }
             })
             .collect();
         let peer = Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) });

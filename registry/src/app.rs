@@ -29,6 +29,8 @@ use tonic::transport::{Server, server::Router};
 use crate::{
     DIRECTORY_FOLDER,
     admin_edge::{AdminEdge, EvidenceEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge},
+    anchors::{self, Anchors, AnchorsParts},
+    anchors_edge::AnchorsEdge,
     authority::{self, Authority},
     catalogue_edge::CatalogueEdge,
     config::Config,
@@ -60,6 +62,9 @@ pub enum Error {
     /// The registry's own address could not be stated.
     #[error("the registry's address could not be stated in the directory: {0}")]
     Announcement(#[from] authority::Error),
+    /// The second log cannot be used.
+    #[error(transparent)]
+    Anchors(#[from] anchors::Error),
     /// A port cannot be bound.
     #[error("cannot listen at {address}: {source}")]
     Bind {
@@ -113,6 +118,7 @@ pub struct Addresses {
 pub struct App {
     supervisor: Supervisor,
     ledger: SledLedger,
+    second: SledLedger,
     addresses: Addresses,
     ready_file: ReadyFile,
 }
@@ -150,6 +156,7 @@ impl App {
         let (sequencer, task) = Sequencer::start(parts).await?;
         let stopping = stop.clone();
         supervisor.essential("sequencer", async move { Ok(task.run(stopping).await?) });
+        let (second, anchors) = open_anchors(folder, &config, &sequencer, &supervisor).await?;
 
         let tls = ServerTls::new(&keys.tls, ClientAuthentication::None)?;
         let limits = ListenerLimits { max_connections: config.most_connections, ..ListenerLimits::default() };
@@ -207,12 +214,13 @@ impl App {
                 DirectoryEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock), stop.clone())
                     .into_server(),
             )
+            .add_service(AnchorsEdge::server(Arc::clone(&anchors), Arc::clone(&clock)))
             .add_service(CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)))
             .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), Arc::clone(&clock)).into_server());
         spawn_grpc(&supervisor, router, grpc.incoming());
 
         let readers = CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock));
-        let routes = tile_edge::router(sequencer.clone(), shared);
+        let routes = tile_edge::router(sequencer.clone(), shared, Arc::clone(&anchors));
         let stopping = stop.clone();
         supervisor.essential("tiles", async move {
             tile_edge::serve(tiles, routes, stopping).await;
@@ -227,7 +235,7 @@ impl App {
         };
         let operators = Server::builder()
             .add_service(health)
-            .add_service(EvidenceEdge::server(sequencer.clone()))
+            .add_service(EvidenceEdge::server(sequencer.clone(), anchors, Arc::new(keys.tls)))
             .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
             .add_service(ReviewsEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&clock)))
             .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
@@ -239,7 +247,7 @@ impl App {
         directory_ready.met();
         let ready_file = ReadyFile::write(folder, &addresses)?;
         tracing::info!(address = %addresses.address, tiles = %addresses.tiles, "registry ready");
-        Ok(Self { supervisor, ledger, addresses, ready_file })
+        Ok(Self { supervisor, ledger, second, addresses, ready_file })
     }
 
     /// Where it is.
@@ -256,9 +264,10 @@ impl App {
     pub async fn run(self) -> Result<(), Error> {
         let outcome = self.supervisor.run(DEFAULT_DRAIN).await;
         drop(self.ready_file);
-        let closed = self.ledger.close().await;
+        let (closed, second) = (self.ledger.close().await, self.second.close().await);
         outcome?;
-        Ok(closed?)
+        closed?;
+        Ok(second?)
     }
 }
 
@@ -278,6 +287,43 @@ fn until_stopped(supervisor: &Supervisor, name: &str, task: impl Future<Output =
         stop.run_until_cancelled(task).await;
         Ok(())
     });
+}
+
+/// Opens the second log that the directory took last; its successor where it lost what had been taken.
+async fn open_anchors(
+    folder: &Path,
+    config: &Config,
+    sequencer: &Sequencer,
+    supervisor: &Supervisor,
+) -> Result<(SledLedger, Arc<Anchors>), Error> {
+    let mut log = sequencer.directory().anchors().map_or(1, |taken| taken.log);
+    let mut ledger = open_second(folder, log, supervisor)?;
+    let mut reason = String::new();
+    if let Some(lost) = anchors::check_whole(sequencer, &ledger).await? {
+        tracing::error!(%lost, "a new second log begins; the nodes anchor their evidence anew");
+        ledger.close().await?;
+        (log, reason) = (log + 1, lost);
+        ledger = open_second(folder, log, supervisor)?;
+    }
+    let parts = AnchorsParts {
+        folder: folder.to_owned(),
+        log,
+        reason,
+        ledger: Arc::new(ledger.clone()),
+        sequencer: sequencer.clone(),
+        interval: Duration::from_secs(config.anchors_interval_seconds),
+    };
+    let anchors = Anchors::open(parts).await?;
+    let (running, stopping) = (Arc::clone(&anchors), supervisor.stop_token());
+    supervisor.essential("anchors", async move { Ok(running.run(stopping).await?) });
+    Ok((ledger, anchors))
+}
+
+fn open_second(folder: &Path, log: u32, supervisor: &Supervisor) -> Result<SledLedger, Error> {
+    let store = Store::open(&anchors::folder(folder, log), SMALL_CACHE_BYTES / 4)?;
+    let fatal = supervisor.fatal();
+    let options = CommitterOptions { name: "anchors".to_owned(), ..CommitterOptions::default() };
+    Ok(SledLedger::open(store, options, move |error| fatal.report("the second log", error))?)
 }
 
 /// States where the registry is, unless the directory says so already.

@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 our own failure, 2 usage, 3 no registry is running there, 7 refused, 8 the log is not sound.
 
+mod anchors;
 mod catalogue;
 mod departments;
 mod operate;
@@ -76,6 +77,9 @@ pub enum Command {
     /// Revoke departments' keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The second log, which holds the checkpoints of all nodes' evidence.
+    #[command(subcommand)]
+    Anchors(anchors::AnchorsCommand),
     /// Commitments to the state of the whole directory.
     #[command(subcommand)]
     State(state::StateCommand),

@@ -46,6 +46,9 @@ pub struct Config {
     /// How often the log commits to its state, where something was said since, in seconds. At least 1.
     #[serde(default = "state_interval_seconds", deserialize_with = "state_interval")]
     pub state_interval_seconds: u64,
+    /// How often the directory takes the second log, which holds the checkpoints of all nodes' evidence, in seconds.
+    #[serde(default = "anchors_interval_seconds", deserialize_with = "state_interval")]
+    pub anchors_interval_seconds: u64,
     /// How long an enrolment token is good, in hours.
     #[serde(default = "token_lifetime_hours", deserialize_with = "token_lifetime")]
     pub token_lifetime_hours: u64,
@@ -102,6 +105,10 @@ checkpoint_interval_seconds = 10
 # with it that nothing was revoked up to then.
 state_interval_seconds = 3600
 
+# How often the directory takes the second log, where something was anchored since, in seconds. Each time costs one
+# statement, whatever the number of nodes.
+anchors_interval_seconds = 3600
+
 # How long an enrolment token is good, in hours.
 token_lifetime_hours = 168
 
@@ -120,6 +127,10 @@ fn checkpoint_interval_seconds() -> u64 {
 }
 
 fn state_interval_seconds() -> u64 {
+    3600
+}
+
+fn anchors_interval_seconds() -> u64 {
     3600
 }
 

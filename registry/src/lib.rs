@@ -12,6 +12,8 @@ pub mod keys;
 pub mod ledger;
 pub mod sequencer;
 
+pub mod anchors;
+
 pub mod authority;
 pub mod board;
 pub mod catalogue;
@@ -21,6 +23,7 @@ pub mod review;
 
 pub mod admin_edge;
 pub mod catalogue_edge;
+pub mod anchors_edge;
 pub mod directory_edge;
 pub mod enrolment_edge;
 pub mod failures;

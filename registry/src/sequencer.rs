@@ -9,6 +9,9 @@
 
 mod committing;
 
+pub use self::committing::AnchorsHead;
+use self::committing::LogAsk;
+
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
@@ -133,7 +136,7 @@ pub struct SequencerParts {
 pub struct Sequencer {
     submissions: mpsc::Sender<Submission>,
     shared: Arc<Shared>,
-    commit_now: mpsc::Sender<oneshot::Sender<u64>>,
+    asks: mpsc::Sender<LogAsk>,
 }
 
 impl Sequencer {
@@ -154,13 +157,13 @@ impl Sequencer {
         }
 
         let (submissions, waiting) = mpsc::channel(MOST_WAITING);
-        let (commit_now, commit_asked) = mpsc::channel(1);
+        let (asks, asked) = mpsc::channel(1);
         let nothing = Head { size: 0, checkpoint: "".into() };
         let shared = Arc::new(Shared { directory: RwLock::new(directory), head: watch::Sender::new(nothing) });
         let mut task = SequencerTask {
             shared: Arc::clone(&shared),
             waiting,
-            commit_asked,
+            asked,
             started_ms: parts.clock.now_ms(),
             ledger: parts.ledger,
             clock: parts.clock,
@@ -171,7 +174,7 @@ impl Sequencer {
             state_interval: parts.state_interval,
         };
         task.publish().await?;
-        Ok((Self { submissions, shared, commit_now }, task))
+        Ok((Self { submissions, shared, asks }, task))
     }
 
     /// Submits the exact bytes of a statement's envelope.
@@ -231,8 +234,8 @@ struct Submission {
 pub struct SequencerTask {
     shared: Arc<Shared>,
     waiting: mpsc::Receiver<Submission>,
-    /// Those who want the log to commit to the state now.
-    commit_asked: mpsc::Receiver<oneshot::Sender<u64>>,
+    /// What the log itself is to say.
+    asked: mpsc::Receiver<LogAsk>,
     started_ms: u64,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
@@ -256,7 +259,7 @@ impl SequencerTask {
                     Some(submission) => self.answer(submission).await?,
                     None => return Ok(()),
                 },
-                Some(asked) = self.commit_asked.recv() => self.commit_as_asked(asked).await?,
+                Some(ask) = self.asked.recv() => self.say_as_asked(ask).await?,
                 () = tokio::time::sleep_until(commitment) => drop(self.commit_to_state().await?),
                 () = tokio::time::sleep_until(renewal) => drop(self.publish().await?),
             }

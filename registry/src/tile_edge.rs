@@ -1,6 +1,7 @@
 //! The directory log as C2SP `tlog-tiles` over plain HTTP: `/checkpoint`, `/tile/<L>/<N>[.p/<W>]` and
 //! `/tile/entries/<N>[.p/<W>]`. What is served is signed or leads to what is signed, so any cache may stand in between;
-//! finished tiles never change and say so. Out of scope: TLS (put a proxy in front where one is wanted).
+//! finished tiles never change and say so. The second log is served in the same way below `/anchors`. Out of scope: TLS
+//! (put a proxy in front where one is wanted).
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,8 +27,9 @@ use trust::log::{
 };
 
 use crate::{
+    anchors::Anchors,
     ledger::{self, Ledger, ReadLimit},
-    sequencer::Sequencer,
+    sequencer::{Head, Sequencer},
 };
 
 /// How many bundles of entries are read at once: each may be 16 MiB.
@@ -39,17 +41,36 @@ const SLOWEST_HEAD: Duration = Duration::from_secs(10);
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const FRESH: &str = "no-cache";
 
+/// What a log says of itself now.
+type HeadOf = Box<dyn Fn() -> Head + Send + Sync>;
+
 struct Tiles {
-    sequencer: Sequencer,
+    head: HeadOf,
     ledger: Arc<dyn Ledger>,
     bundles: Semaphore,
 }
 
+impl Tiles {
+    fn new(head: HeadOf, ledger: Arc<dyn Ledger>) -> Self {
+        Self { head, ledger, bundles: Semaphore::new(MOST_BUNDLES) }
+    }
+}
+
+/// The registry's two logs.
+struct Logs {
+    directory: Tiles,
+    anchors: Tiles,
+}
+
 /// The routes.
-pub fn router(sequencer: Sequencer, ledger: Arc<dyn Ledger>) -> Router {
-    let tiles = Tiles { sequencer, ledger, bundles: Semaphore::new(MOST_BUNDLES) };
+pub fn router(sequencer: Sequencer, ledger: Arc<dyn Ledger>, anchors: Arc<Anchors>) -> Router {
+    let second = anchors.ledger();
+    let logs = Logs {
+        directory: Tiles::new(Box::new(move || sequencer.head()), ledger),
+        anchors: Tiles::new(Box::new(move || anchors.head()), second),
+    };
     // The paths have a grammar of their own, which `TilePath` reads whole.
-    Router::new().fallback(answer).with_state(Arc::new(tiles))
+    Router::new().fallback(answer).with_state(Arc::new(logs))
 }
 
 /// Serves the routes until `stop`, and then what is under way.
@@ -92,13 +113,20 @@ async fn serve_one(stream: PeerStream, router: Router, stop: CancellationToken) 
     }
 }
 
-async fn answer(State(tiles): State<Arc<Tiles>>, method: Method, uri: Uri) -> Response {
+async fn answer(State(logs): State<Arc<Logs>>, method: Method, uri: Uri) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let path = uri.path().trim_start_matches('/');
+    let (tiles, path) = match path.strip_prefix("anchors/") {
+        Some(path) => (&logs.anchors, path),
+        None => (&logs.directory, path),
+    };
     if path == "checkpoint" {
-        let checkpoint = tiles.sequencer.head().checkpoint.to_string();
+        let checkpoint = (tiles.head)().checkpoint.to_string();
+        if checkpoint.is_empty() {
+            return ([(header::CACHE_CONTROL, FRESH)], StatusCode::NOT_FOUND).into_response();
+        }
         return found("text/plain; charset=utf-8", FRESH, checkpoint.into_bytes());
     }
     let Ok(path) = path.parse::<TilePath>() else { return StatusCode::NOT_FOUND.into_response() };
@@ -120,7 +148,7 @@ fn found(content_type: &'static str, caching: &'static str, bytes: Vec<u8>) -> R
 impl Tiles {
     /// What stands under a path, if the published checkpoint covers it: nothing is served that is not signed for.
     async fn read(&self, path: TilePath) -> Result<Option<Vec<u8>>, ledger::Error> {
-        let size = self.sequencer.head().size;
+        let size = (self.head)().size;
         let coordinate = match path {
             TilePath::Hashes(coordinate) | TilePath::Entries(coordinate) => coordinate,
         };

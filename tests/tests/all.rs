@@ -4,6 +4,8 @@
 #[path = "all/support.rs"]
 mod support;
 
+#[path = "all/anchors.rs"]
+mod anchors;
 #[path = "all/bad_files.rs"]
 mod bad_files;
 #[path = "all/commands.rs"]

@@ -1,7 +1,12 @@
 //! The evidence bundle, checked offline: with the authority's public key and nothing else. Every check has a name and a
 //! sentence, so that whoever holds a bundle sees what is proved, what is wrong, and what the bundle cannot show.
 
+mod anchor;
 mod state;
+
+pub use self::state::is_the_logs_own;
+
+use std::rc::Rc;
 
 use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
@@ -14,7 +19,7 @@ use crate::{
         chain::{self, RootKeys},
     },
     envelope::{self, EnvelopeError},
-    evidence::{self, Entry},
+    evidence::{Entry, LogOf},
     ids::{Digest, ExchangeId, Party},
     key::{PublicKey, Role},
     log::{
@@ -107,14 +112,14 @@ fn verify_into(bytes: &[u8], authority_key: &PublicKey, report: &mut Report) -> 
     let exchange: ExchangeId = bundle.exchange_id.parse().map_err(|error| wrong("bundle exchange", error))?;
 
     let relied = Relied::read(&bundle, &exchange, authority_key, report)?;
-    let entries = read_logs(&bundle, &exchange, &relied.now, report)?;
+    let entries = read_logs(&bundle, &relied, report)?;
 
     let (question, request_digest) = check_request(&entries, &relied, report)?;
-    let answers = check_answers(&entries, &question, &request_digest, &relied, report)?;
-    check_outcomes(&entries, &question, &request_digest, &relied, report)?;
+    let answers = check_answers(&entries, &question, &request_digest, report)?;
+    check_outcomes(&entries, &question, &request_digest, report)?;
     report.request = Some(question.wire.clone());
     for answer in &answers {
-        check_decision(&question, answer, &bundle, &relied, report)?;
+        check_decision(&question, answer, &relied, report)?;
     }
     state::check(&bundle, &relied.now, &question, &answers, report)?;
     report.answers = answers;
@@ -137,17 +142,18 @@ fn read(bytes: &[u8]) -> Result<wire::EvidenceBundle, Wrong> {
 }
 
 /// The directory as far as the bundle shows it.
-struct Relied {
-    now: Directory,
+struct Relied<'a> {
+    bundle: &'a wire::EvidenceBundle,
+    now: Rc<Directory>,
     /// The same before its first statement.
     empty: Directory,
 }
 
-impl Relied {
+impl<'a> Relied<'a> {
     fn read(
-        bundle: &wire::EvidenceBundle,
+        bundle: &'a wire::EvidenceBundle,
         exchange: &ExchangeId,
-        authority_key: &PublicKey,
+        authority_key: &'a PublicKey,
         report: &mut Report,
     ) -> Result<Self, Wrong> {
         let founding = bundle.directory.first().ok_or_else(|| wrong("founding", "the bundle has no statements"))?;
@@ -202,7 +208,16 @@ impl Relied {
             "statements",
             format!("{} statements signed by who may make them, and in the directory", bundle.directory.len()),
         );
-        Ok(Self { now: directory, empty })
+        Ok(Self { bundle, now: Rc::new(directory), empty })
+    }
+
+    /// The directory as it was before the statement `end`.
+    fn before(&self, end: u64, name: &str) -> Result<Directory, Wrong> {
+        let mut seen = self.empty.clone();
+        for statement in self.bundle.directory.iter().filter(|statement| statement.index < end) {
+            seen.apply_excerpt(statement.index, &statement.entry).map_err(|error| wrong(name, error))?;
+        }
+        Ok(seen)
     }
 }
 
@@ -210,12 +225,13 @@ impl Relied {
 struct Item<'a> {
     kind: EntryKind,
     message: &'a wire::Signed,
+    /// The directory that its signatures are held against: what was anchored before a key's revocation stays good.
+    directory: Rc<Directory>,
 }
 
 fn read_logs<'a>(
     bundle: &'a wire::EvidenceBundle,
-    exchange: &ExchangeId,
-    directory: &Directory,
+    relied: &Relied<'_>,
     report: &mut Report,
 ) -> Result<Vec<Item<'a>>, Wrong> {
     let mut items = Vec::new();
@@ -224,7 +240,8 @@ fn read_logs<'a>(
     }
     for log in &bundle.logs {
         let name = format!("evidence log {}", log.origin);
-        let key = evidence_key(log, exchange, directory, &name)?;
+        let directory = anchor::check(log, relied, report)?;
+        let key = evidence_key(log, &directory, &name)?;
         let checkpoint = open_checkpoint(&format!("{name} checkpoint"), &log.checkpoint, &log.origin, &key)?;
         let (size, root) = (checkpoint.checkpoint().size(), checkpoint.checkpoint().root());
         for item in &log.items {
@@ -235,7 +252,7 @@ fn read_logs<'a>(
             let entry = Entry { kind: item.kind(), salt, envelope };
             verify_inclusion(&entry.leaf(), item.index, size, &hashes(&entry_name, &item.inclusion)?, &root)
                 .map_err(|error| wrong(&entry_name, format!("the message is not the one that was logged: {error}")))?;
-            items.push(Item { kind: item.kind(), message });
+            items.push(Item { kind: item.kind(), message, directory: Rc::clone(&directory) });
         }
         report.holds(
             name,
@@ -250,24 +267,22 @@ fn read_logs<'a>(
 }
 
 /// The key of the node that keeps an evidence log.
-fn evidence_key(
-    log: &wire::EvidenceLogPart,
-    exchange: &ExchangeId,
-    directory: &Directory,
-    name: &str,
-) -> Result<PublicKey, Wrong> {
+fn evidence_key(log: &wire::EvidenceLogPart, directory: &Directory, name: &str) -> Result<PublicKey, Wrong> {
+    let of: LogOf = log.origin.parse().map_err(|error| wrong(format!("{name} checkpoint"), error))?;
+    if of.party.exchange() != directory.exchange() {
+        return Err(wrong(format!("{name} checkpoint"), "it is of another exchange"));
+    }
     let candidates = directory.keys().filter(|(_, key)| {
         key.described.role == Role::Node
-            && key.department.iter().zip(&key.node).any(|(department, node)| {
-                evidence::origin(&Party::new(exchange.clone(), department.clone()), node) == log.origin
-            })
+            && key.department.as_ref() == Some(of.party.department())
+            && key.node.as_ref() == Some(&of.node)
     });
     let mut revoked = false;
     for (_, key) in candidates {
         let origin = parse_origin(&log.origin, name)?;
         let signed_by_it = LogKey::new(origin, key.described.key.as_bytes())
             .is_ok_and(|log_key| checkpoint::open(log.checkpoint.as_bytes(), &log_key).is_ok());
-        // What a revoked key signed counts only if it was anchored before; a bundle of this version shows no anchor.
+        // What a revoked key signed counts only if it was anchored before; then it is not revoked in this directory.
         if signed_by_it && key.revoked.is_none() {
             return Ok(key.described.key.clone());
         }
@@ -277,24 +292,40 @@ fn evidence_key(
     Err(wrong(format!("{name} checkpoint"), why))
 }
 
-fn check_request(items: &[Item<'_>], relied: &Relied, report: &mut Report) -> Result<(Question, Digest), Wrong> {
+/// What the first of several equal messages opens to; where none does, what is wrong with the first.
+fn first_that_opens<'a, T, E>(items: &[&Item<'a>], open: impl Fn(&Item<'a>) -> Result<T, E>) -> Result<T, E> {
+    let mut failed = None;
+    for item in items {
+        match open(item) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    // Unwrap safety: there is at least one item, and none opened.
+    Err(failed.expect("one of them failed"))
+}
+
+fn check_request(items: &[Item<'_>], relied: &Relied<'_>, report: &mut Report) -> Result<(Question, Digest), Wrong> {
     let name = "request signature";
-    let mut requests = items
+    let requests: Vec<_> = items
         .iter()
         .filter(|item| matches!(item.kind, EntryKind::QuestionSent | EntryKind::QuestionReceived))
-        .map(|item| item.message);
-    let request = requests.next().ok_or_else(|| wrong("request", "the bundle has no question"))?;
+        .collect();
+    let request = requests.first().ok_or_else(|| wrong("request", "the bundle has no question"))?.message;
     let digest = envelope::digest_of(request).map_err(|error| wrong(name, error))?;
-    for other in requests {
-        if envelope::digest_of(other).ok() != Some(digest) {
+    for other in &requests {
+        if envelope::digest_of(other.message).ok() != Some(digest) {
             return Err(wrong("request", "the two sides logged different questions"));
         }
     }
     let claimed: wire::Request =
         envelope::peek(request, question::LARGEST_REQUEST).map_err(|error| wrong(name, error))?;
     let sender: Party = claimed.sender.parse().map_err(|error| wrong("request sender", error))?;
-    let opened = question::open_by_node_of(&relied.now, request, &sender, claimed.issued_at_ms)
-        .map_err(|refusal| wrong(name, refusal))?;
+    // Both sides may have logged it, and one of them anchored it before a revocation.
+    let opened = first_that_opens(&requests, |item| {
+        question::open_by_node_of(&item.directory, item.message, &sender, claimed.issued_at_ms)
+    })
+    .map_err(|refusal| wrong(name, refusal))?;
     let question = Question::read(opened.message).map_err(|refusal| wrong("request", refusal))?;
     report.holds(name, format!("by a node of {}", question.sender));
     report.holds("parties", parties(&relied.now, &question));
@@ -315,16 +346,24 @@ fn check_answers(
     items: &[Item<'_>],
     question: &Question,
     request_digest: &Digest,
-    relied: &Relied,
     report: &mut Report,
 ) -> Result<Vec<wire::Answer>, Wrong> {
     let mut answers: Vec<answer::Answer> = Vec::new();
-    for item in items.iter().filter(|item| matches!(item.kind, EntryKind::AnswerGiven | EntryKind::AnswerReceived)) {
+    let given: Vec<_> =
+        items.iter().filter(|item| matches!(item.kind, EntryKind::AnswerGiven | EntryKind::AnswerReceived)).collect();
+    for item in &given {
         let made_ms = envelope::peek::<wire::Answer>(item.message, answer::LARGEST_ANSWER)
             .map_err(|error| wrong("answer signature", error))?
             .answered_at_ms;
-        let answer = answer::open_by_recipient(&relied.now, item.message, question, request_digest, made_ms)
-            .map_err(|error| wrong(error.to_string().split(": ").next().unwrap_or("answer").to_owned(), error))?;
+        let same: Vec<_> = given
+            .iter()
+            .filter(|other| envelope::digest_of(other.message).ok() == envelope::digest_of(item.message).ok())
+            .copied()
+            .collect();
+        let answer = first_that_opens(&same, |item| {
+            answer::open_by_recipient(&item.directory, item.message, question, request_digest, made_ms)
+        })
+        .map_err(|error| wrong(error.to_string().split(": ").next().unwrap_or("answer").to_owned(), error))?;
         if !answers.iter().any(|other| other.digest == answer.digest) {
             answers.push(answer);
         }
@@ -344,13 +383,12 @@ fn check_outcomes(
     items: &[Item<'_>],
     question: &Question,
     request_digest: &Digest,
-    relied: &Relied,
     report: &mut Report,
 ) -> Result<(), Wrong> {
     for item in items.iter().filter(|item| item.kind == EntryKind::Outcome) {
         let name = "outcome signature";
         let opened = envelope::open_signed::<wire::Outcome>(item.message, answer::LARGEST_ANSWER, |key_id| {
-            let key = relied.now.node_key(question.sender.department(), key_id, question.issued_at_ms).ok()?;
+            let key = item.directory.node_key(question.sender.department(), key_id, question.issued_at_ms).ok()?;
             Some(key.key.clone())
         })
         .map_err(|error: EnvelopeError| wrong(name, error))?;
@@ -366,18 +404,14 @@ fn check_outcomes(
 fn check_decision(
     question: &Question,
     answer: &wire::Answer,
-    bundle: &wire::EvidenceBundle,
-    relied: &Relied,
+    relied: &Relied<'_>,
     report: &mut Report,
 ) -> Result<(), Wrong> {
     if !matches!(answer.outcome, Some(Outcome::Verdicts(_) | Outcome::Deferral(_))) {
         return Ok(());
     }
     let name = "decision";
-    let mut seen = relied.empty.clone();
-    for statement in bundle.directory.iter().filter(|statement| statement.index < answer.directory_size) {
-        seen.apply_excerpt(statement.index, &statement.entry).map_err(|error| wrong(name, error))?;
-    }
+    let seen = relied.before(answer.directory_size, name)?;
     let permit = decide(&seen, question, answer.answered_at_ms).map_err(|refusal| wrong(name, refusal))?;
     if permit.grant.as_bytes() != answer.grant.as_slice() {
         return Err(wrong(name, "the answer names another grant than the one that permits it"));

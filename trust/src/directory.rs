@@ -7,6 +7,7 @@
 
 pub mod chain;
 mod committed;
+mod evidence;
 mod fold;
 pub mod kept;
 pub mod map;
@@ -236,6 +237,7 @@ pub struct Directory {
     said: StateMap,
     committed: Option<Committed>,
     successions: succession::Successions,
+    evidence: evidence::KnownEvidence,
 }
 
 impl Directory {
@@ -272,6 +274,7 @@ impl Directory {
             said: StateMap::new(),
             committed: None,
             successions: succession::Successions::default(),
+            evidence: evidence::KnownEvidence::default(),
         }
     }
 

@@ -12,9 +12,52 @@ use crate::{
     log::hash::{Hash, leaf_hash},
 };
 
-/// The name of a node's evidence log in checkpoints.
+/// The name of a node's first evidence log in checkpoints.
 pub fn origin(party: &Party, node: &NodeId) -> String {
     format!("{party}/{node}/evidence")
+}
+
+/// One of a node's evidence logs, by its name in checkpoints: `<party>/<node>/evidence`, and `…/evidence/<n>` for the
+/// n-th, where those before it were closed because entries had been lost.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogOf {
+    /// The department.
+    pub party: Party,
+    /// Its node.
+    pub node: NodeId,
+    /// Which of the node's logs, counted from 1.
+    pub number: u32,
+}
+
+impl fmt::Display for LogOf {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&origin(&self.party, &self.node))?;
+        if self.number > 1 { write!(formatter, "/{}", self.number) } else { Ok(()) }
+    }
+}
+
+/// A text that names no evidence log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an evidence log is named <exchange>/<department>/<node>/evidence, and /<number> where it is not the first")]
+pub struct NotALog;
+
+impl FromStr for LogOf {
+    type Err = NotALog;
+    fn from_str(text: &str) -> Result<Self, NotALog> {
+        let (head, rest) = text.rsplit_once("/evidence").ok_or(NotALog)?;
+        let number = if rest.is_empty() { 1 } else { successor_number(rest).ok_or(NotALog)? };
+        let (party, node) = head.rsplit_once('/').ok_or(NotALog)?;
+        let log = Self { party: party.parse().map_err(|_| NotALog)?, node: node.parse().map_err(|_| NotALog)?, number };
+        // A node may be called `evidence` too; whatever was meant, there is one spelling.
+        if log.to_string() == text { Ok(log) } else { Err(NotALog) }
+    }
+}
+
+/// The number of a successor in the end of its name, `/<n>`: from 2 on, in its one spelling.
+pub(crate) fn successor_number(rest: &str) -> Option<u32> {
+    let digits = rest.strip_prefix('/')?;
+    let number = digits.parse().ok().filter(|number| *number > 1)?;
+    (digits == u32::to_string(&number)).then_some(number)
 }
 
 /// What one evidence entry commits to.
@@ -133,6 +176,30 @@ mod tests {
             ["", "12345", "-aa", "x-0011223344556677", "1-001122334455667", "1-00112233445566GG", "+1-0011223344556677"]
         {
             assert_eq!(wrong.parse::<Receipt>(), Err(NotAReceipt), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_log_has_one_name() {
+        let log = |number| LogOf { party: "ninghe/housing".parse().unwrap(), node: "1".parse().unwrap(), number };
+        assert_eq!(log(1).to_string(), "ninghe/housing/1/evidence");
+        for number in [1, 2, 17] {
+            assert_eq!(log(number).to_string().parse(), Ok(log(number)));
+        }
+        let named = LogOf { node: "evidence".parse().unwrap(), ..log(2) };
+        assert_eq!(named.to_string(), "ninghe/housing/evidence/evidence/2");
+        for wrong in [
+            "",
+            "ninghe/directory",
+            "housing/1/evidence",
+            "ninghe/housing/1/evidence/",
+            "ninghe/housing/1/evidence/1",
+            "ninghe/housing/1/evidence/02",
+            "ninghe/housing/1/evidence/x",
+            "ninghe/housing/1/evidence2",
+            "a/ninghe/housing/1/evidence",
+        ] {
+            assert_eq!(wrong.parse::<LogOf>(), Err(NotALog), "{wrong}");
         }
     }
 

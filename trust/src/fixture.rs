@@ -9,14 +9,18 @@ use proto::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    anchor,
     directory::{Directory, Object, WIRE_VERSION, model::Profile},
     envelope::{self, seal},
     ids::{DepartmentId, Digest, ExchangeId, NodeId, Party, ServiceId},
     key::{DescribedKey, Role, Signer, SigningKey},
     log::{
         checkpoint::{self, Checkpoint, LogKey},
+        frontier::Frontier,
         hash::{Hash, leaf_hash},
         note::key::KeyName,
+        proof::consistency_proof,
+        tile::TileSource,
     },
     question::Question,
 };
@@ -180,6 +184,23 @@ impl Fixture {
         let mut body = granted(id);
         narrow(&mut body);
         self.say("civil-affairs", Body::AccessGranted(body), &format!("access/civil-affairs/housing/{id}"));
+    }
+
+    /// The directory takes the second log, which holds these checkpoints: those taken before, and more.
+    pub fn take_anchors(&mut self, notes: &[String]) {
+        let leaves = note_leaves(notes);
+        let size = leaves.len() as u64;
+        let before = self.directory.anchors().map_or(0, |taken| taken.size);
+        let consistency = consistency_proof(&Leaves(leaves.clone()), before, size).expect("it grows");
+        let mut frontier = Frontier::new();
+        leaves.into_iter().for_each(|leaf| drop(frontier.append(leaf)));
+        let origin = anchor::origin(&exchange_id(), 1);
+        let body = Body::AnchorsTaken(wire::AnchorsTaken {
+            checkpoint: signed_checkpoint(&origin, size, frontier.root(), &key("log")),
+            consistency: consistency.iter().map(|hash| hash.as_bytes().to_vec()).collect(),
+            reason: String::new(),
+        });
+        self.say("log", body, "anchors");
     }
 
     /// The log commits to the state, a minute after [`NOW_MS`].
@@ -368,6 +389,30 @@ pub fn signed_checkpoint(origin: &str, size: u64, root: Hash, signer: &SigningKe
     checkpoint::sign(&checkpoint, &log_key, NOW_MS / 1000, |message| signer.sign(message))
         .expect("a signed checkpoint")
         .to_string()
+}
+
+/// The leaves of a second log that holds these checkpoints.
+pub fn note_leaves(notes: &[String]) -> Vec<Hash> {
+    notes.iter().map(|note| leaf_hash(note.as_bytes())).collect()
+}
+
+/// The tiles over all leaves, computed when they are asked for.
+struct Leaves(Vec<Hash>);
+
+impl TileSource for Leaves {
+    type Error = std::convert::Infallible;
+
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<Hash>, Self::Error> {
+        let below = 1_usize << (8 * usize::from(level));
+        let first = usize::try_from(index).expect("a small tree") * 256 * below;
+        let subtrees = self.0[first..first + usize::from(width) * below].chunks(below);
+        let root = |leaves: &[Hash]| {
+            let mut frontier = Frontier::new();
+            leaves.iter().for_each(|leaf| drop(frontier.append(*leaf)));
+            frontier.root()
+        };
+        Ok(subtrees.map(root).collect())
+    }
 }
 
 /// The inclusion path of a leaf, computed as RFC 6962 defines it.

@@ -11,9 +11,9 @@ use host::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, office_edge, peer_edge};
+use super::{Parts, custody_edge, office_edge, peer_edge};
 use crate::{
-    admin_edge::{AdminEdge, CatalogueEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge},
+    admin_edge::{AdminEdge, CatalogueEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge},
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     view::Follower,
@@ -90,6 +90,7 @@ pub(super) async fn start(
         let stop = stop.clone();
         supervisor.restarted(&format!("relay {relay}"), WAIT, move || waiter.clone().run(stop.clone()));
     }
+    supervisor.essential("anchors", Arc::clone(&parts.anchorer).run(stop.clone()));
 
     supervisor.essential("own statements", {
         let (parts, stop) = (parts.clone(), stop.clone());
@@ -126,7 +127,10 @@ pub(super) async fn start(
     });
 
     let limits = EdgeLimits::default();
-    let peer_server = tuned_server(&limits).add_service(health.clone()).add_service(peer_edge(parts).server());
+    let peer_server = tuned_server(&limits)
+        .add_service(health.clone())
+        .add_service(peer_edge(parts).server())
+        .add_service(custody_edge(parts).server());
     supervisor.essential("peer port", {
         let stop = stop.clone();
         async move {
@@ -160,6 +164,7 @@ pub(super) async fn start(
         .add_service(health)
         .add_service(office_edge(parts, None).server())
         .add_service(CatalogueEdge::server(parts))
+        .add_service(EvidenceEdge::server(parts.clone()))
         .add_service(AdminEdge::new(parts.clone()).server())
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))

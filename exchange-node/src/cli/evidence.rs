@@ -1,6 +1,7 @@
 //! `evidence`: shows and exports what the running node kept of a question, and checks an exported bundle offline, which
 //! needs no node at all. Out of scope: the checks themselves (`trust::bundle`), and bundles for other tools (`unpack`).
 
+pub(crate) mod anchors;
 mod kept;
 mod report;
 
@@ -64,6 +65,9 @@ pub enum Command {
     /// Lists the evidence that is kept for predecessors.
     #[command(after_help = "Example:\n  exchange-node evidence kept")]
     Kept,
+    /// Anchors of evidence at the registry: this node's, and whether another node rewrote its own.
+    #[command(subcommand, after_help = "Example:\n  exchange-node evidence anchors check civil-affairs/1")]
+    Anchors(anchors::Command),
     /// Checks an evidence file with the authority's public key alone. Needs no node and no network.
     #[command(
         after_help = "Example:\n  exchange-node evidence verify GZF-2026-0001.evidence --authority authority.key.pub"
@@ -105,6 +109,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             };
             export(&bundle, &receipt, &file, folder, output)
         }
+        Command::Anchors(command) => anchors::run(command, folder, output).await,
         Command::Verify { file, authority } => check(&file, &authority, output),
         Command::Unpack { file, directory } => {
             let written = unpack::unpack(&read_bundle(&file)?, &directory)?;

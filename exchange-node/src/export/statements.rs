@@ -12,6 +12,7 @@ use proto::{
     registry::v1::{Statement, statement::Body},
 };
 use trust::{
+    bundle,
     directory::Committed,
     envelope,
     ids::Digest,
@@ -34,6 +35,8 @@ pub(super) struct Wanted {
     objects: HashSet<String>,
     /// Statements: every statement about their objects is wanted.
     statements: HashSet<Digest>,
+    /// Single statements, wanted for themselves.
+    indexes: BTreeSet<u64>,
 }
 
 impl Wanted {
@@ -43,6 +46,10 @@ impl Wanted {
 
     pub(super) fn key(&mut self, keyid: &str) {
         self.objects.insert(format!("key/{keyid}"));
+    }
+
+    pub(super) fn index(&mut self, index: Option<u64>) {
+        self.indexes.extend(index);
     }
 
     pub(super) fn statement(&mut self, bytes: &[u8]) {
@@ -87,7 +94,8 @@ impl Excerpt {
         }
         // The view may have read on since its checkpoint.
         let committed = committed.filter(|committed| committed.place().index < checkpoint.size());
-        let chosen = choose(&headings, &mut wanted, &owners, committed.map(|committed| committed.place().index));
+        wanted.index(committed.map(|committed| committed.place().index));
+        let chosen = choose(&headings, &mut wanted, &owners);
         let state = committed.map(|committed| prove(committed, &chosen, &headings)).unwrap_or_default();
         let mut statements = Vec::with_capacity(chosen.len());
         for (index, entry) in (0_u64..).zip(entries().take(size)).filter(|(index, _)| chosen.contains(index)) {
@@ -96,6 +104,11 @@ impl Excerpt {
         }
         Ok(Self { statements, state })
     }
+}
+
+/// How many statements a checkpoint covers; 0 for what is no checkpoint.
+pub(super) fn size_of(checkpoint: &str) -> u64 {
+    parse(checkpoint).map_or(0, |checkpoint| checkpoint.size())
 }
 
 fn parse(note: &str) -> Option<Checkpoint> {
@@ -132,15 +145,15 @@ fn heading(entry: &[u8], wanted: &mut Wanted, owners: &mut Owners) -> Heading {
 }
 
 /// The indexes of the statements about the objects wanted, and about the keys that signed those, and so on.
-/// Of the commitments to the state, only the last is of use.
-fn choose(headings: &[Heading], wanted: &mut Wanted, owners: &Owners, committed: Option<u64>) -> BTreeSet<u64> {
+fn choose(headings: &[Heading], wanted: &mut Wanted, owners: &Owners) -> BTreeSet<u64> {
     loop {
         let before = wanted.objects.len();
         let chosen: BTreeSet<u64> = (0..)
             .zip(headings)
             .filter(|(index, heading)| *index == 0 || wanted.objects.contains(&heading.object))
             .map(|(index, _)| index)
-            .chain(committed)
+            // Of the commitments to the state, and of the second log as it was taken, one each is of use.
+            .chain(wanted.indexes.iter().copied())
             .collect();
         for heading in (0_u64..).zip(headings).filter(|(index, _)| chosen.contains(index)).map(|(_, heading)| heading) {
             for signer in &heading.signers {
@@ -159,8 +172,10 @@ fn choose(headings: &[Heading], wanted: &mut Wanted, owners: &Owners, committed:
 /// That nothing else was said about the objects of the chosen statements before the commitment.
 fn prove(committed: &Committed, chosen: &BTreeSet<u64>, headings: &[Heading]) -> Vec<StateProof> {
     let before = (0_u64..).zip(headings).take_while(|(index, _)| *index < committed.place().index);
-    let objects: BTreeSet<&str> =
-        before.filter(|(index, _)| chosen.contains(index)).map(|(_, heading)| heading.object.as_str()).collect();
+    let objects: BTreeSet<&str> = before
+        .filter(|(index, heading)| chosen.contains(index) && !bundle::is_the_logs_own(&heading.object))
+        .map(|(_, heading)| heading.object.as_str())
+        .collect();
     objects.into_iter().filter_map(|object| committed.map().prove(object)).collect()
 }
 

@@ -8,6 +8,7 @@ use trust::{
 };
 
 use super::*;
+use crate::anchors::Anchored;
 use crate::journal::{Commit, Committed, NewEntry, RequestMark, memory::MemoryJournal};
 
 /// A bundle of housing's, with the answer `MATCH`.
@@ -70,6 +71,8 @@ fn bundle_of(fixture: &Fixture, journal: &MemoryJournal, me: &str, receipt: &Rec
     let source = Source {
         me: party(me),
         node: fixture::node("1"),
+        evidence: log_of(me),
+        anchored: &|_, _| None,
         head: Head::Own(&key(&format!("{me} node 1"))),
         journal,
         directory_checkpoint: &fixture.checkpoint(),
@@ -79,6 +82,10 @@ fn bundle_of(fixture: &Fixture, journal: &MemoryJournal, me: &str, receipt: &Rec
         now_ms: NOW_MS,
     };
     source.bundle(receipt)
+}
+
+fn log_of(department: &str) -> LogOf {
+    LogOf { party: party(department), node: fixture::node("1"), number: 1 }
 }
 
 fn verified(bundle: &EvidenceBundle) -> Report {
@@ -192,6 +199,8 @@ fn a_commitment_to_the_state_comes_with_its_proofs() {
     let source = Source {
         me: party("housing"),
         node: fixture::node("1"),
+        evidence: log_of("housing"),
+        anchored: &|_, _| None,
         head: Head::Own(&key("housing node 1")),
         journal: &journal,
         directory_checkpoint: &short.checkpoint(),
@@ -202,6 +211,53 @@ fn a_commitment_to_the_state_comes_with_its_proofs() {
     };
     let bundle = source.bundle(&receipt).unwrap();
     assert!(verified(&bundle).is_sound() && bundle.state.is_empty());
+}
+
+/// Evidence that was anchored is exported with its anchor, and stays good when the node's key is revoked later.
+#[test]
+fn anchored_evidence_comes_with_its_anchor() {
+    let mut fixture = Fixture::town();
+    let (journal, receipt) = asked(&fixture);
+    let origin = log_of("housing").to_string();
+    let head = journal::checkpoint(&journal, &origin, &key("housing node 1"), NOW_MS).unwrap();
+    let notes = vec![head.note.clone(), "another node's\n".to_owned()];
+    fixture.take_anchors(&notes);
+    let taken_at = fixture.directory.anchors().unwrap().place.index;
+    let inclusion = fixture::path(&fixture::note_leaves(&notes), 0);
+    let proved = Proved {
+        anchored: Anchored {
+            evidence: log_of("housing"),
+            size: head.size,
+            root: head.root,
+            log: 1,
+            index: 0,
+            checkpoint: head.note,
+        },
+        anchor: wire::Anchor { index: 0, inclusion, taken_at },
+    };
+    let key_id = key("housing node 1").public_key().id().to_string();
+    let object = format!("key/{key_id}");
+    let revoked = directory::KeyRevoked { department: "housing".into(), key_id, reason: "stolen".into() };
+    fixture.say("housing", Body::KeyRevoked(revoked), &object);
+    let source = Source {
+        me: party("housing"),
+        node: fixture::node("1"),
+        evidence: log_of("housing"),
+        anchored: &|index, end| (index < 3 && taken_at < end).then(|| proved.clone()),
+        head: Head::Own(&key("housing node 1")),
+        journal: &journal,
+        directory_checkpoint: &fixture.checkpoint(),
+        committed: None,
+        directory: &fixture.directory,
+        entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
+        now_ms: NOW_MS,
+    };
+    let bundle = source.bundle(&receipt).unwrap();
+    let report = verified(&bundle);
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    let anchor = report.checks.iter().find(|check| check.name.starts_with("anchor of")).unwrap();
+    assert!(matches!(anchor.finding, Finding::Holds(_)), "{:?}", anchor.finding);
+    assert!(!verified(&bundle_of(&fixture, &journal, "housing", &receipt).unwrap()).is_sound(), "without its anchor");
 }
 
 /// The view may have read on since its checkpoint: what the checkpoint does not cover cannot be proved.
@@ -215,6 +271,8 @@ fn what_is_newer_than_the_checkpoint_is_left_out() {
     let source = Source {
         me: party("housing"),
         node: fixture::node("1"),
+        evidence: log_of("housing"),
+        anchored: &|_, _| None,
         head: Head::Own(&key("housing node 1")),
         journal: &journal,
         directory_checkpoint: &checkpoint,
@@ -239,6 +297,8 @@ fn a_copy_that_does_not_fit_its_checkpoint_is_not_exported() {
     let source = Source {
         me: party("housing"),
         node: fixture::node("1"),
+        evidence: log_of("housing"),
+        anchored: &|_, _| None,
         head: Head::Own(&key("housing node 1")),
         journal: &journal,
         directory_checkpoint: &fixture.checkpoint(),

@@ -211,6 +211,14 @@ impl Journal for SledJournal {
     fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, JournalError> {
         reading::inclusion(&self.inner.months, &self.inner.durable.load_full(), index, size)
     }
+
+    fn consistency(&self, old_size: u64, new_size: u64) -> Result<Vec<Hash>, JournalError> {
+        reading::consistency(&self.inner.months, &self.inner.durable.load_full(), old_size, new_size)
+    }
+
+    fn root_at(&self, size: u64) -> Result<Hash, JournalError> {
+        reading::root_at(&self.inner.months, &self.inner.durable.load_full(), size)
+    }
 }
 
 /// Shows how far the log is.

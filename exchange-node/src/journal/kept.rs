@@ -66,6 +66,14 @@ impl Journal for KeptJournal {
     fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, JournalError> {
         reading::inclusion(&self.months, &self.durable, index, size)
     }
+
+    fn consistency(&self, old_size: u64, new_size: u64) -> Result<Vec<Hash>, JournalError> {
+        reading::consistency(&self.months, &self.durable, old_size, new_size)
+    }
+
+    fn root_at(&self, size: u64) -> Result<Hash, JournalError> {
+        reading::root_at(&self.months, &self.durable, size)
+    }
 }
 
 impl fmt::Debug for KeptJournal {

@@ -10,7 +10,12 @@ use std::{
 use tokio::sync::watch;
 use trust::{
     evidence::Entry,
-    log::{frontier::Frontier, hash::Hash, proof::inclusion_proof, tile::TileSource},
+    log::{
+        frontier::Frontier,
+        hash::Hash,
+        proof::{consistency_proof, inclusion_proof},
+        tile::TileSource,
+    },
 };
 
 use super::{Commit, Committed, Journal, JournalError, Later, RecordHead, StoredEntry};
@@ -176,6 +181,23 @@ impl Journal for MemoryJournal {
         }
         let leaves = Leaves(self.state().entries.iter().map(Entry::leaf).collect());
         Ok(inclusion_proof(&leaves, index, size).expect("the tree is as large as its size says"))
+    }
+
+    fn consistency(&self, old_size: u64, new_size: u64) -> Result<Vec<Hash>, JournalError> {
+        let durable = self.size();
+        if new_size > durable || old_size > new_size {
+            return Err(JournalError::OutsideLog { index: old_size, size: new_size, durable });
+        }
+        let leaves = Leaves(self.state().entries.iter().map(Entry::leaf).collect());
+        Ok(consistency_proof(&leaves, old_size, new_size).expect("the tree is as large as its size says"))
+    }
+
+    fn root_at(&self, size: u64) -> Result<Hash, JournalError> {
+        let durable = self.size();
+        if size > durable {
+            return Err(JournalError::OutsideLog { index: size, size, durable });
+        }
+        Ok(root(self.state().entries.iter().map(Entry::leaf).take(size as usize)))
     }
 }
 

@@ -5,10 +5,15 @@ use std::ops::ControlFlow;
 
 use trust::log::{
     hash::Hash,
-    proof::{BuildError, inclusion_proof},
+    proof::{BuildError, consistency_proof, inclusion_proof, tree_root},
 };
 
-use super::{JournalError, RecordHead, StoredEntry, month_store::TileError, months::Months, writer::Durable};
+use super::{
+    JournalError, RecordHead, StoredEntry,
+    month_store::TileError,
+    months::{Months, Tiles},
+    writer::Durable,
+};
 
 /// How many records in a row must be too old before those before them are taken to be so too. Times are not in order:
 /// callers look at the clock before they stand in line, and a clock may have been set back for a while.
@@ -71,11 +76,35 @@ pub(super) fn newest(
 }
 
 pub(super) fn inclusion(months: &Months, durable: &Durable, index: u64, size: u64) -> Result<Vec<Hash>, JournalError> {
+    build(months, durable, index, size, |tiles| inclusion_proof(tiles, index, size))
+}
+
+pub(super) fn consistency(
+    months: &Months,
+    durable: &Durable,
+    old_size: u64,
+    new_size: u64,
+) -> Result<Vec<Hash>, JournalError> {
+    build(months, durable, old_size, new_size, |tiles| consistency_proof(tiles, old_size, new_size))
+}
+
+pub(super) fn root_at(months: &Months, durable: &Durable, size: u64) -> Result<Hash, JournalError> {
+    build(months, durable, size, size, |tiles| tree_root(tiles, size))
+}
+
+/// Builds something over the tree of the first `size` entries.
+fn build<T>(
+    months: &Months,
+    durable: &Durable,
+    index: u64,
+    size: u64,
+    build: impl FnOnce(&Tiles<'_>) -> Result<T, BuildError<TileError>>,
+) -> Result<T, JournalError> {
     let outside = JournalError::OutsideLog { index, size, durable: durable.tree.size() };
     if size > durable.tree.size() {
         return Err(outside);
     }
-    inclusion_proof(&months.tiles(durable), index, size).map_err(|error| match error {
+    build(&months.tiles(durable)).map_err(|error| match error {
         BuildError::Source(TileError(error)) => error,
         _ => outside,
     })

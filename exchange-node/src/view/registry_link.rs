@@ -10,7 +10,9 @@ use host::{
     edge::ChannelLimits,
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsKeyDigest},
 };
-use proto::registry::v1::{directory_client::DirectoryClient, enrolment_client::EnrolmentClient};
+use proto::registry::v1::{
+    anchors_client::AnchorsClient, directory_client::DirectoryClient, enrolment_client::EnrolmentClient,
+};
 use tonic::transport::Channel;
 
 use super::View;
@@ -41,6 +43,11 @@ impl RegistryLink {
     /// The directory's service.
     pub fn directory(&self, view: Option<&View>) -> Result<DirectoryClient<Channel>, SetupError> {
         Ok(DirectoryClient::new(self.channel(view)?.1).max_decoding_message_size(LARGEST_MESSAGE))
+    }
+
+    /// The second log's service.
+    pub fn anchors(&self, view: Option<&View>) -> Result<AnchorsClient<Channel>, SetupError> {
+        Ok(AnchorsClient::new(self.channel(view)?.1))
     }
 
     /// The enrolment service.

@@ -1,20 +1,32 @@
 //! The gRPC service `admin.v1.RegistryEvidence` on the admin socket: what the registry does so that others can prove what
-//! it said. Translates; decides nothing.
+//! it said, and what nodes did. Translates; decides nothing.
 
+use std::sync::Arc;
+
+use host::tls::TlsIdentity;
 use proto::admin::v1::{self as wire, registry_evidence_server};
 use tonic::{Request, Response, Status};
 
-use crate::sequencer::Sequencer;
+use crate::{
+    anchors::{Anchors, Error},
+    sequencer::Sequencer,
+};
 
 /// The service.
 pub struct EvidenceEdge {
     sequencer: Sequencer,
+    anchors: Arc<Anchors>,
+    identity: Arc<TlsIdentity>,
 }
 
 impl EvidenceEdge {
-    /// The service over the registry's rooms.
-    pub fn server(sequencer: Sequencer) -> registry_evidence_server::RegistryEvidenceServer<Self> {
-        registry_evidence_server::RegistryEvidenceServer::new(Self { sequencer })
+    /// The service over the registry's rooms. Nodes are asked with the registry's own TLS key.
+    pub fn server(
+        sequencer: Sequencer,
+        anchors: Arc<Anchors>,
+        identity: Arc<TlsIdentity>,
+    ) -> registry_evidence_server::RegistryEvidenceServer<Self> {
+        registry_evidence_server::RegistryEvidenceServer::new(Self { sequencer, anchors, identity })
     }
 }
 
@@ -34,4 +46,54 @@ impl registry_evidence_server::RegistryEvidence for EvidenceEdge {
             root: committed.root().to_string(),
         }))
     }
+
+    async fn list_anchors(
+        &self,
+        _: Request<wire::ListAnchorsRequest>,
+    ) -> Result<Response<wire::ListAnchorsResponse>, Status> {
+        let anchors = self.anchors.latest().await.into_iter().map(|(origin, size, seconds)| wire::AnchorState {
+            origin,
+            size,
+            signed_at_ms: seconds.saturating_mul(1000),
+        });
+        Ok(Response::new(wire::ListAnchorsResponse { anchors: anchors.collect() }))
+    }
+
+    async fn take_anchors(
+        &self,
+        _: Request<wire::TakeAnchorsRequest>,
+    ) -> Result<Response<wire::TakeAnchorsResponse>, Status> {
+        let taken = self.anchors.take().await.map_err(|error| failed(&error))?;
+        Ok(Response::new(wire::TakeAnchorsResponse { taken }))
+    }
+
+    async fn verify_anchors(
+        &self,
+        request: Request<wire::VerifyAnchorsRequest>,
+    ) -> Result<Response<wire::VerifyAnchorsResponse>, Status> {
+        let verified = self.anchors.verify().await.map_err(|error| failed(&error))?;
+        let mut response = wire::VerifyAnchorsResponse {
+            entries: verified.entries,
+            logs: verified.logs.len() as u64,
+            contradictions: verified
+                .contradictions
+                .iter()
+                .map(|found| format!("entry {}: {}", found.index, found.what))
+                .collect(),
+            ..Default::default()
+        };
+        if request.into_inner().ask_nodes {
+            let asked = self.anchors.ask_nodes(&verified, &self.identity).await;
+            let told = |(origin, what): (String, String)| format!("{origin}: {what}");
+            response.shown = asked.shown;
+            response.contradictions.extend(asked.contradictions.into_iter().map(told));
+            response.unreachable = asked.unreachable.into_iter().map(told).collect();
+        }
+        Ok(Response::new(response))
+    }
+}
+
+fn failed(error: &Error) -> Status {
+    tracing::error!(%error, "an operator's command failed");
+    Status::internal(error.to_string())
 }

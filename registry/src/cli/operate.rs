@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
-    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, catalogue, departments, read, review,
+    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, catalogue, departments, read, review,
     state, supervise,
 };
 use crate::{
@@ -145,6 +145,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(KeyCommand::Revoke { department, key_id, reason }) => {
             revoke(&cli, department.as_str(), key_id, reason).await?
         }
+        Command::Anchors(command) => anchors::run(&cli, command).await?,
         Command::State(command) => state::run(&cli, command).await?,
         Command::Profile(command) => supervise::profile(&cli, command).await?,
         Command::Review(command) => review::run(&cli, command).await?,

@@ -1,15 +1,51 @@
-//! `state` statements: from time to time the log commits to the last statement about every object, signed with its own
-//! key. They are sequenced like anybody's, so the rules that every node applies are applied here too. Out of scope: what
-//! a commitment says and how it is proved (`trust::directory`).
+//! What the log itself says, signed with its own key: `state` statements, which commit to the last statement about every
+//! object, and `anchors_taken` statements, which take the second log's checkpoint. They are sequenced like anybody's, so
+//! the rules that every node applies are applied here too. Out of scope: what they mean (`trust::directory`), and the
+//! second log itself (`anchors`).
 
 use std::time::Duration;
 
-use proto::registry::v1::statement::Body;
+use proto::registry::v1::{AnchorsTaken, statement::Body};
 use tokio::sync::oneshot;
-use trust::directory::{Object, statement};
+use trust::{
+    anchor,
+    directory::{Object, statement},
+    key::Signer,
+    log::{
+        checkpoint::{self, Checkpoint, LogKey},
+        hash::Hash,
+    },
+    refusal::Refusal,
+};
 
-use super::{Error, Sequencer, SequencerTask, Stopped};
+use super::{Accepted, Error, Sequencer, SequencerTask, Stopped};
 use crate::authority::sealed;
+
+/// The second log, to be taken into the directory.
+#[derive(Clone, Debug)]
+pub struct AnchorsHead {
+    /// Its number.
+    pub log: u32,
+    /// How many entries it has.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// That it continues what was taken before.
+    pub consistency: Vec<Hash>,
+    /// For the first of a successor: why the log before it ended.
+    pub reason: String,
+}
+
+/// Where an outcome goes.
+type Outcome<T> = oneshot::Sender<T>;
+
+/// What the log itself is to say.
+pub(super) enum LogAsk {
+    /// Commit to the state; how many statements are covered.
+    Commit(Outcome<u64>),
+    /// Take the second log; the statement and the checkpoint in it.
+    Take(AnchorsHead, Outcome<Result<(Accepted, String), Refusal>>),
+}
 
 /// With nothing new to commit to, how soon to look again at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
@@ -18,8 +54,15 @@ impl Sequencer {
     /// Has the log commit to the state now; the number of statements that the last commitment covers.
     pub async fn commit_to_state(&self) -> Result<u64, Stopped> {
         let (asked, covered) = oneshot::channel();
-        self.commit_now.send(asked).await.map_err(|_| Stopped)?;
+        self.asks.send(LogAsk::Commit(asked)).await.map_err(|_| Stopped)?;
         covered.await.map_err(|_| Stopped)
+    }
+
+    /// Has the directory take the second log as it stands; the statement, and the checkpoint that it holds.
+    pub async fn take_anchors(&self, head: AnchorsHead) -> Result<Result<(Accepted, String), Refusal>, Stopped> {
+        let (asked, taken) = oneshot::channel();
+        self.asks.send(LogAsk::Take(head, asked)).await.map_err(|_| Stopped)?;
+        taken.await.map_err(|_| Stopped)
     }
 }
 
@@ -38,11 +81,34 @@ impl SequencerTask {
         Duration::from_millis(last_ms.saturating_add(interval_ms).saturating_sub(self.clock.now_ms()))
     }
 
-    pub(super) async fn commit_as_asked(&mut self, asked: oneshot::Sender<u64>) -> Result<(), Error> {
-        let covered = self.commit_to_state().await?;
-        // Whoever asked may have gone away; the commitment was made all the same.
-        let _ = asked.send(covered);
+    pub(super) async fn say_as_asked(&mut self, ask: LogAsk) -> Result<(), Error> {
+        // Whoever asked may have gone away; it was said all the same.
+        match ask {
+            LogAsk::Commit(asked) => drop(asked.send(self.commit_to_state().await?)),
+            LogAsk::Take(head, asked) => drop(asked.send(self.take_anchors(head).await?)),
+        }
         Ok(())
+    }
+
+    /// The statement is durable before the checkpoint in it is seen by anybody: this log too signs one history.
+    async fn take_anchors(&mut self, head: AnchorsHead) -> Result<Result<(Accepted, String), Refusal>, Error> {
+        let (entry, note) = {
+            let directory = self.shared.directory();
+            let origin = anchor::origin(directory.exchange(), head.log).parse()?;
+            let key = LogKey::new(origin, self.log_key.public_key().as_bytes())?;
+            let unsigned = Checkpoint::new(key.origin(), head.size, head.root)?;
+            let now_ms = self.clock.now_ms();
+            let note = checkpoint::sign(&unsigned, &key, now_ms / 1000, |message| self.log_key.sign(message))?;
+            let body = Body::AnchorsTaken(AnchorsTaken {
+                checkpoint: note.clone(),
+                consistency: head.consistency.iter().map(|hash| hash.as_bytes().to_vec()).collect(),
+                reason: head.reason,
+            });
+            let predecessor = directory.last(&Object::Anchors).map(|place| place.digest);
+            let statement = statement(directory.exchange(), &Object::Anchors, predecessor.as_ref(), now_ms, body);
+            (sealed(&statement, &self.log_key), note)
+        };
+        Ok(self.take(entry).await?.map(|accepted| (accepted, note)))
     }
 
     /// Commits to the state, unless the last commitment covers everything; how many statements are covered.

@@ -80,7 +80,7 @@ fn check_histories(bundle: &wire::EvidenceBundle, committed: &Committed) -> Resu
         }
     }
     let mut objects = 0;
-    for said in committed.map().iter().filter(|said| said.object() != STATE) {
+    for said in committed.map().iter().filter(|said| !is_the_logs_own(said.object())) {
         let name = || name(said.object());
         let proof = proofs.remove(said.object());
         let proof = proof.ok_or_else(|| wrong(name(), "there is no proof that nothing else was said about it"))?;
@@ -99,15 +99,18 @@ fn check_histories(bundle: &wire::EvidenceBundle, committed: &Committed) -> Resu
     }
 }
 
-/// Earlier `state` statements change nothing that is relied on, and need not be there.
-const STATE: &str = "state";
+/// What the log says of itself: earlier `state` and `anchors_taken` statements change nothing that is relied on, and need
+/// not be there.
+pub fn is_the_logs_own(object: &str) -> bool {
+    matches!(object, "anchors" | "state")
+}
 
 fn name(object: &str) -> String {
     format!("state of {object}")
 }
 
 /// A moment for people.
-fn moment(at_ms: u64) -> String {
+pub(super) fn moment(at_ms: u64) -> String {
     let moment = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
     moment.map_or_else(|| at_ms.to_string(), |moment| moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

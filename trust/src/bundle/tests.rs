@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     envelope::{seal, signed},
+    evidence,
     fixture::{self, Fixture, key, party, path, signed_checkpoint},
     key::Signer,
 };
@@ -51,6 +52,7 @@ fn bundle_of(fixture: &Fixture, messages: &[(EntryKind, wire::Signed, Digest)]) 
             checkpoint: signed_checkpoint(&origin, frontier.size(), frontier.root(), &key("housing node 1")),
             origin,
             items,
+            anchor: None,
         }],
         directory_checkpoint: fixture.checkpoint(),
         directory: fixture
@@ -70,7 +72,7 @@ fn bundle_of(fixture: &Fixture, messages: &[(EntryKind, wire::Signed, Digest)]) 
 /// As an exporter makes them: for each object with a statement before the last commitment.
 fn state_proofs(fixture: &Fixture) -> Vec<wire::StateProof> {
     let Some(committed) = fixture.directory.committed() else { return Vec::new() };
-    let objects = committed.map().iter().map(|said| said.object()).filter(|object| *object != "state");
+    let objects = committed.map().iter().map(|said| said.object()).filter(|object| !is_the_logs_own(object));
     objects.map(|object| committed.map().prove(object).unwrap()).collect()
 }
 
@@ -264,6 +266,81 @@ fn what_a_revoked_node_key_signed_is_not_believed_without_an_anchor() {
     fixture.say("housing", proto::registry::v1::statement::Body::KeyRevoked(body), &object);
     let report = verify(&bundle(&fixture).encode_to_vec(), &authority());
     assert_eq!(report.wrong().unwrap().finding, Finding::Wrong("the node's key was revoked".into()));
+}
+
+/// The bundle with its evidence anchored: the second log holds its checkpoint, and the directory takes that.
+fn anchored(fixture: &mut Fixture) -> wire::EvidenceBundle {
+    let logs = bundle(fixture).logs;
+    let notes = vec!["another node's\n".to_owned(), logs[0].checkpoint.clone()];
+    fixture.take_anchors(&notes);
+    let taken_at = fixture.directory.anchors().unwrap().place.index;
+    let inclusion = path(&fixture::note_leaves(&notes), 1);
+    let mut bundle = wire::EvidenceBundle { logs, ..bundle(fixture) };
+    bundle.logs[0].anchor = Some(wire::Anchor { index: 1, inclusion, taken_at });
+    bundle
+}
+
+fn revoke_node_key(fixture: &mut Fixture, department: &str) {
+    let key_id = key(&format!("{department} node 1")).public_key().id().to_string();
+    let object = format!("key/{key_id}");
+    let body = proto::registry::v1::KeyRevoked { department: department.into(), key_id, reason: "遗失".into() };
+    fixture.say(department, proto::registry::v1::statement::Body::KeyRevoked(body), &object);
+}
+
+/// With the directory as the fixture has it now.
+fn brought_up_to_date(bundle: &wire::EvidenceBundle, fixture: &Fixture) -> wire::EvidenceBundle {
+    let mut now = super::tests::bundle(fixture);
+    now.logs = bundle.logs.clone();
+    now
+}
+
+/// A revocation takes nothing back that was anchored before it: of the keys of both sides.
+#[test]
+fn what_was_anchored_before_a_revocation_stays_good_and_what_was_not_does_not() {
+    for department in ["housing", "civil-affairs"] {
+        let mut fixture = Fixture::town();
+        let early = anchored(&mut fixture);
+        assert!(verify(&early.encode_to_vec(), &authority()).is_sound());
+        revoke_node_key(&mut fixture, department);
+        fixture.commit_to_state();
+        let report = verify(&brought_up_to_date(&early, &fixture).encode_to_vec(), &authority());
+        assert!(report.is_sound(), "{department}: {:?}", report.wrong());
+        let Finding::Holds(shown) = finding(&report, "anchor of ninghe/housing/1/evidence") else { panic!("it holds") };
+        assert!(shown.contains("entry 1 of the registry's second log"), "{shown}");
+
+        // Anchored afterwards, by a registry that plays along or by the thief's own doing.
+        let mut fixture = Fixture::town();
+        let logs = bundle(&fixture).logs;
+        revoke_node_key(&mut fixture, department);
+        let notes = vec![logs[0].checkpoint.clone()];
+        fixture.take_anchors(&notes);
+        let mut late = brought_up_to_date(&wire::EvidenceBundle { logs, ..Default::default() }, &fixture);
+        let taken_at = fixture.directory.anchors().unwrap().place.index;
+        late.logs[0].anchor = Some(wire::Anchor { index: 0, inclusion: Vec::new(), taken_at });
+        assert!(!verify(&late.encode_to_vec(), &authority()).is_sound(), "{department}");
+    }
+}
+
+#[test]
+fn an_anchor_that_does_not_hold_is_found_out() {
+    let mut fixture = Fixture::town();
+    let sound = anchored(&mut fixture);
+    let wrong = |change: &dyn Fn(&mut wire::Anchor)| {
+        let mut altered = sound.clone();
+        change(altered.logs[0].anchor.as_mut().unwrap());
+        wrong_check(&altered)
+    };
+    let name = "anchor of ninghe/housing/1/evidence";
+    assert_eq!(wrong(&|anchor| anchor.index = 0), name);
+    assert_eq!(wrong(&|anchor| anchor.taken_at = 9), name);
+    assert_eq!(wrong(&|anchor| anchor.taken_at = u64::MAX), name);
+    assert_eq!(wrong(&|anchor| anchor.inclusion[0][0] ^= 1), name);
+    assert_eq!(wrong(&|anchor| anchor.inclusion.clear()), name);
+    // Another checkpoint of the same log was not the one that was anchored.
+    let mut other = sound.clone();
+    other.logs[0].checkpoint =
+        signed_checkpoint("ninghe/housing/1/evidence", 4, Hash::from_bytes([1; 32]), &key("housing node 1"));
+    assert_eq!(wrong_check(&other), name);
 }
 
 /// Not one byte of the file can change unnoticed.

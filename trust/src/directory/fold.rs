@@ -224,6 +224,8 @@ impl Directory {
             (Body::ItemPublished(body), Object::Item(department, item)) => {
                 self.items.insert((department.clone(), item.clone()), body.into());
             }
+            (Body::AnchorsTaken(body), _) => self.take_anchors(place, &statement, &body),
+            (Body::EvidenceLogClosed(body), _) => self.close_log(place, &statement, body),
             _ => {}
         }
         if let Object::Access(key) = &object

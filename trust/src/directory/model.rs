@@ -14,6 +14,7 @@ use crate::{
     calendar::{Calendar, Limit},
     ids::{DepartmentId, Digest, NodeId},
     key::{DescribedKey, PublicKey},
+    log::hash::Hash,
     refusal::Code,
 };
 
@@ -368,4 +369,36 @@ pub struct Place {
     pub index: u64,
     /// Its identity.
     pub digest: Digest,
+}
+
+/// The registry's second log as the directory last took it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenAnchors {
+    /// Its number: 1, or higher where earlier ones lost entries.
+    pub log: u32,
+    /// How many checkpoints it held.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// The statement's place.
+    pub place: Place,
+    /// When it was stated, Unix milliseconds.
+    pub stated_at_ms: u64,
+}
+
+/// An evidence log that was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedLog {
+    /// How many entries are kept.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// How many entries it had at least, as its peers saw.
+    pub highest_seen: u64,
+    /// Why it was closed.
+    pub reason: String,
+    /// The statement's place.
+    pub place: Place,
+    /// When it was stated, Unix milliseconds.
+    pub stated_at_ms: u64,
 }

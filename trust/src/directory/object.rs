@@ -30,8 +30,12 @@ pub enum Object {
     Access(AccessKey),
     /// The authority's key: `authority`.
     Authority,
+    /// The registry's second log: `anchors`.
+    Anchors,
     /// A department: `department/<department>`.
     Department(DepartmentId),
+    /// A node's evidence logs: `evidence/<department>/<node>`.
+    Evidence(DepartmentId, NodeId),
     /// The exchange itself: `exchange`.
     Exchange,
     /// A public service item: `item/<department>/<item>`.
@@ -63,7 +67,9 @@ impl fmt::Display for Object {
                 write!(formatter, "access/{provider}/{consumer}/{id}")
             }
             Self::Authority => formatter.write_str("authority"),
+            Self::Anchors => formatter.write_str("anchors"),
             Self::Department(department) => write!(formatter, "department/{department}"),
+            Self::Evidence(department, node) => write!(formatter, "evidence/{department}/{node}"),
             Self::Exchange => formatter.write_str("exchange"),
             Self::Item(department, item) => write!(formatter, "item/{department}/{item}"),
             Self::Key(key_id) => write!(formatter, "key/{key_id}"),
@@ -163,6 +169,8 @@ impl Object {
             | Body::AccessRevoked(_) => Self::Access(statement.object.parse()?),
             Body::ItemPublished(body) => Self::Item(body.department.parse()?, body.item.clone()),
             Body::State(_) => Self::State,
+            Body::AnchorsTaken(_) => Self::Anchors,
+            Body::EvidenceLogClosed(body) => Self::Evidence(body.department.parse()?, body.node.parse()?),
         })
     }
 }

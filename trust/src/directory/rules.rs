@@ -4,6 +4,7 @@
 
 mod access;
 mod department;
+mod evidence;
 mod fields;
 mod founding;
 mod key;
@@ -43,6 +44,8 @@ pub(super) fn entitled(directory: &Directory, body: &Body, object: &Object) -> R
         (Body::DepartmentSucceeded(_), Object::Succession(department, _)) => Entitled::owner(department),
         (Body::SuccessionAccepted(_), Object::Succession(_, successor)) => Entitled::owner(successor),
         (State(_), _) => Entitled::Log,
+        (Body::AnchorsTaken(_), _) => Entitled::Log,
+        (Body::EvidenceLogClosed(_), Object::Evidence(owner, _)) => Entitled::owner(owner),
         (KeyAdded(body), _) => {
             Entitled::Owner { department: department(&body.department)?, recovery: true, authority: false }
         }
@@ -144,5 +147,6 @@ pub(super) fn check_body(
             check_basis(&body.legal_bases)
         }
         State(body) => state::check(directory, body),
+        Body::AnchorsTaken(_) | Body::EvidenceLogClosed(_) => evidence::check(directory, body),
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Committed, Directory, Reading,
+    evidence::KnownEvidence,
     kept::Kept,
     map::SharedMap,
     model::{Founding, Place, Profile, Reign},
@@ -39,6 +40,7 @@ fn layout() -> u64 {
     let sources = [
         include_str!("../directory.rs"),
         include_str!("committed.rs"),
+        include_str!("evidence.rs"),
         include_str!("fold.rs"),
         include_str!("kept.rs"),
         include_str!("map.rs"),
@@ -100,6 +102,7 @@ struct Header {
     log_reigns: Vec<Reign>,
     registry: Option<Kept<wire::RegistryAnnounced>>,
     successions: Successions,
+    evidence: KnownEvidence,
     committed: Option<WrittenCommitment>,
 }
 
@@ -207,6 +210,7 @@ impl Directory {
             said,
             committed,
             successions,
+            evidence,
         } = self;
         if *reading != Reading::Whole {
             return Err(SnapshotError::Excerpt);
@@ -223,6 +227,7 @@ impl Directory {
             log_reigns: log_reigns.clone(),
             registry: registry.clone(),
             successions: successions.clone(),
+            evidence: evidence.clone(),
             committed: committed.as_ref().map(WrittenCommitment::of),
         };
         let mut out = Frames { out, buffer: Vec::new() };
@@ -303,6 +308,7 @@ impl Directory {
             said,
             committed,
             successions: header.successions,
+            evidence: header.evidence,
         })
     }
 }

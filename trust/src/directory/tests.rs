@@ -333,6 +333,79 @@ fn what_is_passed_over_is_part_of_the_state() {
     assert!(matches!(fixture.directory.apply(&entry), Err(StatementError::PredecessorWrong { .. })));
 }
 
+fn evidence_note(size: u64, signer: &str, log: &str) -> String {
+    let root =
+        if size == 0 { crate::log::hash::empty_root() } else { Hash::from_bytes([u8::try_from(size).unwrap(); 32]) };
+    fixture::signed_checkpoint(log, size, root, &key(signer))
+}
+
+const HOUSINGS_LOG: &str = "ninghe/housing/1/evidence";
+
+/// The second log only grows, whatever the registry may wish, and every reader sees that it does.
+#[test]
+fn the_second_log_is_taken_only_where_it_continues() {
+    let mut fixture = Fixture::town();
+    let notes: Vec<String> = (1..=5).map(|size| evidence_note(size, "housing node 1", HOUSINGS_LOG)).collect();
+    fixture.take_anchors(&notes[..2]);
+    fixture.take_anchors(&notes);
+    let taken = fixture.directory.anchors().unwrap().clone();
+    assert_eq!((taken.log, taken.size, taken.place.index), (1, 5, 11));
+
+    let root = Hash::from_bytes([7; 32]);
+    let take = |number: u32, size: u64, signer: &str, reason: &str| {
+        let origin = crate::anchor::origin(&fixture::exchange_id(), number);
+        let checkpoint = fixture::signed_checkpoint(&origin, size, root, &key(signer));
+        let body = wire::AnchorsTaken { checkpoint, consistency: Vec::new(), reason: reason.into() };
+        check(&fixture, "log", Body::AnchorsTaken(body), "anchors").map_err(|error| error.refusal().field)
+    };
+    assert_eq!(take(1, 5, "log", "").unwrap_err(), "checkpoint", "nothing new");
+    assert_eq!(take(1, 6, "log", "").unwrap_err(), "consistency", "another history");
+    assert_eq!(take(1, 6, "authority", "").unwrap_err(), "checkpoint", "not the log's word");
+    assert_eq!(take(2, 3, "log", "").unwrap_err(), "reason", "a successor says why");
+    assert_eq!(take(3, 3, "log", "lost").unwrap_err(), "checkpoint", "one after the other");
+    assert!(take(2, 3, "log", "lost with the machine").is_ok());
+}
+
+#[test]
+fn an_evidence_log_is_closed_by_its_department_and_has_one_successor_after_the_other() {
+    let mut fixture = Fixture::town();
+    let object = "evidence/housing/1";
+    let closed = |log: u32, checkpoint: String, highest_seen: u64| {
+        let (department, node, reason) = ("housing".into(), "1".into(), "restored from a backup".into());
+        Body::EvidenceLogClosed(wire::EvidenceLogClosed { department, node, log, checkpoint, highest_seen, reason })
+    };
+    let field = |fixture: &Fixture, signer: &str, body: Body| {
+        check(fixture, signer, body, object).map(drop).map_err(|error| error.refusal().field)
+    };
+    let kept = evidence_note(4, "housing node 1", HOUSINGS_LOG);
+    assert_eq!(field(&fixture, "housing", closed(2, kept.clone(), 9)).unwrap_err(), "log");
+    assert_eq!(field(&fixture, "housing", closed(1, kept.clone(), 3)).unwrap_err(), "highest_seen");
+    let stranger = evidence_note(4, "civil-affairs node 1", HOUSINGS_LOG);
+    assert_eq!(field(&fixture, "housing", closed(1, stranger, 9)).unwrap_err(), "checkpoint");
+    assert!(check(&fixture, "civil-affairs", closed(1, kept.clone(), 9), object).is_err());
+    fixture.say("housing", closed(1, kept, 9), object);
+
+    let (housing, node) = (fixture::department("housing"), fixture::node("1"));
+    assert_eq!(fixture.directory.evidence_log(&housing, &node), 2);
+    let known = &fixture.directory.closed_logs(&housing, &node)[0];
+    assert_eq!((known.size, known.highest_seen), (4, 9));
+    // What the closed log says is not anchored any more; its successor's is.
+    let read = |log: &str| {
+        let note = evidence_note(3, "housing node 1", log);
+        crate::anchor::read(&fixture.directory, note.as_bytes(), crate::anchor::Revoked::Refused)
+            .map(|anchored| anchored.size())
+            .map_err(|error| error.refusal().code)
+    };
+    assert_eq!(read(HOUSINGS_LOG), Err(Code::EvidenceLogClosed));
+    assert_eq!(read("ninghe/housing/1/evidence/2"), Ok(3));
+    assert_eq!(read("ninghe/housing/1/evidence/3"), Err(Code::EvidenceLogClosed));
+    assert_eq!(read("ninghe/housing/2/evidence"), Err(Code::KeyUnknown));
+    assert_eq!(read("elsewhere/housing/1/evidence"), Err(Code::MessageMalformed));
+    let next = evidence_note(0, "housing node 1", "ninghe/housing/1/evidence/2");
+    fixture.say("housing", closed(2, next, 0), object);
+    assert_eq!(fixture.directory.evidence_log(&housing, &node), 3);
+}
+
 #[test]
 fn a_statement_has_at_most_60_000_bytes() {
     let fixture = Fixture::town();

@@ -7,13 +7,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{BASE64, HEXLOWER};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// How many bytes a hash has.
 pub const HASH_LENGTH: usize = 32;
 
 /// The SHA-256 hash of an entry or of an inner node of a Merkle tree. Shown and read as 64 lowercase hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hash([u8; HASH_LENGTH]);
 
 impl Hash {

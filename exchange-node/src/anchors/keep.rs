@@ -1,0 +1,225 @@
+//! The task that anchors: at intervals a checkpoint goes to the registry with the proof that it continues the last, and
+//! when the directory has taken the second log, the proof for it comes back. Jittered, so that thousands of nodes do not
+//! come at once; what fails is tried again at the next turn.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use host::{clock::Clock, random, random::Random, supervise::TaskError};
+use proto::registry::v1::{
+    AnchorRequest, LastAnchorRequest, ProveAnchorRequest, anchor_response::Outcome, anchors_client::AnchorsClient,
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use trust::{
+    evidence::LogOf,
+    key::Signer,
+    log::{
+        hash::{Hash, leaf_hash},
+        proof::verify_inclusion,
+    },
+};
+
+use super::{AnchorBook, Anchored, Error, book};
+use crate::{
+    journal::{self, Journal},
+    view::{RegistryLink, View},
+};
+
+/// How long the registry may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After a turn that failed: sooner than the interval, so that a short outage does not cost an hour.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Anchors this node's evidence.
+pub struct Anchorer {
+    /// The evidence log that is kept now.
+    pub evidence: LogOf,
+    /// The log.
+    pub journal: Arc<dyn Journal>,
+    /// The node's key.
+    pub signer: Arc<dyn Signer>,
+    /// What was anchored.
+    pub book: Arc<AnchorBook>,
+    /// The directory.
+    pub view: Arc<View>,
+    /// The registry.
+    pub link: Arc<RegistryLink>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub random: Arc<dyn Random>,
+    /// How often.
+    pub interval: Duration,
+    /// What went wrong in the last turn, for `doctor`.
+    pub trouble: Mutex<Option<String>>,
+}
+
+impl Anchorer {
+    /// That the evidence contains what this node's own record says was anchored last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Behind`], or the evidence cannot be read.
+    pub fn check_own(&self) -> Result<(), Error> {
+        match self.book.last(&self.evidence) {
+            Some(last) => self.check_contains(last.size, &last.root),
+            None => Ok(()),
+        }
+    }
+
+    fn check_contains(&self, size: u64, root: &Hash) -> Result<(), Error> {
+        let here = self.journal.size();
+        if here < size || self.journal.root_at(size)? != *root {
+            return Err(Error::Behind { anchored: size, here });
+        }
+        Ok(())
+    }
+
+    /// Anchors at intervals until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// Never: what goes wrong is kept for `doctor`, and tried again.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), TaskError> {
+        // The first turn comes soon, so that a restart does not put anchoring off by an interval.
+        let mut pause = self.jittered(self.interval.min(TRY_AGAIN) / 8);
+        let mut sizes = self.view.sizes();
+        loop {
+            let turn = tokio::time::sleep(pause);
+            tokio::pin!(turn);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = &mut turn => break,
+                    // The directory may have taken the second log.
+                    changed = sizes.changed() => {
+                        if changed.is_ok() && let Err(error) = self.prove_pending().await {
+                            tracing::debug!(%error, "no proof of an anchor yet");
+                        }
+                    }
+                }
+            }
+            let outcome = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                outcome = self.turn() => outcome,
+            };
+            pause = match &outcome {
+                Ok(()) => self.jittered(self.interval),
+                Err(error) => {
+                    tracing::warn!(%error, "the evidence was not anchored");
+                    self.jittered(self.interval.min(TRY_AGAIN))
+                }
+            };
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err().map(|error| error.to_string());
+        }
+    }
+
+    /// Anchors now what is new, and asks for the proofs that are missing.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    pub async fn turn(&self) -> Result<(), Error> {
+        self.anchor().await?;
+        self.prove_pending().await
+    }
+
+    /// What the registry has as this log's last anchor; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The registry cannot be reached, or its answer cannot be read.
+    pub async fn last_at_registry(&self) -> Result<Option<Anchored>, Error> {
+        let request = LastAnchorRequest { origin: self.evidence.to_string() };
+        let last = answered(timeout(PATIENCE, self.client()?.last(request)).await)?.last;
+        let read = |last: proto::registry::v1::AnchoredCheckpoint| {
+            book::read(last.log, last.index, last.checkpoint)
+                .filter(|last| last.evidence == self.evidence)
+                .ok_or_else(|| Error::Answer("what it has as the last anchor is another log's".to_owned()))
+        };
+        last.map(read).transpose()
+    }
+
+    async fn anchor(&self) -> Result<(), Error> {
+        self.check_own()?;
+        let known = self.last_at_registry().await?;
+        if let Some(last) = &known {
+            self.check_contains(last.size, &last.root)?;
+        }
+        let before = known.as_ref().map_or(0, |last| last.size);
+        if self.journal.size() <= before || self.view.check_usable(self.clock.now_ms()).is_err() {
+            return Ok(());
+        }
+        let origin = self.evidence.to_string();
+        let head = journal::checkpoint(self.journal.as_ref(), &origin, self.signer.as_ref(), self.clock.now_ms())?;
+        let proof = self.journal.consistency(before, head.size)?;
+        let request = AnchorRequest {
+            checkpoint: head.note,
+            consistency: proof.iter().map(|hash| hash.as_bytes().to_vec()).collect(),
+        };
+        let response = answered(timeout(PATIENCE, self.client()?.anchor(request)).await)?;
+        match response.outcome {
+            Some(Outcome::Anchored(entry)) => {
+                let read = book::read(entry.log, entry.index, entry.checkpoint.clone());
+                if read.is_none_or(|anchored| (anchored.size, anchored.root) != (head.size, head.root)) {
+                    return Err(Error::Answer("it anchored another checkpoint than was sent".to_owned()));
+                }
+                tracing::info!(entries = head.size, index = entry.index, "evidence anchored");
+                self.book.keep_anchored(entry.log, entry.index, entry.checkpoint)
+            }
+            Some(Outcome::Refused(refusal)) => Err(Error::Refused(refusal)),
+            None => Err(Error::Answer("it is empty".to_owned())),
+        }
+    }
+
+    /// Asks for the proofs of anchors that the directory has taken since.
+    async fn prove_pending(&self) -> Result<(), Error> {
+        let Some(taken) = self.view.seen().directory().anchors().cloned() else { return Ok(()) };
+        for anchored in self.book.unproved() {
+            if anchored.log != taken.log || anchored.index >= taken.size {
+                continue;
+            }
+            let request = ProveAnchorRequest { log: anchored.log, index: anchored.index, size: taken.size };
+            let response = answered(timeout(PATIENCE, self.client()?.prove(request)).await)?;
+            let path: Result<Vec<Hash>, _> =
+                response.inclusion.iter().map(|hash| Hash::try_from(hash.as_slice())).collect();
+            let path = path.map_err(|error| Error::Answer(error.to_string()))?;
+            let leaf = leaf_hash(anchored.checkpoint.as_bytes());
+            verify_inclusion(&leaf, anchored.index, taken.size, &path, &taken.root)
+                .map_err(|error| Error::Answer(format!("what was anchored is not in the second log: {error}")))?;
+            self.book.keep_proved(&anchored, taken.place.index, &path)?;
+        }
+        Ok(())
+    }
+
+    fn client(&self) -> Result<AnchorsClient<Channel>, Error> {
+        self.link.anchors(Some(&self.view)).map_err(|error| Error::Unreachable(error.to_string()))
+    }
+
+    /// Between half and one and a half of the time.
+    fn jittered(&self, whole: Duration) -> Duration {
+        let micros = u64::try_from(whole.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(micros / 2 + random::below(self.random.as_ref(), micros.max(1)))
+    }
+}
+
+fn answered<T>(
+    answer: Result<Result<tonic::Response<T>, tonic::Status>, tokio::time::error::Elapsed>,
+) -> Result<T, Error> {
+    match answer {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Error::Unreachable(status.message().to_owned())),
+        Err(_) => Err(Error::Unreachable(format!("it did not answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+impl std::fmt::Debug for Anchorer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Anchorer").field("evidence", &self.evidence).finish_non_exhaustive()
+    }
+}

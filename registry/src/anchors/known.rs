@@ -1,0 +1,106 @@
+//! What was anchored last of each evidence log: read from the second log itself, and spared most of the reading at the
+//! next start by a file. The file is believed for what it says about entries before it; losing it costs a full reading.
+
+use std::{collections::HashMap, path::Path};
+
+use host::files;
+use serde::{Deserialize, Serialize};
+use trust::log::{checkpoint::Checkpoint, hash::Hash, note::SignedNote};
+
+use super::CHUNK;
+use crate::ledger::{self, Ledger, ReadLimit};
+
+/// The last anchor of one evidence log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Latest {
+    pub(super) index: u64,
+    pub(super) size: u64,
+    pub(super) root: Hash,
+    /// When it was signed, Unix seconds.
+    pub(super) seconds: u64,
+}
+
+/// The last anchors of all evidence logs.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// How many entries of the second log have been read.
+    pub(super) covered: u64,
+    latest: HashMap<String, Latest>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Saved {
+    covered: u64,
+    latest: Vec<(String, u64, u64, String, u64)>,
+}
+
+impl Known {
+    /// From the file, where there is one that can be read.
+    pub(super) fn load(folder: &Path, log: u32) -> Self {
+        let saved = std::fs::read(folder.join(name(log))).ok();
+        let saved: Option<Saved> = saved.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let Some(saved) = saved else { return Self::default() };
+        let latest = saved.latest.into_iter().filter_map(|(origin, index, size, root, seconds)| {
+            Some((origin, Latest { index, size, root: root.parse().ok()?, seconds }))
+        });
+        Self { covered: saved.covered, latest: latest.collect() }
+    }
+
+    /// Into the file.
+    pub(super) fn save(&self, folder: &Path, log: u32) -> Result<(), files::Error> {
+        let latest = self.latest.iter().map(|(origin, latest)| {
+            (origin.clone(), latest.index, latest.size, latest.root.to_string(), latest.seconds)
+        });
+        let saved = Saved { covered: self.covered, latest: latest.collect() };
+        let bytes = serde_json::to_vec(&saved).unwrap_or_default();
+        files::replace_file(&folder.join(name(log)), &bytes, files::PRIVATE_MODE)
+    }
+
+    /// Reads what is in the second log and not known yet.
+    pub(super) async fn catch_up(&mut self, ledger: &dyn Ledger) -> Result<(), ledger::Error> {
+        let size = ledger.position().await?.size;
+        if self.covered > size {
+            // The file is of another log than the one that was restored.
+            *self = Self::default();
+        }
+        while self.covered < size {
+            for entry in ledger.read(self.covered, ReadLimit::entries(CHUNK)).await? {
+                if let Some((origin, latest)) = parse(self.covered, &entry) {
+                    self.latest.insert(origin, latest);
+                }
+                self.covered += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn latest(&self, origin: &str) -> Option<&Latest> {
+        self.latest.get(origin)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Latest)> {
+        self.latest.iter()
+    }
+
+    /// An entry that was just appended.
+    pub(super) fn learn(&mut self, origin: String, latest: Latest) {
+        self.covered = latest.index + 1;
+        self.latest.insert(origin, latest);
+    }
+}
+
+/// What an entry says; it was verified when it was taken.
+fn parse(index: u64, entry: &[u8]) -> Option<(String, Latest)> {
+    let note = SignedNote::parse(entry).ok()?;
+    let checkpoint = Checkpoint::parse(note.text()).ok()?;
+    // A cosignature/v1 begins with its time.
+    let times = note.signatures().iter().filter(|signature| signature.bytes().len() == 72);
+    let seconds = times.filter_map(|signature| signature.bytes().first_chunk().map(|time| u64::from_be_bytes(*time)));
+    let latest =
+        Latest { index, size: checkpoint.size(), root: checkpoint.root(), seconds: seconds.max().unwrap_or(0) };
+    Some((checkpoint.origin().to_owned(), latest))
+}
+
+fn name(log: u32) -> String {
+    format!("anchors-{log}.latest")
+}
