@@ -22,8 +22,8 @@ pub mod profile_file;
 pub mod review;
 
 pub mod admin_edge;
-pub mod catalogue_edge;
 pub mod anchors_edge;
+pub mod catalogue_edge;
 pub mod directory_edge;
 pub mod enrolment_edge;
 pub mod failures;

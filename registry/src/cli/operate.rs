@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
-    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, catalogue, departments, read, review,
-    state, supervise,
+    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, catalogue, departments, read,
+    review, state, supervise,
 };
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
