@@ -107,7 +107,7 @@ impl registry_server::Registry for AdminEdge {
         &self,
         _: Request<wire::ListDepartmentsRequest>,
     ) -> Result<Response<wire::ListDepartmentsResponse>, Status> {
-        let pending = self.enrolment.pending().map_err(|error| internal(&error))?;
+        let pending = self.enrolment.pending().await.map_err(|error| internal(&error))?;
         let departments = catalogue::departments(&self.sequencer.directory(), &pending, self.authority.now_ms());
         Ok(Response::new(wire::ListDepartmentsResponse { departments }))
     }

@@ -33,7 +33,7 @@ pub use self::{
     verify::{Contradiction, Verified},
 };
 use crate::{
-    ledger::{self, Append, Ledger, ReadLimit},
+    ledger::{self, Append, Ledger, ReadLimit, SignedHead},
     sequencer::{AnchorsHead, Head, Sequencer, Stopped},
 };
 
@@ -240,7 +240,9 @@ impl Anchors {
         };
         match self.parts.sequencer.take_anchors(head).await? {
             Ok((accepted, note)) => {
-                self.parts.ledger.keep_checkpoint(note.clone()).await?;
+                // The time is of no account: one process has this log.
+                let kept = SignedHead { note: note.clone(), size: position.size, time_seconds: 0 };
+                self.parts.ledger.keep_checkpoint(kept).await?;
                 let head = Head { size: position.size, checkpoint: note.into() };
                 *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
                 self.known.lock().await.save(&self.parts.folder, self.parts.log)?;

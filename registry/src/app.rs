@@ -17,7 +17,7 @@ use host::{
     random::Random,
     readiness::Readiness,
     ready_file::{self, ReadyFile},
-    store::{SMALL_CACHE_BYTES, Store, StoreError},
+    store::{SMALL_CACHE_BYTES, Store},
     supervise::{self, DEFAULT_DRAIN, Supervisor},
     tls::{ClientAuthentication, ServerTls, SetupError},
 };
@@ -27,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
 
 use crate::{
-    DIRECTORY_FOLDER,
     admin_edge::{AdminEdge, EvidenceEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge},
     anchors::{self, Anchors, AnchorsParts},
     anchors_edge::AnchorsEdge,
@@ -39,8 +38,9 @@ use crate::{
     enrolment_edge::EnrolmentEdge,
     init::reachable,
     keys::{self, Keys},
-    ledger::{self, Ledger, SledLedger},
+    ledger::{self, OpenLedger, SledLedger},
     sequencer::{self, Sequencer, SequencerParts},
+    store,
     tile_edge,
 };
 
@@ -90,7 +90,7 @@ pub enum Error {
     Sequencer(#[from] sequencer::Error),
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] store::Error),
     /// Something that the registry cannot do without has failed.
     #[error(transparent)]
     Supervision(#[from] supervise::Error),
@@ -117,7 +117,7 @@ pub struct Addresses {
 /// A registry that is running.
 pub struct App {
     supervisor: Supervisor,
-    ledger: SledLedger,
+    ledger: OpenLedger,
     second: SledLedger,
     addresses: Addresses,
     ready_file: ReadyFile,
@@ -140,10 +140,10 @@ impl App {
         let readiness = Readiness::new();
         let directory_ready = readiness.condition("directory");
 
-        let store = Store::open(&folder.join(DIRECTORY_FOLDER), SMALL_CACHE_BYTES)?;
         let fatal = supervisor.fatal();
-        let ledger = SledLedger::open(store, CommitterOptions::default(), move |error| fatal.report("ledger", error))?;
-        let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
+        let store = config.store.clone().with_password(folder, config.store_password_file.as_deref())?;
+        let ledger = store.open_patiently(folder, move |error| fatal.report("ledger", error)).await?;
+        let shared = ledger.shared();
         let parts = SequencerParts {
             exchange: config.exchange.clone(),
             authority_key: config.authority_key.clone(),
@@ -152,6 +152,7 @@ impl App {
             clock: Arc::clone(&clock),
             checkpoint_interval: Duration::from_secs(config.checkpoint_interval_seconds),
             state_interval: Duration::from_secs(config.state_interval_seconds),
+            store: readiness.condition("store"),
         };
         let (sequencer, task) = Sequencer::start(parts).await?;
         let stopping = stop.clone();
@@ -176,20 +177,22 @@ impl App {
         let tls_key = *keys.tls.key_digest().as_bytes();
         let authority = Authority::new(config.exchange.clone(), keys.authority, sequencer.clone(), Arc::clone(&clock));
         let authority = Arc::new(authority);
-        announce(
-            &authority,
-            &sequencer,
-            RegistryAnnounced {
-                addresses: addresses.advertised.clone(),
-                tls_key: tls_key.to_vec(),
-                tile_addresses: reachable(&config.advertise_tiles, tiles.local_address()),
-                ..Default::default()
-            },
-        )
-        .await?;
+        let own = RegistryAnnounced {
+            addresses: addresses.advertised.clone(),
+            tls_key: tls_key.to_vec(),
+            tile_addresses: reachable(&config.advertise_tiles, tiles.local_address()),
+            ..Default::default()
+        };
+        // Where several registries share a directory, what is configured is for all of them; where nothing is, each adds
+        // where it is itself.
+        let adds = matches!(ledger, OpenLedger::Postgres(_)).then(|| Adds {
+            addresses: config.advertise.is_empty(),
+            tile_addresses: config.advertise_tiles.is_empty(),
+        });
+        announce(&authority, &sequencer, &own, adds.unwrap_or_default()).await?;
 
         let enrolment = Enrolment::open(EnrolmentParts {
-            folder: folder.to_owned(),
+            decisions: store::decisions(&ledger, folder).map_err(enrolment::Error::from)?,
             introduction: Introduction {
                 exchange: config.exchange.clone(),
                 authority_key: config.authority_key.clone(),
@@ -201,7 +204,8 @@ impl App {
             clock: Arc::clone(&clock),
             random,
             token_lifetime_ms: config.token_lifetime_hours * 3_600_000,
-        })?;
+        })
+        .await?;
         let enrolment = Arc::new(enrolment);
 
         let services = ["registry.v1.Directory", "registry.v1.Enrolment", "registry.v1.Catalogue"];
@@ -320,23 +324,58 @@ async fn open_anchors(
 }
 
 fn open_second(folder: &Path, log: u32, supervisor: &Supervisor) -> Result<SledLedger, Error> {
-    let store = Store::open(&anchors::folder(folder, log), SMALL_CACHE_BYTES / 4)?;
+    let store = Store::open(&anchors::folder(folder, log), SMALL_CACHE_BYTES / 4).map_err(store::Error::from)?;
     let fatal = supervisor.fatal();
     let options = CommitterOptions { name: "anchors".to_owned(), ..CommitterOptions::default() };
     Ok(SledLedger::open(store, options, move |error| fatal.report("the second log", error))?)
 }
 
+/// How often an announcement is made again because another registry was quicker.
+const MOST_ANNOUNCEMENTS: usize = 16;
+
+/// What is added to what is announced already, instead of taking its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Adds {
+    addresses: bool,
+    tile_addresses: bool,
+}
+
 /// States where the registry is, unless the directory says so already.
-async fn announce(authority: &Authority, sequencer: &Sequencer, announcement: RegistryAnnounced) -> Result<(), Error> {
-    if sequencer.directory().registry() == Some(&announcement) {
-        return Ok(());
+async fn announce(
+    authority: &Authority,
+    sequencer: &Sequencer,
+    own: &RegistryAnnounced,
+    adds: Adds,
+) -> Result<(), Error> {
+    for _ in 0..MOST_ANNOUNCEMENTS {
+        let wanted = match sequencer.directory().registry() {
+            Some(known) if known == own => return Ok(()),
+            Some(known) if known.tls_key == own.tls_key => RegistryAnnounced {
+                addresses: joined(&known.addresses, &own.addresses, adds.addresses),
+                tile_addresses: joined(&known.tile_addresses, &own.tile_addresses, adds.tile_addresses),
+                ..own.clone()
+            },
+            _ => own.clone(),
+        };
+        if sequencer.directory().registry() == Some(&wanted) {
+            return Ok(());
+        }
+        if !authority.is_present() {
+            tracing::warn!(
+                "the registry's addresses or TLS key have changed, and the authority's key is not here to say so"
+            );
+            return Ok(());
+        }
+        // Another registry over the same directory may announce at the same moment: then both are to stand in it.
+        authority.announce(wanted).await?;
     }
-    if !authority.is_present() {
-        tracing::warn!(
-            "the registry's addresses or TLS key have changed, and the authority's key is not here to say so"
-        );
-        return Ok(());
-    }
-    authority.announce(announcement).await?;
+    tracing::warn!("the registries over this directory do not agree on where they are: compare `advertise`");
     Ok(())
+}
+
+/// What is known and what is ours, or ours alone.
+fn joined(known: &[String], own: &[String], adds: bool) -> Vec<String> {
+    let mut addresses = if adds { known.to_vec() } else { Vec::new() };
+    addresses.extend(own.iter().filter(|address| !adds || !known.contains(address)).cloned());
+    addresses
 }

@@ -10,6 +10,7 @@ mod operate;
 mod read;
 mod review;
 mod state;
+mod store;
 mod supervise;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -83,6 +84,9 @@ pub enum Command {
     /// Commitments to the state of the whole directory.
     #[command(subcommand)]
     State(state::StateCommand),
+    /// Move the directory from one store to another.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// The settings that every node follows: clocks, holidays, four eyes, lifetimes.
     #[command(subcommand)]
     Profile(ProfileCommand),
@@ -115,6 +119,13 @@ pub struct InitArguments {
     /// Where the tile port listens.
     #[arg(long, default_value = "127.0.0.1:7401", value_name = "ADDRESS:PORT")]
     pub tiles: SocketAddr,
+    /// Where the directory lives: "sled" in the folder itself, or the address of a PostgreSQL database that several
+    /// registries may share, without a password.
+    #[arg(long, default_value = "sled", value_name = "STORE")]
+    pub store: String,
+    /// The file with the database's password (mode 0600), which stays where it is. Left out: REGISTRY_STORE_PASSWORD, or none.
+    #[arg(long, value_name = "FILE")]
+    pub store_password_file: Option<PathBuf>,
     /// Where departments reach the gRPC port; may be given several times. Left out: the address it listens at.
     #[arg(long, value_name = "HOST:PORT", value_parser = operate::address)]
     pub advertise: Vec<String>,

@@ -11,6 +11,8 @@ use host::telemetry::LogFormat;
 use serde::Deserialize;
 use trust::{ids::ExchangeId, key::PublicKey};
 
+use crate::store::{self, StoreChoice};
+
 /// The configuration file's name in the registry's folder.
 pub const FILE_NAME: &str = "registry.toml";
 
@@ -34,6 +36,12 @@ pub struct Config {
     /// The addresses that others reach the tile port at; empty for the one it listens at.
     #[serde(default)]
     pub advertise_tiles: Vec<String>,
+    /// Where the directory lives: "sled", or the address of a PostgreSQL database.
+    #[serde(default)]
+    pub store: StoreChoice,
+    /// The file with the database's password.
+    #[serde(default)]
+    pub store_password_file: Option<PathBuf>,
     /// How log lines look.
     #[serde(default)]
     pub log_format: LogFormat,
@@ -76,9 +84,14 @@ pub(crate) fn sample(
     listen: SocketAddr,
     tiles: SocketAddr,
     advertise: &[String],
+    (store, password_file): (&str, Option<&Path>),
 ) -> String {
     let quoted: Vec<String> = advertise.iter().map(|address| format!("\"{address}\"")).collect();
     let advertise = quoted.join(", ");
+    let password = match password_file {
+        Some(file) => format!("store_password_file = {:?}", file.display().to_string()),
+        None => "# store_password_file = \"keys/store.password\"".to_owned(),
+    };
     format!(
         r#"# How this registry runs. All its files lie in the folder that this one stands in.
 
@@ -93,6 +106,12 @@ tiles = "{tiles}"
 # The addresses that departments reach this registry at, as host:port. Left empty, the address that it listens at.
 advertise = [{advertise}]
 advertise_tiles = []
+
+# Where the directory lives: "sled" for this folder, or a PostgreSQL database that several registries may share, for example
+# "postgres://registry@db.example:5432/exchange?sslmode=verify-full". Its password comes from a file that only you can read,
+# or from the environment variable {variable}.
+store = "{store}"
+{password}
 
 # Log lines: "pretty" for people, "json" for machines. The environment variable REGISTRY_LOG takes the place of the filter.
 log_format = "pretty"
@@ -114,7 +133,8 @@ token_lifetime_hours = 168
 
 # How many connections each port holds at once. Keep it well below the limit of open files (ulimit -n).
 most_connections = 512
-"#
+"#,
+        variable = store::PASSWORD_VARIABLE
     )
 }
 
@@ -179,7 +199,7 @@ mod tests {
         let key = SigningKey::from_seed(&[1; 32]).public_key().clone();
         let advertise = ["registry.ninghe.example:7400".to_owned()];
         let [listen, tiles] = ["127.0.0.1:7400", "[::1]:7401"].map(|address| address.parse().unwrap());
-        sample(&"ninghe".parse().unwrap(), &key, listen, tiles, &advertise)
+        sample(&"ninghe".parse().unwrap(), &key, listen, tiles, &advertise, (store::EMBEDDED, None))
     }
 
     fn wrong(from: &str, to: &str) -> String {
@@ -215,7 +235,7 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         let error = wrong("log_format = \"pretty\"", "log_fromat = \"pretty\"");
-        assert!(error.contains("registry.toml, line 16") && error.contains("log_fromat"), "{error}");
+        assert!(error.contains("registry.toml, line 22") && error.contains("log_fromat"), "{error}");
         let error = wrong("seconds = 10", "seconds = 11");
         assert!(error.contains("must be 1 to 10, not 11"), "{error}");
         let error = wrong("exchange = \"ninghe\"", "exchange = \"Ning he\"");

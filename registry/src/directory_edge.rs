@@ -18,7 +18,7 @@ use trust::refusal::Code;
 
 use crate::{
     failures::Failures,
-    ledger::{Ledger, ReadLimit},
+    ledger::{self, Ledger, ReadLimit},
     sequencer::{Accepted, Head, Sequencer},
 };
 
@@ -151,11 +151,19 @@ impl Watcher {
 async fn read_upto(ledger: &dyn Ledger, start: u64, limit: usize, head: &Head) -> Result<wire::ReadResponse, Status> {
     let left = usize::try_from(head.size.saturating_sub(start)).unwrap_or(usize::MAX);
     let limit = ReadLimit { entries: limit.min(left), ..READ_LIMIT };
-    let entries = ledger.read(start, limit).await.map_err(|error| {
-        tracing::error!(%error, "the ledger cannot be read");
-        Status::internal("the registry cannot read its ledger")
-    })?;
+    // With nothing to read, the checkpoint is told even while the store is away.
+    let entries = if limit.entries == 0 { Vec::new() } else { ledger.read(start, limit).await.map_err(unreadable)? };
     Ok(wire::ReadResponse { start, entries, checkpoint: head.checkpoint.to_string() })
+}
+
+fn unreadable(error: ledger::Error) -> Status {
+    match error {
+        ledger::Error::Away { .. } => Status::unavailable("the registry's database is away; ask again in a minute"),
+        error => {
+            tracing::error!(%error, "the ledger cannot be read");
+            Status::internal("the registry cannot read its ledger")
+        }
+    }
 }
 
 /// Whether a refusal says that nobody who may speak here signed the submission.

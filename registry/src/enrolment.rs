@@ -2,14 +2,15 @@
 //! makes a token with a secret for one use and keeps the decision; the department makes its keys on its own machine and
 //! presents the public ones under a MAC with the secret; then the admission that names them is signed.
 //!
-//! A pending decision is a file of its own under `enrolments/`, mode 0600 because the secret is in it. It is removed once
-//! the admission is in the log. Out of scope: the token's form (`trust::token`), rates (`enrolment_edge`).
+//! A pending decision is kept beside the ledger (`decisions`), so that any registry over it can take the department in. It is
+//! removed once the admission is in the log. Out of scope: the token's form (`trust::token`), rates (`enrolment_edge`).
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+pub mod decisions;
+
+use std::sync::Arc;
 
 use host::{
     clock::Clock,
-    files,
     random::{self, Random},
 };
 use prost::Message;
@@ -25,13 +26,11 @@ use trust::{
     token::{EnrolmentToken, Secret},
 };
 
+use self::decisions::Decisions;
 use crate::{
     authority::{self, Authority, DepartmentProfile},
     sequencer::{Accepted, Sequencer, Stopped},
 };
-
-/// The folder of pending decisions, within the registry's.
-pub const FOLDER: &str = "enrolments";
 
 /// The largest offer in bytes: two names and two keys.
 const LARGEST_OFFER: usize = 1024;
@@ -42,22 +41,14 @@ const LARGEST_OFFER: usize = 1024;
 pub enum Error {
     /// A pending decision cannot be read or written.
     #[error(transparent)]
-    File(#[from] files::Error),
+    Decisions(#[from] decisions::Error),
     /// A pending decision is not what this program wrote.
-    #[error("{} is no pending enrolment: {reason}; remove it and admit the department again", path.display())]
+    #[error("{place} is no pending enrolment: {reason}; remove it and admit the department again")]
     Malformed {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// What is wrong.
         reason: String,
-    },
-    /// The operating system refused.
-    #[error("cannot use {}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: io::Error,
     },
     /// The registry is stopping.
     #[error(transparent)]
@@ -90,7 +81,7 @@ pub struct Introduction {
 
 /// Handles tokens and offers.
 pub struct Enrolment {
-    folder: PathBuf,
+    decisions: Arc<dyn Decisions>,
     introduction: Introduction,
     authority: Arc<Authority>,
     sequencer: Sequencer,
@@ -103,8 +94,8 @@ pub struct Enrolment {
 
 /// What an enrolment needs.
 pub struct EnrolmentParts {
-    /// The registry's folder.
-    pub folder: PathBuf,
+    /// Where pending decisions are kept.
+    pub decisions: Arc<dyn Decisions>,
     /// What tokens say about the registry.
     pub introduction: Introduction,
     /// Who signs admissions.
@@ -120,12 +111,10 @@ pub struct EnrolmentParts {
 }
 
 impl Enrolment {
-    /// Opens the folder of pending decisions, and removes those that have become admissions.
-    pub fn open(parts: EnrolmentParts) -> Result<Self, Error> {
-        let folder = parts.folder.join(FOLDER);
-        files::private_folder(&folder)?;
+    /// Removes the pending decisions that have become admissions, and goes on with the others.
+    pub async fn open(parts: EnrolmentParts) -> Result<Self, Error> {
         let enrolment = Self {
-            folder,
+            decisions: parts.decisions,
             introduction: parts.introduction,
             authority: parts.authority,
             sequencer: parts.sequencer,
@@ -134,10 +123,10 @@ impl Enrolment {
             token_lifetime_ms: parts.token_lifetime_ms,
             turn: Mutex::new(()),
         };
-        for pending in enrolment.all()? {
-            // A crash between the admission and this removal leaves the file, and in it a secret that is good for nothing.
+        for pending in enrolment.all().await? {
+            // A crash between the admission and this removal leaves the decision, and in it a secret that is good for nothing.
             if enrolment.sequencer.directory().department(&pending.department).is_some() {
-                enrolment.remove(&pending.department)?;
+                enrolment.decisions.remove(&pending.department).await?;
             }
         }
         Ok(enrolment)
@@ -167,8 +156,17 @@ impl Enrolment {
         // Whole seconds, so that people can read the token's line.
         let expires_ms = self.clock.now_ms().saturating_add(self.token_lifetime_ms) / 1000 * 1000;
         let department = profile.department.clone();
-        self.write(&Pending { profile: DepartmentProfile { uscc, ..profile }, secret: secret.clone(), expires_ms })?;
+        let profile = DepartmentProfile { uscc, ..profile };
+        self.write(&Pending { profile, secret: secret.clone(), expires_ms }).await?;
         let Introduction { exchange, authority_key, addresses, tls_key } = self.introduction.clone();
+        // Where several registries share the directory, any of them takes the department in.
+        let announced = self.sequencer.directory().registry().cloned().filter(|known| known.tls_key == tls_key);
+        let mut addresses = addresses;
+        for address in announced.into_iter().flat_map(|announced| announced.addresses) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         Ok(Ok(EnrolmentToken {
             exchange,
             department,
@@ -191,7 +189,7 @@ impl Enrolment {
             return Ok(outcome);
         }
         let unknown = Refusal::new(Code::TokenUnknown).at("offer.department");
-        let Some(pending) = self.read(&read.department)? else { return Ok(Outcome::Refused(unknown)) };
+        let Some(pending) = self.read(&read.department).await? else { return Ok(Outcome::Refused(unknown)) };
         // The MAC first: whoever does not hold the token learns nothing of when it ends.
         if !pending.secret.fits(offer, mac) {
             return Ok(Outcome::Refused(Refusal::new(Code::MacWrong).at("mac")));
@@ -204,7 +202,7 @@ impl Enrolment {
         }
         match self.authority.admit(&pending.profile, read.first_key, read.recovery_key).await {
             Ok(accepted) => {
-                self.remove(&read.department)?;
+                self.decisions.remove(&read.department).await?;
                 Ok(Outcome::Admitted(accepted))
             }
             Err(authority::Error::KeyAbsent) => Ok(Outcome::Waiting),
@@ -214,9 +212,9 @@ impl Enrolment {
     }
 
     /// Departments whose token waits to be used.
-    pub fn pending(&self) -> Result<Vec<DepartmentProfile>, Error> {
+    pub async fn pending(&self) -> Result<Vec<DepartmentProfile>, Error> {
         let now_ms = self.clock.now_ms();
-        let waiting = self.all()?.into_iter().filter(|pending| now_ms < pending.expires_ms);
+        let waiting = self.all().await?.into_iter().filter(|pending| now_ms < pending.expires_ms);
         Ok(waiting.map(|pending| pending.profile).collect())
     }
 
@@ -241,45 +239,26 @@ impl Enrolment {
         }
     }
 
-    fn all(&self) -> Result<Vec<Pending>, Error> {
-        let io = |source| Error::Io { path: self.folder.clone(), source };
+    async fn all(&self) -> Result<Vec<Pending>, Error> {
         let mut all = Vec::new();
-        for file in fs::read_dir(&self.folder).map_err(io)? {
-            let name = file.map_err(io)?.file_name();
-            let department = name.to_str().and_then(|name| name.strip_suffix(".toml")).map(str::parse::<DepartmentId>);
-            if let Some(Ok(department)) = department {
-                all.extend(self.read(&department)?);
-            }
+        for department in self.decisions.departments().await? {
+            all.extend(self.read(&department).await?);
         }
         all.sort_by(|one, other| one.profile.department.cmp(&other.profile.department));
         Ok(all)
     }
 
-    fn path(&self, department: &DepartmentId) -> PathBuf {
-        self.folder.join(format!("{department}.toml"))
+    async fn read(&self, department: &DepartmentId) -> Result<Option<Pending>, Error> {
+        let Some(text) = self.decisions.read(department).await? else { return Ok(None) };
+        let malformed = |reason| Error::Malformed { place: self.decisions.place(department), reason };
+        Pending::from_toml(&text, department).map(Some).map_err(malformed)
     }
 
-    fn read(&self, department: &DepartmentId) -> Result<Option<Pending>, Error> {
-        let path = self.path(department);
-        let text = match files::read_private_file(&path) {
-            Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read?,
-        };
-        Pending::from_toml(&text, department).map(Some).map_err(|reason| Error::Malformed { path, reason })
-    }
-
-    fn write(&self, pending: &Pending) -> Result<(), Error> {
-        let path = self.path(&pending.profile.department);
-        let text = pending.to_toml().map_err(|reason| Error::Malformed { path: path.clone(), reason })?;
-        Ok(files::replace_file(&path, text.as_bytes(), files::PRIVATE_MODE)?)
-    }
-
-    fn remove(&self, department: &DepartmentId) -> Result<(), Error> {
-        let path = self.path(department);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path, source }),
-            _ => Ok(()),
-        }
+    async fn write(&self, pending: &Pending) -> Result<(), Error> {
+        let department = &pending.profile.department;
+        let malformed = |reason| Error::Malformed { place: self.decisions.place(department), reason };
+        let text = zeroize::Zeroizing::new(pending.to_toml().map_err(malformed)?.as_bytes().to_vec());
+        Ok(self.decisions.write(department, &text).await?)
     }
 }
 
@@ -381,7 +360,7 @@ impl Pending {
 /// Whether the folder holds a pending decision about a department; for tests.
 #[cfg(test)]
 pub(crate) fn is_pending(folder: &std::path::Path, department: &str) -> bool {
-    folder.join(FOLDER).join(format!("{department}.toml")).exists()
+    folder.join(decisions::FOLDER).join(format!("{department}.toml")).exists()
 }
 
 #[cfg(test)]

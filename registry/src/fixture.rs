@@ -72,6 +72,7 @@ pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts 
         clock: Arc::new(clock.clone()),
         checkpoint_interval: Duration::from_secs(10),
         state_interval: Duration::from_secs(3600),
+        store: host::readiness::Readiness::new().condition("store"),
     }
 }
 
@@ -109,4 +110,19 @@ pub(crate) fn key_added(department: &str, added: u8, stated_at_ms: u64) -> Vec<u
     let body =
         wire::KeyAdded { department: department.to_owned(), key: Some(described.to_wire()), node: "1".to_owned() };
     sealed(&statement(&exchange(), &object, None, stated_at_ms, Body::KeyAdded(body)), &key(1))
+}
+
+/// The department's revocation of a key that it added, following the statement that added it.
+pub(crate) fn key_revoked(department: &str, revoked: u8, added: &[u8]) -> Vec<u8> {
+    use prost::Message;
+    let envelope = proto::exchange::v1::Envelope::decode(added).unwrap();
+    let predecessor = trust::envelope::digest(&envelope.payload_type, &envelope.payload);
+    let key_id = *key(revoked).public_key().id();
+    let body = wire::KeyRevoked {
+        department: department.to_owned(),
+        key_id: key_id.to_string(),
+        reason: "lost".to_owned(),
+    };
+    let statement = statement(&exchange(), &Object::Key(key_id), Some(&predecessor), NOW_MS, Body::KeyRevoked(body));
+    sealed(&statement, &key(1))
 }

@@ -11,10 +11,8 @@ use std::{
 
 use host::{
     clock::Clock,
-    committer::CommitterOptions,
     files,
     random::Random,
-    store::{SMALL_CACHE_BYTES, Store, StoreError},
 };
 use proto::registry::v1::{self as wire, statement::Body};
 use trust::{
@@ -28,7 +26,8 @@ use crate::{
     authority::sealed,
     config,
     keys::{self, Keys},
-    ledger::{self, Ledger, SledLedger},
+    ledger::{self, Append},
+    store::{self, StoreChoice},
 };
 
 /// What is to be made.
@@ -46,6 +45,10 @@ pub struct Founding {
     pub tiles: SocketAddr,
     /// The addresses that others reach the gRPC port at; empty for the one it listens at.
     pub advertise: Vec<String>,
+    /// Where the directory is to live: "sled", or the address of a database.
+    pub store: String,
+    /// The file with the database's password.
+    pub store_password_file: Option<PathBuf>,
 }
 
 /// What was made.
@@ -97,7 +100,15 @@ pub enum Error {
     Statement(#[from] StatementError),
     /// The store could not be opened.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] store::Error),
+    /// There is a directory in the store.
+    #[error("there is a directory of {size} statements in {place} already: nothing was changed; copy the folder of its registry, without `directory`, to run another one over it")]
+    StoreInUse {
+        /// The store.
+        place: String,
+        /// How many statements.
+        size: u64,
+    },
 }
 
 /// The file with the authority's public key as 64 hex digits, for whoever checks evidence.
@@ -141,10 +152,19 @@ async fn make(folder: &Path, founding: &Founding, now_ms: u64, random: &dyn Rand
     };
     let entries = first_statements(founding, &authority, log.public_key(), announced, now_ms)?;
 
-    let store = Store::open(&folder.join(DIRECTORY_FOLDER), SMALL_CACHE_BYTES)?;
-    let ledger = SledLedger::open(store, CommitterOptions::default(), |_| {})?;
-    ledger.append(0, entries).await?;
+    // A relative path means the folder that the configuration will stand in; here it is where the command was called.
+    let password = founding.store_password_file.as_deref().map(std::path::absolute).transpose();
+    let password = password.map_err(|source| Error::Io { path: folder.to_owned(), source })?;
+    let store = founding.store.parse::<StoreChoice>()?.with_password(folder, password.as_deref())?;
+    let ledger = store.open(folder, |_| {}).await?;
+    let found = match ledger.shared().append(0, entries).await? {
+        Append::Appended { .. } => None,
+        Append::Moved { size } => Some(Error::StoreInUse { place: store.place(folder), size }),
+    };
     ledger.close().await?;
+    if let Some(error) = found {
+        return Err(error);
+    }
 
     let authority_key = authority.public_key().clone();
     files::create_file(&folder.join(AUTHORITY_PUBLIC_FILE), format!("{authority_key}\n").as_bytes(), 0o644)?;
@@ -152,7 +172,8 @@ async fn make(folder: &Path, founding: &Founding, now_ms: u64, random: &dyn Rand
     // Last of all: a folder with a configuration is a whole registry.
     let config = folder.join(config::FILE_NAME);
     let Founding { exchange, listen, tiles, advertise, .. } = founding;
-    let text = config::sample(exchange, &authority_key, *listen, *tiles, advertise);
+    let store = (founding.store.as_str(), password.as_deref());
+    let text = config::sample(exchange, &authority_key, *listen, *tiles, advertise, store);
     files::create_file(&config, text.as_bytes(), files::PRIVATE_MODE)?;
     Ok(Founded { config, authority_key })
 }
@@ -231,6 +252,8 @@ pub(crate) fn first_entries(authority: &SigningKey, log_key: &PublicKey, now_ms:
         listen: address,
         tiles: address,
         advertise: Vec::new(),
+        store: store::EMBEDDED.to_owned(),
+        store_password_file: None,
     };
     let announced = wire::RegistryAnnounced { tls_key: vec![7; 32], ..Default::default() };
     first_statements(&founding, authority, log_key, announced, now_ms).unwrap()
@@ -238,10 +261,15 @@ pub(crate) fn first_entries(authority: &SigningKey, log_key: &PublicKey, now_ms:
 
 #[cfg(test)]
 mod tests {
-    use host::{clock::MockClock, random::SeededRandom};
+    use host::{
+        clock::MockClock,
+        committer::CommitterOptions,
+        random::SeededRandom,
+        store::{SMALL_CACHE_BYTES, Store},
+    };
 
     use super::*;
-    use crate::ledger::ReadLimit;
+    use crate::ledger::{Ledger, ReadLimit, SledLedger};
 
     const NOW_MS: u64 = 1_795_000_000_000;
 
@@ -253,6 +281,8 @@ mod tests {
             listen: "127.0.0.1:7400".parse().unwrap(),
             tiles: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
+            store: store::EMBEDDED.to_owned(),
+            store_password_file: None,
         }
     }
 

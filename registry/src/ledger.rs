@@ -2,19 +2,24 @@
 //! before anybody hears of them.
 //!
 //! The seam is compare-and-append. Whoever appends says at which size it checked its entries; if the log has grown since,
-//! it gets [`Append::Moved`], catches up and checks again. So one process over sled and several over a shared database
-//! need the same code above. Out of scope: what an entry means and whether it may be appended (`sequencer`), and signing.
+//! it gets [`Append::Moved`], catches up and checks again. So one process over sled and several over a shared PostgreSQL
+//! database need the same code above. Out of scope: what an entry means and whether it may be appended (`sequencer`), and
+//! signing.
 
+pub mod copy;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod postgres;
 mod sled;
+#[cfg(test)]
+mod tests;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use host::{committer::CommitterStopped, store::StoreError};
 use trust::log::{frontier, hash::Hash, tile::TileCoordinate};
 
-pub use self::sled::SledLedger;
+pub use self::{postgres::PostgresLedger, sled::SledLedger};
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,49 @@ pub struct Position {
     pub size: u64,
     /// Root over them.
     pub root: Hash,
+}
+
+/// What became of a checkpoint that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It is kept, and may be shown.
+    Kept,
+    /// It is not: another process over this ledger has kept one of more entries, or of a later time. Showing this one would
+    /// be going back.
+    Superseded,
+}
+
+/// A checkpoint with what it says, as far as a ledger has to know it.
+#[derive(Clone, Debug)]
+pub struct SignedHead {
+    /// The signed note.
+    pub note: String,
+    /// The number of entries that it covers.
+    pub size: u64,
+    /// Its time, seconds after 1970.
+    pub time_seconds: u64,
+}
+
+/// The right to append next, for as long as it is held, where several processes share a ledger. It only keeps them from
+/// getting in each other's way: what keeps the log right is [`Ledger::append`] comparing.
+pub struct Turn(Option<Box<dyn std::any::Any + Send>>);
+
+impl Turn {
+    /// Where one process has the ledger alone, it is always its turn.
+    pub fn unshared() -> Self {
+        Self(None)
+    }
+
+    /// Ends when `held` is dropped.
+    pub fn held(held: impl std::any::Any + Send) -> Self {
+        Self(Some(Box::new(held)))
+    }
+}
+
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Turn").field(&self.0.is_some()).finish()
+    }
 }
 
 /// How much one read may return: whichever limit is reached first. A single entry is returned whatever its length.
@@ -73,7 +121,8 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     ///
-    /// After an error it is not known whether the entries are in the log; the process must end and read it again.
+    /// After an error it is not known whether the entries are in the log: after [`Error::Away`] whoever appended looks once
+    /// the store is back, after any other the process must end and read it again.
     fn append(&self, at_size: u64, entries: Vec<Vec<u8>>) -> Later<'_, Append>;
 
     /// Entries from the index `start` on, up to the limit; none where the log ends before.
@@ -86,13 +135,62 @@ pub trait Ledger: Send + Sync {
     fn checkpoint(&self) -> Later<'_, Option<String>>;
 
     /// Keeps a checkpoint, before anybody gets to see it: a log that forgot what it signed could sign another history.
-    fn keep_checkpoint(&self, note: String) -> Later<'_, ()>;
+    fn keep_checkpoint(&self, head: SignedHead) -> Later<'_, Keep>;
+
+    /// Waits until it is this process's turn to append.
+    fn turn(&self) -> Later<'_, Turn> {
+        Box::pin(async { Ok(Turn::unshared()) })
+    }
+
+    /// Waits until another process over this ledger may have appended something or kept a checkpoint.
+    fn changed(&self) -> Later<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
-/// Why the ledger cannot go on. Every one of these ends the process.
+/// The ledger of a running program, in the store that its configuration names.
+#[derive(Clone, Debug)]
+pub enum OpenLedger {
+    /// Shared, in a PostgreSQL database.
+    Postgres(PostgresLedger),
+    /// In the registry's own folder.
+    Sled(SledLedger),
+}
+
+impl OpenLedger {
+    /// For whoever reads and appends.
+    pub fn shared(&self) -> Arc<dyn Ledger> {
+        match self {
+            Self::Postgres(ledger) => Arc::new(ledger.clone()),
+            Self::Sled(ledger) => Arc::new(ledger.clone()),
+        }
+    }
+
+    /// Finishes what is under way and lets go of the store.
+    pub async fn close(&self) -> Result<(), Error> {
+        match self {
+            Self::Postgres(ledger) => {
+                ledger.close().await;
+                Ok(())
+            }
+            Self::Sled(ledger) => ledger.close().await,
+        }
+    }
+}
+
+/// Why the ledger cannot go on. Every one of these ends the process, except [`Error::Away`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The database is not there now, or takes no writes.
+    #[error("the registry's database is away: {reason}")]
+    Away {
+        /// What it or the operating system said.
+        reason: String,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] postgres::DatabaseError),
     /// What is stored does not fit together.
     #[error("the directory's ledger is damaged: {reason}; keep the folder for inquiry and restore it from its backup")]
     Damaged {

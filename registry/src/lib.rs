@@ -10,6 +10,7 @@ pub mod init;
 pub mod keys;
 
 pub mod ledger;
+pub mod store;
 pub mod sequencer;
 
 pub mod anchors;
@@ -34,6 +35,9 @@ pub mod cli;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+#[path = "../../tests/support/postgres_server.rs"]
+mod postgres_server;
 
 /// The folder of the directory's ledger, within the registry's.
 pub const DIRECTORY_FOLDER: &str = "directory";

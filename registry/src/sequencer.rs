@@ -1,13 +1,17 @@
-//! The one place where the directory grows: check a statement, append it, fold it in, sign a checkpoint, tell the
-//! watchers. One task does this for one statement after the other, so that each is checked against all before it.
+//! The one place where the directory grows: check statements, append them, fold them in, sign a checkpoint, tell the
+//! watchers. One task does this, each statement checked against all before it; what waits together is appended together.
+//! Where several registries share a ledger, each does so in its turn, and follows what the others append.
 //!
 //! **Invariant:** only a root that the ledger holds durably is signed, and a signed checkpoint is kept before anybody
 //! sees it. Signing two histories of one size would be the end of all trust in this log.
 //!
 //! When nothing is said the checkpoint is signed anew with the time, so that a reader can tell a quiet registry from one
-//! that is cut off. Out of scope: which statements are allowed (`trust::directory`), and where entries live (`ledger`).
+//! that is cut off. When the store is away the registry says so, and resolves what was under way by looking whether it is
+//! there. Out of scope: which statements are allowed (`trust::directory`), and where entries live (`ledger`).
 
+mod batch;
 mod committing;
+mod follow;
 
 pub use self::committing::AnchorsHead;
 use self::committing::LogAsk;
@@ -17,35 +21,29 @@ use std::{
     time::Duration,
 };
 
-use host::clock::Clock;
-use prost::Message;
-use proto::{exchange::v1::Envelope, registry::v1::Statement};
+use host::{clock::Clock, readiness::Condition};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use trust::{
-    directory::{self, Checked, Directory, LARGEST_ENTRY, StatementError},
-    envelope,
+    directory::{self, Directory, StatementError},
     ids::ExchangeId,
     key::{PublicKey, Signer, SigningKey},
     log::{
         checkpoint::{self, Checkpoint, LogKey},
-        hash::Hash,
         note,
     },
     refusal::{Code, Refusal},
 };
 
-use crate::ledger::{self, Append, Ledger, ReadLimit};
+use crate::ledger::{self, Ledger, ReadLimit};
 
 /// How many statements may wait; more are told to come back.
 const MOST_WAITING: usize = 256;
 /// How many entries are read at once when the log is replayed.
 const REPLAY_CHUNK: usize = 256;
-/// How often a statement is checked anew because another writer was quicker.
-const MOST_OVERTAKINGS: usize = 16;
 
 /// What the log says of itself now.
 #[derive(Clone, Debug)]
@@ -65,10 +63,18 @@ pub struct Accepted {
     pub checkpoint: Arc<str>,
 }
 
-/// The sequencer has ended; so will the process.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the registry is stopping")]
-pub struct Stopped;
+/// Nothing is sequenced now. Whoever submitted does not know whether the statement is in the log: the same one again gets
+/// the answer that the first would have got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// The sequencer has ended; so will the process.
+    #[error("the registry is stopping")]
+    Ending,
+    /// The store is away.
+    #[error("the registry's database is away; submit the same statement again in a minute")]
+    StoreAway,
+}
 
 /// Why the sequencer cannot go on. Every one of these ends the process.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +135,8 @@ pub struct SequencerParts {
     pub checkpoint_interval: Duration,
     /// How often the log commits to the state, where something was said since.
     pub state_interval: Duration,
+    /// Whether the store is there.
+    pub store: Condition,
 }
 
 /// Submits statements and reads the directory. Clones share it.
@@ -172,8 +180,13 @@ impl Sequencer {
             last_time_seconds: signed_before.map_or(0, |signed| signed.time_seconds()),
             checkpoint_interval: parts.checkpoint_interval,
             state_interval: parts.state_interval,
+            renewal: Instant::now(),
+            store: parts.store,
+            is_away: false,
         };
+        task.catch_up().await?;
         task.publish().await?;
+        task.store.met();
         Ok((Self { submissions, shared, asks }, task))
     }
 
@@ -181,9 +194,9 @@ impl Sequencer {
     pub async fn submit(&self, entry: Vec<u8>) -> Result<Result<Accepted, Refusal>, Stopped> {
         let (outcome, answered) = oneshot::channel();
         match self.submissions.try_send(Submission { entry, outcome }) {
-            Ok(()) => answered.await.map_err(|_| Stopped),
+            Ok(()) => answered.await.unwrap_or(Err(Stopped::Ending)),
             Err(mpsc::error::TrySendError::Full(_)) => Ok(Err(Refusal::new(Code::Overloaded))),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Stopped),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Stopped::Ending),
         }
     }
 
@@ -216,18 +229,11 @@ impl Shared {
     fn directory_to_change(&self) -> RwLockWriteGuard<'_, Directory> {
         self.directory.write().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Folds a statement in; the size and root that this leads to.
-    fn fold(&self, checked: Checked, entry: &[u8]) -> (u64, Hash) {
-        let mut directory = self.directory_to_change();
-        directory.fold(checked, entry);
-        (directory.size(), directory.root())
-    }
 }
 
 struct Submission {
     entry: Vec<u8>,
-    outcome: oneshot::Sender<Result<Accepted, Refusal>>,
+    outcome: oneshot::Sender<Result<Result<Accepted, Refusal>, Stopped>>,
 }
 
 /// The sequencer's own task.
@@ -244,138 +250,39 @@ pub struct SequencerTask {
     last_time_seconds: u64,
     checkpoint_interval: Duration,
     state_interval: Duration,
+    /// When the checkpoint is signed anew.
+    renewal: Instant,
+    store: Condition,
+    is_away: bool,
 }
 
 impl SequencerTask {
     /// Sequences until `stop`, and then what was submitted before. After an error nothing more is acknowledged: whoever
     /// waits hears [`Stopped`].
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        let ledger = Arc::clone(&self.ledger);
         loop {
-            let renewal = Instant::now() + self.checkpoint_interval;
             let commitment = Instant::now() + self.until_commitment();
             tokio::select! {
                 () = stop.cancelled() => break,
                 submission = self.waiting.recv() => match submission {
-                    Some(submission) => self.answer(submission).await?,
+                    Some(submission) => self.answer(submission, &stop).await?,
                     None => return Ok(()),
                 },
                 Some(ask) = self.asked.recv() => self.say_as_asked(ask).await?,
-                () = tokio::time::sleep_until(commitment) => drop(self.commit_to_state().await?),
-                () = tokio::time::sleep_until(renewal) => drop(self.publish().await?),
+                changed = ledger.changed() => {
+                    changed?;
+                    self.follow().await?;
+                }
+                () = tokio::time::sleep_until(commitment), if !self.is_away => self.commit_when_due().await?,
+                () = tokio::time::sleep_until(self.renewal) => self.renew().await?,
             }
         }
         self.waiting.close();
         while let Some(submission) = self.waiting.recv().await {
-            self.answer(submission).await?;
+            self.answer(submission, &stop).await?;
         }
         Ok(())
-    }
-
-    async fn answer(&mut self, submission: Submission) -> Result<(), Error> {
-        let outcome = self.take(submission.entry).await?;
-        match &outcome {
-            Ok(accepted) => tracing::info!(index = accepted.index, "statement accepted"),
-            Err(refusal) => tracing::info!(code = %refusal.code, field = refusal.field, "statement refused"),
-        }
-        // Whoever asked may have gone away; the statement is in the log all the same.
-        let _ = submission.outcome.send(outcome);
-        Ok(())
-    }
-
-    async fn take(&mut self, entry: Vec<u8>) -> Result<Result<Accepted, Refusal>, Error> {
-        if entry.len() > LARGEST_ENTRY {
-            let detail = format!("{} bytes; {LARGEST_ENTRY} are allowed", entry.len());
-            return Ok(Err(Refusal::new(Code::MessageTooLarge).at("envelope").because(detail)));
-        }
-        for _ in 0..MOST_OVERTAKINGS {
-            let (checked, at_size) = {
-                let directory = self.shared.directory();
-                match directory.check(&entry) {
-                    // What this version does not know it cannot judge: who may say it, and about what.
-                    Ok(checked) if checked.object().is_none() => {
-                        let wire_version = checked.statement().wire_version;
-                        return Ok(Err(StatementError::UnknownKind { wire_version }.refusal()));
-                    }
-                    Ok(checked) => (checked, directory.size()),
-                    Err(error) => return Ok(self.known(&directory, &entry, &error).ok_or_else(|| error.refusal())),
-                }
-            };
-            if let Err(refusal) = self.check_time(checked.statement().stated_at_ms) {
-                return Ok(Err(refusal));
-            }
-            match self.ledger.append(at_size, vec![entry.clone()]).await? {
-                Append::Moved { .. } => {
-                    // Another registry over the same ledger was quicker: what was true at our size may no longer be.
-                    self.catch_up().await?;
-                    self.publish().await?;
-                }
-                Append::Appended { size, root } => {
-                    if self.shared.fold(checked, &entry) != (size, root) {
-                        return Err(Error::RootsDiffer { size });
-                    }
-                    let checkpoint = self.publish().await?;
-                    return Ok(Ok(Accepted { index: at_size, checkpoint }));
-                }
-            }
-        }
-        Ok(Err(Refusal::new(Code::Overloaded)))
-    }
-
-    /// A statement that comes again, because its answer was lost on the way, is accepted where it stands.
-    fn known(&self, directory: &Directory, entry: &[u8], error: &StatementError) -> Option<Accepted> {
-        // The signature was verified before this error could arise.
-        let StatementError::PredecessorWrong { .. } = error else { return None };
-        let envelope = Envelope::decode(entry).ok()?;
-        let digest = envelope::digest(&envelope.payload_type, &envelope.payload);
-        let object = Statement::decode(envelope.payload.as_slice()).ok()?.object;
-        let index = directory.last_about(&object).filter(|place| place.digest == digest)?.index;
-        Some(Accepted { index, checkpoint: self.shared.head.borrow().checkpoint.clone() })
-    }
-
-    /// Nobody speaks from the future: a revocation dated tomorrow would count for what was signed today.
-    fn check_time(&self, stated_at_ms: u64) -> Result<(), Refusal> {
-        let now_ms = self.clock.now_ms();
-        let skew_ms = self.shared.directory().profile().clock_skew_ms;
-        if stated_at_ms <= now_ms.saturating_add(skew_ms) {
-            return Ok(());
-        }
-        let detail = format!("{stated_at_ms} is later than this registry's clock, {now_ms}; compare the clocks");
-        Err(Refusal::new(Code::StatementRefused).at("stated_at_ms").because(detail))
-    }
-
-    async fn catch_up(&self) -> Result<(), Error> {
-        loop {
-            let from = self.shared.directory().size();
-            let entries = self.ledger.read(from, ReadLimit::entries(REPLAY_CHUNK)).await?;
-            if entries.is_empty() {
-                return Ok(());
-            }
-            apply_all(&mut self.shared.directory_to_change(), &entries)?;
-        }
-    }
-
-    /// Signs what the directory has come to, keeps the checkpoint, and tells everybody.
-    async fn publish(&mut self) -> Result<Arc<str>, Error> {
-        let (size, root) = {
-            let directory = self.shared.directory();
-            (directory.size(), directory.root())
-        };
-        let now_seconds = self.clock.now_ms() / 1000;
-        if now_seconds < self.last_time_seconds {
-            let (now, signed) = (now_seconds, self.last_time_seconds);
-            tracing::warn!(now, signed, "the clock is behind the last checkpoint's time; set it");
-        }
-        // Time never runs backwards in this log.
-        let time_seconds = now_seconds.max(self.last_time_seconds);
-        let unsigned = Checkpoint::new(self.note_key.origin(), size, root)?;
-        let signed = checkpoint::sign(&unsigned, &self.note_key, time_seconds, |message| self.log_key.sign(message))?;
-        if self.shared.head.borrow().size != size {
-            self.ledger.keep_checkpoint(signed.clone()).await?;
-        }
-        self.last_time_seconds = time_seconds;
-        let checkpoint: Arc<str> = signed.into();
-        self.shared.head.send_replace(Head { size, checkpoint: Arc::clone(&checkpoint) });
-        Ok(checkpoint)
     }
 }
 

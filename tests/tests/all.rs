@@ -1,6 +1,8 @@
 //! The one integration binary: scenarios on real processes, faults, interop, and rules about the code itself. Each module
 //! names what it shows; each test reads like a sentence.
 
+#[path = "../support/postgres_server.rs"]
+mod postgres_server;
 #[path = "all/support.rs"]
 mod support;
 
@@ -34,6 +36,8 @@ mod quick_start;
 mod readers;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/replicas.rs"]
+mod replicas;
 #[path = "all/restarts.rs"]
 mod restarts;
 #[path = "all/services.rs"]

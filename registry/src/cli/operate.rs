@@ -26,7 +26,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use super::{
     AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, catalogue, departments, read,
-    review, state, supervise,
+    review, state, store, supervise,
 };
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
@@ -147,6 +147,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Anchors(command) => anchors::run(&cli, command).await?,
         Command::State(command) => state::run(&cli, command).await?,
+        Command::Store(command) => store::run(&cli, command).await?,
         Command::Profile(command) => supervise::profile(&cli, command).await?,
         Command::Review(command) => review::run(&cli, command).await?,
         Command::Catalogue(command) => catalogue::run(&cli, command).await?,
@@ -181,9 +182,11 @@ async fn make(cli: &Cli, arguments: &InitArguments) -> Result<Shown, Failure> {
         listen: arguments.listen,
         tiles: arguments.tiles,
         advertise: arguments.advertise.clone(),
+        store: arguments.store.clone(),
+        store_password_file: arguments.store_password_file.clone(),
     };
     let founded = init(&folder, &founding, &SystemClock, &SystemRandom).await.map_err(|error| match error {
-        init::Error::AdvertiseMissing { .. } | init::Error::FolderInUse { .. } => Failure::Usage(error.to_string()),
+        init::Error::AdvertiseMissing { .. } | init::Error::FolderInUse { .. } | init::Error::StoreInUse { .. } => Failure::Usage(error.to_string()),
         error => Failure::failed(error),
     })?;
     let config = founded.config.display().to_string();

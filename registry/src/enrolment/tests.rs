@@ -1,11 +1,14 @@
 //! Enrolment: who gets in with which token, and who does not.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{fs, os::unix::fs::PermissionsExt};
 
-use host::random::SeededRandom;
+use host::{files, random::SeededRandom};
 use trust::key::{Signer, SigningKey};
 
-use super::*;
+use super::{
+    decisions::{FOLDER, FolderDecisions},
+    *,
+};
 use crate::fixture::{NOW_MS, Rooms, authority_key, exchange, key, profile, rooms};
 
 const LIFETIME_MS: u64 = 3_600_000;
@@ -16,11 +19,11 @@ struct Office {
     enrolment: Enrolment,
 }
 
-fn open(folder: &tempfile::TempDir, rooms: &Rooms, authority: Option<SigningKey>) -> Enrolment {
+async fn open(folder: &tempfile::TempDir, rooms: &Rooms, authority: Option<SigningKey>) -> Enrolment {
     let clock: Arc<dyn Clock> = Arc::new(rooms.clock.clone());
     let authority = Authority::new(exchange(), authority, rooms.sequencer.clone(), Arc::clone(&clock));
     Enrolment::open(EnrolmentParts {
-        folder: folder.path().to_owned(),
+        decisions: Arc::new(FolderDecisions::open(folder.path()).unwrap()),
         introduction: Introduction {
             exchange: exchange(),
             authority_key: authority_key().public_key().clone(),
@@ -33,12 +36,13 @@ fn open(folder: &tempfile::TempDir, rooms: &Rooms, authority: Option<SigningKey>
         random: Arc::new(SeededRandom::new(5)),
         token_lifetime_ms: LIFETIME_MS,
     })
+    .await
     .unwrap()
 }
 
 async fn office() -> Office {
     let (folder, rooms) = (tempfile::tempdir().unwrap(), rooms().await);
-    let enrolment = open(&folder, &rooms, Some(authority_key()));
+    let enrolment = open(&folder, &rooms, Some(authority_key())).await;
     Office { folder, rooms, enrolment }
 }
 
@@ -130,7 +134,7 @@ async fn what_does_not_fit_the_token_is_refused() {
     office.rooms.clock.set(token.expires_ms);
     let refusal = office.refused(&offer, &mac).await;
     assert!(refusal.code == Code::TokenUnknown && refusal.detail.contains("expired"), "{refusal}");
-    assert!(office.enrolment.pending().unwrap().is_empty());
+    assert!(office.enrolment.pending().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -164,10 +168,10 @@ async fn without_the_authority_key_an_offer_waits_and_is_admitted_once_it_is_bac
     let token = office.token().await;
     let offer = offer("civil-affairs");
     let mac = token.secret.mac(&offer);
-    let without = open(&office.folder, &office.rooms, None);
+    let without = open(&office.folder, &office.rooms, None).await;
     assert!(matches!(without.enrol(&offer, &mac).await.unwrap(), Outcome::Waiting));
     assert!(!office.is_admitted());
-    let again = open(&office.folder, &office.rooms, Some(authority_key()));
+    let again = open(&office.folder, &office.rooms, Some(authority_key())).await;
     assert!(matches!(again.enrol(&offer, &mac).await.unwrap(), Outcome::Admitted(_)));
 }
 
@@ -178,14 +182,14 @@ async fn pending_decisions_survive_a_restart_and_used_ones_do_not() {
     let file = office.folder.path().join(FOLDER).join("civil-affairs.toml");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let copy = fs::read(&file).unwrap();
-    let again = open(&office.folder, &office.rooms, Some(authority_key()));
-    assert_eq!(again.pending().unwrap()[0].department.as_str(), "civil-affairs");
+    let again = open(&office.folder, &office.rooms, Some(authority_key())).await;
+    assert_eq!(again.pending().await.unwrap()[0].department.as_str(), "civil-affairs");
     let offer = offer("civil-affairs");
     again.enrol(&offer, &token.secret.mac(&offer)).await.unwrap();
 
     // As after a crash between the admission and the removal of the file.
     files::write_private_file(&file, &copy).unwrap();
-    let _ = open(&office.folder, &office.rooms, Some(authority_key()));
+    let _ = open(&office.folder, &office.rooms, Some(authority_key())).await;
     assert!(!file.exists());
 }
 
@@ -200,11 +204,11 @@ async fn a_pending_file_that_was_altered_is_named_without_its_secret() {
         [text.replace(&secret, &secret[..60]), text.replace("secret", "secrets"), text.replace("secret = ", "secret ")]
     {
         files::replace_file(&file, altered.as_bytes(), files::PRIVATE_MODE).unwrap();
-        let error = office.enrolment.pending().unwrap_err().to_string();
+        let error = office.enrolment.pending().await.unwrap_err().to_string();
         assert!(error.contains("civil-affairs.toml") && !error.contains(&secret[..60]), "{error}");
     }
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(office.enrolment.pending().unwrap_err().to_string().contains("can be read by others"));
+    assert!(office.enrolment.pending().await.unwrap_err().to_string().contains("can be read by others"));
 }
 
 #[tokio::test]
@@ -212,15 +216,15 @@ async fn the_catalogue_lists_who_takes_part_and_who_has_yet_to_come() {
     let office = office().await;
     office.token().await;
     office.rooms.admit("housing").await;
-    let states = || {
-        let pending = office.enrolment.pending().unwrap();
+    let states = async || {
+        let pending = office.enrolment.pending().await.unwrap();
         let states = crate::catalogue::departments(&office.rooms.sequencer.directory(), &pending, 0);
         states.into_iter().map(|state| (state.department, state.state)).collect::<Vec<_>>()
     };
     let named = |department: &str, state: &str| (department.to_owned(), state.to_owned());
-    assert_eq!(states(), [named("civil-affairs", "awaiting enrolment"), named("housing", "admitted")]);
+    assert_eq!(states().await, [named("civil-affairs", "awaiting enrolment"), named("housing", "admitted")]);
     office.rooms.authority.suspend(&"housing".parse().unwrap(), "inquiry").await.unwrap();
-    assert_eq!(states()[1], named("housing", "suspended"));
+    assert_eq!(states().await[1], named("housing", "suspended"));
     office.rooms.authority.resume(&"housing".parse().unwrap()).await.unwrap();
-    assert_eq!(states()[1], named("housing", "admitted"));
+    assert_eq!(states().await[1], named("housing", "admitted"));
 }

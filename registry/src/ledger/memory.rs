@@ -8,7 +8,7 @@ use trust::log::{
     tile::TileCoordinate,
 };
 
-use super::{Append, Error, Later, Ledger, Position, ReadLimit};
+use super::{Append, Error, Keep, Later, Ledger, Position, ReadLimit, SignedHead};
 
 /// Where the next append fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +17,20 @@ pub(crate) enum Fault {
     Before,
     /// It was stored, and the caller is not told.
     AfterPersist,
+    /// Nothing was stored, and the store is away.
+    AwayBefore,
+    /// It was stored, and then the store was away.
+    AwayAfterPersist,
 }
 
 #[derive(Default)]
 struct State {
     entries: Vec<Vec<u8>>,
     checkpoint: Option<String>,
+    /// What it says: size and time.
+    kept: (u64, u64),
     fault: Option<Fault>,
+    away: bool,
     /// Entries that another writer appends just before our next append.
     overtaking: Vec<Vec<u8>>,
 }
@@ -47,10 +54,20 @@ impl MemoryLedger {
         self.state.lock().unwrap().entries.clone()
     }
 
+    /// Takes the store away, or brings it back.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.state.lock().unwrap().away = away;
+    }
+
     fn now<'a, T: Send + 'a>(&self, act: impl FnOnce(&mut State) -> Result<T, Error>) -> Later<'a, T> {
-        let outcome = act(&mut self.state.lock().unwrap());
+        let mut state = self.state.lock().unwrap();
+        let outcome = if state.away { Err(away()) } else { act(&mut state) };
         Box::pin(async move { outcome })
     }
+}
+
+fn away() -> Error {
+    Error::Away { reason: "a test took it away".to_owned() }
 }
 
 fn position(entries: &[Vec<u8>]) -> Position {
@@ -69,15 +86,19 @@ impl Ledger for MemoryLedger {
             let overtaking = std::mem::take(&mut state.overtaking);
             state.entries.extend(overtaking);
             let fault = state.fault.take();
-            if fault == Some(Fault::Before) {
-                return Err(Error::Injected);
+            match fault {
+                Some(Fault::Before) => return Err(Error::Injected),
+                Some(Fault::AwayBefore) => return Err(away()),
+                _ => {}
             }
             if at_size != state.entries.len() as u64 {
                 return Ok(Append::Moved { size: state.entries.len() as u64 });
             }
             state.entries.extend(entries);
-            if fault == Some(Fault::AfterPersist) {
-                return Err(Error::Injected);
+            match fault {
+                Some(Fault::AfterPersist) => return Err(Error::Injected),
+                Some(Fault::AwayAfterPersist) => return Err(away()),
+                _ => {}
             }
             let Position { size, root } = position(&state.entries);
             Ok(Append::Appended { size, root })
@@ -105,10 +126,14 @@ impl Ledger for MemoryLedger {
         self.now(|state| Ok(state.checkpoint.clone()))
     }
 
-    fn keep_checkpoint(&self, note: String) -> Later<'_, ()> {
+    fn keep_checkpoint(&self, head: SignedHead) -> Later<'_, Keep> {
         self.now(|state| {
-            state.checkpoint = Some(note);
-            Ok(())
+            if state.kept > (head.size, head.time_seconds) {
+                return Ok(Keep::Superseded);
+            }
+            state.kept = (head.size, head.time_seconds);
+            state.checkpoint = Some(head.note);
+            Ok(Keep::Kept)
         })
     }
 }

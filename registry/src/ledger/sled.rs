@@ -27,7 +27,7 @@ use trust::{
     },
 };
 
-use super::{Append, Error, Later, Ledger, Position, ReadLimit};
+use super::{Append, Error, Keep, Later, Ledger, Position, ReadLimit, SignedHead};
 
 /// The ledger on sled. Clones share it.
 #[derive(Clone, Debug)]
@@ -125,10 +125,11 @@ impl Ledger for SledLedger {
         }))
     }
 
-    fn keep_checkpoint(&self, note: String) -> Later<'_, ()> {
+    fn keep_checkpoint(&self, head: SignedHead) -> Later<'_, Keep> {
         Box::pin(async move {
-            self.committer.submit(Job::KeepCheckpoint(note)).await?;
-            Ok(())
+            // One process has this folder, and it signs one checkpoint after the other.
+            self.committer.submit(Job::KeepCheckpoint(head.note)).await?;
+            Ok(Keep::Kept)
         })
     }
 }

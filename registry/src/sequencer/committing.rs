@@ -15,11 +15,11 @@ use trust::{
         checkpoint::{self, Checkpoint, LogKey},
         hash::Hash,
     },
-    refusal::Refusal,
+    refusal::{Code, Refusal},
 };
 
 use super::{Accepted, Error, Sequencer, SequencerTask, Stopped};
-use crate::authority::sealed;
+use crate::{authority::sealed, ledger};
 
 /// The second log, to be taken into the directory.
 #[derive(Clone, Debug)]
@@ -54,15 +54,15 @@ impl Sequencer {
     /// Has the log commit to the state now; the number of statements that the last commitment covers.
     pub async fn commit_to_state(&self) -> Result<u64, Stopped> {
         let (asked, covered) = oneshot::channel();
-        self.asks.send(LogAsk::Commit(asked)).await.map_err(|_| Stopped)?;
-        covered.await.map_err(|_| Stopped)
+        self.asks.send(LogAsk::Commit(asked)).await.map_err(|_| Stopped::Ending)?;
+        covered.await.map_err(|_| Stopped::Ending)
     }
 
     /// Has the directory take the second log as it stands; the statement, and the checkpoint that it holds.
     pub async fn take_anchors(&self, head: AnchorsHead) -> Result<Result<(Accepted, String), Refusal>, Stopped> {
         let (asked, taken) = oneshot::channel();
-        self.asks.send(LogAsk::Take(head, asked)).await.map_err(|_| Stopped)?;
-        taken.await.map_err(|_| Stopped)
+        self.asks.send(LogAsk::Take(head, asked)).await.map_err(|_| Stopped::Ending)?;
+        taken.await.map_err(|_| Stopped::Ending)
     }
 }
 
@@ -82,12 +82,25 @@ impl SequencerTask {
     }
 
     pub(super) async fn say_as_asked(&mut self, ask: LogAsk) -> Result<(), Error> {
-        // Whoever asked may have gone away; it was said all the same.
-        match ask {
-            LogAsk::Commit(asked) => drop(asked.send(self.commit_to_state().await?)),
-            LogAsk::Take(head, asked) => drop(asked.send(self.take_anchors(head).await?)),
-        }
-        Ok(())
+        // Whoever asked may have gone away; it was said all the same. Where the store is away, whoever asked hears nothing.
+        let outcome = match ask {
+            LogAsk::Commit(asked) => self.commit_to_state().await.map(|covered| drop(asked.send(covered))),
+            LogAsk::Take(head, asked) => match self.take_anchors(head).await {
+                Ok(taken) => Ok(drop(asked.send(taken))),
+                Err(away @ Error::Ledger(ledger::Error::Away { .. })) => {
+                    // The second log is taken at the next interval; its owner goes on.
+                    drop(asked.send(Err(Refusal::new(Code::Overloaded))));
+                    Err(away)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        self.unless_away(outcome)
+    }
+
+    pub(super) async fn commit_when_due(&mut self) -> Result<(), Error> {
+        let outcome = self.commit_to_state().await.map(drop);
+        self.unless_away(outcome)
     }
 
     /// The statement is durable before the checkpoint in it is seen by anybody: this log too signs one history.
@@ -108,7 +121,7 @@ impl SequencerTask {
             let statement = statement(directory.exchange(), &Object::Anchors, predecessor.as_ref(), now_ms, body);
             (sealed(&statement, &self.log_key), note)
         };
-        Ok(self.take(entry).await?.map(|accepted| (accepted, note)))
+        Ok(self.take_one(entry).await?.map(|accepted| (accepted, note)))
     }
 
     /// Commits to the state, unless the last commitment covers everything; how many statements are covered.
@@ -125,7 +138,7 @@ impl SequencerTask {
                 statement(directory.exchange(), &Object::State, predecessor.as_ref(), self.clock.now_ms(), body);
             sealed(&statement, &self.log_key)
         };
-        match self.take(entry).await? {
+        match self.take_one(entry).await? {
             Ok(accepted) => tracing::info!(index = accepted.index, "the log commits to its state"),
             // Another registry over the same ledger said something in the meantime: it comes with the next one.
             Err(refusal) => tracing::info!(code = %refusal.code, "the commitment to the state is outdated already"),

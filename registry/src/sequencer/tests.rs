@@ -1,11 +1,14 @@
 //! Sequencing: statements are checked, ordered, kept and signed, once each.
 
-use trust::log::checkpoint::VerifiedCheckpoint;
+use trust::{directory::LARGEST_ENTRY, log::checkpoint::VerifiedCheckpoint};
 
 use super::*;
 use crate::{
     fixture::{NOW_MS, founded, key_added, log_key, parts, rooms, start},
-    ledger::memory::{Fault, MemoryLedger},
+    ledger::{
+        SignedHead,
+        memory::{Fault, MemoryLedger},
+    },
 };
 
 fn opened(checkpoint: &str) -> VerifiedCheckpoint {
@@ -200,13 +203,13 @@ async fn a_ledger_that_does_not_lead_to_its_checkpoint_is_not_served() {
     let checkpoint = rooms.sequencer.head().checkpoint.to_string();
     // A backup from before the last checkpoint: signing on would tell two stories.
     let shorter = founded().await;
-    shorter.keep_checkpoint(checkpoint.clone()).await.unwrap();
+    shorter.keep_checkpoint(SignedHead::read(checkpoint.clone()).unwrap()).await.unwrap();
     let error = start_fails(&shorter, |_| {}).await;
     assert!(error.contains("signed at size 3"), "{error}");
     // Another history of the same length.
     let other = founded().await;
     start(&other).await.admit("housing").await;
-    other.keep_checkpoint(checkpoint).await.unwrap();
+    other.keep_checkpoint(SignedHead::read(checkpoint).unwrap()).await.unwrap();
     let error = start_fails(&other, |_| {}).await;
     assert!(error.contains("signed at size 3"), "{error}");
     // An entry that breaks the rules.
@@ -214,4 +217,97 @@ async fn a_ledger_that_does_not_lead_to_its_checkpoint_is_not_served() {
     wrong.append(2, vec![key_added("civil-affairs", 3, NOW_MS)]).await.unwrap();
     let error = start_fails(&wrong, |_| {}).await;
     assert!(error.starts_with("statement 2 of the directory"), "{error}");
+}
+
+#[tokio::test]
+async fn what_waits_together_is_appended_together_each_checked_against_those_before() {
+    let rooms = rooms().await;
+    rooms.admit("civil-affairs").await;
+    let submitted = (3..9).map(|added| rooms.sequencer.submit(key_added("civil-affairs", added, NOW_MS)));
+    // The same key twice: the second comes too late, although both waited together.
+    let late = rooms.sequencer.submit(key_added("civil-affairs", 3, NOW_MS + 1));
+    let (answers, late) = tokio::join!(futures_join(submitted.collect()), late);
+    let indexes: Vec<u64> = answers.into_iter().map(|answer| answer.unwrap().unwrap().index).collect();
+    assert_eq!(indexes, (3..9).collect::<Vec<_>>());
+    assert_eq!(late.unwrap().unwrap_err().code, Code::StatementOutdated);
+    assert_eq!(rooms.ledger.entries().len(), 9);
+}
+
+/// All of them, started in this order.
+async fn futures_join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
+            if let std::task::Poll::Ready(done) = future.as_mut().poll(context) {
+                *output = Some(done);
+            }
+        }
+        if outputs.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn an_append_whose_outcome_is_unknown_is_resolved_by_looking_whether_it_is_there() {
+    for fault in [Fault::AwayBefore, Fault::AwayAfterPersist] {
+        let rooms = rooms().await;
+        rooms.admit("civil-affairs").await;
+        rooms.ledger.fail_next(fault);
+        // Two statements about one object: after both are in the log, the first is no longer the last about it.
+        let added = key_added("civil-affairs", 3, NOW_MS);
+        let revoked = crate::fixture::key_revoked("civil-affairs", 3, &added);
+        let submitted = [added, revoked].map(|entry| rooms.sequencer.submit(entry));
+        let answers = futures_join(submitted.into()).await;
+        let indexes: Vec<u64> = answers.into_iter().map(|answer| answer.unwrap().unwrap().index).collect();
+        assert_eq!(indexes, [3, 4], "{fault:?}");
+        assert_eq!(rooms.ledger.entries().len(), 5, "{fault:?}: neither lost nor doubled");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_away_the_registry_says_so_and_goes_on_when_it_is_back() {
+    let readiness = host::readiness::Readiness::new();
+    let ledger = founded().await;
+    let clock = host::clock::MockClock::at(NOW_MS);
+    let parts = SequencerParts { store: readiness.condition("store"), ..parts(&ledger, &clock) };
+    let (sequencer, task) = Sequencer::start(parts).await.unwrap();
+    assert!(readiness.is_ready());
+    let running = tokio::spawn(task.run(CancellationToken::new()));
+    let before = sequencer.head();
+
+    ledger.set_away(true);
+    let submitted = sequencer.submit(key_added("civil-affairs", 3, NOW_MS)).await;
+    assert_eq!(submitted.unwrap_err(), Stopped::StoreAway);
+    assert!(readiness.state().unmet.contains_key("store"));
+    assert_eq!(sequencer.head().checkpoint, before.checkpoint, "what was signed is still shown");
+    assert!(!running.is_finished());
+
+    ledger.set_away(false);
+    readiness.ready().await;
+    let refusal = sequencer.submit(key_added("civil-affairs", 3, NOW_MS)).await.unwrap().unwrap_err();
+    assert_eq!(refusal.code, Code::StatementNotEntitled, "it is looked at again");
+    running.abort();
+}
+
+#[tokio::test]
+async fn registries_over_one_ledger_show_the_same_and_time_runs_backwards_in_none() {
+    let ledger = founded().await;
+    let (ahead, behind) = (host::clock::MockClock::at(NOW_MS + 50_000), host::clock::MockClock::at(NOW_MS));
+    let quick = |clock| SequencerParts { checkpoint_interval: Duration::from_millis(5), ..parts(&ledger, clock) };
+    let (one, task) = Sequencer::start(quick(&ahead)).await.unwrap();
+    let first = tokio::spawn(task.run(CancellationToken::new()));
+    let (other, task) = Sequencer::start(quick(&behind)).await.unwrap();
+    let shown = opened(&other.head().checkpoint);
+    assert_eq!(shown.time_seconds(), (NOW_MS + 50_000) / 1000, "a clock that is behind does not take the log back");
+    let second = tokio::spawn(task.run(CancellationToken::new()));
+
+    ahead.set(NOW_MS + 90_000);
+    let later = |head: &Head| opened(&head.checkpoint).time_seconds() == (NOW_MS + 90_000) / 1000;
+    for sequencer in [&one, &other] {
+        sequencer.watch().wait_for(later).await.unwrap();
+    }
+    first.abort();
+    second.abort();
 }

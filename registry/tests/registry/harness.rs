@@ -153,6 +153,8 @@ impl Running {
             listen: any,
             tiles: any,
             advertise: Vec::new(),
+            store: registry::store::EMBEDDED.to_owned(),
+            store_password_file: None,
         };
         init(&folder.path().join("r"), &founding, &SystemClock, &SystemRandom).await.unwrap();
         Self::start(Arc::new(folder)).await

@@ -9,6 +9,8 @@ pub(crate) mod evidence;
 pub(crate) mod load;
 #[path = "support/peer.rs"]
 pub(crate) mod peer;
+#[path = "support/replicas.rs"]
+pub(crate) mod replicas;
 #[path = "support/shell.rs"]
 pub(crate) mod shell;
 

@@ -1,0 +1,337 @@
+//! The shared ledger: one PostgreSQL database under any number of registry processes, behind whatever address.
+//!
+//! Whoever appends locks the row that holds size and root, compares, inserts entries and finished tiles, and moves the row
+//! on, in one transaction with `synchronous_commit` on: so the log is gapless whoever writes, and what is acknowledged is as
+//! durable as the database makes it (with a synchronous standby, on two machines). A checkpoint is kept under the same lock,
+//! and only one that goes forward: no two processes ever show checkpoints that contradict, nor a time before one shown.
+//!
+//! What every process knows by heart is the tree's right edge, computed from the entries themselves and compared with the
+//! root in the row. Out of scope: replication and failover, which are PostgreSQL's own.
+
+mod fault;
+mod rows;
+mod schema;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use trust::{
+    directory::LARGEST_ENTRY,
+    log::{
+        frontier::{Frontier, FullTile},
+        hash::{Hash, leaf_hash},
+        tile::{TILE_WIDTH, TileCoordinate},
+    },
+};
+
+pub use self::fault::DatabaseError;
+use self::fault::explain;
+use super::{Append, Error, Keep, Later, Ledger, Position, ReadLimit, SignedHead, Turn};
+
+/// How many connections one process opens at most.
+const MOST_CONNECTIONS: u32 = 16;
+
+/// How long a connection may be waited for, before the database counts as away.
+const SLOWEST_CONNECTION: Duration = Duration::from_secs(3);
+
+/// How often the database is asked whether the log has grown: notifications may be lost.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How many entries are read at once to bring the right edge up to date.
+const CATCH_UP: usize = 1024;
+
+/// By what name the database knows a registry.
+const APPLICATION: &str = "errand registry";
+
+/// The channel on which processes tell each other that something was appended or kept.
+const CHANNEL: &str = "errand_registry";
+
+/// Where the database is, and how to sign in. Prints without its password.
+#[derive(Clone)]
+pub struct Database {
+    options: PgConnectOptions,
+}
+
+impl Database {
+    /// Reads `postgres://user@host:port/database?sslmode=verify-full`. A password does not belong in it.
+    pub fn parse(url: &str) -> Result<Self, DatabaseError> {
+        // The parser's own message would quote the URL, and in it what looks like a password.
+        let options: PgConnectOptions = url.parse().map_err(|_| DatabaseError::Address)?;
+        let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
+        if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=") {
+            return Err(DatabaseError::PasswordInAddress);
+        }
+        Ok(Self { options: options.application_name(APPLICATION) })
+    }
+
+    /// The same under another name than a registry's.
+    pub(crate) fn named(mut self, application: &str) -> Self {
+        self.options = self.options.application_name(application);
+        self
+    }
+
+    /// The same with a password.
+    pub fn with_password(mut self, password: &str) -> Self {
+        self.options = self.options.password(password);
+        self
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        let options = &self.options;
+        let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
+        let database = options.get_database().unwrap_or(options.get_username());
+        format!("{host}:{}/{database}", options.get_port())
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Database({})", self.place())
+    }
+}
+
+/// The ledger in PostgreSQL. Clones share it.
+#[derive(Clone)]
+pub struct PostgresLedger {
+    pool: PgPool,
+    place: Arc<str>,
+    /// The right edge of what is durable, as far as this process has read it.
+    edge: Arc<ArcSwap<Frontier>>,
+    /// Held while the edge is brought up to date.
+    advancing: Arc<Mutex<()>>,
+    changes: watch::Receiver<u64>,
+    stop: CancellationToken,
+}
+
+impl fmt::Debug for PostgresLedger {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PostgresLedger").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl PostgresLedger {
+    /// Connects, makes or updates the tables, and checks that size and root fit the entries at the log's end and the tiles.
+    pub async fn open(database: &Database) -> Result<Self, Error> {
+        let place: Arc<str> = database.place().into();
+        let session = [
+            // What is acknowledged is on the disk, and where there is a synchronous standby, on its disk too.
+            ("synchronous_commit", "on"),
+            // Whoever holds the log's lock and hangs must not stop the other processes for ever.
+            ("idle_in_transaction_session_timeout", "20s"),
+            ("lock_timeout", "20s"),
+            ("statement_timeout", "60s"),
+        ];
+        let pool = PgPoolOptions::new()
+            .max_connections(MOST_CONNECTIONS)
+            .acquire_timeout(SLOWEST_CONNECTION)
+            .connect_lazy_with(database.options.clone().options(session));
+        schema::prepare(&pool, &place).await?;
+        let head = rows::head(&pool).await?;
+        let edge = rows::restore(&pool, head.position.size).await?;
+        if edge.root() != head.position.root {
+            return Err(Error::damaged("its entries and tiles do not lead to its root"));
+        }
+        let (told, changes) = watch::channel(0);
+        let stop = CancellationToken::new();
+        tokio::spawn(listen(pool.clone(), told, stop.clone()));
+        let edge = Arc::new(ArcSwap::from_pointee(edge));
+        Ok(Self { pool, place, edge, advancing: Arc::default(), changes, stop })
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.pool.close().await;
+    }
+
+    /// The database's place, for people.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// How many connections registries have to the database; for a command that must have it alone.
+    pub(crate) async fn registries_at_work(&self) -> Result<i64, Error> {
+        rows::connections(&self.pool, APPLICATION).await
+    }
+
+    /// Changes whenever another process has told of something.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// For what else is kept beside the ledger.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Brings the right edge up to what the row says, from the entries.
+    async fn advance(&self, to: Position) -> Result<Arc<Frontier>, Error> {
+        let _turn = self.advancing.lock().await;
+        let known = self.edge.load_full();
+        if known.size() > to.size {
+            return Err(self.lost(known.size(), to.size));
+        }
+        let mut edge = Frontier::clone(&known);
+        while edge.size() < to.size {
+            let left = usize::try_from(to.size - edge.size()).unwrap_or(usize::MAX).min(CATCH_UP);
+            let entries = rows::read(&self.pool, edge.size(), ReadLimit::entries(left)).await?;
+            if entries.is_empty() {
+                return Err(Error::damaged(format!("entry {} is missing", edge.size())));
+            }
+            entries.iter().for_each(|entry| drop(edge.append(leaf_hash(entry))));
+        }
+        if edge.root() != to.root {
+            return Err(Error::damaged(format!("its entries do not lead to its root at size {}", to.size)));
+        }
+        let edge = Arc::new(edge);
+        self.edge.store(Arc::clone(&edge));
+        Ok(edge)
+    }
+
+    /// The database has fewer entries than this process has read from it.
+    fn lost(&self, known: u64, found: u64) -> Error {
+        DatabaseError::WentBack { place: self.place.to_string(), known, found }.into()
+    }
+
+    async fn try_append(&self, at_size: u64, entries: &[Vec<u8>]) -> Result<Append, Error> {
+        let mut transaction = self.pool.begin().await.map_err(explain)?;
+        let head = rows::lock_head(&mut transaction).await?;
+        if head.position.size != at_size {
+            return match head.position.size < self.edge.load().size() {
+                true => Err(self.lost(self.edge.load().size(), head.position.size)),
+                false => Ok(Append::Moved { size: head.position.size }),
+            };
+        }
+        let mut edge = Frontier::clone(&*self.advance(head.position).await?);
+        let tiles: Vec<FullTile> = entries.iter().flat_map(|entry| edge.append(leaf_hash(entry))).collect();
+        let position = Position { size: edge.size(), root: edge.root() };
+        rows::insert(&mut transaction, at_size, entries, &tiles, position).await?;
+        rows::notify(&mut transaction).await?;
+        transaction.commit().await.map_err(explain)?;
+        // Somebody may have read on since; then theirs is the newer.
+        let _turn = self.advancing.lock().await;
+        if self.edge.load().size() < edge.size() {
+            self.edge.store(Arc::new(edge));
+        }
+        Ok(Append::Appended { size: position.size, root: position.root })
+    }
+}
+
+impl Ledger for PostgresLedger {
+    fn position(&self) -> Later<'_, Position> {
+        Box::pin(async move {
+            let position = rows::head(&self.pool).await?.position;
+            // Nobody may sign a root that its entries do not lead to.
+            let edge = self.edge.load();
+            if edge.size() == position.size && edge.root() == position.root {
+                return Ok(position);
+            }
+            let edge = self.advance(position).await?;
+            Ok(Position { size: edge.size(), root: edge.root() })
+        })
+    }
+
+    fn append(&self, at_size: u64, entries: Vec<Vec<u8>>) -> Later<'_, Append> {
+        Box::pin(async move {
+            if let Some(entry) = entries.iter().find(|entry| entry.len() > LARGEST_ENTRY) {
+                return Err(Error::EntryTooLong { length: entry.len() });
+            }
+            self.try_append(at_size, &entries).await
+        })
+    }
+
+    fn read(&self, start: u64, limit: ReadLimit) -> Later<'_, Vec<Vec<u8>>> {
+        Box::pin(rows::read(&self.pool, start, limit))
+    }
+
+    fn tile(&self, coordinate: TileCoordinate) -> Later<'_, Option<Vec<Hash>>> {
+        Box::pin(async move {
+            let edge = self.edge.load_full();
+            if !coordinate.is_in_tree(edge.size()) {
+                return Ok(None);
+            }
+            let width = usize::from(coordinate.width());
+            let finished = (edge.size() >> (8 * u32::from(coordinate.level()))) / u64::from(TILE_WIDTH);
+            if coordinate.index() >= finished {
+                let level = edge.levels().nth(usize::from(coordinate.level()));
+                return Ok(level.and_then(|hashes| hashes.get(..width)).map(<[Hash]>::to_vec));
+            }
+            let mut hashes = rows::finished_tile(&self.pool, coordinate.level(), coordinate.index()).await?;
+            hashes.truncate(width);
+            Ok(Some(hashes))
+        })
+    }
+
+    fn checkpoint(&self) -> Later<'_, Option<String>> {
+        Box::pin(async move { Ok(rows::head(&self.pool).await?.checkpoint) })
+    }
+
+    fn keep_checkpoint(&self, head: SignedHead) -> Later<'_, Keep> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin().await.map_err(explain)?;
+            let kept = rows::lock_head(&mut transaction).await?;
+            if kept.position.size < head.size {
+                return Err(self.lost(head.size, kept.position.size));
+            }
+            // Of one size the later word counts; of one second, one of several same words.
+            if kept.signed > (head.size, head.time_seconds) || kept.signed.1 > head.time_seconds {
+                return Ok(Keep::Superseded);
+            }
+            rows::keep(&mut transaction, &head).await?;
+            rows::notify(&mut transaction).await?;
+            transaction.commit().await.map_err(explain)?;
+            Ok(Keep::Kept)
+        })
+    }
+
+    fn turn(&self) -> Later<'_, Turn> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin().await.map_err(explain)?;
+            rows::wait_for_turn(&mut transaction).await?;
+            // Dropping the transaction rolls it back, and that ends the turn; so does the end of this process.
+            Ok(Turn::held(transaction))
+        })
+    }
+
+    fn changed(&self) -> Later<'_, ()> {
+        let mut changes = self.changes.clone();
+        Box::pin(async move {
+            changes.borrow_and_update();
+            // However it ends: the log is looked at.
+            let _ = tokio::time::timeout(POLL, changes.changed()).await;
+            Ok(())
+        })
+    }
+}
+
+/// Counts what other processes tell, for as long as the database can be listened to; again when it is back.
+async fn listen(pool: PgPool, told: watch::Sender<u64>, stop: CancellationToken) {
+    let listening = async {
+        loop {
+            if let Err(error) = listen_once(&pool, &told).await {
+                tracing::debug!(%error, "not listening to the database");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    stop.run_until_cancelled(listening).await;
+}
+
+async fn listen_once(pool: &PgPool, told: &watch::Sender<u64>) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    loop {
+        // What was told while the connection was lost is told by the loss itself.
+        listener.try_recv().await?;
+        told.send_modify(|count| *count += 1);
+    }
+}

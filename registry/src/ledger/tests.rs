@@ -1,0 +1,228 @@
+//! What every ledger must do, whatever its store: the same tests on the embedded one and on PostgreSQL. Where there is no
+//! PostgreSQL on this machine, those tests say aloud that they were skipped.
+
+mod away;
+mod copying;
+mod database;
+mod shared;
+
+use std::{collections::HashMap, sync::Mutex};
+
+use host::{
+    committer::CommitterOptions,
+    store::{MAX_VALUE_BYTES, SMALL_CACHE_BYTES, Store},
+};
+use trust::{
+    directory::LARGEST_ENTRY,
+    log::{
+        frontier::Frontier,
+        hash::leaf_hash,
+        proof::tree_root,
+        tile::{TileCoordinate, TileSource, tiles_grown},
+    },
+};
+
+use super::{postgres::Database, *};
+use crate::postgres_server;
+
+/// A place where a ledger can be opened again and again.
+enum Place {
+    Postgres(postgres_server::Scratch),
+    Sled(tempfile::TempDir),
+}
+
+impl Place {
+    fn sled() -> Option<Self> {
+        Some(Self::Sled(tempfile::tempdir().unwrap()))
+    }
+
+    async fn postgres(test: &str) -> Option<Self> {
+        postgres_server::scratch(test).await.map(Self::Postgres)
+    }
+
+    async fn open(&self) -> Result<OpenLedger, Error> {
+        Ok(match self {
+            Self::Postgres(scratch) => OpenLedger::Postgres(PostgresLedger::open(&database(scratch)).await?),
+            Self::Sled(folder) => {
+                let store = Store::open(&folder.path().join("directory"), SMALL_CACHE_BYTES)?;
+                OpenLedger::Sled(SledLedger::open(store, CommitterOptions::default(), |_| {})?)
+            }
+        })
+    }
+}
+
+fn database(scratch: &postgres_server::Scratch) -> Database {
+    Database::parse(&scratch.url()).unwrap()
+}
+
+/// The same test for each store.
+macro_rules! on_both_stores {
+    ($($test:ident),* $(,)?) => {
+        mod on_sled {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Place::sled().unwrap()).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                if let Some(place) = super::Place::postgres(concat!("ledger::", stringify!($test))).await {
+                    super::$test(place).await;
+                }
+            })*
+        }
+    };
+}
+
+on_both_stores!(
+    a_read_keeps_to_its_limit_in_bytes_and_always_gets_on,
+    an_empty_ledger_is_empty,
+    entries_of_every_length_come_back_after_reopening,
+    the_last_checkpoint_is_kept,
+    the_tiles_lead_to_the_root_at_every_boundary,
+    who_thinks_the_log_has_another_size_appends_nothing,
+);
+
+/// Entries of lengths around every boundary, from nothing to the longest.
+fn entry(number: usize) -> Vec<u8> {
+    let length = match number % 300 {
+        7 => 0,
+        11 => MAX_VALUE_BYTES,
+        12 => MAX_VALUE_BYTES + 1,
+        13 => 3 * MAX_VALUE_BYTES,
+        250 => LARGEST_ENTRY,
+        other => other + 1,
+    };
+    vec![number as u8; length]
+}
+
+fn tree(entries: &[Vec<u8>]) -> Frontier {
+    let mut frontier = Frontier::new();
+    entries.iter().for_each(|entry| drop(frontier.append(leaf_hash(entry))));
+    frontier
+}
+
+async fn fill(ledger: &dyn Ledger, entries: &[Vec<u8>]) {
+    let mut at_size = ledger.position().await.unwrap().size;
+    for chunk in entries.chunks(77) {
+        match ledger.append(at_size, chunk.to_vec()).await.unwrap() {
+            Append::Appended { size, .. } => at_size = size,
+            Append::Moved { size } => panic!("moved to {size}"),
+        }
+    }
+}
+
+fn head(note: &str, size: u64, time_seconds: u64) -> SignedHead {
+    SignedHead { note: note.to_owned(), size, time_seconds }
+}
+
+struct Tiles(Mutex<HashMap<(u8, u64), Vec<Hash>>>);
+
+impl TileSource for Tiles {
+    type Error = Error;
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<Hash>, Error> {
+        Ok(self.0.lock().unwrap()[&(level, index)][..usize::from(width)].to_vec())
+    }
+}
+
+async fn an_empty_ledger_is_empty(place: Place) {
+    let opened = place.open().await.unwrap();
+    let ledger = opened.shared();
+    let position = ledger.position().await.unwrap();
+    assert_eq!((position.size, position.root), (0, Frontier::new().root()));
+    assert!(ledger.read(0, ReadLimit::entries(1)).await.unwrap().is_empty());
+    assert_eq!(ledger.checkpoint().await.unwrap(), None);
+    assert_eq!(ledger.tile(TileCoordinate::new(0, 0, 1).unwrap()).await.unwrap(), None);
+    opened.close().await.unwrap();
+}
+
+async fn entries_of_every_length_come_back_after_reopening(place: Place) {
+    let entries: Vec<_> = (0..700).map(entry).collect();
+    let opened = place.open().await.unwrap();
+    fill(opened.shared().as_ref(), &entries[..600]).await;
+    opened.close().await.unwrap();
+    drop(opened);
+
+    let opened = place.open().await.unwrap();
+    let ledger = opened.shared();
+    fill(ledger.as_ref(), &entries[600..]).await;
+    let position = ledger.position().await.unwrap();
+    assert_eq!((position.size, position.root), (700, tree(&entries).root()));
+    assert_eq!(ledger.read(0, ReadLimit::entries(1000)).await.unwrap(), entries);
+    assert_eq!(ledger.read(250, ReadLimit::entries(2)).await.unwrap(), entries[250..252]);
+    assert!(ledger.read(700, ReadLimit::entries(1)).await.unwrap().is_empty());
+    opened.close().await.unwrap();
+}
+
+async fn a_read_keeps_to_its_limit_in_bytes_and_always_gets_on(place: Place) {
+    let opened = place.open().await.unwrap();
+    let ledger = opened.shared();
+    let entries = vec![vec![1; 5000], vec![2; 5000], vec![3; 60_000], vec![4; 10]];
+    fill(ledger.as_ref(), &entries).await;
+    let limit = ReadLimit { entries: 1000, bytes: 10_000 };
+    assert_eq!(ledger.read(0, limit).await.unwrap(), entries[..2]);
+    assert_eq!(ledger.read(1, limit).await.unwrap(), entries[1..2]);
+    assert_eq!(ledger.read(2, limit).await.unwrap(), entries[2..3], "one entry is sent whatever its length");
+    assert_eq!(ledger.read(3, limit).await.unwrap(), entries[3..]);
+    opened.close().await.unwrap();
+}
+
+async fn who_thinks_the_log_has_another_size_appends_nothing(place: Place) {
+    let opened = place.open().await.unwrap();
+    let ledger = opened.shared();
+    fill(ledger.as_ref(), &[b"first".to_vec()]).await;
+    for wrong in [0, 2] {
+        assert_eq!(ledger.append(wrong, vec![b"other".to_vec()]).await.unwrap(), Append::Moved { size: 1 });
+    }
+    assert_eq!(ledger.read(0, ReadLimit::entries(9)).await.unwrap(), [b"first"]);
+    let error = ledger.append(1, vec![vec![0; LARGEST_ENTRY + 1]]).await.unwrap_err();
+    assert!(matches!(error, Error::EntryTooLong { length: 65_536 }), "{error:?}");
+    opened.close().await.unwrap();
+}
+
+async fn the_tiles_lead_to_the_root_at_every_boundary(place: Place) {
+    let opened = place.open().await.unwrap();
+    let ledger = opened.shared();
+    let entries: Vec<_> = (0..66_000_u32).map(|number| number.to_be_bytes().to_vec()).collect();
+    let mut before = 0;
+    for size in [1, 255, 256, 257, 600, 65_535, 65_536, 66_000_usize] {
+        for chunk in entries[before..size].chunks(5000) {
+            let at_size = ledger.position().await.unwrap().size;
+            ledger.append(at_size, chunk.to_vec()).await.unwrap();
+        }
+        before = size;
+        let tiles = Tiles(Mutex::default());
+        for coordinate in tiles_grown(0, size as u64) {
+            let hashes = ledger.tile(coordinate).await.unwrap().unwrap();
+            assert_eq!(hashes.len(), usize::from(coordinate.width()));
+            tiles.0.lock().unwrap().insert((coordinate.level(), coordinate.index()), hashes);
+        }
+        assert_eq!(tree_root(&tiles, size as u64).unwrap(), ledger.position().await.unwrap().root, "{size}");
+    }
+    let narrow = ledger.tile(TileCoordinate::new(0, 3, 17).unwrap()).await.unwrap().unwrap();
+    let expected: Vec<_> = entries[768..785].iter().map(|entry| leaf_hash(entry)).collect();
+    assert_eq!(narrow, expected, "a finished tile is cut to the width that was asked for");
+    assert_eq!(ledger.tile(TileCoordinate::new(0, 257, 256).unwrap()).await.unwrap(), None);
+
+    // The frontier of a large log comes back from the tiles alone.
+    let root = ledger.position().await.unwrap().root;
+    opened.close().await.unwrap();
+    drop((opened, ledger));
+    let opened = place.open().await.unwrap();
+    assert_eq!(opened.shared().position().await.unwrap().root, root);
+    opened.close().await.unwrap();
+}
+
+async fn the_last_checkpoint_is_kept(place: Place) {
+    let opened = place.open().await.unwrap();
+    let ledger = opened.shared();
+    fill(ledger.as_ref(), &[b"first".to_vec()]).await;
+    assert_eq!(ledger.keep_checkpoint(head("one", 1, 10)).await.unwrap(), Keep::Kept);
+    assert_eq!(ledger.keep_checkpoint(head("two", 1, 11)).await.unwrap(), Keep::Kept);
+    opened.close().await.unwrap();
+    drop((opened, ledger));
+    let opened = place.open().await.unwrap();
+    assert_eq!(opened.shared().checkpoint().await.unwrap().as_deref(), Some("two"));
+    opened.close().await.unwrap();
+}

@@ -1,0 +1,257 @@
+//! Three registries over one database accept statements at once and keep one log; one of them may die, the database may
+//! go away for a while, a department may come in through any of them.
+
+use std::{collections::HashMap, time::Duration};
+
+use exchange_node::view::View;
+use prost::Message;
+use proto::{exchange::v1::Envelope, registry::v1::ReadRequest};
+use trust::{envelope, ids::Digest, key::Signer};
+
+use town::harness::eventually;
+
+use crate::{
+    postgres_server,
+    support::replicas::{LIMIT, Replicas, http, is_serving, registry},
+};
+
+/// How many departments write at each registry.
+const WRITERS: usize = 8;
+
+/// How many statements each makes: 25, or as many as ERRAND_REPLICA_STATEMENTS says.
+fn statements() -> usize {
+    std::env::var("ERRAND_REPLICA_STATEMENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
+}
+
+/// All entries that a registry serves, with its checkpoint.
+async fn served(replicas: &Replicas, number: usize) -> (Vec<Vec<u8>>, String) {
+    let mut client = replicas.client(replicas.replicas[number].address());
+    let (mut entries, mut checkpoint) = (Vec::new(), String::new());
+    loop {
+        let start = entries.len() as u64;
+        let read = client.read(ReadRequest { start, limit: 0 }).await.unwrap().into_inner();
+        if read.entries.is_empty() {
+            return (entries, checkpoint);
+        }
+        entries.extend(read.entries);
+        checkpoint = read.checkpoint;
+    }
+}
+
+/// A node's own view of what was served: every statement verified, the root found in a checkpoint.
+async fn verified(replicas: &Replicas, entries: &[Vec<u8>], checkpoint: &str) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = replicas.authority().public_key();
+    let view = View::open(dir.path(), &"ninghe".parse().unwrap(), authority, |reason| panic!("{reason}")).unwrap();
+    for (start, chunk) in entries.chunks(1000).enumerate() {
+        view.accept(start as u64 * 1000, chunk.to_vec(), checkpoint, 0).await.unwrap();
+    }
+    view.seen().size()
+}
+
+/// Each acknowledged statement is in the log once, where it was said to be, and nothing else is, but for what the
+/// registries themselves say.
+fn assert_nothing_is_lost_or_doubled(entries: &[Vec<u8>], said: &[(u64, Digest)]) {
+    let mut places: HashMap<Digest, Vec<u64>> = HashMap::new();
+    for (index, entry) in (0_u64..).zip(entries) {
+        let envelope = Envelope::decode(entry.as_slice()).unwrap();
+        places.entry(envelope::digest(&envelope.payload_type, &envelope.payload)).or_default().push(index);
+    }
+    for (index, digest) in said {
+        assert_eq!(places.get(digest), Some(&vec![*index]), "statement {digest}");
+    }
+    assert!(places.values().all(|places| places.len() == 1), "a statement stands twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_registries_accept_at_once_and_keep_one_log_though_one_is_killed() {
+    let test = "replicas::three_registries_accept_at_once_and_keep_one_log_though_one_is_killed";
+    let Some(scratch) = postgres_server::scratch(test).await else { return };
+    let mut replicas = Replicas::start(&scratch, 3).await;
+    let statements = statements();
+    let mut writers = Vec::new();
+    for number in 0..3 * WRITERS {
+        writers.push(replicas.department(number).await);
+    }
+    let (progress, mut so_far) = tokio::sync::watch::channel(0_usize);
+    let writing: Vec<_> = writers
+        .into_iter()
+        .map(|mut writer| {
+            let progress = progress.clone();
+            tokio::spawn(async move {
+                for number in 0..statements {
+                    writer.add_key(number).await;
+                    progress.send_modify(|count| *count += 1);
+                }
+                writer.said
+            })
+        })
+        .collect();
+    // In the middle of it, counted in statements and not in time.
+    so_far.wait_for(|count| *count >= 3 * WRITERS * statements / 2).await.unwrap();
+    replicas.replicas[1].kill();
+    let mut said = Vec::new();
+    for writer in writing {
+        said.extend(writer.await.unwrap());
+    }
+    assert_eq!(said.len(), 3 * WRITERS * (statements + 1));
+
+    // It comes back, and has what was said while it was dead.
+    replicas.replicas[1].start().await;
+    replicas.rebalance();
+    let (entries, checkpoint) = served(&replicas, 0).await;
+    assert_nothing_is_lost_or_doubled(&entries, &said);
+    assert_eq!(verified(&replicas, &entries, &checkpoint).await, entries.len() as u64);
+    for number in [1, 2] {
+        let same = async || served(&replicas, number).await.0 == entries;
+        assert!(eventually(LIMIT, same).await, "registry {number} serves another log");
+    }
+    let announced = {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = replicas.authority().public_key();
+        let view = View::open(dir.path(), &"ninghe".parse().unwrap(), authority, |reason| panic!("{reason}")).unwrap();
+        view.accept(0, entries.clone(), &checkpoint, 0).await.unwrap();
+        let seen = view.seen();
+        seen.directory().registry().unwrap().addresses.clone()
+    };
+    for replica in [0, 2] {
+        let address = replicas.replicas[replica].address().to_string();
+        assert!(announced.contains(&address), "{address} is not announced: {announced:?}");
+    }
+    println!("{} statements by {} writers, {} entries", said.len(), 3 * WRITERS, entries.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_department_comes_in_through_any_registry_with_a_token_of_another() {
+    let test = "replicas::a_department_comes_in_through_any_registry_with_a_token_of_another";
+    let Some(scratch) = postgres_server::scratch(test).await else { return };
+    let mut replicas = Replicas::start(&scratch, 2).await;
+    let token = replicas.dir.path().join("civil-affairs.token");
+    let admit =
+        ["department", "admit", "civil-affairs", "--name", "民政局", "--uscc", "118900000000010112", "-o"];
+    let path = token.display().to_string();
+    replicas.replicas[0].command(&[&admit[..], &[path.as_str()]].concat()).await;
+    // Every registry knows of it, and the one that made it is not needed any more.
+    let listed = replicas.replicas[1].command(&["department", "list"]).await;
+    assert_eq!(listed["departments"][0]["state"], "awaiting enrolment");
+    replicas.replicas[0].kill();
+    let node = replicas.dir.path().join("node");
+    let program = town::harness::Programs::find().unwrap().exchange_node();
+    let mut init = tokio::process::Command::new(program);
+    init.arg("init").arg("--token-file").arg(&token).args(["--address", "127.0.0.1:7443", "--dir"]).arg(&node);
+    let output = init.output().await.unwrap();
+    assert!(output.status.success(), "{}", crate::support::said(&output));
+    let listed = replicas.replicas[1].command(&["department", "list"]).await;
+    assert_eq!(listed["departments"][0]["state"], "admitted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_the_registry_says_so_and_loses_nothing() {
+    let test = "replicas::while_the_database_is_away_the_registry_says_so_and_loses_nothing";
+    let Some(mut scratch) = postgres_server::own(test).await else { return };
+    let replicas = Replicas::start(&scratch, 2).await;
+    let mut writer = replicas.department(0).await;
+    for number in 0..5 {
+        writer.add_key(number).await;
+    }
+    let tiles = replicas.replicas[0].tiles();
+    let get = async |path: &str| http(tiles, path).await;
+    let checkpoint = String::from_utf8(get("/checkpoint").await.body).unwrap();
+    let size: u64 = checkpoint.lines().nth(1).unwrap().parse().unwrap();
+    let bundle = format!("/tile/entries/000.p/{size}");
+    let served_before = get(&bundle).await;
+    assert_eq!(served_before.status, 200);
+
+    scratch.own_server().stop();
+    // The statement waits for the database, and its writer insists.
+    let waiting = tokio::spawn(async move {
+        writer.add_key(5).await;
+        writer
+    });
+    let unmet = async || !is_serving(replicas.replicas[0].address(), replicas.tls_key()).await;
+    assert!(eventually(LIMIT, unmet).await, "the registry does not say that it is not ready");
+    let (checkpoint, again) = (get("/checkpoint").await, get(&bundle).await);
+    assert_eq!((checkpoint.status, again.status, again.body), (200, 200, served_before.body), "what it holds is served");
+    assert_eq!(get(&format!("/tile/entries/000.p/{}", size - 1)).await.status, 503, "what it does not hold comes later");
+    let status = replicas.replicas[0].command(&["status"]).await;
+    assert_eq!(status["directory_size"], size);
+
+    scratch.own_server().run(&[]);
+    let mut writer = waiting.await.unwrap();
+    writer.add_key(6).await;
+    let ready = async || !unmet().await;
+    assert!(eventually(LIMIT, ready).await, "the registry does not become ready again");
+    let (entries, checkpoint) = served(&replicas, 0).await;
+    assert_nothing_is_lost_or_doubled(&entries, &writer.said);
+    assert_eq!(verified(&replicas, &entries, &checkpoint).await, entries.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_registry_moves_to_postgres_and_back_and_goes_on_with_the_same_root() {
+    let test = "replicas::a_stopped_registry_moves_to_postgres_and_back_and_goes_on_with_the_same_root";
+    let Some(scratch) = postgres_server::scratch(test).await else { return };
+    let place = crate::support::Place::civil_affairs_and_housing().await;
+    let town = &place.town;
+    let dir = town.registry().dir().to_owned();
+    let token = dir.join("waiting.token").display().to_string();
+    let admit = ["department", "admit", "health", "--name", "卫健委", "--uscc", "118900000000030113", "--lenient-uscc"];
+    let admitted = town.registry_cli(&[&admit[..], &["-o", &token]].concat()).await.unwrap();
+    assert!(admitted.status.success(), "{}", crate::support::said(&admitted));
+    let status = async || {
+        let output = town.registry_cli(&["--json", "status"]).await.unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checkpoint = status["checkpoint"].as_str().unwrap().to_owned();
+        (status["directory_size"].as_u64().unwrap(), checkpoint.lines().nth(2).unwrap().to_owned())
+    };
+    let before = status().await;
+    let root = |said: &serde_json::Value| {
+        let bytes = data_encoding::HEXLOWER.decode(said["root"].as_str().unwrap().as_bytes()).unwrap();
+        data_encoding::BASE64.encode(&bytes)
+    };
+    let url = scratch.url();
+    let copy = async |from: &str, to: &str| registry(&dir, &["store", "copy", "--from", from, "--to", to]).await;
+
+    let running = copy("sled", &url).await;
+    assert!(!running.status.success() && crate::support::said(&running).contains("stop the other one first"));
+    town.registry().stop().await.unwrap();
+    let copied = copy("sled", &url).await;
+    assert!(copied.status.success(), "{}", crate::support::said(&copied));
+    let said: serde_json::Value = serde_json::from_slice(&copied.stdout).unwrap();
+    assert_eq!((said["statements"].as_u64(), said["pending_enrolments"].as_u64()), (Some(before.0), Some(1)));
+    assert_eq!(root(&said), before.1);
+    let again = copy("sled", &url).await;
+    assert_eq!(again.status.code(), Some(2), "nothing is copied onto something: {}", crate::support::said(&again));
+
+    let config = dir.join("registry.toml");
+    let written = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, written.replace("store = \"sled\"", &format!("store = \"{url}\""))).unwrap();
+    town.registry().start().await.unwrap();
+    assert!(status().await.0 >= before.0, "the same log goes on");
+    let listed = town.registry_cli(&["department", "list"]).await.unwrap();
+    assert!(crate::support::said(&listed).contains("awaiting enrolment"));
+    // The nodes follow on as if nothing had happened.
+    let followed = async || town.settled().await.is_ok();
+    assert!(eventually(LIMIT, followed).await);
+    let before = status().await;
+
+    let busy = copy(&url, "sled").await;
+    assert!(crate::support::said(&busy).contains("stop them all first"), "{}", crate::support::said(&busy));
+    town.registry().stop().await.unwrap();
+    std::fs::rename(dir.join("directory"), dir.join("directory.old")).unwrap();
+    let copied = tokio::time::timeout(LIMIT, async {
+        loop {
+            let copied = copy(&url, "sled").await;
+            if copied.status.success() {
+                break copied;
+            }
+            // The connections of the registry that has just stopped may still be counted.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let said: serde_json::Value = serde_json::from_slice(&copied.await.unwrap().stdout).unwrap();
+    assert_eq!((said["statements"].as_u64(), root(&said)), (Some(before.0), before.1.clone()));
+    std::fs::write(&config, written).unwrap();
+    town.registry().start().await.unwrap();
+    assert!(status().await.0 >= before.0);
+    assert!(eventually(LIMIT, followed).await);
+}
