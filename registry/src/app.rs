@@ -40,8 +40,7 @@ use crate::{
     keys::{self, Keys},
     ledger::{self, OpenLedger, SledLedger},
     sequencer::{self, Sequencer, SequencerParts},
-    store,
-    tile_edge,
+    store, tile_edge,
 };
 
 /// Why a registry does not start, or ends.

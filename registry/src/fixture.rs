@@ -118,11 +118,8 @@ pub(crate) fn key_revoked(department: &str, revoked: u8, added: &[u8]) -> Vec<u8
     let envelope = proto::exchange::v1::Envelope::decode(added).unwrap();
     let predecessor = trust::envelope::digest(&envelope.payload_type, &envelope.payload);
     let key_id = *key(revoked).public_key().id();
-    let body = wire::KeyRevoked {
-        department: department.to_owned(),
-        key_id: key_id.to_string(),
-        reason: "lost".to_owned(),
-    };
+    let body =
+        wire::KeyRevoked { department: department.to_owned(), key_id: key_id.to_string(), reason: "lost".to_owned() };
     let statement = statement(&exchange(), &Object::Key(key_id), Some(&predecessor), NOW_MS, Body::KeyRevoked(body));
     sealed(&statement, &key(1))
 }

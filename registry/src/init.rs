@@ -9,11 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use host::{
-    clock::Clock,
-    files,
-    random::Random,
-};
+use host::{clock::Clock, files, random::Random};
 use proto::registry::v1::{self as wire, statement::Body};
 use trust::{
     directory::{Directory, Object, StatementError, model::Profile, statement},
@@ -102,7 +98,9 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// There is a directory in the store.
-    #[error("there is a directory of {size} statements in {place} already: nothing was changed; copy the folder of its registry, without `directory`, to run another one over it")]
+    #[error(
+        "there is a directory of {size} statements in {place} already: nothing was changed; copy the folder of its registry, without `directory`, to run another one over it"
+    )]
     StoreInUse {
         /// The store.
         place: String,

@@ -10,8 +10,8 @@ pub mod init;
 pub mod keys;
 
 pub mod ledger;
-pub mod store;
 pub mod sequencer;
+pub mod store;
 
 pub mod anchors;
 

@@ -2,12 +2,7 @@
 //! registries share. One line of the configuration says which; the password of a database comes from a file or the
 //! environment, and is never printed. Out of scope: what is kept there (`ledger`, `enrolment`).
 
-use std::{
-    fmt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use host::{
     committer::{CommitterError, CommitterOptions},
@@ -179,7 +174,6 @@ pub fn decisions(ledger: &OpenLedger, folder: &Path) -> Result<Arc<dyn Decisions
     })
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +185,8 @@ mod tests {
     #[test]
     fn a_store_is_named_by_one_line() {
         assert!(matches!("sled".parse(), Ok(StoreChoice::Embedded)));
-        let choice: StoreChoice = "postgres://registry@db.ninghe.example:5433/exchange?sslmode=verify-full".parse().unwrap();
+        let choice: StoreChoice =
+            "postgres://registry@db.ninghe.example:5433/exchange?sslmode=verify-full".parse().unwrap();
         assert_eq!(choice.place(Path::new("r")), "db.ninghe.example:5433/exchange");
         assert!(refusal("mysql://db").contains("\"sled\""));
         assert!(refusal("postgres://registry@db:nowhere/x").contains("postgres://user@host:port/database"));

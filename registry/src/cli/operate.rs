@@ -186,7 +186,9 @@ async fn make(cli: &Cli, arguments: &InitArguments) -> Result<Shown, Failure> {
         store_password_file: arguments.store_password_file.clone(),
     };
     let founded = init(&folder, &founding, &SystemClock, &SystemRandom).await.map_err(|error| match error {
-        init::Error::AdvertiseMissing { .. } | init::Error::FolderInUse { .. } | init::Error::StoreInUse { .. } => Failure::Usage(error.to_string()),
+        init::Error::AdvertiseMissing { .. } | init::Error::FolderInUse { .. } | init::Error::StoreInUse { .. } => {
+            Failure::Usage(error.to_string())
+        }
         error => Failure::failed(error),
     })?;
     let config = founded.config.display().to_string();

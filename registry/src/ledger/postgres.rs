@@ -86,7 +86,8 @@ impl Database {
     /// Where it is, for people.
     pub fn place(&self) -> String {
         let options = &self.options;
-        let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
+        let host =
+            options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
         let database = options.get_database().unwrap_or(options.get_username());
         format!("{host}:{}/{database}", options.get_port())
     }

@@ -57,7 +57,9 @@ impl SequencerTask {
                 for (submission, answer) in batch.into_iter().zip(answers) {
                     match &answer {
                         Ok(accepted) => tracing::info!(index = accepted.index, "statement accepted"),
-                        Err(refusal) => tracing::info!(code = %refusal.code, field = refusal.field, "statement refused"),
+                        Err(refusal) => {
+                            tracing::info!(code = %refusal.code, field = refusal.field, "statement refused")
+                        }
                     }
                     // Whoever asked may have gone away; the statement is in the log all the same.
                     let _ = submission.outcome.send(Ok(answer));
@@ -163,8 +165,12 @@ impl SequencerTask {
     fn check_all(&self, batch: &[Submission]) -> Attempt {
         // Nothing is copied but counters, and what changes.
         let directory = self.shared.directory().clone();
-        let mut attempt =
-            Attempt { at_size: directory.size(), entries: Vec::new(), directory, outcomes: Vec::with_capacity(batch.len()) };
+        let mut attempt = Attempt {
+            at_size: directory.size(),
+            entries: Vec::new(),
+            directory,
+            outcomes: Vec::with_capacity(batch.len()),
+        };
         for submission in batch {
             let outcome = self.check(&mut attempt, &submission.entry);
             attempt.outcomes.push(outcome);

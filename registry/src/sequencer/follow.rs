@@ -129,8 +129,7 @@ impl SequencerTask {
             // Time never runs backwards in this log.
             let time_seconds = now_seconds.max(self.last_time_seconds);
             let unsigned = Checkpoint::new(self.note_key.origin(), size, root)?;
-            let note =
-                checkpoint::sign(&unsigned, &self.note_key, time_seconds, |message| self.log_key.sign(message))?;
+            let note = checkpoint::sign(&unsigned, &self.note_key, time_seconds, |message| self.log_key.sign(message))?;
             let kept = self.ledger.keep_checkpoint(SignedHead { note: note.clone(), size, time_seconds }).await?;
             if kept == Keep::Kept {
                 self.last_time_seconds = time_seconds;

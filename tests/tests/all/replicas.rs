@@ -127,8 +127,7 @@ async fn a_department_comes_in_through_any_registry_with_a_token_of_another() {
     let Some(scratch) = postgres_server::scratch(test).await else { return };
     let mut replicas = Replicas::start(&scratch, 2).await;
     let token = replicas.dir.path().join("civil-affairs.token");
-    let admit =
-        ["department", "admit", "civil-affairs", "--name", "民政局", "--uscc", "118900000000010112", "-o"];
+    let admit = ["department", "admit", "civil-affairs", "--name", "民政局", "--uscc", "118900000000010112", "-o"];
     let path = token.display().to_string();
     replicas.replicas[0].command(&[&admit[..], &[path.as_str()]].concat()).await;
     // Every registry knows of it, and the one that made it is not needed any more.
@@ -171,8 +170,16 @@ async fn while_the_database_is_away_the_registry_says_so_and_loses_nothing() {
     let unmet = async || !is_serving(replicas.replicas[0].address(), replicas.tls_key()).await;
     assert!(eventually(LIMIT, unmet).await, "the registry does not say that it is not ready");
     let (checkpoint, again) = (get("/checkpoint").await, get(&bundle).await);
-    assert_eq!((checkpoint.status, again.status, again.body), (200, 200, served_before.body), "what it holds is served");
-    assert_eq!(get(&format!("/tile/entries/000.p/{}", size - 1)).await.status, 503, "what it does not hold comes later");
+    assert_eq!(
+        (checkpoint.status, again.status, again.body),
+        (200, 200, served_before.body),
+        "what it holds is served"
+    );
+    assert_eq!(
+        get(&format!("/tile/entries/000.p/{}", size - 1)).await.status,
+        503,
+        "what it does not hold comes later"
+    );
     let status = replicas.replicas[0].command(&["status"]).await;
     assert_eq!(status["directory_size"], size);
 

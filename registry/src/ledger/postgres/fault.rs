@@ -31,7 +31,9 @@ pub enum DatabaseError {
         size: u64,
     },
     /// A configuration file is no place for a password.
-    #[error("the password of the database does not belong into `store`: name a file in `store_password_file`, or set REGISTRY_STORE_PASSWORD")]
+    #[error(
+        "the password of the database does not belong into `store`: name a file in `store_password_file`, or set REGISTRY_STORE_PASSWORD"
+    )]
     PasswordInAddress,
     /// It is a standby, or read-only.
     #[error("the database at {place} takes no writes (it is a standby, or read-only): name the primary in `store`")]

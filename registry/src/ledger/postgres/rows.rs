@@ -44,10 +44,11 @@ fn head_of(row: &PgRow) -> Result<Head, Error> {
 }
 
 pub(super) async fn head(pool: &PgPool) -> Result<Head, Error> {
-    let row = sqlx::query("SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM errand_registry.head")
-        .fetch_one(pool)
-        .await
-        .map_err(explain)?;
+    let row =
+        sqlx::query("SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM errand_registry.head")
+            .fetch_one(pool)
+            .await
+            .map_err(explain)?;
     head_of(&row)
 }
 

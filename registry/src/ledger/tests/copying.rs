@@ -8,7 +8,8 @@ use super::{
 async fn copied(from: &Place, to: &Place) -> Result<copy::Copied, CopyError> {
     let (from, to) = (from.open().await.unwrap(), to.open().await.unwrap());
     let mut heard = Vec::new();
-    let outcome = copy(from.shared().as_ref(), to.shared().as_ref(), |what, done, all| heard.push((what, done, all))).await;
+    let outcome =
+        copy(from.shared().as_ref(), to.shared().as_ref(), |what, done, all| heard.push((what, done, all))).await;
     if let Ok(copied) = &outcome {
         assert_eq!(heard.last(), Some(&("compared", copied.size, copied.size)));
         assert!(heard.contains(&("copied", copied.size, copied.size)));

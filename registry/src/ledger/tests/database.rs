@@ -70,7 +70,9 @@ async fn a_database_that_does_not_fit_together_is_not_opened() {
         ("UPDATE errand_registry.entries SET entry = 'altered' WHERE index = 299", "do not lead to its root"),
         ("DELETE FROM errand_registry.tiles", "tile 0 of level 0 is missing"),
     ] {
-        let Some(scratch) = postgres_server::scratch("ledger::database::a_database_that_does_not_fit").await else { return };
+        let Some(scratch) = postgres_server::scratch("ledger::database::a_database_that_does_not_fit").await else {
+            return;
+        };
         let ledger = PostgresLedger::open(&database(&scratch)).await.unwrap();
         fill(&ledger, &(0..300).map(entry).collect::<Vec<_>>()).await;
         ledger.close().await;

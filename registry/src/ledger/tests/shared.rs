@@ -25,7 +25,9 @@ async fn who_comes_second_appends_nothing_and_sees_what_the_first_did() {
 
 #[tokio::test]
 async fn a_checkpoint_only_goes_forward() {
-    let Some(scratch) = postgres_server::scratch("ledger::shared::a_checkpoint_only_goes_forward").await else { return };
+    let Some(scratch) = postgres_server::scratch("ledger::shared::a_checkpoint_only_goes_forward").await else {
+        return;
+    };
     let [one, other] = two(&scratch).await;
     fill(&one, &[b"first".to_vec(), b"second".to_vec()]).await;
     assert_eq!(one.keep_checkpoint(head("of two", 2, 100)).await.unwrap(), Keep::Kept);
