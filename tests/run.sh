@@ -22,6 +22,8 @@ need python3 python3
 need mkfs.ext4 e2fsprogs
 need losetup mount
 need setpriv util-linux
+# Debian keeps its programs off the path; the tests start a server of their own, as a plain user.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 
 if [ "${#missing[@]}" -gt 0 ]; then
