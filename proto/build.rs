@@ -24,6 +24,7 @@ const FILES: &[&str] = &[
     "admin/v1/departments.proto",
     "admin/v1/supervision.proto",
     "admin/v1/services.proto",
+    "admin/v1/access.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

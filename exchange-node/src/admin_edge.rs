@@ -1,6 +1,7 @@
 //! The operators' side of the running node, on its admin socket: the socket lets in only the user that the node runs as,
 //! so there is no key. Out of scope: the commands (`cli`), and asking, which is the offices' service on the same socket.
 
+mod access;
 mod answers;
 mod catalogue;
 mod evidence;
@@ -12,27 +13,26 @@ pub mod successions;
 
 use std::sync::Arc;
 
-use host::{disk, random};
+use host::disk;
 use proto::{
     admin::v1::{
-        AddOfficeKeyRequest, AddOfficeKeyResponse, ApplyForAccessRequest, DecideAccessRequest, DoctorRequest,
-        DoctorResponse, ImportRecordsProgress, ImportRecordsRequest, ListAccessRequest, ListAccessResponse,
-        ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest, ListServicesResponse, OfficeKey,
-        RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest, StatementResponse, StatusRequest,
-        StatusResponse,
+        AddOfficeKeyRequest, AddOfficeKeyResponse, DoctorRequest, DoctorResponse, ImportRecordsProgress,
+        ImportRecordsRequest, ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest,
+        ListServicesResponse, OfficeKey, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest,
+        StatementResponse, StatusRequest, StatusResponse,
         node_server::{Node, NodeServer},
     },
-    registry::v1::{AccessGranted, AccessRefused, AccessResumed, AccessRevoked, AccessSuspended, statement::Body},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use trust::{
-    directory::{AccessKey, Directory, Object},
+    directory::Object,
     ids::DepartmentId,
 };
 
+pub use self::access::AccessEdge;
 use self::{
-    answers::{access_state, records_status, service_state},
+    answers::{records_status, service_state},
     lookup::own_service,
 };
 pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
@@ -135,78 +135,6 @@ impl Node for AdminEdge {
         Ok(Response::new(ListServicesResponse { services }))
     }
 
-    async fn apply_for_access(&self, request: Request<ApplyForAccessRequest>) -> Answer<StatementResponse> {
-        let mut application =
-            request.into_inner().application.ok_or_else(|| Status::invalid_argument("application: is missing"))?;
-        let id = data_encoding::HEXLOWER.encode(&random::array::<8>(self.parts.random.as_ref()));
-        application.consumer = self.me().to_string();
-        application.id.clone_from(&id);
-        let malformed = |field: &'static str| {
-            move |error: trust::ids::IdError| Status::invalid_argument(format!("{field}: {error}"))
-        };
-        let key = AccessKey {
-            provider: application.provider.parse().map_err(malformed("provider"))?,
-            consumer: self.me().clone(),
-            id: id.parse().map_err(malformed("id"))?,
-        };
-        let response = self.state(Object::Access(key), Body::AccessApplied(application)).await?;
-        Ok(Response::new(StatementResponse { id, ..response }))
-    }
-
-    async fn decide_access(&self, request: Request<DecideAccessRequest>) -> Answer<StatementResponse> {
-        let request = request.into_inner();
-        let seen = self.seen();
-        let found = seen
-            .directory()
-            .all_access()
-            .find(|(key, _)| key.provider == *self.me() && key.id.as_str() == request.id)
-            .map(|(key, access)| (key.clone(), access.applied.read()));
-        let Some((key, applied)) = found else {
-            return Err(Status::not_found(format!("there is no application {:?} to this department", request.id)));
-        };
-        let reason = request.reason;
-        let body = match request.action.as_str() {
-            "approve" => Body::AccessGranted(AccessGranted {
-                provider: applied.provider,
-                consumer: applied.consumer,
-                id: applied.id,
-                service: applied.service,
-                major_version: applied.major_version,
-                scope: if request.scope.is_empty() { applied.scope } else { request.scope },
-                item: applied.item,
-                scenario: applied.scenario,
-                legal_bases: applied.legal_bases,
-                valid_from_ms: self.valid_from_ms(seen.directory()),
-                valid_until_ms: if request.valid_until_ms == 0 {
-                    applied.valid_until_ms
-                } else {
-                    request.valid_until_ms
-                },
-                quota: request.quota,
-                system: applied.system,
-            }),
-            "refuse" => Body::AccessRefused(AccessRefused { reason_code: "PROVIDER_DECISION".to_owned(), reason }),
-            "suspend" => Body::AccessSuspended(AccessSuspended { reason }),
-            "resume" => Body::AccessResumed(AccessResumed { reason }),
-            "revoke" => Body::AccessRevoked(AccessRevoked { reason }),
-            _ => return Err(Status::invalid_argument("action: must be approve, refuse, suspend, resume or revoke")),
-        };
-        let id = key.id.to_string();
-        let response = self.state(Object::Access(key), body).await?;
-        Ok(Response::new(StatementResponse { id, ..response }))
-    }
-
-    async fn list_access(&self, _: Request<ListAccessRequest>) -> Answer<ListAccessResponse> {
-        let seen = self.seen();
-        let access = seen
-            .directory()
-            .all_access()
-            .filter(|(key, _)| key.provider == *self.me() || key.consumer == *self.me())
-            .map(|(_, access)| access_state(access))
-            .collect();
-        Ok(Response::new(ListAccessResponse { access }))
-    }
-
     type ImportRecordsStream = ReceiverStream<Result<ImportRecordsProgress, Status>>;
 
     async fn import_records(
@@ -263,15 +191,6 @@ impl Node for AdminEdge {
             return Err(Status::not_found("this department has no such key: `keys list` shows those on this machine"));
         }
         Ok(Response::new(stated(self.parts.publisher.revoke_key(&key_id, &reason).await)?))
-    }
-}
-
-impl AdminEdge {
-    /// A grant counts from now: less what clocks may differ, so that the first question of a node whose clock is a little
-    /// behind is not refused.
-    fn valid_from_ms(&self, directory: &Directory) -> u64 {
-        let skew_ms = directory.profile().clock_skew_ms;
-        self.parts.clock.now_ms().saturating_sub(skew_ms)
     }
 }
 

@@ -9,7 +9,7 @@
 
 mod evaluate;
 mod known;
-mod quota;
+mod rate;
 mod reply;
 
 use std::{
@@ -27,6 +27,7 @@ use proto::exchange::v1::{self as wire, answer::Outcome};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use trust::{
+    calendar::Calendar,
     decision::decide,
     envelope,
     ids::{Digest, NodeId, Party},
@@ -37,12 +38,13 @@ use trust::{
 
 use self::{
     known::{Begin, KnownQuestions, Turn},
-    quota::{PerSecond, Quotas},
+    rate::PerSecond,
 };
 use crate::{
     config::Limits,
     journal::{Journal, JournalError, RecordHead},
     records::RecordSource,
+    usage::{self, Saved, Usage},
     view::{Seen, View},
 };
 
@@ -86,7 +88,7 @@ pub struct Answerer {
     records: Arc<dyn RecordSource>,
     clock: Arc<dyn Clock>,
     known: Arc<KnownQuestions>,
-    quotas: Quotas,
+    usage: Usage,
     unopened: PerSecond,
     logged: PerSecond,
     answers: Semaphore,
@@ -121,26 +123,31 @@ pub struct AnswererParts {
 /// What was answered before, read back from the evidence, the newest first.
 pub struct Recalled {
     known: KnownQuestions,
+    knows_all: bool,
+    usage: usage::Recalled,
     since_ms: u64,
     now_ms: u64,
 }
 
 impl Recalled {
-    /// Nothing yet; `now_ms` says what is too old to matter.
-    pub fn starting(now_ms: u64) -> Self {
+    /// Nothing yet but the uses of grants that are `saved`; `now_ms` says what is too old to matter.
+    pub fn starting(saved: &Saved, calendar: &Calendar, now_ms: u64) -> Self {
         let since_ms = now_ms.saturating_sub(REMEMBERED.as_millis().try_into().unwrap_or(u64::MAX));
-        Self { known: KnownQuestions::new(REMEMBERED), since_ms, now_ms }
+        let usage = usage::Recalled::starting(usage::Kind::Given, saved, calendar, now_ms);
+        Self { known: KnownQuestions::new(REMEMBERED), knows_all: false, usage, since_ms, now_ms }
     }
 
     /// Takes the next older record; breaks where older ones do not matter.
     pub fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
-        if head.at_ms < self.since_ms {
-            return ControlFlow::Break(());
+        if !self.knows_all {
+            self.knows_all = match head.request {
+                _ if head.at_ms < self.since_ms => true,
+                Some(mark) => !self.known.recall(&mark.key, head.first_index, head.at_ms, self.now_ms),
+                None => false,
+            };
         }
-        match head.request {
-            Some(mark) if !self.known.recall(&mark.key, head.first_index, head.at_ms, self.now_ms) => {
-                ControlFlow::Break(())
-            }
+        match (self.usage.take(head), self.knows_all) {
+            (ControlFlow::Break(()), true) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -173,7 +180,7 @@ impl Answerer {
             records,
             clock,
             known: Arc::new(recalled.known),
-            quotas: Quotas::default(),
+            usage: recalled.usage.into_usage(),
             unopened: PerSecond::new(limits.unopened_per_second),
             logged: PerSecond::new(LOGGED_PER_SECOND),
             answers: Semaphore::new(limits.answers_at_once),
@@ -187,6 +194,11 @@ impl Answerer {
     /// Says whether there is too little disk to go on.
     pub fn set_disk_low(&self, low: bool) {
         self.disk_low.store(low, Ordering::Release);
+    }
+
+    /// What is used of each grant that this department gave.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// What was answered since the start.
@@ -251,7 +263,9 @@ impl Answerer {
             Ok(permit) => permit,
             Err(refusal) => return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await,
         };
-        if let Err(refusal) = self.quotas.take(&permit.grant, permit.quota, now_ms) {
+        let mark = usage::mark(&permit.grant, question.sender.department());
+        let calendar = &seen.directory().profile().calendar;
+        if let Err(refusal) = self.usage.take(&mark, permit.quota, calendar, now_ms) {
             return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await;
         }
         let outcome = Outcome::Verdicts(self.evaluate(&permit, question, now_ms).await);
@@ -260,7 +274,7 @@ impl Answerer {
         let answer = wire::Answer { grant: grant.as_bytes().to_vec(), ..answer };
         self.counts.answered.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(trace = question.wire.trace, service = %question.service, "answered");
-        self.commit(signed, Some(*digest), &answer, Some(turn)).await
+        self.commit(signed, Some(*digest), &answer, Some(turn), Some(mark)).await
     }
 
     /// Opens a question; where the asker has seen more of the directory than this node, waits for the news first.

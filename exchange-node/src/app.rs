@@ -6,6 +6,7 @@ mod running;
 use std::{
     net::SocketAddr,
     ops::ControlFlow,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -21,7 +22,7 @@ use host::{
     tls::{ClientAuthentication, ServerTls, SetupError},
 };
 use serde::Serialize;
-use trust::evidence::LogOf;
+use trust::{calendar::Calendar, evidence::LogOf};
 
 use crate::{
     anchors::{self, AnchorBook, Anchorer},
@@ -37,9 +38,11 @@ use crate::{
     office_keys::{self, OfficeKeys},
     peer_edge::{DirectoryPolicy, PeerEdge},
     peers::Peers,
+    pending::{self, PendingDecisions},
     publish::Publisher,
     records::{RecordSource, Records, RecordsError},
     relay::waiting::Relays,
+    usage::Saved,
     view::{self, RegistryLink, Snapshots, View},
 };
 
@@ -78,6 +81,9 @@ pub enum Error {
     /// A blocking task ended by itself.
     #[error("opening the stores failed: {0}")]
     Opening(#[from] tokio::task::JoinError),
+    /// The decisions that wait cannot be read.
+    #[error(transparent)]
+    Pending(#[from] pending::Error),
     /// The ready file cannot be written.
     #[error(transparent)]
     Ready(#[from] ready_file::Error),
@@ -130,6 +136,8 @@ pub struct Parts {
     pub anchorer: Arc<Anchorer>,
     /// The office keys.
     pub office_keys: Arc<OfficeKeys>,
+    /// Decisions that wait for a second officer.
+    pub pending: Arc<PendingDecisions>,
     /// Whether the node can do its work.
     pub readiness: Readiness,
     /// The bound addresses.
@@ -172,6 +180,7 @@ impl App {
         let supervisor = Supervisor::new(Arc::clone(&random));
         let keys = Arc::new(NodeKeys::read(&config.dir)?);
         let office_keys = Arc::new(OfficeKeys::open(&config.dir)?);
+        let pending = Arc::new(PendingDecisions::open(&config.dir)?);
         // First, so that a second program in the same folder stops here with a plain sentence.
         let admin = AdminSocket::bind(&config.dir)?;
         let (view, evidence, records) = open_stores(&config, &clock, &random, &supervisor).await?;
@@ -200,7 +209,8 @@ impl App {
             peers: Arc::clone(&peers),
             clock: Arc::clone(&clock),
         });
-        let (asked, answered) = recall(Arc::clone(&journal), clock.now_ms()).await?;
+        let calendar = view.seen().directory().profile().calendar.clone();
+        let (asked, answered) = recall(Arc::clone(&journal), config.dir.clone(), calendar, clock.now_ms()).await?;
         let parts = AskerParts {
             me: config.party(),
             node: config.node.clone(),
@@ -272,6 +282,7 @@ impl App {
             exporter,
             anchorer,
             office_keys,
+            pending,
             readiness,
             addresses,
             peer_connections,
@@ -327,9 +338,16 @@ async fn open_stores(
 }
 
 /// Reads back, in one pass over the newest evidence, what both sides must know of what was before.
-async fn recall(journal: Arc<dyn Journal>, now_ms: u64) -> Result<(ask::Recalled, answer::Recalled), Error> {
-    let (mut asked, mut answered) = (ask::Recalled::starting(now_ms), answer::Recalled::starting(now_ms));
+async fn recall(
+    journal: Arc<dyn Journal>,
+    dir: PathBuf,
+    calendar: Calendar,
+    now_ms: u64,
+) -> Result<(ask::Recalled, answer::Recalled), Error> {
     tokio::task::spawn_blocking(move || {
+        let saved = Saved::load(&dir, journal.as_ref())?;
+        let mut asked = ask::Recalled::starting(&saved, &calendar, now_ms);
+        let mut answered = answer::Recalled::starting(&saved, &calendar, now_ms);
         let (mut asked_on, mut answered_on) = (true, true);
         journal.newest(0, &mut |head| {
             asked_on = asked_on && asked.take(&head).is_continue();

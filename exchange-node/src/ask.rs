@@ -27,6 +27,7 @@ use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome as Answered};
 use tokio::{sync::Semaphore, time::Instant};
 use trust::{
+    calendar::Calendar,
     claim::Verdict,
     evidence::Receipt,
     ids::{Digest, NodeId, Party},
@@ -43,6 +44,7 @@ pub use self::{
 use crate::{
     config::Limits,
     journal::{Journal, JournalError, NewEntry, RecordHead},
+    usage::{self, Saved, Usage},
     view::View,
 };
 
@@ -74,21 +76,30 @@ pub struct Recalled {
     ended: HashSet<u64>,
     interrupted: Vec<(u64, Digest)>,
     seen: usize,
+    knows_all: bool,
+    asked: usage::Recalled,
+    answered: usage::Recalled,
     since_ms: u64,
 }
 
 impl Recalled {
-    /// Nothing yet; `now_ms` says what is too old to matter.
-    pub fn starting(now_ms: u64) -> Self {
+    /// Nothing yet but the uses of grants that are `saved`; `now_ms` says what is too old to matter.
+    pub fn starting(saved: &Saved, calendar: &Calendar, now_ms: u64) -> Self {
         let since_ms = now_ms.saturating_sub(KEYS_KNOWN.as_millis().try_into().unwrap_or(u64::MAX));
         let (ended, interrupted) = (HashSet::new(), Vec::new());
-        Self { keys: Idempotency::new(KEYS_KNOWN), ended, interrupted, seen: 0, since_ms }
+        let keys = Idempotency::new(KEYS_KNOWN);
+        let [asked, answered] = [usage::Kind::Asked, usage::Kind::Answered]
+            .map(|kind| usage::Recalled::starting(kind, saved, calendar, now_ms));
+        Self { keys, ended, interrupted, seen: 0, knows_all: false, asked, answered, since_ms }
     }
 
     /// Takes the next older record; breaks where older ones do not matter.
     pub fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
-        if head.at_ms < self.since_ms && self.seen >= INTERRUPTED_WITHIN {
-            return ControlFlow::Break(());
+        self.knows_all |= head.at_ms < self.since_ms && self.seen >= INTERRUPTED_WITHIN;
+        // Each is asked: none may miss a record because another is done.
+        let counted = [self.asked.take(head), self.answered.take(head)].iter().all(ControlFlow::is_break);
+        if self.knows_all {
+            return if counted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         }
         self.seen += 1;
         self.ended.extend(head.about);
@@ -196,6 +207,8 @@ pub struct Asker {
     random: Arc<dyn Random>,
     questions: Semaphore,
     disk_low: AtomicBool,
+    asked: Usage,
+    answered: Usage,
     keys: Idempotency,
     /// Questions that a crash interrupted and whose outcome is not recorded yet.
     interrupted: Mutex<Vec<(u64, Digest)>>,
@@ -216,6 +229,8 @@ impl Asker {
             random,
             questions: Semaphore::new(limits.questions_at_once),
             disk_low: AtomicBool::new(false),
+            asked: recalled.asked.into_usage(),
+            answered: recalled.answered.into_usage(),
             keys: recalled.keys,
             interrupted: Mutex::new(recalled.interrupted),
         }
@@ -228,6 +243,16 @@ impl Asker {
             self.record_unanswered(*index, digest, INTERRUPTED).await?;
         }
         Ok(interrupted.len())
+    }
+
+    /// What was asked under each grant.
+    pub fn asked(&self) -> &Usage {
+        &self.asked
+    }
+
+    /// What was answered under each grant.
+    pub fn answered(&self) -> &Usage {
+        &self.answered
     }
 
     /// Says whether there is too little disk to go on.
@@ -285,7 +310,9 @@ impl Asker {
                     digest: answer.digest,
                     message: signed.encode_to_vec(),
                 };
-                let committed = self.commit(vec![entry], Some(sent.index), key).await?;
+                let grant = sent.grant.filter(|_| matches!(answer.wire.outcome, Some(Answered::Verdicts(_))));
+                let committed = self.commit(vec![entry], Some(sent.index), key, grant).await?;
+                self.count(&self.answered, grant);
                 (ending_of(answer.wire), last(&committed)?)
             }
             Err(reason) => {

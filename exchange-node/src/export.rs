@@ -7,6 +7,7 @@
 //!
 //! Out of scope: showing a verification to an office (`ask`), and checking a bundle (`trust::bundle`).
 
+mod access;
 mod statements;
 
 use std::sync::Arc;
@@ -75,6 +76,9 @@ pub enum Error {
         /// Its size.
         size: usize,
     },
+    /// There is no such application in the view.
+    #[error("the directory has no such application")]
+    NoApplication,
     /// No entry has this receipt.
     #[error("this node's evidence has nothing with this receipt: compare it digit by digit")]
     Unknown,

@@ -95,6 +95,8 @@ pub struct Commit {
     pub request: Option<RequestMark>,
     /// On the asking side: SHA-256 of the office's idempotency key, cut to 16 bytes.
     pub idempotency: Option<[u8; 16]>,
+    /// Where it counts as a use of a grant: the grant's mark (`usage::mark`).
+    pub grant: Option<[u8; 16]>,
 }
 
 /// By what a repeated question is known, without telling who asked.
@@ -149,6 +151,8 @@ pub struct RecordHead {
     pub request: Option<RequestMark>,
     /// As committed.
     pub idempotency: Option<[u8; 16]>,
+    /// As committed.
+    pub grant: Option<[u8; 16]>,
 }
 
 /// Something that comes later.

@@ -15,6 +15,7 @@ use trust::{
     envelope,
     ids::{DepartmentId, Digest, ExchangeId, NodeId},
     key::{DescribedKey, KeyId, PublicKey, Role},
+    refusal::Refusal,
 };
 
 use crate::{
@@ -86,11 +87,7 @@ impl Publisher {
         loop {
             let (envelope, digest) = self.sign(object, body.clone())?;
             match self.submit(envelope).await? {
-                Outcome::Accepted(accepted) => {
-                    let seen = tokio::time::timeout(PATIENCE, self.view.reached(accepted.index + 1)).await;
-                    seen.map_err(|_| Error::NotSeenYet { index: accepted.index })?;
-                    return Ok(Published { object: object.to_string(), index: accepted.index, digest });
-                }
+                Outcome::Accepted(accepted) => return self.seen_here(object, accepted.index, digest).await,
                 Outcome::Refused(refusal) if refusal.code == OUTDATED && !tried_before => {
                     tried_before = true;
                     let _ = tokio::time::timeout(CATCH_UP, self.changed()).await;
@@ -98,6 +95,59 @@ impl Publisher {
                 Outcome::Refused(refusal) => return Err(Error::Refused(refusal)),
             }
         }
+    }
+
+    /// Brings an official decision about what was said last, `follows`, into the directory. Where something else was said
+    /// in the meantime it is refused: nobody decided on that.
+    pub async fn decide(
+        &self,
+        object: &Object,
+        follows: Option<&Digest>,
+        body: Body,
+        decision: Option<wire::OfficialDecision>,
+    ) -> Result<Published, Error> {
+        let (envelope, digest) = self.sign_decision(object, follows, body, decision)?;
+        match self.submit(envelope).await? {
+            Outcome::Accepted(accepted) => self.seen_here(object, accepted.index, digest).await,
+            Outcome::Refused(refusal) => Err(Error::Refused(refusal)),
+        }
+    }
+
+    /// Whether a decision would be taken now, before anybody waits for a second officer. Without the department's key
+    /// only the registry can tell.
+    pub fn check_decision(
+        &self,
+        object: &Object,
+        follows: Option<&Digest>,
+        body: Body,
+        decision: wire::OfficialDecision,
+    ) -> Result<(), Refusal> {
+        match self.sign_decision(object, follows, body, Some(decision)) {
+            Ok((envelope, _)) => match self.view.seen().directory().check_envelope(&envelope) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.refusal()),
+            },
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn sign_decision(
+        &self,
+        object: &Object,
+        follows: Option<&Digest>,
+        body: Body,
+        decision: Option<wire::OfficialDecision>,
+    ) -> Result<(exchange::Envelope, Digest), Error> {
+        let signer = self.keys.department_signer().ok_or(Error::KeyElsewhere)?;
+        let mut statement = statement(&self.exchange, object, follows, self.clock.now_ms(), body);
+        statement.decision = decision;
+        Ok(envelope::seal(&statement, signer))
+    }
+
+    async fn seen_here(&self, object: &Object, index: u64, digest: Digest) -> Result<Published, Error> {
+        let seen = tokio::time::timeout(PATIENCE, self.view.reached(index + 1)).await;
+        seen.map_err(|_| Error::NotSeenYet { index })?;
+        Ok(Published { object: object.to_string(), index, digest })
     }
 
     /// Revokes a key of this department: applied here, told to every peer, and brought into the directory. It counts on

@@ -8,6 +8,8 @@ mod support;
 
 #[path = "all/anchors.rs"]
 mod anchors;
+#[path = "all/access.rs"]
+mod access;
 #[path = "all/bad_files.rs"]
 mod bad_files;
 #[path = "all/commands.rs"]

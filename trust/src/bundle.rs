@@ -1,6 +1,7 @@
 //! The evidence bundle, checked offline: with the authority's public key and nothing else. Every check has a name and a
 //! sentence, so that whoever holds a bundle sees what is proved, what is wrong, and what the bundle cannot show.
 
+pub mod access;
 mod anchor;
 mod state;
 
@@ -135,10 +136,15 @@ fn read(bytes: &[u8]) -> Result<wire::EvidenceBundle, Wrong> {
     if bundle.encode_to_vec() != bytes {
         return Err(wrong("bundle", "the file holds bytes that are no part of an evidence bundle"));
     }
+    read_bundle(&bundle)?;
+    Ok(bundle)
+}
+
+fn read_bundle(bundle: &wire::EvidenceBundle) -> Result<(), Wrong> {
     if bundle.version != VERSION {
         return Err(wrong("bundle version", format!("version {} is not known; update this program", bundle.version)));
     }
-    Ok(bundle)
+    Ok(())
 }
 
 /// The directory as far as the bundle shows it.

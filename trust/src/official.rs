@@ -67,16 +67,9 @@ pub fn check(
     decision: Option<&OfficialDecision>,
     is_final: bool,
 ) -> Result<(), Refusal> {
+    check_texts(decision)?;
     let none = OfficialDecision::default();
     let OfficialDecision { officer, document, second_officer } = decision.unwrap_or(&none);
-    for (field, text) in
-        [("decision.officer", officer), ("decision.document", document), ("decision.second_officer", second_officer)]
-    {
-        if text.len() > LONGEST_TEXT || text.chars().any(char::is_control) {
-            let reason = format!("at most {LONGEST_TEXT} bytes, without control characters");
-            return Err(Refusal::new(Code::MessageMalformed).at(field).because(reason));
-        }
-    }
     let four_eyes = takes_four_eyes(profile, kind);
     for (field, text) in [("decision.officer", officer), ("decision.document", document)] {
         if text.trim().is_empty() && (profile.decisions_named || (four_eyes && field == "decision.officer")) {
@@ -88,6 +81,20 @@ pub fn check(
     }
     if four_eyes && is_final && second_officer.trim().is_empty() {
         return Err(Refusal::new(Code::SecondOfficerMissing).at("decision.second_officer").because(kind));
+    }
+    Ok(())
+}
+
+/// Whether the names can stand in a statement at all.
+pub fn check_texts(decision: Option<&OfficialDecision>) -> Result<(), Refusal> {
+    let Some(OfficialDecision { officer, document, second_officer }) = decision else { return Ok(()) };
+    for (field, text) in
+        [("decision.officer", officer), ("decision.document", document), ("decision.second_officer", second_officer)]
+    {
+        if text.len() > LONGEST_TEXT || text.chars().any(char::is_control) {
+            let reason = format!("at most {LONGEST_TEXT} bytes, without control characters");
+            return Err(Refusal::new(Code::MessageMalformed).at(field).because(reason));
+        }
     }
     Ok(())
 }

@@ -45,6 +45,7 @@ codes! {
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";
     ClockBackwards "CLOCK_BACKWARDS" "This node's clock is behind a time it has verified" "set the clock; `doctor` shows both times";
+    DecisionPending "DECISION_PENDING" "Another decision waits for the second officer" "confirm it (`access confirm`) or set it aside (`access reject`)";
     DecisionUnnamed "DECISION_UNNAMED" "The decision does not name officer and document as the authority's profile asks" "give --officer and --document";
     DepartmentClosed "DEPARTMENT_CLOSED" "The department has ended" "ask its successor, which the detail and `registry department list` name";
     DepartmentSuspended "DEPARTMENT_SUSPENDED" "The department is suspended" "ask the authority";

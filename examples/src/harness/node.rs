@@ -8,7 +8,9 @@ use std::{
 };
 
 use proto::{
-    admin::v1::{AddOfficeKeyRequest, node_client::NodeClient, registry_client::RegistryClient},
+    admin::v1::{
+        AddOfficeKeyRequest, access_client::AccessClient, node_client::NodeClient, registry_client::RegistryClient,
+    },
     office::v1::verifications_client::VerificationsClient,
 };
 use serde::Deserialize;
@@ -133,6 +135,14 @@ impl NodeHandle {
     /// It does not run.
     pub async fn admin(&self) -> Result<NodeClient<Channel>, Error> {
         Ok(NodeClient::new(host::admin_socket::connect(self.dir(), "exchange-node serve").await?))
+    }
+
+    /// A client of its admin socket for applications, decisions and grants.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn access(&self) -> Result<AccessClient<Channel>, Error> {
+        Ok(AccessClient::new(host::admin_socket::connect(self.dir(), "exchange-node serve").await?))
     }
 
     /// A client of its admin socket that asks as the operator, without an office key.

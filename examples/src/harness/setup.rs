@@ -11,8 +11,8 @@ use std::{
 
 use proto::{
     admin::v1::{
-        ApplyForAccessRequest, DecideAccessRequest, ImportRecordsHeader, ImportRecordsRequest, ListDepartmentsRequest,
-        ListServicesRequest, RegistryStatusRequest, StatementResponse, StatusRequest, node_client::NodeClient,
+        AccessResponse, ApplyForAccessRequest, DecideAccessRequest, ImportRecordsHeader, ImportRecordsRequest,
+        ListDepartmentsRequest, ListServicesRequest, RegistryStatusRequest, StatusRequest, node_client::NodeClient,
     },
     registry::v1::AccessApplied,
 };
@@ -242,8 +242,8 @@ impl Town {
             ..AccessApplied::default()
         };
         let doing = format!("apply for {path}");
-        let request = ApplyForAccessRequest { application: Some(application) };
-        let applied = asking.apply_for_access(request).await;
+        let request = ApplyForAccessRequest { application: Some(application), decision: None };
+        let applied = self.node(consumer).access().await?.apply(request).await;
         let applied = accepted(&doing, applied)?;
 
         let doing = format!("approve access to {path}");
@@ -255,7 +255,7 @@ impl Town {
             quota: scope.quota,
             ..DecideAccessRequest::default()
         };
-        accepted(&doing, provider.admin().await?.decide_access(decision).await)?;
+        accepted(&doing, provider.access().await?.decide(decision).await)?;
         Ok(applied.id)
     }
 }
@@ -319,8 +319,8 @@ async fn authority_key(registry: &RegistryHandle) -> Result<String, Error> {
 
 fn accepted(
     doing: &str,
-    answer: Result<tonic::Response<StatementResponse>, tonic::Status>,
-) -> Result<StatementResponse, Error> {
+    answer: Result<tonic::Response<AccessResponse>, tonic::Status>,
+) -> Result<AccessResponse, Error> {
     let answer = answer.map_err(Error::call(doing))?.into_inner();
     match &answer.refused {
         Some(refusal) => Err(Error::refused(doing, refusal)),

@@ -2,11 +2,7 @@
 
 use proto::admin::v1::{self as admin, StatementResponse};
 use trust::{
-    directory::{
-        Directory,
-        kept::Kept,
-        model::{Access, AccessState},
-    },
+    directory::{Directory, model::AccessState},
     ids::DepartmentId,
     refusal::Refusal,
     service::{Review, Service, ServiceState},
@@ -44,16 +40,6 @@ pub(super) fn service_state(directory: &Directory, service: &Service, now_ms: u6
             .and_then(|department| department.admitted.name.clone())
             .unwrap_or_default()
             .zh,
-    }
-}
-
-pub(super) fn access_state(access: &Access) -> admin::AccessState {
-    let (state, reason) = access_words(&access.state);
-    admin::AccessState {
-        applied: Some(access.applied.read()),
-        granted: access.granted.as_ref().map(Kept::read),
-        state: state.to_owned(),
-        reason,
     }
 }
 

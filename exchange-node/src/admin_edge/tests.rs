@@ -57,8 +57,6 @@ fn states_are_told_in_the_operators_words() {
     // Until then it answers, and says when it ends.
     assert_eq!((told(NOW_MS).state.as_str(), told(NOW_MS).ends_ms), ("answering", END_MS));
     assert_eq!(told(NOW_MS).provider_name, "civil-affairs");
-    let (_, access) = fixture.directory.all_access().next().unwrap();
-    assert_eq!(access_state(access).state, "granted");
     let returned = AccessState::Returned { missing: vec!["basis".into(), "item".into()] };
     assert_eq!(access_words(&returned), ("returned", "basis; item".to_owned()));
 }

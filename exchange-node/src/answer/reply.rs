@@ -16,6 +16,7 @@ use trust::{
 use super::{Answerer, Unanswered, known::Turn};
 use crate::{
     journal::{Commit, JournalError, NewEntry, RequestMark},
+    usage::Mark,
     view::Seen,
 };
 
@@ -35,7 +36,7 @@ impl Answerer {
         self.log_refusal(&refusal, &question.wire.sender, &question.wire.trace);
         let outcome = Outcome::Refusal(refusal.to_wire());
         let answer = self.build(seen, &question.wire, &question.wire.sender, digest.as_bytes().to_vec(), outcome);
-        self.commit(signed, Some(*digest), &answer, turn).await
+        self.commit(signed, Some(*digest), &answer, turn, None).await
     }
 
     /// A question that did not open: nobody has vouched for it, so it is answered to whom the connection belongs to, and
@@ -55,7 +56,7 @@ impl Answerer {
         let digest = envelope::digest_of(signed).ok();
         let request_digest = digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
         let answer = self.build(seen, &claimed, &peer.to_string(), request_digest, Outcome::Refusal(refusal.to_wire()));
-        self.commit(signed, digest, &answer, None).await
+        self.commit(signed, digest, &answer, None, None).await
     }
 
     pub(super) fn build(
@@ -87,13 +88,15 @@ impl Answerer {
         }
     }
 
-    /// Signs the answer, makes question and answer durable, and only then hands the answer out.
+    /// Signs the answer, makes question and answer durable, and only then hands the answer out. `grant` is the mark of
+    /// the grant that it is a use of.
     pub(super) async fn commit(
         &self,
         question: &wire::Signed,
         digest: Option<Digest>,
         answer: &wire::Answer,
         turn: Option<Turn>,
+        grant: Option<Mark>,
     ) -> Result<wire::Signed, Unanswered> {
         let (sealed, answer_digest) = envelope::seal(answer, self.signer.as_ref());
         let sealed = envelope::signed(sealed);
@@ -106,7 +109,7 @@ impl Answerer {
         entries.push(NewEntry { kind: EntryKind::AnswerGiven, digest: answer_digest, message: sealed.encode_to_vec() });
         let mark = turn.as_ref().zip(digest).filter(|_| entries.len() == 2);
         let request = mark.map(|(turn, digest)| RequestMark { key: *turn.key(), digest });
-        let commit = Commit { at_ms: answer.answered_at_ms, entries, about: None, request, idempotency: None };
+        let commit = Commit { at_ms: answer.answered_at_ms, entries, about: None, request, idempotency: None, grant };
         let journal = Arc::clone(&self.journal);
         // In a task of its own: the asker may hang up at any moment, and a commit under way cannot be taken back. Were
         // it not remembered, the asker's retry would be answered a second time.

@@ -78,7 +78,8 @@ fn answerer(
     clock: &MockClock,
     limits: Limits,
 ) -> Answerer {
-    let mut recalled = Recalled::starting(clock.now_ms());
+    let mut recalled =
+        Recalled::starting(&crate::usage::Saved::default(), &trust::calendar::Calendar::default(), clock.now_ms());
     journal.newest(0, &mut |head| recalled.take(&head)).unwrap();
     let parts = AnswererParts {
         me: party("civil-affairs"),
@@ -408,6 +409,33 @@ async fn a_quota_is_kept() {
     verdicts(&provider.ask(|_| {}).await);
     let answer = provider.ask(|request| request.request_id = vec![8; 32]).await;
     assert_eq!(refusal(&answer), ("QUOTA_EXCEEDED", "grant"));
+}
+
+#[tokio::test]
+async fn a_quota_in_all_and_one_of_the_day_survive_a_restart() {
+    for (quota, has_retry) in [
+        (proto::registry::v1::Quota { per_second: 0, per_day: 0, total: 2 }, false),
+        (proto::registry::v1::Quota { per_second: 0, per_day: 2, total: 0 }, true),
+    ] {
+        let mut fixture = Fixture::town();
+        fixture.grant("0011223344556677", |granted| granted.quota = Some(quota));
+        let mut provider = Provider::with(fixture, RecordsDouble::empty(), Limits::default()).await;
+        verdicts(&provider.ask(|_| {}).await);
+        // A refusal and a repetition use nothing.
+        provider.ask(|request| (request.request_id, request.officer) = (vec![9; 32], String::new())).await;
+        verdicts(&provider.ask(|_| {}).await);
+        provider.restart();
+        verdicts(&provider.ask(|request| request.request_id = vec![8; 32]).await);
+        provider.restart();
+        let answer = provider.ask(|request| request.request_id = vec![7; 31].into_iter().chain([1]).collect()).await;
+        let Some(Outcome::Refusal(refused)) = &answer.outcome else { panic!("{answer:?}") };
+        assert_eq!((refused.code.as_str(), refused.retry_at_ms > 0), ("QUOTA_EXCEEDED", has_retry));
+        // The refused question is no use either.
+        let grant = trust::ids::Digest::try_from(provider.ask(|_| {}).await.grant.as_slice()).unwrap();
+        let mark = usage::mark(&grant, fixture::party("housing").department());
+        let used = provider.answerer.usage().of(&mark, &trust::calendar::Calendar::default(), NOW_MS);
+        assert_eq!((used.today, used.total), (2, 2));
+    }
 }
 
 #[tokio::test]

@@ -14,12 +14,16 @@ use tokio_util::sync::CancellationToken;
 use super::{Parts, custody_edge, office_edge, peer_edge};
 use crate::{
     admin_edge::{
-        AdminEdge, CatalogueEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge,
+        AccessEdge, AdminEdge, CatalogueEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge,
     },
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
+    usage::Saved,
     view::Follower,
 };
+
+/// How often the uses of grants are written down.
+const SAVE_USES_EVERY: Duration = Duration::from_secs(600);
 
 /// How often free disk is looked at, and the directory's age.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -93,6 +97,16 @@ pub(super) async fn start(
         supervisor.restarted(&format!("relay {relay}"), WAIT, move || waiter.clone().run(stop.clone()));
     }
     supervisor.essential("anchors", Arc::clone(&parts.anchorer).run(stop.clone()));
+    supervisor.essential("uses of grants", {
+        let (parts, stop) = (parts.clone(), stop.clone());
+        async move {
+            while stop.run_until_cancelled(tokio::time::sleep(SAVE_USES_EVERY)).await.is_some() {
+                save_uses(&parts).await;
+            }
+            save_uses(&parts).await;
+            Ok(())
+        }
+    });
 
     supervisor.essential("own statements", {
         let (parts, stop) = (parts.clone(), stop.clone());
@@ -170,7 +184,8 @@ pub(super) async fn start(
         .add_service(AdminEdge::new(parts.clone()).server())
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))
-        .add_service(SuccessionsEdge::server(parts.clone()));
+        .add_service(SuccessionsEdge::server(parts.clone()))
+        .add_service(AccessEdge::new(parts.clone()).server());
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)
     });
@@ -193,6 +208,24 @@ async fn keep_put_down(parts: Parts, stop: CancellationToken) -> Result<(), Task
             () = stop.cancelled() => return Ok(()),
             changed = sizes.changed() => changed?,
         }
+    }
+}
+
+/// Writes down what the evidence amounts to, so that the next start is quick. Nothing depends on it.
+async fn save_uses(parts: &Parts) {
+    let (dir, journal) = (parts.config.dir.clone(), Arc::clone(&parts.journal));
+    let saving = tokio::task::spawn_blocking(move || {
+        let mut saved = Saved::load(&dir, journal.as_ref()).map_err(|error| error.to_string())?;
+        match saved.advance(journal.as_ref()) {
+            Ok(true) => saved.store(&dir, journal.as_ref()),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    match saving.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error, "the uses of grants are not written down; the next start takes longer"),
+        Err(error) => tracing::warn!(%error, "the uses of grants are not written down; the next start takes longer"),
     }
 }
 

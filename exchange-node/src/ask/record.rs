@@ -8,7 +8,10 @@ use proto::exchange::v1::{self as wire, EntryKind, outcome::What};
 use trust::{envelope, evidence::Receipt, ids::Digest, question::Question, refusal::Refusal};
 
 use super::{Asked, Asker, Ending, Error, OfficeQuestion, request, send::Sent};
-use crate::journal::{Commit, Committed, NewEntry};
+use crate::{
+    journal::{Commit, Committed, NewEntry},
+    usage::{self, Mark, Usage},
+};
 
 impl Asker {
     /// Signs the request and makes it durable. Only then may it leave.
@@ -21,8 +24,11 @@ impl Asker {
         let (sealed, digest) = envelope::seal(&question.wire, self.signer.as_ref());
         let signed = envelope::signed(sealed);
         let entry = NewEntry { kind: EntryKind::QuestionSent, digest, message: signed.encode_to_vec() };
-        let committed = self.commit(vec![entry], None, key).await?;
-        Ok(Sent { question, digest, signed, index: committed.first_index, wait })
+        let grant = Digest::try_from(question.wire.grant.as_slice()).ok();
+        let grant = grant.map(|grant| usage::mark(&grant, self.me.department()));
+        let committed = self.commit(vec![entry], None, key, grant).await?;
+        self.count(&self.asked, grant);
+        Ok(Sent { question, digest, signed, index: committed.first_index, wait, grant })
     }
 
     /// The node itself refuses to ask. That is an outcome, and stands in the evidence.
@@ -68,7 +74,7 @@ impl Asker {
         let (sealed, digest) = envelope::seal(&outcome, self.signer.as_ref());
         let message = envelope::signed(sealed).encode_to_vec();
         let entry = NewEntry { kind: EntryKind::Outcome, digest, message };
-        last(&self.commit(vec![entry], about, None).await?)
+        last(&self.commit(vec![entry], about, None, None).await?)
     }
 
     pub(super) async fn commit(
@@ -76,9 +82,18 @@ impl Asker {
         entries: Vec<NewEntry>,
         about: Option<u64>,
         idempotency: Option<[u8; 16]>,
+        grant: Option<Mark>,
     ) -> Result<Committed, Error> {
-        let commit = Commit { at_ms: self.clock.now_ms(), entries, about, request: None, idempotency };
+        let commit = Commit { at_ms: self.clock.now_ms(), entries, about, request: None, idempotency, grant };
         Ok(self.journal.commit(commit).await?)
+    }
+
+    /// Counts a use of a grant that is in the journal.
+    pub(super) fn count(&self, uses: &Usage, grant: Option<Mark>) {
+        if let Some(grant) = grant {
+            let seen = self.view.seen();
+            uses.count(&grant, &seen.directory().profile().calendar, self.clock.now_ms());
+        }
     }
 }
 

@@ -222,7 +222,10 @@ pub(super) fn fill_purpose(request: &mut wire::Request, directory: &Directory, m
     }
     let Some(service) = service.filter(|_| purpose.legal_bases.is_empty()) else { return };
     let bases = match service.sharing {
-        Sharing::Unconditional => Some(&service.published.legal_bases),
+        // What the service rests on is not what its use rests on: that is for the asker to state, here or in its item.
+        Sharing::Unconditional => {
+            directory.item(me.department(), &purpose.item).map(|published| &published.legal_bases)
+        }
         Sharing::Conditional | Sharing::NotShared => directory
             .access_between(&service.id.department, me.department())
             .filter(|(_, access)| access.state == AccessState::Granted)

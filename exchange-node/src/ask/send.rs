@@ -15,7 +15,10 @@ use trust::{
 };
 
 use super::Asker;
-use crate::peers::{Peers, SendFailure, Undelivered};
+use crate::{
+    peers::{Peers, SendFailure, Undelivered},
+    usage::Mark,
+};
 
 /// The first pause before a question is sent again; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -58,6 +61,8 @@ pub(super) struct Sent {
     /// The index of its entry.
     pub(super) index: u64,
     pub(super) wait: Duration,
+    /// The mark of the grant that it rests on.
+    pub(super) grant: Option<Mark>,
 }
 
 impl Asker {

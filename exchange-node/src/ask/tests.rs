@@ -110,7 +110,10 @@ impl Town {
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),
         };
-        let provider = Answerer::new(parts, answer::Recalled::starting(NOW_MS));
+        let provider = Answerer::new(
+            parts,
+            answer::Recalled::starting(&crate::usage::Saved::default(), &trust::calendar::Calendar::default(), NOW_MS),
+        );
         let courier = Arc::new(CourierDouble {
             provider,
             way: Mutex::new(Way::Open),
@@ -142,7 +145,8 @@ impl Town {
 }
 
 fn asker(view: &Arc<View>, journal: &Arc<MemoryJournal>, courier: &Arc<CourierDouble>, clock: &MockClock) -> Asker {
-    let mut recalled = Recalled::starting(clock.now_ms());
+    let mut recalled =
+        Recalled::starting(&crate::usage::Saved::default(), &trust::calendar::Calendar::default(), clock.now_ms());
     journal.newest(0, &mut |head| recalled.take(&head)).unwrap();
     let parts = AskerParts {
         me: party("housing"),

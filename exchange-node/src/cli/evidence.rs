@@ -168,7 +168,7 @@ pub(super) fn unwritable(error: files::Error) -> Error {
     }
 }
 
-fn read_bundle(file: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn read_bundle(file: &Path) -> Result<Vec<u8>, Error> {
     let unreadable = |source| Error::FileUnusable { doing: "read", path: file.to_owned(), source };
     let limit = u64::try_from(bundle::LARGEST_BUNDLE).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use host::admin_socket::{self, AdminError};
 use proto::{
-    admin::v1::{DoctorRequest, Finding, StatementResponse, StatusRequest, StatusResponse, node_client::NodeClient},
+    admin::v1::{
+        DoctorRequest, Finding, StatementResponse, StatusRequest, StatusResponse, access_client::AccessClient,
+        node_client::NodeClient,
+    },
     office::v1::verifications_client::VerificationsClient,
     registry::v1::catalogue_client::CatalogueClient,
 };
@@ -59,6 +62,16 @@ impl Folder {
         Ok(CatalogueClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
     }
 
+    /// The operators' service about access.
+    pub(super) async fn access(&self) -> Result<AccessClient<Channel>, Error> {
+        Ok(AccessClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
+    }
+
+    /// The department of the running node.
+    pub(super) async fn department(&self) -> Result<String, Error> {
+        Ok(self.admin().await?.status(StatusRequest {}).await?.into_inner().department)
+    }
+
     /// The offices' service of the running node; the admin socket takes the API key's place.
     pub(super) async fn office(&self) -> Result<VerificationsClient<Channel>, Error> {
         Ok(VerificationsClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
@@ -74,7 +87,6 @@ pub(super) fn stated(output: Output, response: StatementResponse, done: &str) ->
         "object": response.object,
         "index": response.index,
         "digest": response.digest,
-        "id": response.id,
     });
     output.show(&machine, || {
         format!("{done} (statement {} of the directory, about {}).", response.index, response.object)

@@ -160,6 +160,7 @@ impl Journal for MemoryJournal {
                 about: commit.about,
                 request: commit.request,
                 idempotency: commit.idempotency,
+                grant: commit.grant,
             };
             if visit(head).is_break() {
                 break;

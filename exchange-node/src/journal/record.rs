@@ -4,7 +4,7 @@
 //! | bytes | head |
 //! |---|---|
 //! | 1 | format, 1 |
-//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency |
+//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency, 8 grant |
 //! | 1 | number of entries, 1 to 4 |
 //! | 1 each | kinds, as numbered in evidence.proto |
 //! | 8 | when, Unix milliseconds |
@@ -12,6 +12,7 @@
 //! | 8 | about (if any) |
 //! | 16 + 32 | request: key and digest (if any) |
 //! | 16 | idempotency (if any) |
+//! | 16 | grant (if any) |
 //! | 32 + 32 each | salt and digest |
 //! | 4 each | length of the message |
 //!
@@ -109,6 +110,7 @@ pub(super) struct Head<'a> {
     pub(super) about: Option<u64>,
     pub(super) request: Option<RequestMark>,
     pub(super) idempotency: Option<[u8; 16]>,
+    pub(super) grant: Option<[u8; 16]>,
     pub(super) entries: Entries,
     lengths: [usize; MOST_ENTRIES],
     bytes: &'a [u8],
@@ -125,7 +127,10 @@ impl<'a> Head<'a> {
         let mut reader = Reader { rest: bytes };
         let [format, fields, count] = reader.array()?;
         let count = usize::from(count);
-        if format != FORMAT || fields & !(ABOUT | REQUEST | IDEMPOTENCY) != 0 || !(1..=MOST_ENTRIES).contains(&count) {
+        if format != FORMAT
+            || fields & !(ABOUT | REQUEST | IDEMPOTENCY | GRANT) != 0
+            || !(1..=MOST_ENTRIES).contains(&count)
+        {
             return Err(Malformed);
         }
         let kinds = reader.take(count)?;
@@ -137,6 +142,7 @@ impl<'a> Head<'a> {
             _ => Some(RequestMark { key: reader.array()?, digest: Digest::new(reader.array()?) }),
         };
         let idempotency = (fields & IDEMPOTENCY != 0).then(|| reader.array()).transpose()?;
+        let grant = (fields & GRANT != 0).then(|| reader.array()).transpose()?;
         let mut entries = Entries { entries: [NO_ENTRY; MOST_ENTRIES], count };
         for (entry, kind) in entries.entries.iter_mut().zip(kinds) {
             let kind = EntryKind::try_from(i32::from(*kind)).map_err(|_| Malformed)?;
@@ -149,7 +155,7 @@ impl<'a> Head<'a> {
         if !reader.rest.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { at_ms, key_id, about, request, idempotency, entries, lengths, bytes })
+        Ok(Self { at_ms, key_id, about, request, idempotency, grant, entries, lengths, bytes })
     }
 
     /// The messages, one for each entry; `None` if the payload is not the one that was sealed with this head.
@@ -179,6 +185,7 @@ impl<'a> Head<'a> {
             about: self.about,
             request: self.request,
             idempotency: self.idempotency,
+            grant: self.grant,
         }
     }
 }
@@ -187,7 +194,8 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
     let has = |is_some: bool, bit: u8| if is_some { bit } else { 0 };
     let fields = has(commit.about.is_some(), ABOUT)
         | has(commit.request.is_some(), REQUEST)
-        | has(commit.idempotency.is_some(), IDEMPOTENCY);
+        | has(commit.idempotency.is_some(), IDEMPOTENCY)
+        | has(commit.grant.is_some(), GRANT);
     // At most MOST_ENTRIES entries, and kinds are numbered from 0 to 5.
     bytes.extend_from_slice(&[FORMAT, fields, entries.len() as u8]);
     bytes.extend(entries.iter().map(|entry| i32::from(entry.kind) as u8));
@@ -202,6 +210,9 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
     }
     if let Some(idempotency) = &commit.idempotency {
         bytes.extend_from_slice(idempotency);
+    }
+    if let Some(grant) = &commit.grant {
+        bytes.extend_from_slice(grant);
     }
     for entry in entries {
         bytes.extend_from_slice(&entry.salt);
@@ -235,8 +246,9 @@ const FORMAT: u8 = 1;
 const ABOUT: u8 = 1;
 const REQUEST: u8 = 2;
 const IDEMPOTENCY: u8 = 4;
+const GRANT: u8 = 8;
 /// The longest head, in bytes.
-pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + MOST_ENTRIES * (64 + 4);
+pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + 16 + MOST_ENTRIES * (64 + 4);
 const NO_ENTRY: Entry = Entry { kind: EntryKind::Unspecified, salt: [0; 32], envelope: Digest::new([0; 32]) };
 
 #[cfg(test)]

@@ -69,3 +69,88 @@ impl supervision_server::Supervision for SupervisionEdge {
         Ok(Response::new(board))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proto::registry::v1::{self as registry, statement::Body};
+    use supervision_server::Supervision;
+    use trust::{directory::statement, fixture};
+
+    use super::*;
+    use crate::{
+        authority::sealed,
+        fixture::{NOW_MS, Rooms, exchange, key, profile, rooms},
+    };
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn edge(rooms: &Rooms) -> SupervisionEdge {
+        SupervisionEdge {
+            sequencer: rooms.sequencer.clone(),
+            authority: Arc::clone(&rooms.authority),
+            clock: Arc::new(rooms.clock.clone()),
+        }
+    }
+
+    /// Civil affairs (key 1) publishes its register, and housing (key 3) applies for it.
+    async fn applied(rooms: &Rooms) {
+        rooms.admit("civil-affairs").await;
+        let [first, recovery] = [3, 4].map(|number| trust::key::Signer::public_key(&key(number)).clone());
+        rooms.authority.admit(&profile("housing"), first, recovery).await.unwrap();
+        let service = fixture::marriage_registration();
+        let application = fixture::application("0011223344556677");
+        for (number, object, body) in [
+            (1, "service/civil-affairs/marriage-registration/1", Body::ServicePublished(service)),
+            (3, "access/civil-affairs/housing/0011223344556677", Body::AccessApplied(application)),
+        ] {
+            let object = match object.parse() {
+                Ok(access) => Object::Access(access),
+                Err(_) => {
+                    Object::Service(trust::ids::ServiceId::read("civil-affairs/marriage-registration", 1).unwrap())
+                }
+            };
+            let said = statement(&exchange(), &object, None, NOW_MS, body);
+            rooms.sequencer.submit(sealed(&said, &key(number))).await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_overdue_application_shows_on_the_board() {
+        let rooms = rooms().await;
+        applied(&rooms).await;
+        let edge = edge(&rooms);
+        let board = async |all| edge.board(Request::new(wire::BoardRequest { all })).await.unwrap().into_inner();
+        assert_eq!((board(true).await.due.len(), board(false).await.due.len()), (1, 0));
+        rooms.clock.advance(DAY * 30);
+        let late = board(false).await;
+        assert_eq!((late.due.len(), late.overdue), (1, 1));
+        let due = &late.due[0];
+        assert_eq!((due.owner.as_str(), due.waiting.as_str()), ("civil-affairs", "housing"));
+        let clock = due.clock.as_ref().unwrap();
+        assert!(clock.colour == "red" && clock.days_left < 0, "{clock:?}");
+        // Longer time limits hold at once, for what waits too.
+        let profile = registry::Profile { reply_conditional_days: 60, ..trust::directory::model::Profile::usual() };
+        let request = wire::SetProfileRequest { profile: Some(profile), decision: None };
+        assert!(!edge.set_profile(Request::new(request.clone())).await.unwrap().into_inner().unchanged);
+        assert!(edge.set_profile(Request::new(request)).await.unwrap().into_inner().unchanged);
+        assert!(board(false).await.due.is_empty());
+        assert_eq!(board(true).await.due[0].clock.as_ref().unwrap().colour, "green");
+    }
+
+    #[tokio::test]
+    async fn settings_that_break_the_rules_change_nothing() {
+        let rooms = rooms().await;
+        let edge = edge(&rooms);
+        let shown = async || edge.show_profile(Request::new(wire::ShowProfileRequest {})).await.unwrap().into_inner();
+        let before = shown().await;
+        assert!(before.notes[0].contains("holiday calendar"), "{:?}", before.notes);
+        let wrong = registry::Profile { supply_days: 1000, ..before.profile.clone().unwrap() };
+        let request = wire::SetProfileRequest { profile: Some(wrong), decision: None };
+        let status = edge.set_profile(Request::new(request)).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+        assert!(status.message().contains("supply_days"), "{status}");
+        assert_eq!(shown().await, before);
+    }
+}

@@ -67,6 +67,34 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Holds the state proofs of statements alone against their last `state` statement: no question rests on them.
+pub(super) fn check_held_back(
+    bundle: &wire::EvidenceBundle,
+    directory: &Directory,
+    report: &mut Report,
+) -> Result<(), Wrong> {
+    let Some(committed) = directory.committed() else {
+        if !bundle.state.is_empty() {
+            return Err(wrong("state proofs", "there is no `state` statement to hold them against"));
+        }
+        report.not_shown(
+            NAME,
+            "that nothing was left out needs a `state` statement of the directory; compare with the directory itself",
+        );
+        return Ok(());
+    };
+    let objects = check_histories(bundle, committed)?;
+    let (until, statement) = (moment(committed.stated_at_ms()), committed.place().index);
+    report.holds(
+        NAME,
+        format!(
+            "by statement {statement} of {until}, nothing that had been said of these {objects} objects is left out; what \
+             was said later is here as far as whoever made the proof knew it"
+        ),
+    );
+    Ok(())
+}
+
 /// That the bundle has every statement about each of its objects before the `state` statement; how many objects.
 fn check_histories(bundle: &wire::EvidenceBundle, committed: &Committed) -> Result<usize, Wrong> {
     let index = committed.place().index;

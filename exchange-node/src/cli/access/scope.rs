@@ -39,6 +39,33 @@ pub(super) fn asked(
     Ok(scope)
 }
 
+/// What is left of an application's scope: the attributes and operators named, or all of them; without values where
+/// `verdicts_only`. What was not applied for cannot be approved.
+pub(super) fn narrowed(
+    applied: Vec<AttributeScope>,
+    attributes: &[String],
+    operators: &[String],
+    verdicts_only: bool,
+) -> Result<Vec<AttributeScope>, String> {
+    if let Some(unknown) = attributes.iter().find(|name| !applied.iter().any(|asked| asked.attribute == **name)) {
+        return Err(format!("{unknown} is not applied for"));
+    }
+    if let Some(unknown) = operators.iter().find(|name| !applied.iter().any(|asked| asked.operators.contains(name))) {
+        return Err(format!("the operator {unknown} is not applied for"));
+    }
+    let mut scope = Vec::new();
+    for mut asked in applied.into_iter().filter(|asked| attributes.is_empty() || attributes.contains(&asked.attribute))
+    {
+        asked.operators.retain(|operator| operators.is_empty() || operators.contains(operator));
+        asked.disclose &= !verdicts_only;
+        if asked.operators.is_empty() {
+            return Err(format!("no operator is left for {}: name --attributes too", asked.attribute));
+        }
+        scope.push(asked);
+    }
+    Ok(scope)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +88,30 @@ mod tests {
         let scope = asked(&["marital_status", "registered_on"], &["equals", "before"], false).unwrap();
         assert_eq!(scope[0].operators, ["equals"]);
         assert_eq!(scope[1].operators, ["equals", "before"]);
+    }
+
+    #[test]
+    fn an_approval_narrows_and_never_widens() {
+        let asked = |attribute: &str, operators: &[&str]| AttributeScope {
+            attribute: attribute.to_owned(),
+            operators: words(operators),
+            disclose: true,
+        };
+        let applied = || vec![asked("marital_status", &["equals", "one_of"]), asked("registered_on", &["before"])];
+        let narrowed = |attributes: &[&str], operators: &[&str], verdicts_only| {
+            super::narrowed(applied(), &words(attributes), &words(operators), verdicts_only)
+        };
+        assert_eq!(narrowed(&[], &[], false).unwrap(), applied());
+        let one = narrowed(&["marital_status"], &["equals"], true).unwrap();
+        assert_eq!((one.len(), one[0].operators.as_slice(), one[0].disclose), (1, &words(&["equals"])[..], false));
+        for (attributes, operators, reason) in [
+            (&["income"][..], &[][..], "income is not applied for"),
+            (&[], &["after"], "the operator after is not applied for"),
+            (&[], &["before"], "no operator is left for marital_status"),
+        ] {
+            let error = narrowed(attributes, operators, false).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
     }
 
     #[test]

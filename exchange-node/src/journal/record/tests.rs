@@ -29,13 +29,15 @@ fn commits() -> impl Strategy<Value = Commit> {
         prop::option::of(any::<u64>()),
         prop::option::of(request),
         prop::option::of(any::<[u8; 16]>()),
+        prop::option::of(any::<[u8; 16]>()),
     )
-        .prop_map(|(at_ms, entries, about, request, idempotency)| Commit {
+        .prop_map(|(at_ms, entries, about, request, idempotency, grant)| Commit {
             at_ms,
             entries,
             about,
             request,
             idempotency,
+            grant,
         })
 }
 
@@ -52,6 +54,7 @@ proptest! {
         let head = record.to_record_head(9);
         prop_assert_eq!(head.first_index, 9);
         prop_assert_eq!((head.about, head.request, head.idempotency), (commit.about, commit.request, commit.idempotency));
+        prop_assert_eq!(head.grant, commit.grant);
         prop_assert_eq!(head.kinds, commit.entries.iter().map(|entry| entry.kind).collect::<Vec<_>>());
         prop_assert_eq!(head.digests, commit.entries.iter().map(|entry| entry.digest).collect::<Vec<_>>());
         let messages: Vec<_> = commit.entries.iter().map(|entry| entry.message.clone()).collect();
@@ -82,7 +85,7 @@ proptest! {
         prop_assert!(!read(&bytes));
         // With a good beginning the rest is reached too.
         if bytes.len() > 3 + usize::from(count) {
-            let fields = bytes[1] & 7;
+            let fields = bytes[1] & 15;
             bytes[..3].copy_from_slice(&[FORMAT, fields, count]);
             bytes[3..3 + usize::from(count)].fill(1);
             prop_assert!(!read(&bytes));

@@ -210,3 +210,6 @@ fn check_access_state(
         None => Err(StatementError::rule("object", "there is no such application")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What is used of every grant: how many questions in this second, this day and in all. The same count for both sides: the
+//! provider's of what it answered, by which a quota is enforced, and the consumer's of what it asked and got answered.
+//!
+//! **Invariant:** the evidence is what counts. Each use stands in the journal with its grant's mark, and the numbers here are
+//! gathered from there at every start, so that a crash loses none. A file beside the journal (`saved`) says what its first
+//! entries amount to, so that a start need not read all of them; it is never believed about a log that it does not fit.
+//!
+//! A day is one of the profile's calendar. Out of scope: whether a question is covered at all (`trust::decision`). Each
+//! node of a department counts for itself.
+
+mod saved;
+
+use std::{
+    collections::HashMap,
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+};
+
+use proto::{exchange::v1::EntryKind, registry::v1::Quota};
+use sha2::{Digest as _, Sha256};
+use trust::{
+    calendar::Calendar,
+    ids::{DepartmentId, Digest},
+    refusal::{Code, Refusal},
+};
+
+pub use self::saved::Saved;
+use crate::journal::RecordHead;
+
+/// A grant used by a department, without telling which: SHA-256 of "errand grant v1", NUL, the grant's digest and the
+/// consumer's id, cut to 16 bytes.
+pub type Mark = [u8; 16];
+
+/// How much older than the ones before it a record of the journal may be: they come in nearly the order of their times.
+const DISORDER_MS: u64 = 120_000;
+
+/// The mark under which uses of a grant are counted. An unconditional service's statement is the grant of everybody; so
+/// the consumer belongs to it.
+pub fn mark(grant: &Digest, consumer: &DepartmentId) -> Mark {
+    let mut hash = Sha256::new();
+    hash.update(b"errand grant v1\0");
+    hash.update(grant.as_bytes());
+    hash.update(consumer.as_str());
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&hash.finalize()[..16]);
+    mark
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An own question that was answered with verdicts.
+    Answered,
+    /// An own question that was sent.
+    Asked,
+    /// Another department's question that was answered with verdicts.
+    Given,
+}
+
+/// Which use a record of the journal is.
+pub(crate) fn kind_of(head: &RecordHead) -> Option<(Kind, Mark)> {
+    let mark = head.grant?;
+    let has = |kind| head.kinds.contains(&kind);
+    let kind = if has(EntryKind::AnswerGiven) {
+        Kind::Given
+    } else if has(EntryKind::QuestionSent) {
+        Kind::Asked
+    } else if has(EntryKind::AnswerReceived) {
+        Kind::Answered
+    } else {
+        return None;
+    };
+    Some((kind, mark))
+}
+
+/// How much is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// In this second.
+    pub in_second: u32,
+    /// On this day.
+    pub today: u64,
+    /// In all.
+    pub total: u64,
+    /// The last time, Unix milliseconds; 0 for never.
+    pub last_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    second: u64,
+    in_second: u32,
+    day: i64,
+    in_day: u64,
+    total: u64,
+    last_ms: u64,
+}
+
+impl Count {
+    /// As it stands at this time.
+    fn at(&mut self, calendar: &Calendar, now_ms: u64) -> &mut Self {
+        let (second, day) = (now_ms / 1000, calendar.day_of(now_ms));
+        if self.second != second {
+            (self.second, self.in_second) = (second, 0);
+        }
+        if self.day != day {
+            (self.day, self.in_day) = (day, 0);
+        }
+        self
+    }
+
+    fn add(&mut self, now_ms: u64) {
+        self.in_second = self.in_second.saturating_add(1);
+        self.in_day += 1;
+        self.total += 1;
+        self.last_ms = self.last_ms.max(now_ms);
+    }
+}
+
+/// Uses of grants, of one kind.
+#[derive(Debug, Default)]
+pub struct Usage {
+    counts: Mutex<HashMap<Mark, Count>>,
+}
+
+impl Usage {
+    /// Takes one use from a quota, or says which limit is reached and when there will be more.
+    pub(crate) fn take(
+        &self,
+        mark: &Mark,
+        quota: Option<&Quota>,
+        calendar: &Calendar,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let quota = quota.copied().unwrap_or_default();
+        let mut counts = self.locked();
+        let count = counts.entry(*mark).or_default().at(calendar, now_ms);
+        let exceeded = |limit: String| Refusal::new(Code::QuotaExceeded).at("grant").because(limit);
+        if quota.total > 0 && count.total >= quota.total {
+            // There will be no more: whoever needs more applies again.
+            return Err(exceeded(format!("{} in all", quota.total)));
+        }
+        if quota.per_day > 0 && count.in_day >= u64::from(quota.per_day) {
+            let tomorrow_ms = calendar.begin_of(count.day.saturating_add(1));
+            return Err(exceeded(format!("{} per day", quota.per_day)).retry_at(tomorrow_ms));
+        }
+        if quota.per_second > 0 && count.in_second >= quota.per_second {
+            let limit = format!("{} per second", quota.per_second);
+            return Err(exceeded(limit).retry_at((count.second + 1) * 1000));
+        }
+        count.add(now_ms);
+        Ok(())
+    }
+
+    /// Counts one use that nothing limits.
+    pub(crate) fn count(&self, mark: &Mark, calendar: &Calendar, now_ms: u64) {
+        self.locked().entry(*mark).or_default().at(calendar, now_ms).add(now_ms);
+    }
+
+    /// How much of a grant is used at this time.
+    pub fn of(&self, mark: &Mark, calendar: &Calendar, now_ms: u64) -> Used {
+        let mut counts = self.locked();
+        let Some(count) = counts.get_mut(mark) else { return Used::default() };
+        let count = count.at(calendar, now_ms);
+        Used { in_second: count.in_second, today: count.in_day, total: count.total, last_ms: count.last_ms }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Mark, Count>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Uses read back from the journal, the newest first.
+#[derive(Debug)]
+pub(crate) struct Recalled {
+    kind: Kind,
+    counts: HashMap<Mark, Count>,
+    /// Entries before this index are counted already.
+    from_index: u64,
+    calendar: Calendar,
+    today: i64,
+    /// Before this time nothing counts for today.
+    since_ms: u64,
+}
+
+impl Recalled {
+    /// Nothing yet: what is older than a day and than `saved` is counted there.
+    pub(crate) fn starting(kind: Kind, saved: &Saved, calendar: &Calendar, now_ms: u64) -> Self {
+        let today = calendar.day_of(now_ms);
+        let count = |(mark, counted): (&Mark, &saved::Counted)| {
+            let count = Count { day: today, total: counted.total, last_ms: counted.last_ms, ..Count::default() };
+            (*mark, count)
+        };
+        Self {
+            kind,
+            counts: saved.of(kind).iter().map(count).collect(),
+            from_index: saved.size(),
+            calendar: calendar.clone(),
+            today,
+            since_ms: calendar.begin_of(today).saturating_sub(DISORDER_MS),
+        }
+    }
+
+    /// Takes the next older record; breaks where older ones do not matter.
+    pub(crate) fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
+        let is_new = head.first_index >= self.from_index;
+        if !is_new && head.at_ms < self.since_ms {
+            return ControlFlow::Break(());
+        }
+        if let Some((kind, mark)) = kind_of(head)
+            && kind == self.kind
+        {
+            let count = self.counts.entry(mark).or_insert(Count { day: self.today, ..Count::default() });
+            count.in_day += u64::from(self.calendar.day_of(head.at_ms) == self.today);
+            count.total += u64::from(is_new);
+            count.last_ms = count.last_ms.max(head.at_ms);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// What was used.
+    pub(crate) fn into_usage(self) -> Usage {
+        Usage { counts: Mutex::new(self.counts) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
