@@ -135,3 +135,15 @@ fn the_calendar_form_is_read() {
     let profile = parse(text, "profile.toml", &|_| Ok(calendar_template(2027))).unwrap();
     assert_eq!(profile.calendar.unwrap().years[0].holidays.len(), 8);
 }
+
+/// A real year: what is listed as worked falls on weekends, and nothing stands twice.
+#[test]
+fn the_example_calendar_is_read() {
+    let year = include_str!("../../../examples/town/holidays-2026.toml");
+    let profile = parse("[calendar]\nfiles = [\"holidays-2026.toml\"]\n", "profile.toml", &|_| Ok(year.to_owned())).unwrap();
+    let calendar = trust::calendar::Calendar::from_wire(&profile.calendar.unwrap()).unwrap();
+    // Applied for on the last day before Spring Festival: ten working days later it is March.
+    let friday = 1_770_948_000_000;
+    assert_eq!(calendar.date_of(friday), "2026-02-13");
+    assert_eq!(calendar.date_of(calendar.deadline(friday, 10) - 1), "2026-03-05");
+}

@@ -146,6 +146,9 @@ async fn every_command_speaks_json() {
         &["service", "list"],
         &["service", "show", "civil-affairs/marriage-registration"],
         &["access", "list"],
+        &["access", "inbox"],
+        &["access", "usage"],
+        &["access", "show", &id, "--proof"],
         &["access", "show", &id],
         &["evidence", "show", &asked.receipt],
         &["office-key", "list"],
@@ -154,7 +157,13 @@ async fn every_command_speaks_json() {
         let told = place.json("housing", command).await;
         assert!(told.is_object(), "{command:?}: {told}");
     }
-    for command in [&["status", "--json"][..], &["department", "list", "--json"]] {
+    for command in [
+        &["status", "--json"][..],
+        &["department", "list", "--json"],
+        &["board", "--json"],
+        &["profile", "show", "--json"],
+        &["profile", "template", "--json"],
+    ] {
         let output = place.town.registry_cli(command).await.unwrap();
         let told: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
