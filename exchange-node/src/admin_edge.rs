@@ -14,21 +14,16 @@ pub mod successions;
 use std::sync::Arc;
 
 use host::disk;
-use proto::{
-    admin::v1::{
-        AddOfficeKeyRequest, AddOfficeKeyResponse, DoctorRequest, DoctorResponse, ImportRecordsProgress,
-        ImportRecordsRequest, ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest,
-        ListServicesResponse, OfficeKey, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest,
-        StatementResponse, StatusRequest, StatusResponse,
-        node_server::{Node, NodeServer},
-    },
+use proto::admin::v1::{
+    AddOfficeKeyRequest, AddOfficeKeyResponse, DoctorRequest, DoctorResponse, ImportRecordsProgress,
+    ImportRecordsRequest, ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest, ListServicesResponse,
+    OfficeKey, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest, StatementResponse, StatusRequest,
+    StatusResponse,
+    node_server::{Node, NodeServer},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use trust::{
-    directory::Object,
-    ids::DepartmentId,
-};
+use trust::ids::DepartmentId;
 
 pub use self::access::AccessEdge;
 use self::{
@@ -66,11 +61,6 @@ impl AdminEdge {
 
     fn seen(&self) -> Arc<Seen> {
         self.parts.view.seen()
-    }
-
-    /// Makes a statement and says what became of it.
-    async fn state(&self, object: Object, body: Body) -> Result<StatementResponse, Status> {
-        stated(self.parts.publisher.publish(&object, body).await)
     }
 }
 

@@ -6,10 +6,10 @@ mod postgres_server;
 #[path = "all/support.rs"]
 mod support;
 
-#[path = "all/anchors.rs"]
-mod anchors;
 #[path = "all/access.rs"]
 mod access;
+#[path = "all/anchors.rs"]
+mod anchors;
 #[path = "all/bad_files.rs"]
 mod bad_files;
 #[path = "all/commands.rs"]

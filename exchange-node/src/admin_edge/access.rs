@@ -27,7 +27,7 @@ use trust::{
 };
 
 use self::state::pending_decision;
-use super::{Answer, LARGEST_MESSAGE, refused, stated};
+use super::{Answer, LARGEST_MESSAGE, answers::refused, stated};
 use crate::{
     app::Parts,
     pending::{self, Pending},

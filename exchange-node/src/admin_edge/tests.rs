@@ -1,6 +1,6 @@
 //! What operators are told, from a directory in memory. The socket itself is tested with real processes.
 
-use proto::registry::v1::ServiceWithdrawn;
+use proto::registry::v1::{ServiceWithdrawn, statement::Body};
 use trust::{
     directory::model::AccessState,
     fixture::{self, Fixture, NOW_MS, department},

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Parts, custody_edge, office_edge, peer_edge};
 use crate::{
     admin_edge::{
-        AccessEdge, AdminEdge, CatalogueEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge, successions::SuccessionsEdge,
+        AccessEdge, AdminEdge, CatalogueEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge,
+        successions::SuccessionsEdge,
     },
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,

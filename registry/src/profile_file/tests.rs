@@ -140,7 +140,8 @@ fn the_calendar_form_is_read() {
 #[test]
 fn the_example_calendar_is_read() {
     let year = include_str!("../../../examples/town/holidays-2026.toml");
-    let profile = parse("[calendar]\nfiles = [\"holidays-2026.toml\"]\n", "profile.toml", &|_| Ok(year.to_owned())).unwrap();
+    let profile =
+        parse("[calendar]\nfiles = [\"holidays-2026.toml\"]\n", "profile.toml", &|_| Ok(year.to_owned())).unwrap();
     let calendar = trust::calendar::Calendar::from_wire(&profile.calendar.unwrap()).unwrap();
     // Applied for on the last day before Spring Festival: ten working days later it is March.
     let friday = 1_770_948_000_000;
