@@ -275,6 +275,9 @@ impl Source<'_> {
         // The founding stands in every bundle.
         wanted.object("exchange");
         wanted.object("profile");
+        // Whoever checks it with the key of today follows from here to the keys of then.
+        wanted.object(&Object::Authority.to_string());
+        wanted.object(&Object::Log.to_string());
         wanted.key(&match self.head {
             Head::Own(signer) => signer.public_key().id().to_string(),
             Head::Kept(_, key_id) => key_id.to_string(),
