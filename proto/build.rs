@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "registry/v1/registry.proto",
     "registry/v1/catalogue.proto",
     "registry/v1/anchors.proto",
+    "registry/v1/witness.proto",
     "office/v1/office.proto",
     "admin/v1/node.proto",
     "admin/v1/node_evidence.proto",
@@ -25,6 +26,7 @@ const FILES: &[&str] = &[
     "admin/v1/supervision.proto",
     "admin/v1/services.proto",
     "admin/v1/access.proto",
+    "admin/v1/directory_view.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 mod catalogue;
+mod directory_view;
 mod evidence;
 mod import;
 mod lookup;
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use trust::ids::DepartmentId;
 
 pub use self::access::AccessEdge;
+pub use self::directory_view::DirectoryViewEdge;
 use self::{
     answers::{records_status, service_state},
     lookup::own_service,
@@ -89,6 +91,7 @@ impl Node for AdminEdge {
     async fn status(&self, _: Request<StatusRequest>) -> Answer<StatusResponse> {
         let Parts { config, view, journal, addresses, .. } = self.parts.as_ref();
         let seen = self.seen();
+        let age = view.age(self.parts.clock.now_ms());
         let (evidence_size, evidence_root) = journal.head();
         Ok(Response::new(StatusResponse {
             exchange_id: config.exchange.to_string(),
@@ -96,7 +99,7 @@ impl Node for AdminEdge {
             node: config.node.to_string(),
             directory_size: seen.size(),
             directory_root: seen.root().to_string(),
-            directory_verified_ms: view.verified_ms(),
+            directory_verified_ms: age.vouched_ms,
             registry_reachable: view.is_registry_reachable(),
             evidence_size,
             evidence_root: evidence_root.to_string(),
@@ -104,6 +107,9 @@ impl Node for AdminEdge {
             office_address: addresses.office.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resident_bytes: disk::resident_bytes().unwrap_or(0),
+            directory_state: age.state.as_str().to_owned(),
+            directory_expires_ms: age.expires_ms,
+            directory_findings: u32::try_from(view.findings().open_ones().len()).unwrap_or(u32::MAX),
             records: records_status(seen.directory(), self.me(), &self.parts.records.status()),
         }))
     }

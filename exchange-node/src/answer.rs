@@ -309,7 +309,8 @@ impl Answerer {
         self.view.check_usable(now_ms)?;
         let size = question.wire.directory_size;
         if self.view.root_at(size).is_some_and(|root| root.as_bytes() != question.wire.directory_root.as_slice()) {
-            self.view.note_divergence(&question.sender.to_string(), size, now_ms);
+            let root = question.wire.directory_root.as_slice();
+            self.view.note_divergence(question.sender.department(), size, Some(root), now_ms);
             return Err(Refusal::new(Code::DirectoryDiverges).at("directory_root"));
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! ports, `App::run` serves until it is asked to stop. Out of scope: the command line.
 
 mod running;
+mod watch_view;
 
 use std::{
     net::SocketAddr,
@@ -28,6 +29,7 @@ use crate::{
     anchors::{self, AnchorBook, Anchorer},
     answer::{self, Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
+    compare::Comparer,
     config::Config,
     custody::Custody,
     custody_edge::CustodyEdge,
@@ -124,6 +126,8 @@ pub struct Parts {
     pub records: Arc<Records>,
     /// Connections to other nodes.
     pub peers: Arc<Peers>,
+    /// Compares directories with others'.
+    pub comparer: Arc<Comparer>,
     /// Makes statements.
     pub publisher: Arc<Publisher>,
     /// Asks.
@@ -200,6 +204,7 @@ impl App {
 
         let link = Arc::new(RegistryLink::new(config.registry.clone(), config.registry_tls_key));
         let peers = Arc::new(Peers::new(Arc::clone(&keys.tls)));
+        let comparer = Arc::new(Comparer::new(Arc::clone(&view), Arc::clone(&peers), Arc::clone(&clock)));
         let publisher = Arc::new(Publisher {
             exchange: config.exchange.clone(),
             department: config.department.clone(),
@@ -276,6 +281,7 @@ impl App {
             journal,
             records,
             peers,
+            comparer,
             publisher,
             asker,
             answerer,
@@ -385,6 +391,7 @@ fn peer_edge(parts: &Parts) -> PeerEdge {
         parts.config.exchange.clone(),
         Arc::clone(&parts.view),
         Arc::clone(&parts.answerer),
+        Arc::clone(&parts.comparer),
         parts.peer_connections.clone(),
     )
 }

@@ -6,6 +6,7 @@
 mod access;
 mod catalogue;
 mod departments;
+mod directory;
 mod evidence;
 mod exit;
 mod init;
@@ -95,6 +96,9 @@ pub enum Command {
     /// Access to data services: apply, decide, look up.
     #[command(subcommand, after_help = "Example:\n  exchange-node access list")]
     Access(access::Command),
+    /// The view of the directory: its age and witnesses, what was found wrong, carrying it by hand.
+    #[command(subcommand, after_help = "Example:\n  exchange-node directory show")]
+    Directory(directory::Command),
     /// Asks another department one question and waits for the answer.
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
@@ -259,6 +263,7 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Log(command) => log::run(command, &folder, output).await,
         Command::Records(command) => records::run(command, &folder, output).await,
         Command::Access(command) => access::run(command, &folder, output, now_ms).await,
+        Command::Directory(command) => directory::run(command, &folder, output).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,

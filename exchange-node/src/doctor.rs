@@ -3,6 +3,7 @@
 //!
 //! Out of scope: putting anything right.
 
+mod directory;
 mod evidence;
 mod running;
 

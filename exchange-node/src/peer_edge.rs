@@ -12,7 +12,8 @@ use host::{
     tls::{PeerPolicy, TlsKeyDigest},
 };
 use proto::exchange::v1::{
-    HelloRequest, HelloResponse, TellRequest, TellResponse, VerifyRequest, VerifyResponse,
+    CompareRequest, CompareResponse, HelloRequest, HelloResponse, TellRequest, TellResponse, VerifyRequest,
+    VerifyResponse,
     exchange_server::{Exchange, ExchangeServer},
 };
 use tonic::{Request, Response, Status};
@@ -23,6 +24,7 @@ use trust::{
 
 use crate::{
     answer::{Answerer, Unanswered},
+    compare::{self, Comparer},
     view::View,
 };
 
@@ -60,14 +62,21 @@ pub struct PeerEdge {
     exchange: ExchangeId,
     view: Arc<View>,
     answerer: Arc<Answerer>,
+    comparer: Arc<Comparer>,
     connections: Connections,
     unattributed: Arc<AtomicU64>,
 }
 
 impl PeerEdge {
     /// The service over these parts.
-    pub fn new(exchange: ExchangeId, view: Arc<View>, answerer: Arc<Answerer>, connections: Connections) -> Self {
-        Self { exchange, view, answerer, connections, unattributed: Arc::default() }
+    pub fn new(
+        exchange: ExchangeId,
+        view: Arc<View>,
+        answerer: Arc<Answerer>,
+        comparer: Arc<Comparer>,
+        connections: Connections,
+    ) -> Self {
+        Self { exchange, view, answerer, comparer, connections, unattributed: Arc::default() }
     }
 
     /// As a tonic service with its limit on messages.
@@ -133,6 +142,22 @@ impl Exchange for PeerEdge {
             }
             Err(crate::view::Error::Statement { source, .. }) => Err(Status::invalid_argument(source.to_string())),
             Err(_) => Err(Status::unavailable("the statement cannot be kept now")),
+        }
+    }
+
+    async fn compare(&self, request: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let strand = request.into_inner().strand.ok_or_else(|| Status::invalid_argument("there is no strand"))?;
+        match self.comparer.answer(&peer, &strand).await {
+            Ok(strand) => Ok(Response::new(CompareResponse { strand: Some(strand) })),
+            Err(error @ (compare::Error::Malformed(_) | compare::Error::Unproved(_))) => {
+                Err(Status::invalid_argument(error.to_string()))
+            }
+            Err(error @ compare::Error::TooOften) => Err(Status::resource_exhausted(error.to_string())),
+            Err(error) => {
+                tracing::error!(%error, "directories could not be compared");
+                Err(Status::unavailable("this node cannot compare directories now"))
+            }
         }
     }
 }

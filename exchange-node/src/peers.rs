@@ -213,6 +213,26 @@ impl Peers {
         Ok(peer.least_busy().0.custody.clone())
     }
 
+    /// Has each of the nodes compare directories; the answers that came.
+    pub async fn compare(&self, nodes: &[Node], strand: &wire::Strand, limit: Duration) -> Vec<wire::Strand> {
+        let mut answers = Vec::new();
+        for node in nodes {
+            let Ok(peer) = self.peer(node) else { continue };
+            let (connection, _guard) = peer.least_busy();
+            let mut client = connection.client.clone();
+            let message = wire::CompareRequest { strand: Some(strand.clone()) };
+            match timeout(limit, client.compare(message)).await {
+                Ok(Ok(response)) => answers.extend(response.into_inner().strand),
+                Ok(Err(status)) => {
+                    let reason = status.message();
+                    tracing::info!(department = %node.department, node = %node.node, code = ?status.code(), reason, "a peer does not compare directories now");
+                }
+                Err(_) => tracing::info!(department = %node.department, "a peer takes too long to compare directories"),
+            }
+        }
+        answers
+    }
+
     fn peer(&self, node: &Node) -> Result<Arc<Peer>, SetupError> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (node.department.clone(), node.node.clone());

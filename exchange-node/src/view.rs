@@ -1,6 +1,7 @@
 //! This node's own view of the directory: every statement verified here, kept on disk, and known to be what the registry
 //! signed. Nothing is folded in before the root over it was recomputed and found in a checkpoint with both of the log's
-//! signatures; after a fork, a rollback or a bad signature the last good view stays and the finding is kept for `doctor`.
+//! signatures; after a fork, a rollback or a bad signature the last good view stays, and what shows the lie is kept
+//! (`findings`).
 //!
 //! **Invariant:** the registry can delay news and shut doors; it cannot put words into anybody's mouth. Each statement
 //! counts by its own signature (`trust::directory`).
@@ -8,11 +9,15 @@
 //! Out of scope: making statements (`publish`), and what they mean for a question (`trust::decision`).
 
 mod accept;
+mod age;
+mod by_hand;
 mod follower;
 mod registry_link;
 mod roots;
 mod snapshot;
 mod stored;
+mod suspicion;
+mod witnessing;
 
 use std::{
     path::Path,
@@ -24,7 +29,7 @@ use std::{
 
 use host::store::StoreError;
 use proto::registry::v1::statement::Body;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use trust::{
     directory::{self, Directory, Object, StatementError},
     ids::ExchangeId,
@@ -35,7 +40,6 @@ use trust::{
         hash::{Hash, leaf_hash},
         note,
     },
-    refusal::{Code, Refusal},
 };
 
 use self::{
@@ -43,7 +47,19 @@ use self::{
     roots::{ROOTS_KEPT, Roots},
     stored::StoredDirectory,
 };
-pub use self::{follower::Follower, registry_link::RegistryLink, snapshot::Snapshots};
+pub use self::{
+    age::{Age, State},
+    by_hand::{Brought, Imported},
+    follower::Follower,
+    registry_link::RegistryLink,
+    snapshot::Snapshots,
+    suspicion::Suspicion,
+    witnessing::Witnessed,
+};
+use crate::findings::{self, Findings};
+
+/// How many suspicions wait for the comparing.
+const SUSPICIONS_WAITING: usize = 16;
 
 /// Why the view did not take what it was given, or cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +68,17 @@ pub enum Error {
     /// A checkpoint that is not the log's.
     #[error("the registry's checkpoint does not verify: {0}")]
     Checkpoint(#[from] checkpoint::Error),
+    /// A file that holds fewer statements than its checkpoint covers.
+    #[error("the file holds {held} statements and its checkpoint covers {covered}: it is cut short; export it again")]
+    CutShort {
+        /// What the checkpoint covers.
+        covered: u64,
+        /// What there is.
+        held: u64,
+    },
+    /// What was found before cannot be read.
+    #[error(transparent)]
+    Findings(#[from] findings::Error),
     /// Two stories: a checkpoint whose root is not that of the statements.
     #[error(
         "the registry tells another story: at {size} statements its checkpoint has the root {told}, and here it is {here}; the last good view is kept; call the authority"
@@ -89,6 +116,16 @@ pub enum Error {
         told: u64,
         /// The size that had been verified.
         here: u64,
+    },
+    /// A checkpoint older than one that was seen.
+    #[error(
+        "the registry's checkpoint is of {told_ms}, and one of {here_ms} was seen (Unix milliseconds): it holds news back or replays what it once said; the last good view is kept"
+    )]
+    Stale {
+        /// The checkpoint's time, Unix milliseconds.
+        told_ms: u64,
+        /// The newest that was seen, Unix milliseconds.
+        here_ms: u64,
     },
     /// A statement that does not count, or is of a kind unknown here.
     #[error("statement {index} of the directory cannot be taken: {source}; the view ends before it")]
@@ -128,15 +165,6 @@ pub enum Error {
     Writer(String),
 }
 
-/// What was found wrong with the registry or the directory, for `doctor`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What, in a sentence.
-    pub what: String,
-    /// When, Unix milliseconds.
-    pub at_ms: u64,
-}
-
 /// The directory at one moment, with its size and root.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -173,12 +201,19 @@ pub struct View {
     roots: Mutex<Roots>,
     /// Revocations that came directly.
     direct: Mutex<Vec<Vec<u8>>>,
-    /// When the registry last vouched for what is folded in, Unix milliseconds.
-    verified_ms: AtomicU64,
+    /// When the log last vouched for what is folded in, Unix milliseconds.
+    log_ms: AtomicU64,
+    /// As of when as many witnesses as are required vouch for it, Unix milliseconds.
+    witnessed_ms: AtomicU64,
+    witness_book: Mutex<witnessing::Book>,
     /// The highest time that was ever verified, Unix milliseconds.
     highest_ms: AtomicU64,
     reachable: AtomicBool,
-    finding: Mutex<Option<Finding>>,
+    findings: Findings,
+    /// Why the view ends before the stored directory does.
+    stuck: Mutex<Option<String>>,
+    suspect: mpsc::Sender<Suspicion>,
+    suspicions: Mutex<Option<mpsc::Receiver<Suspicion>>>,
     size: watch::Sender<u64>,
     checkpoint: RwLock<Arc<str>>,
 }
@@ -209,6 +244,7 @@ impl View {
         let put_down = snapshots.as_ref().and_then(|snapshots| snapshots.read(exchange, authority_key, size));
         let directory = put_down.unwrap_or_else(|| nothing.clone());
         let root = directory.root();
+        let (suspect, suspicions) = mpsc::channel(SUSPICIONS_WAITING);
         let mut view = Self {
             resumed_at: directory.size(),
             resumed_root: root,
@@ -218,10 +254,15 @@ impl View {
             snapshots,
             roots: Mutex::new(Roots::default()),
             direct: Mutex::default(),
-            verified_ms: AtomicU64::new(0),
+            log_ms: AtomicU64::new(0),
+            witnessed_ms: AtomicU64::new(0),
+            witness_book: Mutex::default(),
             highest_ms: AtomicU64::new(0),
             reachable: AtomicBool::new(false),
-            finding: Mutex::new(None),
+            findings: Findings::open(dir)?,
+            stuck: Mutex::new(None),
+            suspect,
+            suspicions: Mutex::new(Some(suspicions)),
             size: watch::Sender::new(0),
             checkpoint: RwLock::new(Arc::from("")),
         };
@@ -270,12 +311,18 @@ impl View {
                 return Err(Error::Forked { size: frontier.size(), told, here });
             }
             self.vouched(&verified, &text);
+            self.count_cosignatures(verified.note(), u64::MAX);
+        }
+        for note in self.stored.witnessed()? {
+            if let Ok(note) = note::SignedNote::parse(note.as_bytes()) {
+                self.count_cosignatures(&note, u64::MAX);
+            }
         }
         *lock(&self.direct) = self.stored.revocations()?;
         self.change(|directory| self.apply_direct(directory));
         if let Some(error) = stuck {
             tracing::error!(%error, "the directory cannot be read to its end");
-            self.find(error.to_string(), 0);
+            self.stop_at(error.to_string());
         }
         // Unwrap safety of the lock: nobody else has the view yet.
         if let Ok(mut followed) = self.followed.try_lock() {
@@ -290,34 +337,9 @@ impl View {
         Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether the view may be relied on at `now_ms`: read at all, vouched for lately, and not from the future.
-    pub fn check_usable(&self, now_ms: u64) -> Result<(), Refusal> {
-        let seen = self.seen();
-        if seen.directory.founding().is_none() {
-            return Err(Refusal::new(Code::DirectoryExpired).because("this node has not read the directory yet"));
-        }
-        let profile = seen.directory.profile();
-        let highest_ms = self.highest_ms.load(Ordering::Acquire);
-        if now_ms.saturating_add(profile.clock_skew_ms) < highest_ms {
-            let clocks = format!("the clock says {now_ms}, and {highest_ms} was verified (Unix milliseconds)");
-            return Err(Refusal::new(Code::ClockBackwards).because(clocks));
-        }
-        let verified_ms = self.verified_ms();
-        if now_ms > verified_ms.saturating_add(profile.view_lifetime_ms) {
-            let age = format!("vouched for at {verified_ms}, and it is {now_ms} here (Unix milliseconds)");
-            return Err(Refusal::new(Code::DirectoryExpired).because(age));
-        }
-        Ok(())
-    }
-
     /// The root of the view when it had `size` statements, where it is still known.
     pub fn root_at(&self, size: u64) -> Option<Hash> {
         lock(&self.roots).at(size)
-    }
-
-    /// When the registry last vouched for the view, Unix milliseconds; 0 for never.
-    pub fn verified_ms(&self) -> u64 {
-        self.verified_ms.load(Ordering::Acquire)
     }
 
     /// The highest time that was ever verified, Unix milliseconds.
@@ -345,24 +367,10 @@ impl View {
         self.reachable.load(Ordering::Acquire)
     }
 
-    fn set_reachable(&self, reachable: bool) {
+    pub(crate) fn set_reachable(&self, reachable: bool) {
         if self.reachable.swap(reachable, Ordering::AcqRel) != reachable {
             tracing::info!(reachable, "registry");
         }
-    }
-
-    /// What was found wrong, if anything.
-    pub fn finding(&self) -> Option<Finding> {
-        lock(&self.finding).clone()
-    }
-
-    /// Notes that another department saw another directory of the same size.
-    pub fn note_divergence(&self, other: &str, size: u64, now_ms: u64) {
-        let what = format!(
-            "{other} saw another directory at {size} statements: call the authority, whose registry may have told two stories"
-        );
-        tracing::error!(other, size, "directories diverge");
-        self.find(what, now_ms);
     }
 
     /// Sizes of the view, as it grows.
@@ -412,11 +420,15 @@ impl View {
         // Kept before it counts: whoever hears that it was applied may rely on it after a restart too.
         drop(seen);
         self.stored.keep_revocation(statement.to_vec()).await?;
-        self.change(|directory| {
-            lock(&self.direct).push(statement.to_vec());
-            directory.apply_revocation(statement)
-        })
-        .map_err(refused)
+        let applied = self
+            .change(|directory| {
+                lock(&self.direct).push(statement.to_vec());
+                directory.apply_revocation(statement)
+            })
+            .map_err(refused);
+        // It may have been a witness's.
+        self.reckon();
+        applied
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
@@ -439,7 +451,7 @@ impl View {
 
     /// Reads the entries that were not read at the start because this node had put down what they left, and compares the
     /// tree over them with the one that was verified. Blocks for seconds where there are many.
-    pub fn check_stored(&self, now_ms: u64) -> Result<(), Error> {
+    pub fn check_stored(&self) -> Result<(), Error> {
         let mut frontier = Frontier::new();
         let outcome =
             self.stored.entries_from(0).take(usize::try_from(self.resumed_at).unwrap_or(usize::MAX)).try_for_each(
@@ -455,7 +467,7 @@ impl View {
             });
         if let Err(error) = &outcome {
             tracing::error!(%error, "the stored directory");
-            self.find(error.to_string(), now_ms);
+            self.stop_at(error.to_string());
         }
         outcome
     }
@@ -464,8 +476,22 @@ impl View {
         let time_ms = verified.time_seconds().saturating_mul(1000);
         self.highest_ms.fetch_max(time_ms, Ordering::AcqRel);
         if verified.checkpoint().size() == self.seen().size() {
-            self.verified_ms.fetch_max(time_ms, Ordering::AcqRel);
+            self.log_ms.fetch_max(time_ms, Ordering::AcqRel);
             *self.checkpoint.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(text);
+        }
+        // The profile may have changed.
+        self.reckon();
+    }
+
+    /// Shows a checkpoint as of the same time in place of the last one, where more have signed it.
+    fn more_witnesses(&self, verified: &VerifiedCheckpoint, text: &str) {
+        let time_ms = verified.time_seconds().saturating_mul(1000);
+        if verified.checkpoint().size() != self.seen().size() || time_ms != self.log_ms.load(Ordering::Acquire) {
+            return;
+        }
+        let mut checkpoint = self.checkpoint.write().unwrap_or_else(PoisonError::into_inner);
+        if text.lines().count() > checkpoint.lines().count() {
+            *checkpoint = Arc::from(text);
         }
     }
 
@@ -473,10 +499,6 @@ impl View {
         let seen = self.seen();
         let Some(founding) = seen.directory.founding() else { return Ok(None) };
         Ok(Some(log_key(seen.directory.exchange(), &founding.log_key)?))
-    }
-
-    fn find(&self, what: String, at_ms: u64) {
-        *lock(&self.finding) = Some(Finding { what, at_ms });
     }
 }
 

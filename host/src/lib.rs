@@ -32,6 +32,7 @@ pub mod supervise;
 pub mod table;
 
 pub mod admin_socket;
+pub mod chunks;
 pub mod ready_file;
 
 pub mod published;

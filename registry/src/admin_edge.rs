@@ -4,6 +4,7 @@
 
 pub mod departments;
 mod evidence;
+mod kept;
 mod reviews;
 mod supervision;
 
@@ -18,7 +19,7 @@ use trust::{
     subject::credit_code::Strictness,
 };
 
-pub use self::{reviews::ReviewsEdge, supervision::SupervisionEdge};
+pub use self::{kept::KeptEdge, reviews::ReviewsEdge, supervision::SupervisionEdge};
 use crate::{
     authority::{self, Authority, DepartmentProfile},
     catalogue,

@@ -27,7 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
 
 use crate::{
-    admin_edge::{AdminEdge, EvidenceEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge},
+    admin_edge::{
+        AdminEdge, EvidenceEdge, KeptEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge,
+    },
     anchors::{self, Anchors, AnchorsParts},
     anchors_edge::AnchorsEdge,
     authority::{self, Authority},
@@ -41,6 +43,8 @@ use crate::{
     ledger::{self, OpenLedger, SledLedger},
     sequencer::{self, Sequencer, SequencerParts},
     store, tile_edge,
+    witness_edge::WitnessEdge,
+    witnesses::Witnesses,
 };
 
 /// Why a registry does not start, or ends.
@@ -157,6 +161,10 @@ impl App {
         let stopping = stop.clone();
         supervisor.essential("sequencer", async move { Ok(task.run(stopping).await?) });
         let (second, anchors) = open_anchors(folder, &config, &sequencer, &supervisor).await?;
+        let witnesses = Witnesses::open(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)).await?;
+        let (kept, stopping) = (witnesses.clone(), stop.clone());
+        let interval = Duration::from_secs(config.checkpoint_interval_seconds);
+        supervisor.essential("witnesses", async move { Ok(kept.run(interval, stopping).await?) });
 
         let tls = ServerTls::new(&keys.tls, ClientAuthentication::None)?;
         let limits = ListenerLimits { max_connections: config.most_connections, ..ListenerLimits::default() };
@@ -207,23 +215,31 @@ impl App {
         .await?;
         let enrolment = Arc::new(enrolment);
 
-        let services = ["registry.v1.Directory", "registry.v1.Enrolment", "registry.v1.Catalogue"];
+        let services =
+            ["registry.v1.Directory", "registry.v1.Enrolment", "registry.v1.Catalogue", "registry.v1.Witnesses"];
         let (health, feed) = health::service(&readiness, &services).await;
         until_stopped(&supervisor, "health", feed.run());
 
         let router = tuned_server(&EdgeLimits::default())
             .add_service(health.clone())
             .add_service(
-                DirectoryEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock), stop.clone())
-                    .into_server(),
+                DirectoryEdge::new(
+                    sequencer.clone(),
+                    Arc::clone(&shared),
+                    witnesses.clone(),
+                    Arc::clone(&clock),
+                    stop.clone(),
+                )
+                .into_server(),
             )
             .add_service(AnchorsEdge::server(Arc::clone(&anchors), Arc::clone(&clock)))
+            .add_service(WitnessEdge::new(witnesses.clone(), Arc::clone(&clock)).into_server())
             .add_service(CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)))
             .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), Arc::clone(&clock)).into_server());
         spawn_grpc(&supervisor, router, grpc.incoming());
 
         let readers = CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock));
-        let routes = tile_edge::router(sequencer.clone(), shared, Arc::clone(&anchors));
+        let routes = tile_edge::router(sequencer.clone(), Arc::clone(&shared), witnesses.clone(), Arc::clone(&anchors));
         let stopping = stop.clone();
         supervisor.essential("tiles", async move {
             tile_edge::serve(tiles, routes, stopping).await;
@@ -243,6 +259,7 @@ impl App {
             .add_service(ReviewsEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&clock)))
             .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
             .add_service(readers)
+            .add_service(KeptEdge::server(sequencer.clone(), shared, witnesses))
             .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));
         let stopping = stop.clone().cancelled_owned();
         supervisor.essential("admin socket", async move { Ok(admin.serve(operators, stopping).await?) });

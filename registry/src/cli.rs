@@ -6,6 +6,7 @@
 mod anchors;
 mod catalogue;
 mod departments;
+mod directory;
 mod operate;
 mod read;
 mod review;
@@ -21,6 +22,7 @@ use trust::ids::{DepartmentId, ExchangeId};
 use self::departments::{CloseArguments, MergeArguments, RenameArguments, SplitArguments};
 
 pub use self::{
+    directory::{DirectoryCommand, ExportArguments},
     operate::{Failure, run},
     supervise::{BoardArguments, ProfileCommand, SetArguments},
 };
@@ -99,6 +101,9 @@ pub enum Command {
     /// What departments owe a reply to and is overdue.
     #[command(after_help = "Example:\n  registry board --all")]
     Board(BoardArguments),
+    /// Carry the directory by hand; look at its witnesses.
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
 }
 
 /// `registry init`.

@@ -20,6 +20,7 @@ use crate::{
     failures::Failures,
     ledger::{self, Ledger, ReadLimit},
     sequencer::{Accepted, Head, Sequencer},
+    witnesses::Witnesses,
 };
 
 /// The most that one answer carries: its entries stay below the 4 MiB that gRPC clients take by default.
@@ -42,6 +43,7 @@ const SLOWEST_WATCHER: Duration = Duration::from_secs(60);
 pub struct DirectoryEdge {
     sequencer: Sequencer,
     ledger: Arc<dyn Ledger>,
+    witnesses: Witnesses,
     watchers: Arc<Semaphore>,
     failures: Failures,
     stop: CancellationToken,
@@ -49,9 +51,15 @@ pub struct DirectoryEdge {
 
 impl DirectoryEdge {
     /// The service over a sequencer and its ledger; watches end with `stop`.
-    pub fn new(sequencer: Sequencer, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, stop: CancellationToken) -> Self {
+    pub fn new(
+        sequencer: Sequencer,
+        ledger: Arc<dyn Ledger>,
+        witnesses: Witnesses,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) -> Self {
         let failures = Failures::new(MOST_STRAY_SUBMISSIONS, clock);
-        Self { sequencer, ledger, watchers: Arc::new(Semaphore::new(MOST_WATCHERS)), failures, stop }
+        Self { sequencer, ledger, witnesses, watchers: Arc::new(Semaphore::new(MOST_WATCHERS)), failures, stop }
     }
 
     /// For the gRPC server, with its limit on messages.
@@ -83,7 +91,7 @@ impl directory_server::Directory for DirectoryEdge {
         check_start(start, &head)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let limit = if limit == 0 { READ_LIMIT.entries } else { limit.min(READ_LIMIT.entries) };
-        Ok(Response::new(read_upto(self.ledger.as_ref(), start, limit, &head).await?))
+        Ok(Response::new(read_upto(self.ledger.as_ref(), &self.witnesses, start, limit, &head).await?))
     }
 
     type WatchStream = ReceiverStream<Result<wire::ReadResponse, Status>>;
@@ -98,6 +106,8 @@ impl directory_server::Directory for DirectoryEdge {
             next: start,
             head: self.sequencer.watch(),
             ledger: Arc::clone(&self.ledger),
+            cosigned: self.witnesses.news(),
+            witnesses: self.witnesses.clone(),
             sender,
             _permit: permit,
         };
@@ -117,6 +127,8 @@ struct Watcher {
     next: u64,
     head: watch::Receiver<Head>,
     ledger: Arc<dyn Ledger>,
+    cosigned: watch::Receiver<u64>,
+    witnesses: Witnesses,
     sender: mpsc::Sender<Result<wire::ReadResponse, Status>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -128,7 +140,8 @@ impl Watcher {
             let head = self.head.borrow_and_update().clone();
             // At least one message for each head, so that a checkpoint comes even when nothing was said.
             loop {
-                let read = read_upto(self.ledger.as_ref(), self.next, READ_LIMIT.entries, &head).await;
+                let entries = READ_LIMIT.entries;
+                let read = read_upto(self.ledger.as_ref(), &self.witnesses, self.next, entries, &head).await;
                 let failed = read.is_err();
                 let sent = read.as_ref().map_or(0, |answer| answer.entries.len() as u64);
                 match tokio::time::timeout(SLOWEST_WATCHER, self.sender.send(read)).await {
@@ -141,6 +154,7 @@ impl Watcher {
             }
             tokio::select! {
                 changed = self.head.changed() => if changed.is_err() { return },
+                changed = self.cosigned.changed() => if changed.is_err() { return },
                 () = self.sender.closed() => return,
             }
         }
@@ -148,12 +162,20 @@ impl Watcher {
 }
 
 /// Entries from `start`, none beyond what the head's checkpoint covers.
-async fn read_upto(ledger: &dyn Ledger, start: u64, limit: usize, head: &Head) -> Result<wire::ReadResponse, Status> {
+async fn read_upto(
+    ledger: &dyn Ledger,
+    witnesses: &Witnesses,
+    start: u64,
+    limit: usize,
+    head: &Head,
+) -> Result<wire::ReadResponse, Status> {
     let left = usize::try_from(head.size.saturating_sub(start)).unwrap_or(usize::MAX);
     let limit = ReadLimit { entries: limit.min(left), ..READ_LIMIT };
     // With nothing to read, the checkpoint is told even while the store is away.
     let entries = if limit.entries == 0 { Vec::new() } else { ledger.read(start, limit).await.map_err(unreadable)? };
-    Ok(wire::ReadResponse { start, entries, checkpoint: head.checkpoint.to_string() })
+    let served = witnesses.serve(head);
+    let (checkpoint, witnessed) = (served.checkpoint.to_string(), served.earlier.to_vec());
+    Ok(wire::ReadResponse { start, entries, checkpoint, witnessed })
 }
 
 fn unreadable(error: ledger::Error) -> Status {

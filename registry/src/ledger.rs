@@ -146,6 +146,12 @@ pub trait Ledger: Send + Sync {
     fn changed(&self) -> Later<'_, ()> {
         Box::pin(std::future::pending())
     }
+
+    /// The cosigned checkpoints that were kept, one of each witness.
+    fn cosignatures(&self) -> Later<'_, Vec<String>>;
+
+    /// Keeps cosigned checkpoints under their witnesses' names, in place of those kept before.
+    fn keep_cosignatures(&self, notes: Vec<(String, String)>) -> Later<'_, ()>;
 }
 
 /// The ledger of a running program, in the store that its configuration names.

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod ledger;
 pub mod sequencer;
 pub mod store;
+pub mod witnesses;
 
 pub mod anchors;
 
@@ -29,6 +30,7 @@ pub mod directory_edge;
 pub mod enrolment_edge;
 pub mod failures;
 pub mod tile_edge;
+pub mod witness_edge;
 
 pub mod app;
 pub mod cli;

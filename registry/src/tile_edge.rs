@@ -36,6 +36,7 @@ use crate::{
     anchors::Anchors,
     ledger::{self, Ledger, ReadLimit},
     sequencer::{Head, Sequencer},
+    witnesses::Witnesses,
 };
 
 /// How many bundles of entries are read at once: each may be 16 MiB.
@@ -72,11 +73,17 @@ struct Logs {
     anchors: Tiles,
 }
 
+/// The directory's head with its witnesses' cosignatures.
+fn witnessed(sequencer: &Sequencer, witnesses: &Witnesses) -> Head {
+    let head = sequencer.head();
+    Head { checkpoint: witnesses.serve(&head).checkpoint, ..head }
+}
+
 /// The routes.
-pub fn router(sequencer: Sequencer, ledger: Arc<dyn Ledger>, anchors: Arc<Anchors>) -> Router {
+pub fn router(sequencer: Sequencer, ledger: Arc<dyn Ledger>, witnesses: Witnesses, anchors: Arc<Anchors>) -> Router {
     let second = anchors.ledger();
     let logs = Logs {
-        directory: Tiles::new(Box::new(move || sequencer.head()), ledger),
+        directory: Tiles::new(Box::new(move || witnessed(&sequencer, &witnesses)), ledger),
         anchors: Tiles::new(Box::new(move || anchors.head()), second),
     };
     // The paths have a grammar of their own, which `TilePath` reads whole.

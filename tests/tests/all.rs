@@ -28,6 +28,10 @@ mod interop;
 mod journey;
 #[path = "all/kill_loop.rs"]
 mod kill_loop;
+#[path = "all/lying_registry.rs"]
+mod lying_registry;
+#[path = "all/outage.rs"]
+mod outage;
 #[path = "all/pinning.rs"]
 mod pinning;
 #[path = "all/privacy.rs"]
@@ -48,3 +52,5 @@ mod services;
 mod state;
 #[path = "all/tidy.rs"]
 mod tidy;
+#[path = "all/witnesses.rs"]
+mod witnesses;

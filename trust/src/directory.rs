@@ -229,6 +229,7 @@ pub struct Directory {
     registry: Option<Kept<wire::RegistryAnnounced>>,
     departments: SharedMap<DepartmentId, Department>,
     keys: SharedMap<KeyId, KnownKey>,
+    node_keys: SharedMap<(DepartmentId, NodeId), Vec<KeyId>>,
     nodes: SharedMap<(DepartmentId, NodeId), Node>,
     node_by_tls_key: SharedMap<[u8; 32], (DepartmentId, NodeId)>,
     services: SharedMap<ServiceId, Service>,
@@ -266,6 +267,7 @@ impl Directory {
             registry: None,
             departments: SharedMap::new(),
             keys: SharedMap::new(),
+            node_keys: SharedMap::new(),
             nodes: SharedMap::new(),
             node_by_tls_key: SharedMap::new(),
             services: SharedMap::new(),
@@ -506,6 +508,11 @@ impl Directory {
     /// All keys.
     pub fn keys(&self) -> impl Iterator<Item = (&KeyId, &KnownKey)> {
         self.keys.iter()
+    }
+
+    /// The keys that were ever added for a node, in their order, whether they count or not.
+    pub fn node_keys(&self, department: &DepartmentId, node: &NodeId) -> &[KeyId] {
+        self.node_keys.get(&(department.clone(), node.clone())).map_or(&[], Vec::as_slice)
     }
 
     /// All nodes.

@@ -29,3 +29,4 @@ pub mod service;
 pub mod subject;
 pub mod token;
 pub mod value;
+pub mod witness;

@@ -34,5 +34,9 @@ pub mod cosignature;
 
 pub mod tlog_proof;
 
+pub mod strand;
+
+pub mod archive;
+
 #[cfg(test)]
 mod tests;

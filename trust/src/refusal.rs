@@ -43,6 +43,7 @@ codes! {
     AuthorisationExpired "AUTHORISATION_EXPIRED" "The subject's authorisation has expired" "ask the subject to sign again";
     AuthorisationMissing "AUTHORISATION_MISSING" "The service needs the subject's authorisation" "have the subject sign the form and send its digest, scope, signer and end";
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
+    CheckpointOutdated "CHECKPOINT_OUTDATED" "The checkpoint is not one of the directory's latest" "cosign the newest checkpoint";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";
     ClockBackwards "CLOCK_BACKWARDS" "This node's clock is behind a time it has verified" "set the clock; `doctor` shows both times";
     DecisionPending "DECISION_PENDING" "Another decision waits for the second officer" "confirm it (`access confirm`) or set it aside (`access reject`)";

@@ -11,12 +11,13 @@ use host::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, custody_edge, office_edge, peer_edge};
+use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
-        AccessEdge, AdminEdge, CatalogueEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge,
+        AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge,
         successions::SuccessionsEdge,
     },
+    cosigner::Cosigner,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     usage::Saved,
@@ -26,7 +27,7 @@ use crate::{
 /// How often the uses of grants are written down.
 const SAVE_USES_EVERY: Duration = Duration::from_secs(600);
 
-/// How often free disk is looked at, and the directory's age.
+/// How often free disk is looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// The registry is asked again soon: it costs one connection, and news of a grant should not wait for half a minute.
@@ -43,6 +44,10 @@ const WAIT: Restart = Restart {
     settled_after: Duration::from_secs(20),
 };
 
+/// A registry that takes no cosignatures for the moment is asked again without haste.
+const COSIGN: Restart =
+    Restart { first: Duration::from_secs(1), longest: Duration::from_secs(30), settled_after: Duration::from_secs(60) };
+
 pub(super) async fn start(
     parts: &Parts,
     supervisor: &Supervisor,
@@ -58,7 +63,7 @@ pub(super) async fn start(
         view: Arc::clone(&parts.view),
         link: Arc::clone(&parts.link),
         clock: Arc::clone(&parts.clock),
-        condition: directory,
+        condition: directory.clone(),
     };
     supervisor.restarted("directory follower", FOLLOW, {
         let stop = stop.clone();
@@ -69,6 +74,11 @@ pub(super) async fn start(
         let (parts, stop) = (parts.clone(), stop.clone());
         move || keep_put_down(parts.clone(), stop.clone())
     });
+    supervisor.essential(
+        "directory's age",
+        watch_view::run(Arc::clone(&parts.view), Arc::clone(&parts.clock), directory, stop.clone()),
+    );
+    start_witness(parts, supervisor);
 
     let checked = parts.clone();
     supervisor.essential("disk check", {
@@ -180,6 +190,7 @@ pub(super) async fn start(
     let admin_router = tuned_server(&office_limits)
         .add_service(health)
         .add_service(office_edge(parts, None).server())
+        .add_service(DirectoryViewEdge::new(parts.clone()).server())
         .add_service(CatalogueEdge::server(parts))
         .add_service(EvidenceEdge::server(parts.clone()))
         .add_service(AdminEdge::new(parts.clone()).server())
@@ -195,9 +206,9 @@ pub(super) async fn start(
 /// Reads what is stored once, where the start did not, and puts down what was verified whenever that has become worth its
 /// while: a restart then need not verify it again.
 async fn keep_put_down(parts: Parts, stop: CancellationToken) -> Result<(), TaskError> {
-    let (view, now_ms) = (Arc::clone(&parts.view), parts.clock.now_ms());
-    // What is wrong is in the findings; the node goes on from what it verified.
-    let _ = tokio::task::spawn_blocking(move || view.check_stored(now_ms)).await?;
+    let view = Arc::clone(&parts.view);
+    // `doctor` tells what is wrong; the node goes on from what it verified.
+    let _ = tokio::task::spawn_blocking(move || view.check_stored()).await?;
     let mut sizes = parts.view.sizes();
     loop {
         sizes.borrow_and_update();
@@ -230,6 +241,28 @@ async fn save_uses(parts: &Parts) {
     }
 }
 
+/// This node as a witness of the directory: it cosigns, and compares with whoever saw another.
+fn start_witness(parts: &Parts, supervisor: &Supervisor) {
+    let stop = supervisor.stop_token();
+    let cosigner = Arc::new(Cosigner {
+        exchange: parts.config.exchange.clone(),
+        department: parts.config.department.clone(),
+        node: parts.config.node.clone(),
+        signer: Arc::clone(&parts.keys.node) as _,
+        view: Arc::clone(&parts.view),
+        link: Arc::clone(&parts.link),
+        clock: Arc::clone(&parts.clock),
+        random: Arc::clone(&parts.random),
+    });
+    supervisor.restarted("witness", COSIGN, {
+        let stop = stop.clone();
+        move || Arc::clone(&cosigner).run(stop.clone())
+    });
+    if let Some(suspicions) = parts.view.suspicions() {
+        supervisor.essential("comparing", Arc::clone(&parts.comparer).run(suspicions, stop));
+    }
+}
+
 fn check_disk(parts: &Parts, condition: &host::readiness::Condition) {
     let floor = parts.config.limits.free_disk_mib.saturating_mul(1024 * 1024);
     let low = disk::free_bytes(&parts.config.dir).is_ok_and(|free| free < floor);
@@ -251,7 +284,7 @@ async fn keep_published(parts: &Parts) {
     let mut pause = Duration::from_millis(50);
     loop {
         // A view that has not caught up would name a predecessor that is not the last.
-        if parts.view.is_registry_reachable() && parts.view.check_usable(parts.clock.now_ms()).is_ok() {
+        if parts.view.is_registry_reachable() && parts.view.is_followed(parts.clock.now_ms()) {
             match publish_own(parts, &place).await {
                 Ok(()) => return,
                 Err(publish::Error::KeyElsewhere) => {

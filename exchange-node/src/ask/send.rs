@@ -12,6 +12,7 @@ use trust::{
     envelope::{self, EnvelopeError},
     ids::{Digest, NodeId},
     question::Question,
+    refusal::Code,
 };
 
 use super::Asker;
@@ -112,11 +113,23 @@ impl Asker {
             opened = open();
         }
         match opened {
-            Ok(answer) => Ok((signed, answer)),
+            Ok(answer) => {
+                if let Some(wire::answer::Outcome::Refusal(refusal)) = &answer.wire.outcome
+                    && refusal.code == Code::DirectoryDiverges.as_str()
+                {
+                    // The other side found out; this one looks into it too.
+                    let (other, size) = (sent.question.recipient.department(), sent.question.wire.directory_size);
+                    self.view.note_divergence(other, size, None, self.clock.now_ms());
+                }
+                Ok((signed, answer))
+            }
             Err(error) => {
-                if matches!(error, AnswerError::DirectoryDiverges) {
-                    let size = self.view.seen().size();
-                    self.view.note_divergence(&sent.question.wire.recipient, size, self.clock.now_ms());
+                if matches!(error, AnswerError::DirectoryDiverges)
+                    && let Ok(claimed) = envelope::peek::<wire::Answer>(&signed, answer::LARGEST_ANSWER)
+                {
+                    let (size, root) = (claimed.directory_size, claimed.directory_root.as_slice());
+                    let other = sent.question.recipient.department();
+                    self.view.note_divergence(other, size, Some(root), self.clock.now_ms());
                 }
                 Err(format!("answer_invalid: {error}"))
             }

@@ -134,6 +134,9 @@ fn status_json(status: &StatusResponse) -> Value {
         "directory_size": status.directory_size,
         "directory_root": status.directory_root,
         "directory_verified_ms": status.directory_verified_ms,
+        "directory_state": status.directory_state,
+        "directory_expires_ms": status.directory_expires_ms,
+        "directory_findings": status.directory_findings,
         "registry_reachable": status.registry_reachable,
         "evidence_size": status.evidence_size,
         "evidence_root": status.evidence_root,
@@ -154,7 +157,8 @@ fn status_text(status: &StatusResponse) -> String {
         ("office port", status.office_address.clone()),
         ("registry", reachable.to_owned()),
         ("directory", format!("{} statements, root {}", status.directory_size, status.directory_root)),
-        ("vouched for", output::moment(status.directory_verified_ms)),
+        ("vouched for", vouched_text(status)),
+        ("findings", findings_hint(status.directory_findings)),
         ("evidence", format!("{} entries, root {}", status.evidence_size, status.evidence_root)),
         ("memory", output::bytes(status.resident_bytes)),
         ("version", status.version.clone()),
@@ -168,6 +172,25 @@ fn status_text(status: &StatusResponse) -> String {
         [service, imported, records.rows.to_string(), records.quarantined.to_string()]
     });
     format!("{text}\n{}", output::table(["own service", "records imported", "rows", "quarantined subjects"], rows))
+}
+
+fn vouched_text(status: &StatusResponse) -> String {
+    let vouched = output::moment(status.directory_verified_ms);
+    let until = output::moment(status.directory_expires_ms);
+    match status.directory_state.as_str() {
+        "fresh" => vouched,
+        "ageing" => format!("{vouched}; WARNING: older than half its lifetime, good until {until}"),
+        "expired" => format!("{vouched}; EXPIRED at {until}: nothing is asked or answered"),
+        "clock_backwards" => format!("{vouched}; WRONG: this machine's clock is behind it"),
+        _ => "by nobody yet".to_owned(),
+    }
+}
+
+fn findings_hint(count: u32) -> String {
+    match count {
+        0 => String::new(),
+        count => format!("{count} about the registry or the directory: see `exchange-node directory findings`"),
+    }
 }
 
 /// `doctor`. Where the node is not running it looks at what lies in its folder.
@@ -231,8 +254,11 @@ mod tests {
             keys,
             [
                 "department",
+                "directory_expires_ms",
+                "directory_findings",
                 "directory_root",
                 "directory_size",
+                "directory_state",
                 "directory_verified_ms",
                 "evidence_root",
                 "evidence_size",

@@ -14,7 +14,7 @@ use trust::{
     service::Review,
 };
 
-use super::{evidence, free_disk, key_files, ok, span, warning, wrong};
+use super::{directory, evidence, free_disk, key_files, ok, span, warning, wrong};
 use crate::{
     app::Parts,
     notices::{self, Fate, Notice},
@@ -40,7 +40,7 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
         findings.extend(keys(parts, directory, now_ms));
         let node = own_node(parts, directory).cloned();
         findings.push(certificate(node.as_ref(), parts.keys.tls.key_digest().as_bytes()));
-        findings.extend(directory_age(parts, directory, now_ms));
+        findings.extend(directory::examine(parts, directory, now_ms));
         findings.extend(services_asked(directory, &parts.config.department, now_ms));
         findings.extend(own_services(directory, &parts.config.department, now_ms));
         (findings, node, records(directory, parts, &parts.records.status(), now_ms))
@@ -78,8 +78,9 @@ fn compare_clocks(now_ms: u64, highest_ms: u64, vouched_ms: u64, skew_ms: u64) -
     }
     let ahead_ms = now_ms.saturating_sub(vouched_ms);
     if vouched_ms != 0 && ahead_ms > skew_ms + VOUCHING_MS {
-        let found = format!("the clock is about {} ahead of the registry's", span(ahead_ms));
-        return warning(CHECK, found, "find out which of the two is right; questions from the future are refused");
+        let found = format!("the registry's newest checkpoint is {} old by this clock", span(ahead_ms));
+        let advice = "find out which clock is right; where both are, the registry holds news back: call the authority";
+        return warning(CHECK, found, advice);
     }
     if highest_ms == 0 {
         return ok(CHECK, "there is no verified time to compare it with yet");
@@ -150,32 +151,6 @@ async fn registry(parts: &Parts) -> Finding {
             format!("it cannot be reached: {error}"),
             "look at the network and at `registry` in node.toml; until the view's lifetime ends the node goes on without it",
         ),
-    }
-}
-
-fn directory_age(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {
-    let lifetime_ms = directory.founding().map(|_| directory.profile().view_lifetime_ms);
-    let mut findings = vec![age(parts.view.verified_ms(), lifetime_ms, now_ms)];
-    if let Some(found) = parts.view.finding() {
-        findings.push(wrong("directory log", found.what, "keep the node's folder as it is, and call the authority"));
-    }
-    findings
-}
-
-fn age(verified_ms: u64, lifetime_ms: Option<u64>, now_ms: u64) -> Finding {
-    const CHECK: &str = "directory";
-    const ADVICE: &str = "restore the connection to the registry";
-    let (Some(lifetime_ms), true) = (lifetime_ms, verified_ms > 0) else {
-        return wrong(CHECK, "it was never read", ADVICE);
-    };
-    let age_ms = now_ms.saturating_sub(verified_ms);
-    let found = format!("the registry vouched for it {} ago; its lifetime is {}", span(age_ms), span(lifetime_ms));
-    if age_ms > lifetime_ms {
-        wrong(CHECK, format!("{found}: nothing is asked or answered"), ADVICE)
-    } else if age_ms > lifetime_ms / 2 {
-        warning(CHECK, found, ADVICE)
-    } else {
-        ok(CHECK, found)
     }
 }
 
@@ -327,17 +302,6 @@ mod tests {
         // Without the registry an old word says nothing about the clock.
         assert_eq!(level(9_000_000, 1_000_000, 0), OK);
         assert_eq!(level(1_000_000, 0, 0), OK);
-    }
-
-    #[test]
-    fn half_of_the_lifetime_is_a_warning_and_the_whole_is_wrong() {
-        let level = |age_ms: u64| age(1_000, Some(100_000), 1_000 + age_ms).level;
-        assert_eq!(level(50_000), OK);
-        assert_eq!(level(50_001), WARNING);
-        assert_eq!(level(100_000), WARNING);
-        assert_eq!(level(100_001), WRONG);
-        assert_eq!(age(0, Some(100_000), 5).level, WRONG);
-        assert_eq!(age(1_000, None, 5).level, WRONG);
     }
 
     #[test]

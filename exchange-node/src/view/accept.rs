@@ -1,8 +1,9 @@
-//! Taking what the registry sends: nothing is believed before the root over it was recomputed and found in a checkpoint
+//! Taking what the registry sends, or a file brings: nothing is believed before the root over it was recomputed and found in a checkpoint
 //! with both of the log's signatures. Until then statements are checked and folded into a copy of the directory that
 //! nobody sees, and wait on disk behind what is believed: a million of them need no more memory than what they leave.
 //!
-//! Out of scope: what a statement must be to count (`trust::directory`).
+//! What contradicts what is believed is kept as evidence (`suspicion`). Out of scope: what a statement must be to count
+//! (`trust::directory`).
 
 use proto::registry::v1::statement::Body;
 use trust::{
@@ -16,7 +17,7 @@ use trust::{
 };
 
 use super::{
-    Error, View, log_key,
+    Error, View, age, log_key,
     roots::{ROOTS_KEPT, Roots},
     stored::Batch,
 };
@@ -30,6 +31,24 @@ const MOST_WAITING_BYTES: usize = 1024 * 1024;
 /// How many statements may wait for the checkpoint that covers them: a registry that never sends it must not fill the disk.
 const MOST_UNCOVERED: u64 = 16_000_000;
 
+/// Who says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A file that was carried by hand. That it is old is no lie.
+    File,
+    /// The registry.
+    Registry,
+}
+
+impl Source {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Registry => "registry",
+        }
+    }
+}
+
 /// The state that the registry's word is checked against.
 #[derive(Default)]
 pub(super) struct Followed {
@@ -39,6 +58,8 @@ pub(super) struct Followed {
     pub(super) log_key: Option<LogKey>,
     /// What no checkpoint covers yet.
     ahead: Option<Ahead>,
+    /// What the registry had sent ahead was let go of, because a file came: its next word will not follow on.
+    disturbed: bool,
 }
 
 /// Statements that no checkpoint covers yet.
@@ -59,7 +80,7 @@ struct Ahead {
 }
 
 impl Followed {
-    fn next_index(&self) -> u64 {
+    pub(super) fn next_index(&self) -> u64 {
         self.ahead.as_ref().map_or(self.frontier.size(), |ahead| ahead.frontier.size())
     }
 }
@@ -67,40 +88,59 @@ impl Followed {
 impl View {
     /// The index that is wanted next from the registry.
     pub async fn next_index(&self) -> u64 {
-        self.followed.lock().await.next_index()
+        let mut followed = self.followed.lock().await;
+        followed.disturbed = false;
+        followed.next_index()
     }
 
     /// Takes what the registry sent: statements from `start` on and its latest checkpoint. Either everything that the
     /// checkpoint covers is verified and stored, or nothing of it.
     pub async fn accept(&self, start: u64, entries: Vec<Vec<u8>>, checkpoint: &str, now_ms: u64) -> Result<(), Error> {
         let mut followed = self.followed.lock().await;
-        let outcome = self.take(&mut followed, start, entries, checkpoint).await;
+        let outcome = self.take(&mut followed, Source::Registry, start, entries, checkpoint, now_ms).await;
         if let Err(error) = &outcome {
+            let expected = followed.disturbed && matches!(error, Error::OutOfOrder { .. });
             // What waits came from the same mouth; it is asked for again.
-            if followed.ahead.take().is_some() {
-                self.stored.forget_staged().await?;
-            }
-            if !matches!(error, Error::OutOfOrder { .. }) {
-                self.find(error.to_string(), now_ms);
+            let waiting = self.let_go(&mut followed).await?;
+            if !expected {
+                self.find_lie(error, Source::Registry, checkpoint, waiting, now_ms);
             }
         }
         outcome
     }
 
-    async fn take(
+    /// Lets go of what no checkpoint covers; the newest of it, with the index of the first, for whoever wants to see it.
+    pub(super) async fn let_go(&self, followed: &mut Followed) -> Result<(u64, Vec<Vec<u8>>), Error> {
+        let Some(ahead) = followed.ahead.take() else { return Ok((followed.frontier.size(), Vec::new())) };
+        self.stored.forget_staged().await?;
+        Ok((ahead.frontier.size() - ahead.waiting.len() as u64, ahead.waiting))
+    }
+
+    /// As [`Self::let_go`], where that was not the registry's fault.
+    pub(super) async fn let_go_of_registry(&self, followed: &mut Followed) -> Result<(), Error> {
+        followed.disturbed |= followed.ahead.is_some();
+        self.let_go(followed).await.map(drop)
+    }
+
+    pub(super) async fn take(
         &self,
         followed: &mut Followed,
+        source: Source,
         start: u64,
-        entries: Vec<Vec<u8>>,
+        mut entries: Vec<Vec<u8>>,
         checkpoint_text: &str,
+        now_ms: u64,
     ) -> Result<(), Error> {
         let expected = followed.next_index();
-        if start != expected && !entries.is_empty() {
+        if start > expected && !entries.is_empty() {
             return Err(Error::OutOfOrder { start, expected });
         }
+        // What is here already, because a file brought it in the meantime. The root is over what is here.
+        let known = usize::try_from(expected - start.min(expected)).unwrap_or(usize::MAX);
+        entries.drain(..known.min(entries.len()));
         if let Some(at) = entries.iter().position(|entry| entry.len() > LARGEST_ENTRY) {
             let source = StatementError::NotAnEnvelope;
-            return Err(Error::Statement { index: start + at as u64, source });
+            return Err(Error::Statement { index: expected + at as u64, source });
         }
         if followed.log_key.is_none() {
             let Some(founding) = entries.first() else { return Ok(()) };
@@ -108,7 +148,7 @@ impl View {
         }
         let Some(log_key) = &followed.log_key else { return Ok(()) };
         let verified = checkpoint::open(checkpoint_text.as_bytes(), log_key)?;
-        self.check_not_rolled_back(followed, &verified)?;
+        self.check_consistent(followed, source, &verified)?;
 
         let have = expected + entries.len() as u64;
         if have - followed.frontier.size() > MOST_UNCOVERED {
@@ -123,7 +163,7 @@ impl View {
         if size == followed.frontier.size() {
             self.check_root(&target, &followed.frontier)?;
             if followed.ahead.is_none() && entries.is_empty() {
-                return self.vouch_again(&target).await;
+                return self.vouch_again(&target, now_ms).await;
             }
         }
         if size <= expected {
@@ -136,15 +176,33 @@ impl View {
         let mut covered = entries;
         let beyond = covered.split_off(usize::try_from(size - expected).unwrap_or(usize::MAX));
         self.go_ahead(followed, covered, None).await?;
-        self.take_up_to(followed, &target).await?;
+        self.take_up_to(followed, &target, now_ms).await?;
         if beyond.is_empty() { Ok(()) } else { self.go_ahead(followed, beyond, None).await }
     }
 
-    fn check_not_rolled_back(&self, followed: &Followed, verified: &VerifiedCheckpoint) -> Result<(), Error> {
+    /// A checkpoint of what is here must be of the same history, and not take anything back.
+    fn check_consistent(
+        &self,
+        followed: &Followed,
+        source: Source,
+        verified: &VerifiedCheckpoint,
+    ) -> Result<(), Error> {
         let (told, here) = (verified.checkpoint().size(), followed.frontier.size());
+        let (told_ms, here_ms) = (verified.time_seconds().saturating_mul(1000), self.log_vouched_ms());
+        if told < here
+            && let Some(root) = self.root_at(told)
+            && root != verified.checkpoint().root()
+        {
+            return Err(Error::Forked { size: told, told: verified.checkpoint().root(), here: root });
+        }
         // An old checkpoint that comes late proves nothing; a newer one with fewer statements proves a rollback.
-        if told < here && verified.time_seconds().saturating_mul(1000) >= self.verified_ms() {
+        if told < here && told_ms >= here_ms {
             return Err(Error::RolledBack { told, here });
+        }
+        let seen = self.seen();
+        let skew_ms = age::profile(seen.directory()).map_or(0, |profile| profile.clock_skew_ms);
+        if source == Source::Registry && told_ms.saturating_add(skew_ms) < here_ms {
+            return Err(Error::Stale { told_ms, here_ms });
         }
         Ok(())
     }
@@ -155,16 +213,18 @@ impl View {
     }
 
     /// The registry says again, with a newer time, what is believed already.
-    async fn vouch_again(&self, target: &VerifiedCheckpoint) -> Result<(), Error> {
-        if target.time_seconds().saturating_mul(1000) <= self.verified_ms() {
-            // An older word on the same: keeping it would make the verified time run backwards at the next start.
-            return Ok(());
-        }
+    async fn vouch_again(&self, target: &VerifiedCheckpoint, now_ms: u64) -> Result<(), Error> {
         let text = target.note().to_string();
+        if target.time_seconds().saturating_mul(1000) <= self.log_vouched_ms() {
+            // No newer word on the same: keeping it could make the verified time run backwards at the next start. But
+            // more witnesses may have put theirs below it.
+            self.more_witnesses(target, &text);
+            return self.take_cosignatures(target.note(), self.latest_seconds(now_ms)).await;
+        }
         let start = target.checkpoint().size();
         self.stored.append(Batch { start, entries: Vec::new(), checkpoint: text.clone() }).await?;
         self.vouched(target, &text);
-        Ok(())
+        self.take_cosignatures(target.note(), self.latest_seconds(now_ms)).await
     }
 
     /// Checks statements that no checkpoint covers yet, and folds them in where nobody sees it.
@@ -211,7 +271,7 @@ impl View {
     }
 
     /// Believes all that is ahead, which the target covers exactly, if the target's root is its own.
-    async fn take_up_to(&self, followed: &mut Followed, target: &VerifiedCheckpoint) -> Result<(), Error> {
+    async fn take_up_to(&self, followed: &mut Followed, target: &VerifiedCheckpoint, now_ms: u64) -> Result<(), Error> {
         let Some(ahead) = &followed.ahead else { return Ok(()) };
         self.check_root(target, &ahead.frontier)?;
         let Some(ahead) = followed.ahead.take() else { return Ok(()) };
@@ -223,10 +283,14 @@ impl View {
             self.publish(directory, ahead.roots);
         }
         match ahead.stuck {
-            Some((index, source)) => Err(Error::Statement { index, source }),
+            Some((index, source)) => {
+                let error = Error::Statement { index, source };
+                self.stop_at(error.to_string());
+                Err(error)
+            }
             None => {
                 self.vouched(target, &text);
-                Ok(())
+                self.take_cosignatures(target.note(), self.latest_seconds(now_ms)).await
             }
         }
     }

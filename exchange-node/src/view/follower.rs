@@ -4,9 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use host::{clock::Clock, readiness::Condition, supervise::TaskError};
-use proto::registry::v1::WatchRequest;
+use proto::registry::v1::{ReadRequest, WatchRequest, directory_client::DirectoryClient};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tonic::{Code, transport::Channel};
 
 use super::{RegistryLink, View};
 
@@ -44,6 +45,8 @@ impl Follower {
         let mut client = self.link.directory(Some(&self.view))?;
         let mut stream = match client.watch(WatchRequest { start }).await {
             Ok(response) => response.into_inner(),
+            // It has fewer statements than it once signed for: let it say so under its signature.
+            Err(status) if status.code() == Code::OutOfRange => return self.look_at_the_head(client).await,
             // tonic says only "transport error"; the connector says why.
             Err(status) => {
                 return Err(self.link.probe(Some(&self.view)).await.err().map_or_else(|| status.into(), Into::into));
@@ -56,8 +59,16 @@ impl Follower {
             self.view.set_reachable(true);
             let now_ms = self.clock.now_ms();
             self.view.accept(message.start, message.entries, &message.checkpoint, now_ms).await?;
+            self.view.take_witnessed(&message.witnessed, now_ms).await?;
             self.report();
         }
+    }
+
+    /// Has the registry's latest checkpoint judged, where there is nothing to follow.
+    async fn look_at_the_head(&self, mut client: DirectoryClient<Channel>) -> Result<(), TaskError> {
+        let head = client.read(ReadRequest { start: 0, limit: 1 }).await?.into_inner();
+        self.view.accept(head.start, head.entries, &head.checkpoint, self.clock.now_ms()).await?;
+        Err("the registry has fewer statements than this node".into())
     }
 
     fn report(&self) {

@@ -12,6 +12,7 @@ use host::{
 };
 use proto::registry::v1::{
     anchors_client::AnchorsClient, directory_client::DirectoryClient, enrolment_client::EnrolmentClient,
+    witnesses_client::WitnessesClient,
 };
 use tonic::transport::Channel;
 
@@ -53,6 +54,11 @@ impl RegistryLink {
     /// The enrolment service.
     pub fn enrolment(&self) -> Result<EnrolmentClient<Channel>, SetupError> {
         Ok(EnrolmentClient::new(self.channel(None)?.1))
+    }
+
+    /// The service that takes cosignatures.
+    pub fn witnesses(&self, view: Option<&View>) -> Result<WitnessesClient<Channel>, SetupError> {
+        Ok(WitnessesClient::new(self.channel(view)?.1))
     }
 
     /// Connects once, for the reason where it does not work: tonic hides it.

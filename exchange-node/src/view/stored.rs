@@ -8,6 +8,7 @@
 //! | `e` index piece | one entry, in pieces |
 //! | `c` | the latest checkpoint that was verified: the copy ends where it says |
 //! | `r` digest piece | a revocation that came directly |
+//! | `w` department | the checkpoint that the department's witness cosigned last |
 //!
 //! Bundles make a sixth of the keys: the store opens sooner and needs less memory. Out of scope: whether any of it counts.
 
@@ -36,7 +37,12 @@ enum Job {
     Append(Batch),
     Forget(Vec<sled::IVec>),
     Revocation(Vec<u8>),
-    Stage { start: u64, entries: Vec<Vec<u8>> },
+    Stage {
+        start: u64,
+        entries: Vec<Vec<u8>>,
+    },
+    /// Notes, by the department whose witness cosigned them.
+    Witnessed(Vec<(String, String)>),
 }
 
 pub(super) struct StoredDirectory {
@@ -63,6 +69,17 @@ impl StoredDirectory {
 
     pub(super) async fn keep_revocation(&self, statement: Vec<u8>) -> Result<(), Error> {
         self.submit(Job::Revocation(statement)).await
+    }
+
+    pub(super) async fn keep_witnessed(&self, notes: Vec<(String, String)>) -> Result<(), Error> {
+        self.submit(Job::Witnessed(notes)).await
+    }
+
+    /// What witnesses cosigned last, a note of each department.
+    pub(super) fn witnessed(&self) -> Result<Vec<String>, Error> {
+        let kept = self.store.db().scan_prefix([WITNESSED]);
+        kept.map(|note| Ok(String::from_utf8_lossy(&note.map_err(|error| self.failed(error))?.1).into_owned()))
+            .collect()
     }
 
     /// Keeps entries that no checkpoint covers yet, behind all others.
@@ -220,6 +237,10 @@ impl Sequencer for Writer {
                     insert(writes, &prefix, &statement);
                 }
                 Job::Stage { start, entries } => put(start, entries, writes)?,
+                // A checkpoint and one line each: far below what a value may have.
+                Job::Witnessed(notes) => notes.into_iter().for_each(|(department, note)| {
+                    writes.insert([&[WITNESSED], department.as_bytes()].concat(), note.into_bytes());
+                }),
             }
         }
         Ok(vec![(); count])
@@ -250,6 +271,7 @@ const BUNDLE_KEY: u8 = b'b';
 const CHECKPOINT: u8 = b'c';
 const ENTRY: u8 = b'e';
 const REVOCATION: u8 = b'r';
+const WITNESSED: u8 = b'w';
 
 fn prefix(kind: u8, number: u64) -> [u8; 9] {
     let mut prefix = [kind; 9];

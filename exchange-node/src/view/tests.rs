@@ -9,9 +9,13 @@ use trust::{
     fixture::{self, Fixture, NOW_MS, key},
     key::Signer,
     log::checkpoint::{self, Checkpoint, LogKey},
+    refusal::Code,
 };
 
 use super::*;
+
+mod lies;
+mod witnesses;
 
 /// A view in `dir` that has not read anything.
 pub(crate) fn empty_view(dir: &Path) -> Result<View, Error> {
@@ -37,7 +41,7 @@ pub(crate) fn vouch(fixture: &Fixture, time_ms: u64) -> String {
     sign(fixture.directory.size(), fixture.directory.root(), time_ms, "log")
 }
 
-fn sign(size: u64, root: Hash, time_ms: u64, signer: &str) -> String {
+pub(super) fn sign(size: u64, root: Hash, time_ms: u64, signer: &str) -> String {
     let signer = key(signer);
     let log_key = LogKey::new("ninghe/directory".parse().unwrap(), signer.public_key().as_bytes()).unwrap();
     let checkpoint = Checkpoint::new(log_key.origin(), size, root).unwrap();
@@ -92,8 +96,8 @@ async fn statements_wait_until_a_checkpoint_covers_them() {
     view.accept(0, fixture.entries[..4].to_vec(), &checkpoint, NOW_MS).await.unwrap();
     assert_eq!(view.seen().size(), 0, "nothing shows yet that these four are in the log");
     assert!(matches!(
-        view.accept(3, fixture.entries[3..].to_vec(), &checkpoint, NOW_MS).await,
-        Err(Error::OutOfOrder { start: 3, expected: 4 })
+        view.accept(5, fixture.entries[5..].to_vec(), &checkpoint, NOW_MS).await,
+        Err(Error::OutOfOrder { start: 5, expected: 4 })
     ));
     // What waited is asked for again.
     assert_eq!(view.next_index().await, 0);
@@ -156,6 +160,7 @@ async fn a_statement_that_does_not_count_ends_the_view_before_it() {
     drop(view);
     let view = empty_view(dir.path()).unwrap();
     assert_eq!(view.seen().size(), fixture.directory.size());
+    assert!(view.stuck().is_some(), "said again after a restart");
     assert!(view.finding().is_some());
     assert!(view.seen().directory().department(&fixture::department("housing")).unwrap().suspended.is_none());
 }

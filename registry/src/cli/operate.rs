@@ -152,6 +152,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Review(command) => review::run(&cli, command).await?,
         Command::Catalogue(command) => catalogue::run(&cli, command).await?,
         Command::Board(arguments) => supervise::board(&cli, arguments).await?,
+        Command::Directory(command) => super::directory::run(command, channel(&cli).await?).await?,
     };
     print(&if cli.json { format!("{:#}", shown.json) } else { shown.text })
 }

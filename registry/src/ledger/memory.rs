@@ -29,6 +29,7 @@ struct State {
     checkpoint: Option<String>,
     /// What it says: size and time.
     kept: (u64, u64),
+    cosignatures: std::collections::BTreeMap<String, String>,
     fault: Option<Fault>,
     away: bool,
     /// Entries that another writer appends just before our next append.
@@ -134,6 +135,17 @@ impl Ledger for MemoryLedger {
             state.kept = (head.size, head.time_seconds);
             state.checkpoint = Some(head.note);
             Ok(Keep::Kept)
+        })
+    }
+
+    fn cosignatures(&self) -> Later<'_, Vec<String>> {
+        self.now(|state| Ok(state.cosignatures.values().cloned().collect()))
+    }
+
+    fn keep_cosignatures(&self, notes: Vec<(String, String)>) -> Later<'_, ()> {
+        self.now(|state| {
+            state.cosignatures.extend(notes);
+            Ok(())
         })
     }
 }

@@ -276,6 +276,32 @@ impl Ledger for PostgresLedger {
         Box::pin(async move { Ok(rows::head(&self.pool).await?.checkpoint) })
     }
 
+    fn cosignatures(&self) -> Later<'_, Vec<String>> {
+        Box::pin(async move {
+            let notes = sqlx::query_scalar("SELECT note FROM errand_registry.cosignatures ORDER BY witness");
+            Ok(notes.fetch_all(&self.pool).await.map_err(explain)?)
+        })
+    }
+
+    fn keep_cosignatures(&self, notes: Vec<(String, String)>) -> Later<'_, ()> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin().await.map_err(explain)?;
+            for (witness, note) in notes {
+                sqlx::query(
+                    "INSERT INTO errand_registry.cosignatures (witness, note) VALUES ($1, $2)
+                     ON CONFLICT (witness) DO UPDATE SET note = excluded.note",
+                )
+                .bind(witness)
+                .bind(note)
+                .execute(&mut *transaction)
+                .await
+                .map_err(explain)?;
+            }
+            transaction.commit().await.map_err(explain)?;
+            Ok(())
+        })
+    }
+
     fn keep_checkpoint(&self, head: SignedHead) -> Later<'_, Keep> {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await.map_err(explain)?;

@@ -8,6 +8,7 @@
 //! | `t` level index piece | 64 hashes of a finished tile |
 //! | `h` | size and root after the last append |
 //! | `c` | the last signed checkpoint |
+//! | `w` name | the last checkpoint that the witness of this name cosigned |
 //!
 //! Unfinished tiles are not stored: they follow from the entries and tiles below, and the frontier in memory has them.
 
@@ -132,10 +133,29 @@ impl Ledger for SledLedger {
             Ok(Keep::Kept)
         })
     }
+
+    fn cosignatures(&self) -> Later<'_, Vec<String>> {
+        Box::pin(self.reading(|entries| {
+            let kept = entries.store.db().scan_prefix([COSIGNATURE]);
+            kept.map(|stored| {
+                let (_, note) = stored.map_err(|error| entries.store.explain(error))?;
+                String::from_utf8(note.to_vec()).map_err(|_| Error::damaged("a cosigned checkpoint is no text"))
+            })
+            .collect()
+        }))
+    }
+
+    fn keep_cosignatures(&self, notes: Vec<(String, String)>) -> Later<'_, ()> {
+        Box::pin(async move {
+            self.committer.submit(Job::KeepCosignatures(notes)).await?;
+            Ok(())
+        })
+    }
 }
 
 const HEAD_KEY: &[u8] = b"h";
 const CHECKPOINT_KEY: &[u8] = b"c";
+const COSIGNATURE: u8 = b'w';
 const HASHES_IN_A_PIECE: usize = 64;
 
 fn entry_key(index: u64, piece: u8) -> Vec<u8> {
@@ -263,6 +283,7 @@ impl TileSource for &Entries {
 enum Job {
     Append { at_size: u64, entries: Vec<Vec<u8>> },
     KeepCheckpoint(String),
+    KeepCosignatures(Vec<(String, String)>),
 }
 
 enum Done {
@@ -296,6 +317,12 @@ impl Writer {
             Job::Append { at_size, entries } => (at_size, entries),
             Job::KeepCheckpoint(note) => {
                 writes.insert(CHECKPOINT_KEY, note.into_bytes());
+                return Done::Kept;
+            }
+            Job::KeepCosignatures(notes) => {
+                for (name, note) in notes {
+                    writes.insert([&[COSIGNATURE], name.as_bytes()].concat(), note.into_bytes());
+                }
                 return Done::Kept;
             }
         };

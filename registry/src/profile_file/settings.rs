@@ -56,7 +56,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How much clocks may differ, in seconds. 允许的时钟偏差（秒）。"),
     number!("", request_validity_seconds, 5 to 300, 300,
         "How long a question may be valid at most, in seconds. 一次核验请求的最长有效期（秒）。"),
-    number!("", witnesses_required, 0 to 64, 0,
+    number!("", witnesses_required, 0 to 16, 0,
         "How many other departments' cosignatures a directory checkpoint must bear; 0 for none. 目录检查点所需的见证数。"),
     number!("", evidence_retention_days, 1 to 36_500, 1096,
         "How long evidence is kept at least, in days (条例 29: three years). 存证的最短保存期（天）。"),

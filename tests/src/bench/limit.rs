@@ -10,7 +10,8 @@ use host::{
 };
 use prost::Message;
 use proto::exchange::v1::{
-    Answer, HelloRequest, HelloResponse, Signed, TellRequest, TellResponse, VerifyRequest, VerifyResponse,
+    Answer, CompareRequest, CompareResponse, HelloRequest, HelloResponse, Signed, TellRequest, TellResponse,
+    VerifyRequest, VerifyResponse,
     exchange_server::{Exchange, ExchangeServer},
     signed::Form,
 };
@@ -47,6 +48,10 @@ impl Exchange for Limit {
     }
 
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        Err(Status::unimplemented("the limit only verifies and signs"))
+    }
+
+    async fn compare(&self, _: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
         Err(Status::unimplemented("the limit only verifies and signs"))
     }
 

@@ -186,7 +186,7 @@ async fn signed_note_and_tlog_tiles_verify_checkpoints_and_inclusion() {
     }
 }
 
-fn open_note(note: &str, vkey: &str) -> Option<Checkpoint> {
+pub(crate) fn open_note(note: &str, vkey: &str) -> Option<Checkpoint> {
     let verifier = StandardVerifier::new(vkey).ok()?;
     let note = Note::from_bytes(note.as_bytes()).ok()?;
     let (verified, _) = note.verify(&VerifierList::new(vec![Box::new(verifier)])).ok()?;
@@ -210,7 +210,7 @@ impl TileReader for Fetched {
     fn save_tiles(&self, _tiles: &[Tile], _data: &[Vec<u8>]) {}
 }
 
-async fn get(address: &str, path: &str) -> Vec<u8> {
+pub(crate) async fn get(address: &str, path: &str) -> Vec<u8> {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET /{path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -17,7 +17,8 @@ use host::{
     tls::{AnyKey, ClientAuthentication, ServerTls, TlsIdentity},
 };
 use proto::exchange::v1::{
-    HelloRequest, HelloResponse, TellRequest, TellResponse, Verdict, VerifyRequest, VerifyResponse,
+    CompareRequest, CompareResponse, HelloRequest, HelloResponse, TellRequest, TellResponse, Verdict, VerifyRequest,
+    VerifyResponse,
     answer::Outcome,
     exchange_client::ExchangeClient,
     exchange_server::{Exchange, ExchangeServer},
@@ -55,6 +56,11 @@ impl Exchange for Impostor {
     }
 
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(Status::unavailable("thank you"))
+    }
+
+    async fn compare(&self, _: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Err(Status::unavailable("thank you"))
     }

@@ -13,6 +13,8 @@ pub(crate) mod peer;
 pub(crate) mod replicas;
 #[path = "support/shell.rs"]
 pub(crate) mod shell;
+#[path = "support/stand_in.rs"]
+pub(crate) mod stand_in;
 
 use std::{
     env,

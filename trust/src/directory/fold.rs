@@ -109,11 +109,19 @@ impl Directory {
                 self.confirm_all(id, &body.successors, body.from_ms);
             }
             (Body::KeyAdded(body), Object::Key(key_id)) => {
-                let (Some(key), Ok(department)) = (body.key.as_ref(), body.department.parse()) else { return };
+                let (Some(key), Ok(department)) = (body.key.as_ref(), body.department.parse::<DepartmentId>()) else {
+                    return;
+                };
                 let Ok(key) = DescribedKey::from_wire(key) else { return };
-                self.know_key(key, Some(department), index);
+                self.know_key(key, Some(department.clone()), index);
                 if let Some(known) = self.keys.get_mut(key_id) {
                     known.node = body.node.parse().ok();
+                    if let Some(node) = known.node.clone() {
+                        let place = (department, node);
+                        let mut keys = self.node_keys.get(&place).cloned().unwrap_or_default();
+                        keys.push(*key_id);
+                        self.node_keys.insert(place, keys);
+                    }
                 }
             }
             (Body::KeyRevoked(body), Object::Key(key_id)) => {

@@ -27,6 +27,8 @@ pub struct Profile {
     pub clock_skew_ms: u64,
     /// How long a question may be valid at most, milliseconds.
     pub request_validity_ms: u64,
+    /// How many departments' witnesses must have cosigned the directory lately; 0 where the log's own word will do.
+    pub witnesses_required: usize,
     /// Which data services the authority reviews before they answer.
     pub service_reviews: wire::ServiceReviews,
     /// How long before its end a data service's withdrawal is stated at least, milliseconds.
@@ -105,6 +107,7 @@ impl Profile {
             view_lifetime_ms: u64::from(profile.view_lifetime_hours) * 3_600_000,
             clock_skew_ms: u64::from(profile.clock_skew_seconds) * 1000,
             request_validity_ms: u64::from(profile.request_validity_seconds) * 1000,
+            witnesses_required: profile.witnesses_required as usize,
             service_reviews: profile.service_reviews(),
             withdrawal_notice_ms: u64::from(notice_seconds) * 1000,
         }

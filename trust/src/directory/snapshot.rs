@@ -202,6 +202,7 @@ impl Directory {
             registry,
             departments,
             keys,
+            node_keys,
             nodes,
             node_by_tls_key,
             services,
@@ -236,6 +237,7 @@ impl Directory {
         out.write(&header)?;
         out.section(departments.iter())?;
         out.section(keys.iter())?;
+        out.section(node_keys.iter())?;
         out.section(nodes.iter())?;
         out.section(node_by_tls_key.iter())?;
         out.section(services.iter().map(|(id, service)| (id, WrittenService::of(service))))?;
@@ -271,6 +273,7 @@ impl Directory {
         let frontier = frontier(header.size, &header.levels)?;
         let departments = input.map()?;
         let keys = input.map()?;
+        let node_keys = input.map()?;
         let nodes = input.map()?;
         let node_by_tls_key = input.map()?;
         let services = input.map_of(WrittenService::read)?;
@@ -300,6 +303,7 @@ impl Directory {
             registry: header.registry,
             departments,
             keys,
+            node_keys,
             nodes,
             node_by_tls_key,
             services,

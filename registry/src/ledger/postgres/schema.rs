@@ -36,6 +36,11 @@ CREATE TABLE errand_registry.enrolments (
     decision bytea NOT NULL
 );
 COMMENT ON TABLE errand_registry.enrolments IS 'Departments that may enrol: decisions with the secrets of their tokens';
+CREATE TABLE errand_registry.cosignatures (
+    witness text PRIMARY KEY,
+    note text NOT NULL
+);
+COMMENT ON TABLE errand_registry.cosignatures IS 'The last checkpoint that each witness cosigned';
 INSERT INTO errand_registry.head (size, root)
     VALUES (0, '\\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
 "];

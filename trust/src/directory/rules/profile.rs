@@ -3,7 +3,7 @@
 use proto::registry::v1 as wire;
 
 use super::super::StatementError;
-use crate::{calendar::Calendar, official};
+use crate::{calendar::Calendar, official, witness::MOST_WITNESSES_REQUIRED};
 
 /// The longest time limit, in working days.
 const MOST_DAYS: u32 = 366;
@@ -13,6 +13,10 @@ pub(super) fn check(profile: Option<&wire::Profile>) -> Result<(), StatementErro
     let profile = profile.ok_or_else(|| StatementError::rule("profile", "is missing"))?;
     if profile.view_lifetime_hours == 0 || profile.request_validity_seconds == 0 {
         return Err(StatementError::rule("profile", "lifetimes must be above 0"));
+    }
+    if profile.witnesses_required > MOST_WITNESSES_REQUIRED {
+        let reason = format!("is at most {MOST_WITNESSES_REQUIRED}");
+        return Err(StatementError::rule("profile.witnesses_required", reason));
     }
     if profile.request_validity_seconds > 300 {
         return Err(StatementError::rule("profile.request_validity_seconds", "is at most 300"));

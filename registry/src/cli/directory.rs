@@ -1,0 +1,113 @@
+//! `registry directory`: the directory carried by hand, and its witnesses. Out of scope: reading what stands in it.
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use host::files::PUBLIC_MODE;
+use proto::admin::v1::{self as wire, directory_kept_client::DirectoryKeptClient};
+use serde_json::json;
+use tonic::transport::Channel;
+
+use super::operate::{Failure, Shown, time};
+
+/// `registry directory …`.
+#[derive(Debug, Subcommand)]
+pub enum DirectoryCommand {
+    /// Write the directory to a file, for a node that cannot reach the registry: a tar of a C2SP checkpoint and entries.
+    /// The node verifies it like anything from the registry.
+    #[command(after_help = "Example:\n  registry directory export -o ninghe.directory")]
+    Export(ExportArguments),
+    /// Who cosigned the directory lately, and how many the profile requires.
+    #[command(after_help = "Example:\n  registry directory witnesses")]
+    Witnesses,
+}
+
+/// `registry directory export`.
+#[derive(Args, Debug)]
+pub struct ExportArguments {
+    /// The file to write; it must not exist.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Leave out what the node has: the number of statements in its view (`exchange-node directory show`).
+    #[arg(long, value_name = "SIZE", default_value_t = 0)]
+    pub from: u64,
+}
+
+pub(super) async fn run(command: &DirectoryCommand, channel: Channel) -> Result<Shown, Failure> {
+    let client = DirectoryKeptClient::new(channel);
+    match command {
+        DirectoryCommand::Export(arguments) => export(client, arguments).await,
+        DirectoryCommand::Witnesses => witnesses(client).await,
+    }
+}
+
+async fn export(mut client: DirectoryKeptClient<Channel>, arguments: &ExportArguments) -> Result<Shown, Failure> {
+    let path = &arguments.output;
+    if path.exists() {
+        return Err(Failure::Usage(format!("{} exists already: nothing was changed", path.display())));
+    }
+    let mut pieces = client.export(wire::ExportViewRequest { from: arguments.from }).await?.into_inner();
+    let written = async {
+        let open = OpenOptions::new().write(true).create_new(true).mode(PUBLIC_MODE).open(path);
+        let mut file = open.map_err(failed(path))?;
+        let mut bytes = 0_u64;
+        while let Some(piece) = pieces.message().await? {
+            file.write_all(&piece.bytes).map_err(failed(path))?;
+            bytes += piece.bytes.len() as u64;
+        }
+        file.sync_all().map_err(failed(path))?;
+        Ok::<_, Failure>(bytes)
+    };
+    let bytes = match written.await {
+        Ok(bytes) => bytes,
+        Err(failure) => {
+            // Half a directory is of no use to anybody.
+            let _ = std::fs::remove_file(path);
+            return Err(failure);
+        }
+    };
+    let shown = path.display().to_string();
+    let json = json!({ "file": shown, "bytes": bytes });
+    let next = format!("exchange-node directory import {shown}");
+    Ok(Shown::facts(&[("file", shown), ("bytes", bytes.to_string()), ("next, at the node", next)], json))
+}
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    let path = path.display().to_string();
+    move |error| Failure::Failed(format!("cannot write {path}: {error}"))
+}
+
+async fn witnesses(mut client: DirectoryKeptClient<Channel>) -> Result<Shown, Failure> {
+    let answer = client.list_witnesses(wire::ListWitnessesRequest {}).await?.into_inner();
+    let machine: Vec<_> = answer
+        .witnesses
+        .iter()
+        .map(|witness| {
+            json!({
+                "department": witness.department,
+                "node": witness.node,
+                "cosigned_ms": witness.cosigned_ms,
+                "size": witness.size,
+            })
+        })
+        .collect();
+    let json = json!({ "witnesses": machine, "required": answer.required, "departments": answer.departments });
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(["department", "node", "cosigned", "statements"]);
+    for witness in &answer.witnesses {
+        let size = witness.size.to_string();
+        table.add_row([&witness.department, &witness.node, &time(witness.cosigned_ms), &size]);
+    }
+    let required = match answer.required {
+        0 => "The profile requires no witnesses.".to_owned(),
+        required => format!("The profile requires witnesses of {required} departments."),
+    };
+    Ok(Shown { json, text: format!("{}\n{required}", table.trim_fmt()) })
+}
