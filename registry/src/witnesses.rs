@@ -195,12 +195,17 @@ impl Witnesses {
                 self.news.send_replace(version);
             }
             if tokio::time::Instant::now() >= keep_at {
+                // A store that is away comes back: the nodes cosign again meanwhile, and nothing is lost that matters.
                 if version != kept {
-                    kept = version;
-                    self.keep().await?;
+                    match self.keep().await {
+                        Ok(()) => kept = version,
+                        Err(error) => tracing::warn!(%error, "cosignatures cannot be kept now"),
+                    }
                 }
                 // Another registry over the same ledger may have taken others.
-                self.merge().await?;
+                if let Err(error) = self.merge().await {
+                    tracing::warn!(%error, "others' cosignatures cannot be read now");
+                }
                 keep_at = tokio::time::Instant::now() + interval;
             }
         }
