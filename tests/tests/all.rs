@@ -14,6 +14,8 @@ mod anchors;
 mod bad_files;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/departments.rs"]
+mod departments;
 #[path = "all/edges.rs"]
 mod edges;
 #[path = "all/file_system.rs"]
@@ -32,6 +34,8 @@ mod kill_loop;
 mod lying_registry;
 #[path = "all/outage.rs"]
 mod outage;
+#[path = "all/nodes.rs"]
+mod nodes;
 #[path = "all/pinning.rs"]
 mod pinning;
 #[path = "all/privacy.rs"]
@@ -44,6 +48,8 @@ mod readers;
 mod refusals;
 #[path = "all/replicas.rs"]
 mod replicas;
+#[path = "all/relay.rs"]
+mod relay;
 #[path = "all/restarts.rs"]
 mod restarts;
 #[path = "all/services.rs"]

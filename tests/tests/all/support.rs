@@ -5,6 +5,8 @@
 pub(crate) mod document;
 #[path = "support/evidence.rs"]
 pub(crate) mod evidence;
+#[path = "support/further.rs"]
+pub(crate) mod further;
 #[path = "support/load.rs"]
 pub(crate) mod load;
 #[path = "support/peer.rs"]
@@ -15,6 +17,8 @@ pub(crate) mod replicas;
 pub(crate) mod shell;
 #[path = "support/stand_in.rs"]
 pub(crate) mod stand_in;
+#[path = "support/wire.rs"]
+pub(crate) mod wire;
 
 use std::{
     env,
