@@ -32,10 +32,10 @@ mod journey;
 mod kill_loop;
 #[path = "all/lying_registry.rs"]
 mod lying_registry;
-#[path = "all/outage.rs"]
-mod outage;
 #[path = "all/nodes.rs"]
 mod nodes;
+#[path = "all/outage.rs"]
+mod outage;
 #[path = "all/pinning.rs"]
 mod pinning;
 #[path = "all/privacy.rs"]
@@ -46,10 +46,10 @@ mod quick_start;
 mod readers;
 #[path = "all/refusals.rs"]
 mod refusals;
-#[path = "all/replicas.rs"]
-mod replicas;
 #[path = "all/relay.rs"]
 mod relay;
+#[path = "all/replicas.rs"]
+mod replicas;
 #[path = "all/restarts.rs"]
 mod restarts;
 #[path = "all/services.rs"]

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
+use prost::Message;
 use proto::{
     exchange::v1::Verdict,
     office::v1::{State, VerifyResponse},
     registry::v1::{DepartmentSucceeded, HandedService, Statement, SubmitRequest, statement::Body, submit_response},
 };
-use prost::Message;
 use registry::keys::Keys;
 use trust::{
     directory::{Object, WIRE_VERSION},
@@ -147,7 +147,15 @@ async fn a_thief_of_the_authoritys_keys_moves_nothing() {
     }
     // He can close the department and name whom he likes: that ends everything and moves nothing.
     let close = [
-        "department", "close", "civil-affairs", "--successor", "social-affairs", "--reason", "x", "--without-hand-over", "--json",
+        "department",
+        "close",
+        "civil-affairs",
+        "--successor",
+        "social-affairs",
+        "--reason",
+        "x",
+        "--without-hand-over",
+        "--json",
     ];
     let (code, told) = authority(&place, &close).await;
     assert_eq!(code, 0, "{told}");
@@ -173,9 +181,8 @@ async fn a_thief_of_the_authoritys_keys_moves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_split_takes_a_part_away_and_the_department_goes_on() {
     let place = town_with("social-affairs").await;
-    let hand_over = [
-        "department", "hand-over", "--to", "social-affairs", "--service", "marriage-registration", "--reason", REASON,
-    ];
+    let hand_over =
+        ["department", "hand-over", "--to", "social-affairs", "--service", "marriage-registration", "--reason", REASON];
     at(&place, "civil-affairs", &hand_over).await;
     at(&place, "social-affairs", &["department", "accept", "--from", "civil-affairs"]).await;
     let split = ["department", "split", "civil-affairs", "--into", "social-affairs", "--reason", REASON];
@@ -208,9 +215,8 @@ async fn a_split_takes_a_part_away_and_the_department_goes_on() {
 async fn a_renamed_department_keeps_its_id_and_old_evidence_shows_the_old_name() {
     let place = town_with("social-affairs").await;
     let before = ask(&place).await;
-    let rename = [
-        "department", "rename", "civil-affairs", "--name", "民政和社会事务局", "--document", "宁政发〔2026〕12号",
-    ];
+    let rename =
+        ["department", "rename", "civil-affairs", "--name", "民政和社会事务局", "--document", "宁政发〔2026〕12号"];
     let (code, told) = authority(&place, &rename).await;
     assert_eq!(code, 0, "{told}");
     let after = ask(&place).await;

@@ -54,10 +54,7 @@ impl TwoNodes {
     async fn asked(&self, question: VerifyRequest) -> (VerifyResponse, String) {
         let (first, second) = (self.place.evidence_size("civil-affairs").await, self.evidence_of_second().await);
         let answer = self.place.ask(question).await;
-        let grew = (
-            self.place.evidence_size("civil-affairs").await > first,
-            self.evidence_of_second().await > second,
-        );
+        let grew = (self.place.evidence_size("civil-affairs").await > first, self.evidence_of_second().await > second);
         let by = match grew {
             (true, false) => "1",
             (false, true) => "2",
@@ -146,7 +143,8 @@ async fn a_second_node_joins_with_keys_of_its_own_and_answers_when_the_first_is_
     assert!(nodes[1]["addresses"][0].as_str().unwrap().starts_with("[::1]:"), "{listed}");
     assert_eq!(nodes[1]["keys"].as_array().unwrap().len(), 1, "{listed}");
     // An offer is taken once.
-    let again = place.place.cli("civil-affairs", &["node", "add", place.place.dir().join("2.offer").to_str().unwrap()]).await;
+    let again =
+        place.place.cli("civil-affairs", &["node", "add", place.place.dir().join("2.offer").to_str().unwrap()]).await;
     assert_eq!(exit(&again), 2, "{}", said(&again));
 
     place.place.town.node("civil-affairs").stop().await.unwrap();
@@ -257,9 +255,7 @@ async fn an_address_that_leads_nowhere_is_passed_over() {
     let real = place.town.node("civil-affairs").peer_address();
     // Nobody listens on the first, the second is nobody's, and the third is right.
     let nowhere = free_address("127.45.0.2").to_string();
-    let changed = [
-        "node", "change", "1", "--address", &nowhere, "--address", "[2001:db8::1]:7443", "--address", &real,
-    ];
+    let changed = ["node", "change", "1", "--address", &nowhere, "--address", "[2001:db8::1]:7443", "--address", &real];
     let changed = place.cli("civil-affairs", &changed).await;
     assert_eq!(exit(&changed), 0, "{}", said(&changed));
     place.town.settled().await.unwrap();

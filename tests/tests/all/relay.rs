@@ -11,10 +11,10 @@ use std::{
 };
 
 use exchange_node::keys::NodeKeys;
+use prost::Message;
 use proto::exchange::v1::{
     RelayCall, RelayJoined, RelayMessage, RelayRegistration, RelayWait, Verdict, relay_message::Body,
 };
-use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -135,9 +135,16 @@ async fn a_relay_joins_a_caller_to_a_node_that_can_only_dial_out_and_hears_nothi
     let heard = wire.heard();
     let holds = |text: &str| heard.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(heard.len() > 5_000, "{} bytes", heard.len());
-    for secret in
-        [MARRIED.as_str(), "marital_status", "married", "marriage-registration", "GZF-2026-0001", "公租房申请", "application/vnd.errand.request", "application/vnd.errand.answer"]
-    {
+    for secret in [
+        MARRIED.as_str(),
+        "marital_status",
+        "married",
+        "marriage-registration",
+        "GZF-2026-0001",
+        "公租房申请",
+        "application/vnd.errand.request",
+        "application/vnd.errand.answer",
+    ] {
         assert!(!holds(secret), "the relay hears {secret:?}");
     }
     // It does hear who waits: the wire is the one that matters.
@@ -204,7 +211,8 @@ async fn receive(stream: &mut TcpStream) -> Result<Body, std::io::Error> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_redirects_to_another_node_is_found_out() {
     let place = three_departments().await;
-    let (taxation, civil) = (place.town.node("taxation").peer_address(), place.town.node("civil-affairs").peer_address());
+    let (taxation, civil) =
+        (place.town.node("taxation").peer_address(), place.town.node("civil-affairs").peer_address());
     let (wrong, calls) = rogue(taxation, Arc::new(|_| {})).await;
     let before = place.evidence_size("taxation").await;
     name_relay(&place, &wrong).await;
@@ -255,7 +263,8 @@ async fn name_relay(place: &Place, relay: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_wait_at_a_relay_is_settled_by_the_directory() {
     let place = three_departments().await;
-    let relay = Relay::start(&place, &[], |text| text.replace("departments = []", "departments = [\"civil-affairs\"]")).await;
+    let relay =
+        Relay::start(&place, &[], |text| text.replace("departments = []", "departments = [\"civil-affairs\"]")).await;
     let keys = |department: &str| NodeKeys::read(place.town.node(department).dir()).unwrap();
     let said = |department: &str, at: &str, nonce: Vec<u8>| RelayRegistration {
         exchange_id: "ninghe".into(),
