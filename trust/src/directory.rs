@@ -420,11 +420,6 @@ impl Directory {
         &self.authority_key
     }
 
-    /// Whether only some of the statements are there.
-    fn is_excerpt(&self) -> bool {
-        self.reading == Reading::Excerpt
-    }
-
     /// The key that must have signed the founding.
     pub(crate) fn first_authority_key(&self) -> &PublicKey {
         &self.first_authority_key

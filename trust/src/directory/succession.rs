@@ -136,6 +136,11 @@ impl Directory {
 
 /// What the statements change.
 impl Directory {
+    /// Whether only some of the statements are there.
+    pub(super) fn is_excerpt(&self) -> bool {
+        self.reading == super::Reading::Excerpt
+    }
+
     pub(super) fn offer_succession(
         &mut self,
         pair: (DepartmentId, DepartmentId),
