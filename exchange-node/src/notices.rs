@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use host::clock::Clock;
 use trust::{
+    catalogue::service_standing,
     directory::{
         AccessKey, Directory,
         model::{Access, AccessState},
@@ -64,15 +65,7 @@ impl Fate {
 
 /// Whether a service answers, in one stable word.
 pub fn state_word(service: &Service, now_ms: u64) -> &'static str {
-    if service.ends().is_some_and(|(from_ms, _)| from_ms <= now_ms) {
-        "withdrawn"
-    } else if service.notice().is_some() {
-        "suspended"
-    } else if service.review.permits() {
-        "answering"
-    } else {
-        "waiting"
-    }
+    service_standing(service, now_ms).state
 }
 
 /// What the authority has said of it, in one stable word; empty where no review was asked for.

@@ -43,6 +43,15 @@ pub enum Lookup {
     ),
     /// No records of this service were ever imported. `UNAVAILABLE`.
     NotImported,
+    /// The rows, from an import that was made before the service had all of its attributes.
+    Partial {
+        /// As in [`Lookup::Rows`].
+        rows: Vec<Row>,
+        /// As in [`Lookup::Rows`].
+        as_of: Option<Date>,
+        /// The attributes that the rows say nothing about: a claim on one is `UNAVAILABLE`.
+        lacking: Vec<String>,
+    },
     /// An import set rows of the subject aside, or rows that may have been the subject's. `UNAVAILABLE`.
     Quarantined,
     /// The rows that the inputs select, perhaps none.

@@ -33,7 +33,7 @@ fn states(directory: &Directory, service: &Service, now_ms: u64, all: bool) -> V
                 .map(|(field, what)| format!("{field}: {what}"))
                 .collect(),
             is_change: service.proposed.is_some(),
-            ..state(directory, published, statement)
+            ..state(directory, published, statement, now_ms)
         };
         if state.is_change {
             let differences = compare(&service.published, published).into_iter();
@@ -64,15 +64,15 @@ fn states(directory: &Directory, service: &Service, now_ms: u64, all: bool) -> V
         states.push(state);
     }
     if let (Review::Approved { at_ms }, true) = (&service.review, all) {
-        let approved = state(directory, &service.published, &service.statement);
+        let approved = state(directory, &service.published, &service.statement, now_ms);
         states.push(wire::ReviewState { state: "approved".to_owned(), since_ms: *at_ms, ..approved });
     }
     states
 }
 
-fn state(directory: &Directory, published: &ServicePublished, statement: &Digest) -> wire::ReviewState {
+fn state(directory: &Directory, published: &ServicePublished, statement: &Digest, now_ms: u64) -> wire::ReviewState {
     wire::ReviewState {
-        provider_name: name_of(directory, &published.department),
+        provider_name: name_of(directory, &published.department, now_ms),
         service: Some(published.clone()),
         statement: statement.to_string(),
         ..wire::ReviewState::default()
@@ -112,7 +112,7 @@ pub fn catalogue(directory: &Directory, provider: &str, now_ms: u64) -> Vec<wire
     let services =
         directory.services().filter(|service| provider.is_empty() || service.id.department.as_str() == provider);
     let entry = |service: &Service| {
-        let provider = name_of(directory, service.id.department.as_str());
+        let provider = name_of(directory, service.id.department.as_str(), now_ms);
         wire::CatalogueService {
             state: catalogue::Entry::of(service, &provider, now_ms).state,
             service: Some(service.published.clone()),
@@ -122,9 +122,9 @@ pub fn catalogue(directory: &Directory, provider: &str, now_ms: u64) -> Vec<wire
     services.map(entry).collect()
 }
 
-fn name_of(directory: &Directory, department: &str) -> String {
+fn name_of(directory: &Directory, department: &str, now_ms: u64) -> String {
     let known = department.parse().ok().and_then(|id| directory.department(&id));
-    known.and_then(|known| known.admitted.name.clone()).unwrap_or_default().zh
+    known.map(|known| known.name_at(now_ms).zh).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use proto::admin::v1::{self as admin, StatementResponse};
 use trust::{
+    catalogue::service_standing,
     directory::{Directory, model::AccessState},
     ids::DepartmentId,
     refusal::Refusal,
-    service::{Review, Service, ServiceState},
+    service::{Proposal, Review, Service, ServiceState},
 };
 
 use crate::{notices, records::RecordsStatus};
@@ -16,30 +17,24 @@ pub(super) fn refused(refusal: &Refusal) -> StatementResponse {
 }
 
 pub(super) fn service_state(directory: &Directory, service: &Service, now_ms: u64) -> admin::ServiceState {
-    let missing = |review: &Review| match review {
+    let standing = service_standing(service, now_ms);
+    let missing = |proposal: &Proposal| match &proposal.review {
         Review::Returned { missing, .. } => missing.clone(),
         Review::Approved { .. } | Review::NotRequired | Review::Waiting { .. } => Vec::new(),
-    };
-    let ends = service.ends();
-    let notice = match (service.notice(), ends) {
-        (Some(notice), _) => notice.to_owned(),
-        (None, Some((_, reason))) => reason.to_owned(),
-        (None, None) => missing(&service.review).join("; "),
     };
     let change = service.proposed.as_ref();
     admin::ServiceState {
         service: Some(service.published.clone()),
-        state: notices::state_word(service, now_ms).to_owned(),
-        notice,
-        ends_ms: ends.map_or(0, |(from_ms, _)| from_ms),
+        state: standing.state.to_owned(),
+        notice: standing.notice,
+        ends_ms: standing.from_ms,
         review: notices::review_word(service).to_owned(),
         change: change.map(|proposal| proposal.published.clone()),
-        change_missing: change.map(|proposal| missing(&proposal.review)).unwrap_or_default(),
+        change_missing: change.map(missing).unwrap_or_default(),
         provider_name: directory
             .department(&service.id.department)
-            .and_then(|department| department.admitted.name.clone())
-            .unwrap_or_default()
-            .zh,
+            .map(|department| department.name_at(now_ms).zh)
+            .unwrap_or_default(),
     }
 }
 

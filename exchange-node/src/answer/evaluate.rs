@@ -26,8 +26,9 @@ impl Answerer {
         };
         let lookup = self.records.lookup(permit.service, &permit.subject, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
-        let (rows, as_of) = match found {
-            Lookup::Rows { rows, as_of } => (rows, as_of),
+        let (rows, as_of, lacking) = match found {
+            Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
+            Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
             Lookup::NotImported => return unavailable(permit, Reason::NotImported),
             Lookup::Quarantined => return unavailable(permit, Reason::Quarantined),
             Lookup::Failed(reason) => {
@@ -42,6 +43,9 @@ impl Answerer {
             .claims
             .iter()
             .map(|claim| match (too_old, permit.service.attributes.get(claim.attribute())) {
+                (None, Some(rule)) if lacking.iter().any(|name| name == rule.name()) => {
+                    ClaimOutcome::unavailable(Reason::NotImported).to_proto(claim)
+                }
                 (None, Some(rule)) => evaluate(rule, claim, &rows, today).to_proto(claim),
                 (Some(reason), _) => wire::ClaimVerdict {
                     reason: reason.to_owned(),

@@ -31,6 +31,13 @@ impl Column {
         &self.ty
     }
 
+    /// Whether every value of the `other` column is a value of this one: the type is the same, and no member is gone.
+    fn reads(&self, other: &Self) -> bool {
+        let (old, new) = (other.ty.members(), self.ty.members());
+        let keeps = if old.is_empty() { new.is_empty() } else { old.iter().all(|member| new.contains(member)) };
+        self.ty.ty() == other.ty.ty() && (keeps || (self.ty.ty() == Type::List && new.is_empty()))
+    }
+
     /// Whether an input selects rows by it. No row may leave it empty: an empty cell would be selected by nothing, and
     /// the row would seem not to exist.
     pub fn selects(&self) -> bool {
@@ -140,28 +147,34 @@ impl Columns {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// In what these columns differ from the `stored` ones, or `None` where rows stored under those can be read as rows
-    /// of these. The order of columns does not matter: they are found by name.
-    pub(super) fn difference(&self, stored: &[Column]) -> Option<String> {
-        let missing = self.columns.iter().find(|column| !stored.iter().any(|other| other.name == column.name));
-        if let Some(column) = missing {
-            return Some(format!("column {} is new", column.name));
+    /// Whether rows stored under the `stored` columns can be read as rows of these, which `service` calls for; and for
+    /// which of its attributes they lack a column. An attribute that is new in a description costs nobody an answer who
+    /// asks for the others. The order of columns does not matter: they are found by name.
+    ///
+    /// # Errors
+    /// Why they cannot be read so.
+    pub(super) fn lacking(&self, service: &Service, stored: &[Column]) -> Result<Vec<String>, String> {
+        let held = |name: &str| stored.iter().find(|other| other.name == name);
+        if let Some(column) = stored.iter().find(|other| self.column(&other.name).is_none()) {
+            return Err(format!("column {} is gone", column.name));
         }
-        let gone = stored.iter().find(|other| self.column(&other.name).is_none());
-        if let Some(column) = gone {
-            return Some(format!("column {} is gone", column.name));
-        }
-        let changed = self
-            .columns
-            .iter()
-            .find(|column| stored.iter().any(|other| other.name == column.name && other.ty != column.ty));
+        let changed = self.columns.iter().find(|column| held(&column.name).is_some_and(|old| !column.reads(old)));
         if let Some(column) = changed {
-            return Some(format!("column {} has another type or other members", column.name));
+            return Err(format!("column {} has another type or other members", column.name));
         }
-        // Cells that rows are selected by must not be empty, and these were not checked for it.
-        let unchecked = |column: &&Column| stored.iter().any(|other| other.name == column.name && !other.selects);
-        let selecting = self.columns.iter().filter(|column| column.selects).find(unchecked);
-        selecting.map(|column| format!("column {} has become an input", column.name))
+        let as_of = service.published.record_as_of_column.as_str();
+        if !as_of.is_empty() && held(as_of).is_none() {
+            // Without it an old record would seem as fresh as its import.
+            return Err(format!("column {as_of} is new"));
+        }
+        let lacks = |rule: &trust::claim::AttributeRule| {
+            let latest = match rule.rows() {
+                trust::claim::RowRule::Latest { by } => held(by).is_none(),
+                _ => false,
+            };
+            latest || (rule.needs_column() && held(rule.name()).is_none())
+        };
+        Ok(service.attributes.values().filter(|rule| lacks(rule)).map(|rule| rule.name().to_owned()).collect())
     }
 }
 

@@ -259,15 +259,11 @@ fn records_of_another_description_are_not_guessed_at() {
     let csv = format!("{header}{},1.00,rural,李四,x,,\n", number(1));
     fixture.import(&v1_0, &csv).unwrap();
     for (change, why) in [
-        (("[urban, rural]", "[rural, urban]"), "column scheme has another type or other members"),
+        (("[urban, rural]", "[rural, town]"), "column scheme has another type or other members"),
         (("{type: decimal", "{type: integer"), "column annual_income has another type or other members"),
         (("  trades: {type: list, operators: [contains]}\n", ""), "column trades is gone"),
-        (("attributes:\n", "attributes:\n  paid: {type: boolean, operators: [equals]}\n"), "column paid is new"),
-        (("latest filed_on", "latest signed_on"), "column signed_on is new"),
-        (
-            ("record_as_of: record", "inputs:\n  name: {type: string}\nrecord_as_of: record"),
-            "column name has become an input",
-        ),
+        (("latest filed_on", "latest signed_on"), "column filed_on is gone"),
+        (("record_as_of: record_as_of", "record_as_of: as_of"), "column record_as_of is gone"),
     ] {
         let v1_1 = service(&TAX.replace("1.0", "1.1").replace(change.0, change.1));
         let lookup = fixture.lookup(&v1_1, 1);
@@ -276,12 +272,38 @@ fn records_of_another_description_are_not_guessed_at() {
         );
         assert_eq!(lookup, Lookup::Failed(expected));
     }
+    // Cells that were not checked for it select no rows, and nobody is told that there are none.
+    let with_input = TAX
+        .replace("1.0", "1.1")
+        .replace("record_as_of: record", "inputs:\n  name: {type: string}\nrecord_as_of: record");
+    let with_input = service(&with_input);
+    let chosen = fixture.records.lookup(&with_input, &resident(1), &typed(&with_input, &[("name", "李四")]));
+    assert!(matches!(chosen, Lookup::Failed(_)), "{chosen:?}");
+    assert!(matches!(fixture.lookup(&with_input, 1), Lookup::Rows { .. }));
     // What changes no column changes nothing; and the first description is still known.
     let v1_1 = service(&TAX.replace("1.0", "1.1").replace("[contains]", "[contains, exists]"));
     assert!(matches!(fixture.lookup(&v1_1, 1), Lookup::Rows { .. }));
     assert!(matches!(fixture.lookup(&v1_0, 1), Lookup::Rows { .. }));
     // Another major version has records of its own.
     assert_eq!(fixture.lookup(&service(&TAX.replace("1.0", "2.0")), 1), Lookup::NotImported);
+}
+
+/// A compatible change costs nobody an answer who asks for what was there before.
+#[test]
+fn rows_that_lack_a_new_attribute_answer_for_the_others() {
+    let (fixture, v1_0) = (Fixture::new(), service(TAX));
+    let header = "resident_id,annual_income,scheme,name,trades,filed_on,record_as_of\n";
+    fixture.import(&v1_0, &format!("{header}{},1.00,rural,李四,x,,\n", number(1))).unwrap();
+    let wider = TAX
+        .replace("1.0", "1.1")
+        .replace("[urban, rural]", "[town, rural, urban]")
+        .replace("attributes:\n", "attributes:\n  paid: {type: boolean, operators: [equals]}\n");
+    let Lookup::Partial { rows, lacking, .. } = fixture.lookup(&service(&wider), 1) else { panic!() };
+    assert_eq!(lacking, ["paid"]);
+    assert_eq!(rows[0].value("scheme").unwrap().to_text(), "rural");
+    let header = header.replace("name", "name,paid");
+    fixture.import(&service(&wider), &format!("{header}{},1.00,town,李四,true,x,,\n", number(1))).unwrap();
+    assert!(matches!(fixture.lookup(&service(&wider), 1), Lookup::Rows { .. }));
 }
 
 #[test]

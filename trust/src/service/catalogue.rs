@@ -5,9 +5,10 @@
 use proto::registry::v1 as wire;
 
 use super::{
-    Review, Service,
+    Service,
     compatibility::{basis, sharing_word},
 };
+use crate::catalogue::service_standing;
 
 /// One data item (数据项).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,12 +135,7 @@ pub fn stable_word<'a>(key: &str, word: &'a str) -> &'a str {
 impl Entry {
     /// The entry of a service at that time; `provider` is its department's name.
     pub fn of(service: &Service, provider: &str, now_ms: u64) -> Self {
-        let state = match () {
-            () if service.ends().is_some_and(|(from_ms, _)| from_ms <= now_ms) => "withdrawn",
-            () if matches!(service.review, Review::Waiting { .. } | Review::Returned { .. }) => "waiting",
-            () if service.notice().is_some() => "suspended",
-            () => "answering",
-        };
+        let state = service_standing(service, now_ms).state;
         Self { provider: provider.to_owned(), state: state.to_owned(), ..Self::of_description(&service.published) }
     }
 

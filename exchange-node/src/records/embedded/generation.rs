@@ -139,7 +139,8 @@ struct Fault {
 /// Whether the records fit the description that a lookup came with: worked out once for each description.
 struct Fit {
     statement: Digest,
-    fault: Option<String>,
+    /// The attributes that the records lack a column for; or why they cannot be read at all.
+    lacking: Result<Vec<String>, String>,
     as_of: Option<usize>,
 }
 
@@ -252,7 +253,8 @@ impl Open {
     }
 
     fn lookup(&self, service: &Service, subject: &Subject, inputs: &[(String, Value)]) -> Result<Lookup, String> {
-        let as_of_column = self.fit(service)?;
+        let fit = self.fit(service);
+        let lacking = fit.lacking.as_ref().map_err(Clone::clone)?;
         let scheme = self.schemes.iter().position(|(scheme, _)| *scheme == subject.scheme());
         let scheme = scheme.filter(|index| self.schemes[*index].1).ok_or_else(|| {
             format!(
@@ -264,7 +266,8 @@ impl Open {
         let selected = inputs
             .iter()
             .map(|(name, value)| {
-                let position = self.columns.iter().position(|column| column.name() == name);
+                // Only cells that were checked for it: rows are not selected by an empty one.
+                let position = self.columns.iter().position(|column| column.name() == name && column.selects());
                 position.map(|position| (position, value)).ok_or("an input names no column of the records")
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -280,32 +283,36 @@ impl Open {
             // A row that was set aside may be this subject's. To call it absent would be to guess.
             return Ok(Lookup::Quarantined);
         }
-        let as_of = match as_of_column.filter(|_| !rows.is_empty()) {
+        let as_of = match fit.as_of.filter(|_| !rows.is_empty()) {
             Some(position) => oldest(&rows, position),
             None => Some(calendar_day(self.manifest.imported_ms)),
         };
-        Ok(Lookup::Rows { rows: rows.into_iter().map(|row| self.named(row)).collect(), as_of })
+        let rows = rows.into_iter().map(|row| self.named(row)).collect();
+        Ok(match lacking.as_slice() {
+            [] => Lookup::Rows { rows, as_of },
+            lacking => Lookup::Partial { rows, as_of, lacking: lacking.to_vec() },
+        })
     }
 
     /// Whether the records fit the service's description, and which of their columns says how fresh they are.
-    fn fit(&self, service: &Service) -> Result<Option<usize>, String> {
-        let known = self.fit.load();
-        if let Some(fit) = known.as_ref().filter(|fit| fit.statement == service.statement) {
-            return fit.fault.clone().map_or(Ok(fit.as_of), Err);
+    fn fit(&self, service: &Service) -> std::sync::Arc<Fit> {
+        if let Some(fit) = self.fit.load_full().filter(|fit| fit.statement == service.statement) {
+            return fit;
         }
-        let difference = match Columns::of(service) {
-            Ok(columns) => columns.difference(&self.columns),
-            Err(error) => Some(error.to_string()),
+        let lacking = match Columns::of(service) {
+            Ok(columns) => columns.lacking(service, &self.columns),
+            Err(error) => Err(error.to_string()),
         };
-        let fault = difference.map(|difference| {
+        let lacking = lacking.map_err(|difference| {
             let (service, major, then, now) =
                 (&self.manifest.service, self.major(), self.manifest.minor, service.published.minor_version);
             format!("the records of {service} were imported for version {major}.{then} and do not fit {major}.{now} ({difference}): import them again")
         });
         let as_of = service.published.record_as_of_column.as_str();
         let as_of = self.columns.iter().position(|column| column.name() == as_of);
-        self.fit.store(Some(std::sync::Arc::new(Fit { statement: service.statement, fault: fault.clone(), as_of })));
-        fault.map_or(Ok(as_of), Err)
+        let fit = std::sync::Arc::new(Fit { statement: service.statement, lacking, as_of });
+        self.fit.store(Some(std::sync::Arc::clone(&fit)));
+        fit
     }
 
     fn major(&self) -> u32 {
