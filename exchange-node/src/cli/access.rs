@@ -11,7 +11,7 @@ use clap::Subcommand;
 use proto::{
     admin::v1::{
         AccessResponse, AccessState, ApplyForAccessRequest, ConfirmDecisionRequest, DecideAccessRequest,
-        ListAccessRequest, ListAccessResponse, RejectDecisionRequest,
+        ListAccessRequest, ListAccessResponse, RejectDecisionRequest, ServiceNotice,
     },
     registry::v1::{AccessApplied, OfficialDecision, Quota},
 };
@@ -279,7 +279,7 @@ async fn inbox(folder: &Folder, output: Output) -> Result<Exit, Error> {
         received && (state.state == "applied" || state.pending.is_some())
     });
     waiting.sort_by_key(|state| state.clock.as_ref().map_or(u64::MAX, |clock| clock.ends_ms));
-    listed(output, &waiting, "Nothing waits for a reply.");
+    listed(output, &waiting, &[], "Nothing waits for a reply.");
     Ok(Exit::Done)
 }
 
@@ -288,20 +288,28 @@ async fn list(args: &ListArgs, folder: &Folder, output: Output) -> Result<Exit, 
     if let Some(wanted) = &args.state {
         access.retain(|state| state.state == *wanted);
     }
-    listed(output, &access, "No applications, own or received.");
+    // A grant is worth what its service is: those that end or are suspended stand below.
+    let notices = service::notices(folder).await?;
+    listed(output, &access, &notices, "No applications, own or received.");
     Ok(Exit::Done)
 }
 
-fn listed(output: Output, access: &[AccessState], none: &str) {
-    let machine = json!({ "access": access.iter().map(show::state_json).collect::<Vec<_>>() });
+fn listed(output: Output, access: &[AccessState], notices: &[ServiceNotice], none: &str) {
+    let mut machine = json!({ "access": access.iter().map(show::state_json).collect::<Vec<_>>() });
+    machine["notices"] = service::notices_json(notices);
     output.show(&machine, || {
         if access.is_empty() {
             return none.to_owned();
         }
-        output::table(
+        let table = output::table(
             ["id", "service", "consumer", "item", "attributes", "until", "state", "clock"],
             access.iter().map(show::row),
-        )
+        );
+        if notices.is_empty() {
+            return table;
+        }
+        let rows = notices.iter().map(service::notice_row);
+        format!("{table}\n{}", output::table(["service asked", "grant", "state", "why", "instead"], rows))
     });
 }
 

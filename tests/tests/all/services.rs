@@ -162,7 +162,7 @@ async fn old_and_new_major_versions_answer_side_by_side_until_the_old_one_ends()
     assert_eq!(verdict(&asked).verdict(), Verdict::Match, "it answers until then");
     assert!(asked.notice.contains("version 2 replaces it") && asked.notice.contains("version 2 answers"), "{asked:?}");
     assert_eq!(place.ask(asking_version(2)).await.notice, "");
-    for command in [&["service", "notices"][..], &["status"]] {
+    for command in [&["service", "notices"][..], &["status"], &["access", "list"]] {
         let notices = place.json("housing", command).await["notices"].clone();
         assert_eq!(notices[0]["state"], "ends", "{notices}");
         assert_eq!((notices[0]["ends_ms"].as_u64(), notices[0]["successor"].as_u64()), (Some(from_ms), Some(2)));
