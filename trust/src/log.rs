@@ -16,6 +16,8 @@
 //! assert_eq!(frontier.root(), leaf_hash(b"the first entry"));
 //! ```
 
+mod base64;
+
 pub mod hash;
 
 pub mod tile;

@@ -146,7 +146,11 @@ pub fn open(
     }
     // The key must have counted when the question was made. Nobody gains by making that time up: what is not from now is
     // refused by its time, unless it was answered before, and then it gets that answer.
-    let opened = open_by_node_of(directory, signed, &sender, claimed.issued_at_ms.min(now_ms))?;
+    let opened = match open_by_node_of(directory, signed, &sender, claimed.issued_at_ms.min(now_ms)) {
+        // Dated before its key: if the key counts now, the time below says better what is wrong.
+        Err(refusal) if refusal.code == Code::KeyNotYetValid => open_by_node_of(directory, signed, &sender, now_ms)?,
+        opened => opened?,
+    };
     if opened.message.exchange_id != me.exchange().as_str() {
         return Err(Refusal::new(Code::ExchangeWrong).at("exchange_id"));
     }

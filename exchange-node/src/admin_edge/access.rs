@@ -246,14 +246,12 @@ fn one_of<'a>(
     }
 }
 
+/// What was said last about an application: what a decision on it follows. One that was carried over from a department that
+/// ended has no statement of its own until somebody decides on it; its grant stands for it.
 fn last(directory: &Directory, key: &AccessKey) -> Result<Digest, Status> {
-    let place = directory.last(&Object::Access(key.clone()));
-    // One that was carried over from a department that ended has no statement of its own.
-    place.map(|place| place.digest).ok_or_else(|| {
-        Status::failed_precondition(
-            "it was carried over from another department; nothing was said about it under this name",
-        )
-    })
+    let place = directory.last(&Object::Access(key.clone())).map(|place| place.digest);
+    let grant = || directory.access(key).and_then(|access| access.grant_statement);
+    place.or_else(grant).ok_or_else(|| Status::failed_precondition("nothing was said about it under this name"))
 }
 
 fn response(stated: StatementResponse, id: &AccessId) -> AccessResponse {

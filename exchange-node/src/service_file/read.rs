@@ -291,16 +291,24 @@ fn check_whole(published: &wire::ServicePublished, entries: &[Entry], problems: 
 /// Takes the part at fault out of a description; `false` where there would be nothing left to check.
 fn leave_out(published: &mut wire::ServicePublished, field: &str) -> bool {
     let mut parts = field.split('.');
-    match (parts.next(), parts.next()) {
-        (Some("attributes"), Some(name)) => {
+    match (parts.next(), parts.next(), parts.next()) {
+        // Only the rule: the column stays, for what else is said about it.
+        (Some("attributes"), Some(name), Some("rows")) => {
+            let attribute = published.attributes.iter_mut().find(|attribute| attribute.name == name);
+            attribute.is_some_and(|attribute| {
+                let before = (std::mem::take(&mut attribute.rows), std::mem::take(&mut attribute.latest_by));
+                before != Default::default()
+            })
+        }
+        (Some("attributes"), Some(name), _) => {
             published.attributes.retain(|attribute| attribute.name != name);
             !published.attributes.is_empty()
         }
-        (Some("inputs"), Some(name)) => {
+        (Some("inputs"), Some(name), _) => {
             published.inputs.retain(|input| input.name != name);
             true
         }
-        (Some("record_as_of"), _) => !std::mem::take(&mut published.record_as_of_column).is_empty(),
+        (Some("record_as_of"), ..) => !std::mem::take(&mut published.record_as_of_column).is_empty(),
         _ => false,
     }
 }

@@ -122,7 +122,7 @@ pub enum DepartmentsCommand {
 pub enum LogCommand {
     /// Read the whole log from its tiles and check everything: tiles, checkpoint, each statement by signature and rules.
     #[command(
-        after_help = "Examples:\n  registry log verify\n  registry log verify --from http://registry.example:7401 --authority authority.pub"
+        after_help = "Example:\n  registry log verify\n  registry log verify --from http://registry.example:7401 --authority authority.pub"
     )]
     Verify(VerifyArguments),
     /// Show one statement in words, with who signed it and the proof that it is in the log.

@@ -44,7 +44,7 @@ impl Hash {
     ///
     /// [`Error::NotBase64`] or [`Error::WrongLength`].
     pub fn from_base64(text: &str) -> Result<Self, Error> {
-        Self::try_from(BASE64.decode(text.as_bytes()).map_err(|_| Error::NotBase64)?.as_slice())
+        Self::try_from(super::base64::decode(text).ok_or(Error::NotBase64)?.as_slice())
     }
 }
 

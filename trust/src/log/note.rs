@@ -171,7 +171,7 @@ impl Signature {
     fn parse_line(line: &str) -> Option<Self> {
         let (name, base64) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
         let name = name.parse().ok()?;
-        let bytes = BASE64.decode(base64.as_bytes()).ok()?;
+        let bytes = super::base64::decode(base64)?;
         let (key_id, signature) = bytes.split_first_chunk::<4>()?;
         if signature.is_empty() {
             return None;

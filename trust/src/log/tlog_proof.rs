@@ -55,7 +55,7 @@ impl TlogProof {
             return Err(Error::UnknownHeader);
         }
         let extra = lines.next_if(|line| line.starts_with(EXTRA)).map(|line| &line[EXTRA.len()..]);
-        let extra = extra.map(|base64| BASE64.decode(base64.as_bytes()).map_err(|_| Error::MalformedExtra));
+        let extra = extra.map(|base64| super::base64::decode(base64).ok_or(Error::MalformedExtra));
         let extra = extra.transpose()?;
         let index = lines.next().and_then(|line| parse_decimal(line.strip_prefix(INDEX)?));
         let index = index.ok_or(Error::MalformedIndex)?;

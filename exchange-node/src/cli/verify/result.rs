@@ -188,7 +188,7 @@ mod tests {
             "outcome": "match", "state": "answered", "record_as_of": "", "refusal": null, "refused_by": "",
             "unanswered": "", "receipt": "12-0011223344556677", "request_digest": "",
             "provider": "ninghe/civil-affairs", "service": "marriage-registration", "elapsed_ms": 0.0, "asked_at_ms": 0,
-            "case_number": "", "item": "", "officer": "", "due_at_ms": null,
+            "case_number": "", "item": "", "officer": "", "due_at_ms": null, "notice": "",
             "verdicts": [{
                 "attribute": "marital_status", "operator": "equals", "verdict": "MATCH", "by_absence": false,
                 "reason": "", "disclosed": null,

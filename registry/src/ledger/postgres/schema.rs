@@ -11,7 +11,7 @@ use super::{
 /// What leads from each version of the tables to the next.
 const MIGRATIONS: &[&str] = &["
 CREATE TABLE errand_registry.head (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     size bigint NOT NULL,
     root bytea NOT NULL,
     checkpoint text,
@@ -91,7 +91,7 @@ async fn migrate(transaction: &mut Transaction<'static, Postgres>, place: String
         .map_err(explain)?;
     if !there {
         let begin = "CREATE SCHEMA IF NOT EXISTS errand_registry;
-            CREATE TABLE errand_registry.version (only boolean PRIMARY KEY DEFAULT true CHECK (only), version integer NOT NULL);
+            CREATE TABLE errand_registry.version (single boolean PRIMARY KEY DEFAULT true CHECK (single), version integer NOT NULL);
             INSERT INTO errand_registry.version (version) VALUES (0);";
         transaction.execute(sqlx::raw_sql(begin)).await.map_err(explain)?;
     }

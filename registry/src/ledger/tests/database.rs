@@ -28,7 +28,7 @@ async fn a_database_that_is_not_to_be_used_is_named_with_the_reason() {
     scratch.sql(&set_for_the_database("default_transaction_read_only", "on"));
     let read_only = refusal(&scratch.url()).await;
     let again = set_for_the_database("default_transaction_read_only", "off");
-    scratch.sql(&format!("SET default_transaction_read_only = off; {again}"));
+    scratch.sql(&format!("BEGIN READ WRITE; {again}; COMMIT"));
     assert!(read_only.contains("takes no writes") && read_only.contains("primary"), "{read_only}");
 
     let ledger = PostgresLedger::open(&database(&scratch)).await.unwrap();

@@ -143,7 +143,7 @@ impl FromStr for NoteKey {
         // The base64 may have plus signs of its own; the name and the id have none.
         let (name, rest) = text.split_once('+').ok_or(Error::MalformedKey)?;
         let (id, base64) = rest.split_once('+').ok_or(Error::MalformedKey)?;
-        let key = BASE64.decode(base64.as_bytes()).map_err(|_| Error::MalformedKey)?;
+        let key = crate::log::base64::decode(base64).ok_or(Error::MalformedKey)?;
         let (algorithm, public_key) = key.split_first().ok_or(Error::MalformedKey)?;
         let algorithm = Algorithm::from_byte(*algorithm).ok_or(Error::UnknownAlgorithm { byte: *algorithm })?;
         let public_key = public_key.try_into().map_err(|_| Error::MalformedKey)?;
