@@ -69,8 +69,8 @@ pub fn open(
     if made_ms.saturating_add(skew_ms) < question.issued_at_ms || made_ms > now_ms.saturating_add(skew_ms) {
         return Err(AnswerError::Time);
     }
-    let diverges =
-        root_at(answer.wire.directory_size).is_some_and(|root| root.as_bytes() != answer.wire.directory_root.as_slice());
+    let diverges = root_at(answer.wire.directory_size)
+        .is_some_and(|root| root.as_bytes() != answer.wire.directory_root.as_slice());
     // The other side's signed word that the directories differ is no less true for the difference.
     let said = matches!(&answer.wire.outcome, Some(Outcome::Refusal(refusal))
         if refusal.code == Code::DirectoryDiverges.as_str());
