@@ -76,8 +76,15 @@ impl AccessEdge {
         decision: Option<OfficialDecision>,
     ) -> Result<AccessResponse, Status> {
         let object = Object::Access(key.clone());
-        let published = self.parts.publisher.decide(&object, Some(follows), body, decision).await;
+        let follows = self.follows(&object, follows);
+        let published = self.parts.publisher.decide(&object, follows.as_ref(), body, decision).await;
         Ok(response(stated(published)?, &key.id))
+    }
+
+    /// The predecessor that a statement about the application names: none where it was carried over, and nothing was said
+    /// about it under its new name.
+    fn follows(&self, object: &Object, last: &Digest) -> Option<Digest> {
+        self.parts.view.seen().directory().last(object).map(|_| *last)
     }
 
     /// Keeps a decision until the second officer confirms it.
@@ -92,7 +99,8 @@ impl AccessEdge {
         // What would be refused anyway is refused now. The second officer is not known yet: any other one stands for it.
         let with_second = OfficialDecision { second_officer: format!("not {}", first.officer), ..first };
         let object = Object::Access(key.clone());
-        if let Err(refusal) = self.parts.publisher.check_decision(&object, Some(&follows), body, with_second) {
+        let predecessor = self.follows(&object, &follows);
+        if let Err(refusal) = self.parts.publisher.check_decision(&object, predecessor.as_ref(), body, with_second) {
             return Ok(response(refused(&refusal), &key.id));
         }
         let pending = Pending { key, follows, request, since_ms: self.parts.clock.now_ms() };

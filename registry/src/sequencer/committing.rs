@@ -84,7 +84,9 @@ impl SequencerTask {
     pub(super) async fn say_as_asked(&mut self, ask: LogAsk) -> Result<(), Error> {
         // Whoever asked may have gone away; it was said all the same. Where the store is away, whoever asked hears nothing.
         let outcome = match ask {
-            LogAsk::Commit(asked) => self.commit_to_state().await.map(|covered| drop(asked.send(covered))),
+            LogAsk::Commit(asked) => self.commit_to_state().await.map(|covered| {
+                let _ = asked.send(covered);
+            }),
             LogAsk::Take(head, asked) => match self.take_anchors(head).await {
                 Ok(taken) => Ok(drop(asked.send(taken))),
                 Err(away @ Error::Ledger(ledger::Error::Away { .. })) => {

@@ -55,10 +55,6 @@ impl Replica {
         Self { dir, process: None }
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Starts it; it is ready when this returns.
     pub(crate) async fn start(&mut self) {
         let _ = fs::remove_file(self.dir.join(host::ready_file::FILE_NAME));
@@ -97,15 +93,6 @@ impl Replica {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-
-    /// Tells it to stop, and waits until it has.
-    pub(crate) async fn stop(&mut self) {
-        let mut child = self.process.take().expect("it runs");
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
-        let ended = tokio::task::spawn_blocking(move || child.wait()).await.expect("it ends").expect("it ends");
-        assert!(ended.success(), "{}", fs::read_to_string(self.dir.join("log")).unwrap_or_default());
     }
 
     /// A command to it; what it printed, as JSON.
@@ -285,27 +272,21 @@ async fn balance(targets: Arc<std::sync::RwLock<Vec<SocketAddr>>>) -> SocketAddr
 /// What an HTTP server answered.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
 /// A plain HTTP GET.
 pub(crate) async fn http(address: SocketAddr, path: &str) -> Answer {
-    http_with(address, path, "").await
-}
-
-/// The same with further header lines, each with its line's end.
-pub(crate) async fn http_with(address: SocketAddr, path: &str, headers: &str) -> Answer {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(address).await.expect("the port is open");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it is taken");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.expect("it is answered");
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8(bytes[..end].to_vec()).expect("text").to_lowercase();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head, body: bytes[end + 4..].to_vec() }
+    Answer { status, body: bytes[end + 4..].to_vec() }
 }
 
 /// Whether a registry says that it can do its work.
