@@ -27,6 +27,8 @@ const FILES: &[&str] = &[
     "admin/v1/services.proto",
     "admin/v1/access.proto",
     "admin/v1/directory_view.proto",
+    "admin/v1/node_keys.proto",
+    "admin/v1/registry_keys.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

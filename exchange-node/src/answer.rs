@@ -31,7 +31,6 @@ use trust::{
     decision::decide,
     envelope,
     ids::{Digest, NodeId, Party},
-    key::Signer,
     question::{self, LARGEST_REQUEST, Question},
     refusal::{Code, Refusal},
 };
@@ -43,6 +42,7 @@ use self::{
 use crate::{
     config::Limits,
     journal::{Journal, JournalError, RecordHead},
+    keys::NodeSigner,
     records::RecordSource,
     usage::{self, Saved, Usage},
     view::{Seen, View},
@@ -82,7 +82,7 @@ pub enum Unanswered {
 pub struct Answerer {
     me: Party,
     node: NodeId,
-    signer: Arc<dyn Signer>,
+    signer: Arc<dyn NodeSigner>,
     view: Arc<View>,
     journal: Arc<dyn Journal>,
     records: Arc<dyn RecordSource>,
@@ -107,7 +107,7 @@ pub struct AnswererParts {
     /// The node.
     pub node: NodeId,
     /// Signs answers: the node's key.
-    pub signer: Arc<dyn Signer>,
+    pub signer: Arc<dyn NodeSigner>,
     /// The directory.
     pub view: Arc<View>,
     /// The evidence.

@@ -35,7 +35,7 @@ use crate::{
     custody_edge::CustodyEdge,
     export::Exporter,
     journal::{Journal, JournalError, SledJournal},
-    keys::{self, NodeKeys},
+    keys::{self, Keyring, rotation::KeyCare},
     office_edge::OfficeEdge,
     office_keys::{self, OfficeKeys},
     peer_edge::{DirectoryPolicy, PeerEdge},
@@ -109,7 +109,9 @@ pub struct Parts {
     /// The configuration.
     pub config: Arc<Config>,
     /// The keys.
-    pub keys: Arc<NodeKeys>,
+    pub keys: Arc<Keyring>,
+    /// Changes them.
+    pub care: Arc<KeyCare>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -182,7 +184,7 @@ impl App {
         let config = Arc::new(config);
         ReadyFile::remove_stale(&config.dir);
         let supervisor = Supervisor::new(Arc::clone(&random));
-        let keys = Arc::new(NodeKeys::read(&config.dir)?);
+        let keys = Arc::new(Keyring::read(&config.dir)?);
         let office_keys = Arc::new(OfficeKeys::open(&config.dir)?);
         let pending = Arc::new(PendingDecisions::open(&config.dir)?);
         // First, so that a second program in the same folder stops here with a plain sentence.
@@ -192,8 +194,8 @@ impl App {
         let readiness = Readiness::new();
 
         let policy = Arc::new(DirectoryPolicy::new(Arc::clone(&view)));
-        let tls = ServerTls::new(&keys.tls, ClientAuthentication::Required(policy))?;
-        let peer = bind("peer_listen", config.peer_listen, Security::Tls(tls)).await?;
+        let tls = ServerTls::new(&keys.tls(), ClientAuthentication::Required(policy))?;
+        let peer = bind("peer_listen", config.peer_listen, Security::Tls(Arc::clone(&tls))).await?;
         let office = bind("office_listen", config.office_listen, Security::Plain).await?;
         let addresses = Addresses {
             peer: peer.local_address(),
@@ -203,23 +205,37 @@ impl App {
         };
 
         let link = Arc::new(RegistryLink::new(config.registry.clone(), config.registry_tls_key));
-        let peers = Arc::new(Peers::new(Arc::clone(&keys.tls)));
+        let peers = Arc::new(Peers::new(keys.tls()));
         let comparer = Arc::new(Comparer::new(Arc::clone(&view), Arc::clone(&peers), Arc::clone(&clock)));
         let publisher = Arc::new(Publisher {
             exchange: config.exchange.clone(),
             department: config.department.clone(),
+            node: config.node.clone(),
             keys: Arc::clone(&keys),
             view: Arc::clone(&view),
             link: Arc::clone(&link),
             peers: Arc::clone(&peers),
             clock: Arc::clone(&clock),
         });
+        let care = Arc::new(KeyCare {
+            keys: Arc::clone(&keys),
+            view: Arc::clone(&view),
+            publisher: Arc::clone(&publisher),
+            peers: Arc::clone(&peers),
+            tls,
+            node: config.node.clone(),
+            settings: config.keys,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            changed: Arc::default(),
+            turn: tokio::sync::Mutex::default(),
+        });
         let calendar = view.seen().directory().profile().calendar.clone();
         let (asked, answered) = recall(Arc::clone(&journal), config.dir.clone(), calendar, clock.now_ms()).await?;
         let parts = AskerParts {
             me: config.party(),
             node: config.node.clone(),
-            signer: Arc::clone(&keys.node) as _,
+            signer: Arc::clone(&keys) as _,
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             courier: Arc::clone(&peers) as _,
@@ -231,7 +247,7 @@ impl App {
         let parts = AnswererParts {
             me: config.party(),
             node: config.node.clone(),
-            signer: Arc::clone(&keys.node) as _,
+            signer: Arc::clone(&keys) as _,
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             records: Arc::clone(&records) as Arc<dyn RecordSource>,
@@ -244,7 +260,7 @@ impl App {
         let anchorer = Arc::new(Anchorer {
             evidence: evidence_log.clone(),
             journal: Arc::clone(&journal),
-            signer: Arc::clone(&keys.node) as _,
+            signer: Arc::clone(&keys) as _,
             book: Arc::clone(&book),
             view: Arc::clone(&view),
             link: Arc::clone(&link),
@@ -273,6 +289,7 @@ impl App {
         let parts = Parts {
             config,
             keys,
+            care,
             clock,
             random,
             view,

@@ -31,7 +31,6 @@ use trust::{
     claim::Verdict,
     evidence::Receipt,
     ids::{Digest, NodeId, Party},
-    key::Signer,
     refusal::{Code, Refusal},
 };
 
@@ -44,6 +43,7 @@ pub use self::{
 use crate::{
     config::Limits,
     journal::{Journal, JournalError, NewEntry, RecordHead},
+    keys::NodeSigner,
     usage::{self, Saved, Usage},
     view::View,
 };
@@ -180,7 +180,7 @@ pub struct AskerParts {
     /// The node.
     pub node: NodeId,
     /// Signs questions and outcomes: the node's key.
-    pub signer: Arc<dyn Signer>,
+    pub signer: Arc<dyn NodeSigner>,
     /// The directory.
     pub view: Arc<View>,
     /// The evidence.
@@ -199,7 +199,7 @@ pub struct AskerParts {
 pub struct Asker {
     me: Party,
     node: NodeId,
-    signer: Arc<dyn Signer>,
+    signer: Arc<dyn NodeSigner>,
     view: Arc<View>,
     journal: Arc<dyn Journal>,
     courier: Arc<dyn Courier>,

@@ -267,7 +267,7 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,
-        Command::Keys(command) => keys::run(command, &folder, output).await,
+        Command::Keys(command) => keys::run(command, &folder, output, now_ms).await,
     };
     outcome.unwrap_or_else(|error| output.fail(&error))
 }

@@ -7,9 +7,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
-use host::{telemetry::LogFormat, tls::TlsKeyDigest};
+use host::{period::Period, telemetry::LogFormat, tls::TlsKeyDigest};
 use serde::{Deserialize, Deserializer, de};
 use trust::{
     ids::{DepartmentId, ExchangeId, NodeId, Party},
@@ -99,9 +100,32 @@ pub struct Config {
     /// Bounds on what others can use up.
     #[serde(default)]
     pub limits: Limits,
+    /// How long keys serve.
+    #[serde(default)]
+    pub keys: KeySettings,
     /// The folder of the file: where everything lives.
     #[serde(skip)]
     pub dir: PathBuf,
+}
+
+/// How long keys serve, each as `365d`, `12h` or `30s`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeySettings {
+    /// How long a TLS key serves. Before that is over it is renewed by itself.
+    pub tls_lifetime: Period,
+    /// How long peers are told of the next TLS key before it is shown: as long as a view may be old, so that whoever is
+    /// cut off from the registry and still works knows it too.
+    pub tls_lead: Period,
+    /// How long the old key counts beside a new one, where `keys rotate` does not say otherwise.
+    pub overlap: Period,
+}
+
+impl Default for KeySettings {
+    fn default() -> Self {
+        let days = |days: u64| Period::new(Duration::from_secs(days * 86_400));
+        Self { tls_lifetime: days(365), tls_lead: days(10), overlap: days(7) }
+    }
 }
 
 /// Bounds on what others can use up.

@@ -62,6 +62,7 @@ pub fn offline(dir: &Path) -> Vec<Finding> {
         }
     };
     findings.extend(key_files(dir));
+    findings.push(backup(dir, None));
     findings.push(match NodeKeys::read(dir) {
         Ok(_) => ok("keys", "the node's keys can be read"),
         Err(error) => {
@@ -91,6 +92,29 @@ fn key_files(dir: &Path) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// A rehearsal of the restore is asked for once a year.
+const REHEARSED_FOR_MS: u64 = 366 * 86_400_000;
+
+/// Whether a sealed backup of the keys was opened and compared. `now_ms` is none where nobody asks for the time.
+fn backup(dir: &Path, now_ms: Option<u64>) -> Finding {
+    const CHECK: &str = "key backup";
+    const ADVICE: &str =
+        "two officers make a backup (`keys backup`), keep it away from this machine, and try it (`keys rehearse`)";
+    match keys::backup::last_rehearsal(dir) {
+        None => warning(CHECK, "no restore of this node's keys was ever rehearsed", ADVICE),
+        Some((_, changed)) if !changed.is_empty() => {
+            warning(CHECK, format!("{} changed since the restore was rehearsed", changed.join(" and ")), ADVICE)
+        }
+        Some((rehearsal, _)) => match now_ms.map(|now_ms| now_ms.saturating_sub(rehearsal.at_ms)) {
+            Some(age_ms) if age_ms > REHEARSED_FOR_MS => {
+                warning(CHECK, format!("the restore was rehearsed {} ago", span(age_ms)), ADVICE)
+            }
+            Some(age_ms) => ok(CHECK, format!("the restore was rehearsed {} ago", span(age_ms))),
+            None => ok(CHECK, "the restore was rehearsed, and no key has changed since"),
+        },
+    }
 }
 
 fn free_disk(dir: &Path, floor_mib: u64) -> Finding {
@@ -147,6 +171,7 @@ mod tests {
         assert_eq!(level(&findings, "keys"), OK);
         assert_eq!(level(&findings, "key files"), OK);
         assert_eq!(level(&findings, "recovery key"), WARNING);
+        assert_eq!(level(&findings, "key backup"), WARNING);
         // Whatever is not well says what to do.
         for finding in &findings {
             assert_eq!(finding.level == OK, finding.advice.is_empty(), "{finding:?}");

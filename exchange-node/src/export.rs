@@ -34,7 +34,7 @@ use crate::{
     config::Config,
     custody::KeptLog,
     journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
-    keys::NodeKeys,
+    keys::Keyring,
     view::{self, View},
 };
 
@@ -96,7 +96,7 @@ pub struct Exporter {
     /// The configuration.
     pub config: Arc<Config>,
     /// The keys; the node's signs the checkpoint.
-    pub keys: Arc<NodeKeys>,
+    pub keys: Arc<Keyring>,
     /// The directory.
     pub view: Arc<View>,
     /// The evidence.
@@ -111,12 +111,13 @@ impl Exporter {
     /// The exact bytes of an `exchange.v1.EvidenceBundle`. Blocks.
     pub fn export(&self, receipt: &Receipt) -> Result<Vec<u8>, Error> {
         let seen = self.view.seen();
+        let key = self.keys.node();
         let source = Source {
             me: self.config.party(),
             node: self.config.node.clone(),
             evidence: self.evidence.clone(),
             anchored: &|index, end| self.book.proof(&self.evidence, index, end),
-            head: Head::Own(self.keys.node.as_ref()),
+            head: Head::Own(key.as_ref()),
             journal: self.journal.as_ref(),
             directory_checkpoint: &self.view.checkpoint(),
             committed: seen.directory().committed(),
@@ -272,8 +273,10 @@ impl Source<'_> {
     /// The objects of the directory that question and answer rest on.
     fn relied_on(&self, kept: &[Kept]) -> Result<Wanted, Error> {
         let mut wanted = Wanted::default();
-        // The founding stands in every bundle.
-        wanted.object("exchange");
+        // The founding stands in every bundle, and with it every change of the keys that all rests on.
+        for object in ["exchange", "authority", "log"] {
+            wanted.object(object);
+        }
         wanted.object("profile");
         // Whoever checks it with the key of today follows from here to the keys of then.
         wanted.object(&Object::Authority.to_string());

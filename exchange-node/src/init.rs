@@ -30,7 +30,7 @@ use trust::{ids::NodeId, key::Signer, token::EnrolmentToken};
 pub use self::join::{JoinOptions, Joined, join};
 use crate::{
     config::{self, Config, NewConfig},
-    keys::{self, NewKeys, NodeKeys},
+    keys::{self, Keyring, NewKeys},
     peers::Peers,
     publish::{self, Publisher},
     view::{self, Follower, RegistryLink, View},
@@ -337,7 +337,7 @@ async fn publish_node(
     admitted_at: u64,
     place: &Place,
 ) -> Result<bool, Error> {
-    let keys = Arc::new(NodeKeys::read(&options.dir)?);
+    let keys = Arc::new(Keyring::read(&options.dir)?);
     let (dir, exchange, authority) = (options.dir.clone(), token.exchange.clone(), token.authority_key.clone());
     let view = tokio::task::spawn_blocking(move || View::open(&dir, &exchange, &authority, |_| {})).await??;
     let view = Arc::new(view);
@@ -355,7 +355,8 @@ async fn publish_node(
         let publisher = Publisher {
             exchange: token.exchange.clone(),
             department: token.department.clone(),
-            peers: Arc::new(Peers::new(Arc::clone(&keys.tls))),
+            node: options.node.clone(),
+            peers: Arc::new(Peers::new(keys.tls())),
             keys: Arc::clone(&keys),
             view: Arc::clone(&view),
             link: Arc::clone(link),

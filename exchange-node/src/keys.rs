@@ -1,6 +1,10 @@
 //! The node's keys, in `DIR/keys`: who signs what, and where each private half lies. A key file that others can read is
 //! refused. Out of scope: the months' keys of the evidence, which the journal makes itself.
 
+pub mod backup;
+mod keyring;
+pub mod rotation;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -14,8 +18,15 @@ use host::{
     signing::FastSigner,
     tls::{IdentityError, TlsIdentity},
 };
-use trust::key::{PublicKey, Signer};
+use proto::exchange::v1::Envelope;
+use trust::{
+    envelope::{self, Payload},
+    ids::Digest,
+    key::{KeyId, PublicKey, Signer},
+};
 use zeroize::Zeroizing;
+
+pub use self::keyring::Keyring;
 
 /// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +72,8 @@ impl FileKey {
         Some(Self { signer, public })
     }
 
-    fn read(path: &Path) -> Result<Self, Error> {
+    /// Reads a key's file: 64 hex digits, readable by its owner alone.
+    pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = match files::read_private_file(path) {
             Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::Missing { path: path.to_owned() });
@@ -104,7 +116,52 @@ impl fmt::Debug for FileKey {
     }
 }
 
-/// The keys that the node process uses.
+/// Who signs what the node says: the key in use and, while keys overlap, the one before it. A message then bears both
+/// signatures, so that it counts with peers who have yet to hear of the new key. Any single key will do for it.
+pub trait NodeSigner: Send + Sync {
+    /// Calls `sign` with each key, the one in use first.
+    fn each(&self, sign: &mut dyn FnMut(&dyn Signer));
+
+    /// The id of the key in use.
+    fn key_id(&self) -> KeyId {
+        let mut id = None;
+        self.each(&mut |key| {
+            id.get_or_insert(*key.public_key().id());
+        });
+        // Unwrap safety: `each` calls with the key in use at least.
+        id.expect("a node signs with one key at least")
+    }
+}
+
+impl<T: Signer> NodeSigner for T {
+    fn each(&self, sign: &mut dyn FnMut(&dyn Signer)) {
+        sign(self);
+    }
+}
+
+/// Does something with the key in use alone.
+pub fn with_key<T>(signer: &dyn NodeSigner, with: impl FnOnce(&dyn Signer) -> T) -> T {
+    let (mut with, mut done) = (Some(with), None);
+    signer.each(&mut |key| {
+        if let Some(with) = with.take() {
+            done = Some(with(key));
+        }
+    });
+    // Unwrap safety: `each` calls with the key in use at least.
+    done.expect("a node signs with one key at least")
+}
+
+/// Signs a message of the node. Returns the envelope and the message's identity, which does not depend on the keys.
+pub fn seal<M: Payload>(message: &M, signer: &dyn NodeSigner) -> (Envelope, Digest) {
+    let (mut envelope, digest) = envelope::unsigned(message);
+    signer.each(&mut |key| {
+        // Two signatures at most, of eight that fit.
+        let _ = envelope::countersign(&mut envelope, key);
+    });
+    (envelope, digest)
+}
+
+/// The keys in the folder of a node, as they were read.
 #[derive(Debug)]
 pub struct NodeKeys {
     /// Signs questions, answers, outcomes and evidence checkpoints.
@@ -218,10 +275,22 @@ fn folder(dir: &Path) -> PathBuf {
 }
 
 const DEPARTMENT: &str = "department.key";
+/// The one before it, while other machines of the department may still use it.
+const DEPARTMENT_OLD: &str = "department.old.key";
+/// Made, and not yet in use.
+const DEPARTMENT_NEXT: &str = "department.next.key";
 const NODE: &str = "node.key";
+/// The one before it, which signs along until the overlap ends.
+const NODE_OLD: &str = "node.old.key";
+/// Made, and not yet in use.
+const NODE_NEXT: &str = "node.next.key";
 const RECOVERY: &str = "recovery.key";
 /// Private key and certificate in one PEM file, so that the two cannot be mixed up.
 const TLS: &str = "tls.key";
+/// Made, and not yet shown to anybody.
+const TLS_NEXT: &str = "tls.next.key";
+/// When it is shown, and when the old one is given up.
+const TLS_SCHEDULE: &str = "tls.next.json";
 
 #[cfg(test)]
 mod tests {

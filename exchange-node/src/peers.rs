@@ -11,12 +11,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use host::{
     edge::ChannelLimits,
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
@@ -77,7 +78,7 @@ pub struct Undelivered {
 
 /// Connections to all peers.
 pub struct Peers {
-    identity: Arc<TlsIdentity>,
+    identity: ArcSwap<TlsIdentity>,
     peers: Mutex<HashMap<(DepartmentId, NodeId), Arc<Peer>>>,
     under_way: Mutex<HashMap<(DepartmentId, NodeId), Arc<AtomicUsize>>>,
 }
@@ -100,7 +101,35 @@ struct Connection {
 impl Peers {
     /// Connections that show this node's TLS key.
     pub fn new(identity: Arc<TlsIdentity>) -> Self {
-        Self { identity, peers: Mutex::default(), under_way: Mutex::default() }
+        Self { identity: ArcSwap::new(identity), peers: Mutex::default(), under_way: Mutex::default() }
+    }
+
+    /// Connections made from now on show this TLS key. Those that stand finish what they are at, and are not used again.
+    pub fn show(&self, identity: Arc<TlsIdentity>) {
+        self.identity.store(identity);
+        self.locked().clear();
+    }
+
+    /// Cuts off the connections to a department's node, or to all of them, with what is under way; returns how many
+    /// nodes there were. Whoever asks again connects anew, as far as the directory still names somebody to connect to.
+    pub fn cut_off(&self, department: &DepartmentId, node: Option<&NodeId>) -> usize {
+        let mut cut = 0;
+        self.locked().retain(|(of, id), peer| {
+            let keep = of != department || node.is_some_and(|node| node != id);
+            if !keep {
+                cut += 1;
+                peer.connector.cut_off();
+            }
+            keep
+        });
+        cut
+    }
+
+    /// Cuts off every connection.
+    pub fn cut_off_all(&self) {
+        for (_, peer) in self.locked().drain() {
+            peer.connector.cut_off();
+        }
     }
 
     /// Sends a question to one of the department's nodes. `held_by` is the node that may have it already.
@@ -234,14 +263,15 @@ impl Peers {
     }
 
     fn peer(&self, node: &Node) -> Result<Arc<Peer>, SetupError> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.locked();
         let key = (node.department.clone(), node.node.clone());
         if let Some(peer) = peers.get(&key).filter(|peer| peer.node == *node) {
             return Ok(Arc::clone(peer));
         }
         let options = ConnectorOptions { attempt_timeout: ATTEMPT };
         let tls_keys = node.tls_keys().map(|key| TlsKeyDigest::from_bytes(*key));
-        let connector = PeerConnector::over(ways_to(node), tls_keys, Some(&*self.identity), options)?;
+        let identity = self.identity.load();
+        let connector = PeerConnector::over(ways_to(node), tls_keys, Some(&**identity), options)?;
         let connections = (0..CONNECTIONS)
             .map(|_| {
                 let channel = connector.channel(&ChannelLimits::default());
@@ -253,6 +283,10 @@ impl Peers {
         let peer = Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) });
         peers.insert(key, Arc::clone(&peer));
         Ok(peer)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<(DepartmentId, NodeId), Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -309,7 +343,7 @@ impl Drop for InFlight {
 
 impl std::fmt::Debug for Peers {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let count = self.peers.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let count = self.locked().len();
         formatter.debug_struct("Peers").field("count", &count).finish_non_exhaustive()
     }
 }

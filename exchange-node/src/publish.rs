@@ -11,15 +11,15 @@ use proto::{
     registry::v1::{self as wire, SubmitRequest, statement::Body, submit_response::Outcome},
 };
 use trust::{
-    directory::{Object, WIRE_VERSION, statement},
+    directory::{Object, WIRE_VERSION, model::Node, statement},
     envelope,
     ids::{DepartmentId, Digest, ExchangeId, NodeId},
-    key::{DescribedKey, KeyId, PublicKey, Role},
+    key::{DescribedKey, KeyId, PublicKey, Role, Signer},
     refusal::Refusal,
 };
 
 use crate::{
-    keys::NodeKeys,
+    keys::Keyring,
     peers::Peers,
     view::{RegistryLink, View},
 };
@@ -67,8 +67,10 @@ pub struct Publisher {
     pub exchange: ExchangeId,
     /// The department.
     pub department: DepartmentId,
+    /// The node.
+    pub node: NodeId,
     /// The keys.
-    pub keys: Arc<NodeKeys>,
+    pub keys: Arc<Keyring>,
     /// The view that tells the predecessor.
     pub view: Arc<View>,
     /// The registry.
@@ -164,8 +166,9 @@ impl Publisher {
         if let Err(error) = self.view.apply_revocation(&statement).await {
             tracing::warn!(%error, "the revocation does not count here");
         }
-        let nodes: Vec<_> =
-            self.view.seen().directory().nodes().filter(|node| node.department != self.department).cloned().collect();
+        // The department's other nodes too.
+        let own = |node: &&Node| node.department == self.department && node.node == self.node;
+        let nodes: Vec<Node> = self.view.seen().directory().nodes().filter(|node| !own(node)).cloned().collect();
         let told = self.peers.tell(&nodes, &statement, CATCH_UP).await;
         tracing::info!(told, peers = nodes.len(), "told peers of a revocation");
         match self.submit(envelope).await? {
@@ -180,19 +183,18 @@ impl Publisher {
 
     /// Says which key this node signs with, where the directory does not know it yet.
     pub async fn ensure_node_key(&self, node: &NodeId) -> Result<Option<Published>, Error> {
-        let public = trust::key::Signer::public_key(self.keys.node.as_ref()).clone();
+        let public = self.keys.node().public_key().clone();
         if self.view.seen().directory().key(public.id()).is_some() {
             return Ok(None);
         }
-        let body =
-            node_key_added(&self.department, node, public.clone(), self.clock.now_ms().saturating_sub(VALID_BEFORE_MS));
+        let body = node_key_added(&self.department, node, public.clone(), self.clock.now_ms());
         self.publish(&Object::Key(*public.id()), body).await.map(Some)
     }
 
     /// Says where this node answers, at which relays it can be called and by which TLS key, where the directory says
     /// otherwise. A node that is drained stays so.
     pub async fn ensure_node(&self, node: &NodeId, place: &NodePlace) -> Result<Option<Published>, Error> {
-        let tls_key = *self.keys.tls.key_digest().as_bytes();
+        let tls_key = *self.keys.tls().key_digest().as_bytes();
         let seen = self.view.seen();
         let known = seen.directory().nodes_of(&self.department).find(|known| known.node == *node);
         let object = Object::Node(self.department.clone(), node.clone());
@@ -201,24 +203,41 @@ impl Publisher {
             tracing::warn!(%node, "this node was removed from the directory: `node invite` and `node add` bring it back");
             return Ok(None);
         }
-        let same = known.is_some_and(|known| {
-            known.addresses == place.addresses && known.relays == place.relays && known.tls_key == tls_key
-        });
-        if same {
+        // While the key is renewed the directory names two, and this node shows one of them.
+        let renewed = known.filter(|known| known.tls_keys().any(|key| *key == tls_key));
+        if renewed.is_some_and(|known| known.addresses == place.addresses && known.relays == place.relays) {
             return Ok(None);
         }
-        let place = NodePlace { draining: known.is_some_and(|known| known.draining), ..place.clone() };
+        let (tls_key, next_tls_key) = renewed.map_or((tls_key, None), |known| (known.tls_key, known.next_tls_key));
+        let place = NodePlace { draining: known.is_some_and(|known| known.draining), next_tls_key, ..place.clone() };
         drop(seen);
         let body = node_published(&self.department, node, &place, tls_key);
         self.publish(&object, body).await.map(Some)
     }
 
-    fn sign(&self, object: &Object, body: Body) -> Result<(exchange::Envelope, Digest), Error> {
-        let signer = self.keys.department_signer().ok_or(Error::KeyElsewhere)?;
+    /// A statement as it would be made now, for somebody else to sign.
+    pub fn draft(&self, object: &Object, body: Body) -> wire::Statement {
         let seen = self.view.seen();
         let predecessor = seen.directory().last(object).map(|place| place.digest);
-        let statement = statement(&self.exchange, object, predecessor.as_ref(), self.clock.now_ms(), body);
-        Ok(envelope::seal(&statement, signer))
+        statement(&self.exchange, object, predecessor.as_ref(), self.clock.now_ms(), body)
+    }
+
+    /// Brings a statement into the directory that was signed elsewhere, and waits until the own view has it.
+    pub async fn bring_in(&self, object: &Object, envelope: exchange::Envelope) -> Result<Published, Error> {
+        let digest = envelope::digest(&envelope.payload_type, &envelope.payload);
+        match self.submit(envelope).await? {
+            Outcome::Accepted(accepted) => {
+                let seen = tokio::time::timeout(PATIENCE, self.view.reached(accepted.index + 1)).await;
+                seen.map_err(|_| Error::NotSeenYet { index: accepted.index })?;
+                Ok(Published { object: object.to_string(), index: accepted.index, digest })
+            }
+            Outcome::Refused(refusal) => Err(Error::Refused(refusal)),
+        }
+    }
+
+    fn sign(&self, object: &Object, body: Body) -> Result<(exchange::Envelope, Digest), Error> {
+        let signer = self.keys.department().ok_or(Error::KeyElsewhere)?;
+        Ok(envelope::seal(&self.draft(object, body), signer.as_ref()))
     }
 
     async fn submit(&self, envelope: exchange::Envelope) -> Result<Outcome, Error> {
@@ -245,13 +264,24 @@ impl Publisher {
     }
 }
 
-/// That a key is a node's.
-pub fn node_key_added(department: &DepartmentId, node: &NodeId, key: PublicKey, from_ms: u64) -> Body {
-    let key = DescribedKey { role: Role::Node, key, valid_from_ms: from_ms, valid_until_ms: None };
+/// That a key is a node's, counting from a little earlier on than now, so that a peer whose clock is slow accepts it at
+/// once.
+pub fn node_key_added(department: &DepartmentId, node: &NodeId, key: PublicKey, now_ms: u64) -> Body {
+    key_added(department, Role::Node, key, node.as_str(), now_ms)
+}
+
+/// That a key is the department's.
+pub fn department_key_added(department: &DepartmentId, key: PublicKey, now_ms: u64) -> Body {
+    key_added(department, Role::Department, key, "", now_ms)
+}
+
+fn key_added(department: &DepartmentId, role: Role, key: PublicKey, node: &str, now_ms: u64) -> Body {
+    let valid_from_ms = now_ms.saturating_sub(VALID_BEFORE_MS);
+    let key = DescribedKey { role, key, valid_from_ms, valid_until_ms: None };
     Body::KeyAdded(wire::KeyAdded {
         department: department.to_string(),
         key: Some(key.to_wire()),
-        node: node.to_string(),
+        node: node.to_owned(),
     })
 }
 

@@ -11,6 +11,7 @@
 mod accept;
 mod age;
 mod by_hand;
+mod endings;
 mod follower;
 mod registry_link;
 mod roots;
@@ -29,9 +30,9 @@ use std::{
 
 use host::store::StoreError;
 use proto::registry::v1::statement::Body;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use trust::{
-    directory::{self, Directory, Object, StatementError},
+    directory::{self, Directory, Object, StatementError, chain::RootKeys},
     ids::ExchangeId,
     key::PublicKey,
     log::{
@@ -50,6 +51,7 @@ use self::{
 pub use self::{
     age::{Age, State},
     by_hand::{Brought, Imported},
+    endings::Ending,
     follower::Follower,
     registry_link::RegistryLink,
     snapshot::Snapshots,
@@ -215,6 +217,7 @@ pub struct View {
     suspect: mpsc::Sender<Suspicion>,
     suspicions: Mutex<Option<mpsc::Receiver<Suspicion>>>,
     size: watch::Sender<u64>,
+    endings: broadcast::Sender<Ending>,
     checkpoint: RwLock<Arc<str>>,
 }
 
@@ -264,6 +267,7 @@ impl View {
             suspect,
             suspicions: Mutex::new(Some(suspicions)),
             size: watch::Sender::new(0),
+            endings: broadcast::Sender::new(ENDINGS_KEPT),
             checkpoint: RwLock::new(Arc::from("")),
         };
         match view.replay() {
@@ -287,25 +291,35 @@ impl View {
         roots.push(directory.size(), directory.root());
         let (start, end) = (directory.size(), self.stored.size()?);
         let mut stuck = None;
+        // Behind a statement that stopped the view the keys are followed all the same.
+        let mut behind = None;
         for entry in self.stored.entries_from(start) {
             let entry = entry?;
+            if frontier.size() == 0 {
+                directory = directory.founded_in(&entry);
+            }
             frontier.append(leaf_hash(&entry));
             if stuck.is_some() {
+                let _ = behind.as_mut().map(|keys: &mut RootKeys| keys.follow(&entry));
                 continue;
             }
             match directory.apply(&entry) {
-                Err(source) => stuck = Some(Error::Statement { index: directory.size(), source }),
+                Err(source) => {
+                    stuck = Some(Error::Statement { index: directory.size(), source });
+                    behind = RootKeys::of(&directory);
+                }
                 Ok(()) if end - directory.size() < ROOTS_KEPT as u64 => roots.push(directory.size(), directory.root()),
                 Ok(()) => {}
             }
         }
-        self.publish(directory, roots);
-        let log_key = self.log_key()?;
-        if frontier.size() > 0 && log_key.is_none() {
+        let keys = behind.or_else(|| RootKeys::of(&directory));
+        if frontier.size() > 0 && (keys.is_none() || !directory.is_vouched_for()) {
             return Err(Error::NotFounded);
         }
-        if let (Some(key), Some(text)) = (&log_key, self.stored.checkpoint()?) {
-            let verified = checkpoint::open(text.as_bytes(), key)?;
+        self.publish(directory, roots);
+        if let (Some(keys), Some(text)) = (&keys, self.stored.checkpoint()?) {
+            let key = log_key(self.seen().directory.exchange(), keys.log())?;
+            let verified = checkpoint::open(text.as_bytes(), &key)?;
             let (told, here) = (verified.checkpoint().root(), frontier.root());
             if verified.checkpoint().size() != frontier.size() || told != here {
                 return Err(Error::Forked { size: frontier.size(), told, here });
@@ -327,7 +341,7 @@ impl View {
         // Unwrap safety of the lock: nobody else has the view yet.
         if let Ok(mut followed) = self.followed.try_lock() {
             followed.frontier = frontier;
-            followed.log_key = log_key;
+            followed.keys = keys;
         }
         Ok(())
     }
@@ -378,6 +392,18 @@ impl View {
         self.size.subscribe()
     }
 
+    /// Who is no longer welcome, as the view learns it.
+    pub fn endings(&self) -> broadcast::Receiver<Ending> {
+        self.endings.subscribe()
+    }
+
+    fn end(&self, endings: impl IntoIterator<Item = Ending>) {
+        for ending in endings {
+            // Nobody listens before the node serves: there are no connections then.
+            let _ = self.endings.send(ending);
+        }
+    }
+
     /// Waits until the view has at least `size` statements.
     pub async fn reached(&self, size: u64) {
         // Never an error: `self` holds the sender.
@@ -417,18 +443,19 @@ impl View {
         if seen.directory.key(key_id).is_none_or(|key| key.revoked.is_some()) {
             return Ok(false);
         }
+        let ending = checked.statement().body.as_ref().and_then(|body| Ending::of(&seen.directory, body));
         // Kept before it counts: whoever hears that it was applied may rely on it after a restart too.
         drop(seen);
         self.stored.keep_revocation(statement.to_vec()).await?;
-        let applied = self
-            .change(|directory| {
-                lock(&self.direct).push(statement.to_vec());
-                directory.apply_revocation(statement)
-            })
-            .map_err(refused);
+        let applied = self.change(|directory| {
+            lock(&self.direct).push(statement.to_vec());
+            directory.apply_revocation(statement)
+        });
+        let applied = applied.map_err(refused)?;
         // It may have been a witness's.
         self.reckon();
-        applied
+        self.end(ending);
+        Ok(applied)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
@@ -495,10 +522,11 @@ impl View {
         }
     }
 
+    /// The key that the log signs with where this view is.
     fn log_key(&self) -> Result<Option<LogKey>, Error> {
         let seen = self.seen();
-        let Some(founding) = seen.directory.founding() else { return Ok(None) };
-        Ok(Some(log_key(seen.directory.exchange(), &founding.log_key)?))
+        let Some(key) = seen.directory.log_key() else { return Ok(None) };
+        Ok(Some(log_key(seen.directory.exchange(), key)?))
     }
 }
 
@@ -507,6 +535,9 @@ impl std::fmt::Debug for View {
         formatter.debug_struct("View").field("size", &self.seen().size()).finish_non_exhaustive()
     }
 }
+
+/// How many endings may wait for whoever cuts connections; one who lags behind cuts them all.
+const ENDINGS_KEPT: usize = 256;
 
 fn log_key(exchange: &ExchangeId, key: &PublicKey) -> Result<LogKey, Error> {
     Ok(LogKey::new(directory::origin(exchange).parse()?, key.as_bytes())?)

@@ -12,6 +12,7 @@ pub mod random;
 
 pub mod config;
 pub mod files;
+pub mod period;
 pub mod sealed;
 pub mod telemetry;
 
@@ -21,6 +22,7 @@ pub mod store;
 pub mod committer;
 
 pub mod signing;
+pub mod two_officers;
 
 pub mod tls;
 

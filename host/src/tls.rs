@@ -12,6 +12,7 @@
 //! Out of scope: who is entitled to which key (the directory's business), and connections as such ([`crate::edge`]).
 
 mod client;
+mod cut;
 mod identity;
 mod key_digest;
 mod server;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use client::{ConnectError, ConnectorOptions, PeerConnector};
+pub use cut::CutStream;
 pub use identity::{IdentityError, TlsIdentity};
 pub use key_digest::{KeyDigestInvalid, TlsKeyDigest};
 pub use server::{ClientAuthentication, ServerTls};

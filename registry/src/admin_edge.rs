@@ -5,6 +5,7 @@
 pub mod departments;
 mod evidence;
 mod kept;
+pub mod keys;
 mod reviews;
 mod supervision;
 
@@ -65,6 +66,12 @@ impl AdminEdge {
     ) -> registry_server::RegistryServer<Self> {
         registry_server::RegistryServer::new(Self { sequencer, authority, enrolment, standing })
     }
+
+    /// The authority's key in force.
+    fn authority_key(&self) -> String {
+        let directory = self.sequencer.directory();
+        directory.current_authority_key().unwrap_or(&self.standing.authority_key).to_string()
+    }
 }
 
 #[tonic::async_trait]
@@ -78,7 +85,7 @@ impl registry_server::Registry for AdminEdge {
             exchange_id: self.standing.exchange.clone(),
             directory_size: head.size,
             checkpoint: head.checkpoint.to_string(),
-            authority_key: self.standing.authority_key.to_string(),
+            authority_key: self.authority_key(),
             address: self.standing.address.clone(),
             tile_address: self.standing.tile_address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -149,10 +156,23 @@ impl registry_server::Registry for AdminEdge {
 
 fn changed(outcome: Result<Accepted, authority::Error>) -> Result<Response<wire::ChangeDepartmentResponse>, Status> {
     match outcome {
-        Ok(accepted) => Ok(Response::new(wire::ChangeDepartmentResponse { index: accepted.index })),
-        Err(authority::Error::Refused(refusal)) => Err(refused(&refusal)),
-        Err(error @ authority::Error::KeyAbsent) => Err(Status::aborted(error.to_string())),
-        Err(authority::Error::Stopped(stopped)) => Err(Status::unavailable(stopped.to_string())),
+        Ok(accepted) => {
+            Ok(Response::new(wire::ChangeDepartmentResponse { index: accepted.index, waiting: String::new() }))
+        }
+        Err(authority::Error::Waiting { id }) => {
+            Ok(Response::new(wire::ChangeDepartmentResponse { index: 0, waiting: id }))
+        }
+        Err(error) => Err(unsaid(&error)),
+    }
+}
+
+/// Why the authority's statement is not in the directory, as a status.
+pub(crate) fn unsaid(error: &authority::Error) -> Status {
+    match error {
+        authority::Error::Refused(refusal) => refused(refusal),
+        authority::Error::KeyAbsent | authority::Error::Waiting { .. } => Status::aborted(error.to_string()),
+        authority::Error::Stopped(stopped) => Status::unavailable(stopped.to_string()),
+        authority::Error::WaitingUnusable(error) => internal(error),
     }
 }
 
@@ -160,7 +180,7 @@ fn department(text: &str) -> Result<DepartmentId, Status> {
     text.parse().map_err(|error| refused(&Refusal::new(Code::MessageMalformed).at("department").because(error)))
 }
 
-fn refused(refusal: &Refusal) -> Status {
+pub(crate) fn refused(refusal: &Refusal) -> Status {
     let mut status = Status::failed_precondition(refusal.to_string());
     let metadata = status.metadata_mut();
     metadata.insert(CODE_KEY, MetadataValue::from_static(refusal.code.as_str()));
@@ -170,7 +190,7 @@ fn refused(refusal: &Refusal) -> Status {
     status
 }
 
-fn internal(error: &dyn std::error::Error) -> Status {
+pub(crate) fn internal(error: &dyn std::error::Error) -> Status {
     tracing::error!(%error, "an operator's command failed");
     Status::internal(error.to_string())
 }

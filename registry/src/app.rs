@@ -19,7 +19,7 @@ use host::{
     ready_file::{self, ReadyFile},
     store::{SMALL_CACHE_BYTES, Store},
     supervise::{self, DEFAULT_DRAIN, Supervisor},
-    tls::{ClientAuthentication, ServerTls, SetupError},
+    tls::{ClientAuthentication, ServerTls, SetupError, TlsKeyDigest},
 };
 use proto::registry::v1::RegistryAnnounced;
 use serde::Serialize;
@@ -29,6 +29,7 @@ use tonic::transport::{Server, server::Router};
 use crate::{
     admin_edge::{
         AdminEdge, EvidenceEdge, KeptEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge,
+        keys::KeysEdge,
     },
     anchors::{self, Anchors, AnchorsParts},
     anchors_edge::AnchorsEdge,
@@ -38,11 +39,14 @@ use crate::{
     directory_edge::DirectoryEdge,
     enrolment::{self, Enrolment, EnrolmentParts, Introduction},
     enrolment_edge::EnrolmentEdge,
-    init::reachable,
+    init::{self, reachable},
     keys::{self, Keys},
     ledger::{self, OpenLedger, SledLedger},
+    log_keys::LogKeys,
+    rotation::{self, Rotation, RotationParts},
     sequencer::{self, Sequencer, SequencerParts},
     store, tile_edge,
+    waiting::{self, Waiting},
     witness_edge::WitnessEdge,
     witnesses::Witnesses,
 };
@@ -88,6 +92,9 @@ pub enum Error {
     /// The ready file cannot be written.
     #[error(transparent)]
     ReadyFile(#[from] ready_file::Error),
+    /// A change of a key cannot be ended.
+    #[error(transparent)]
+    Rotation(#[from] rotation::Error),
     /// The directory cannot be used.
     #[error(transparent)]
     Sequencer(#[from] sequencer::Error),
@@ -100,6 +107,9 @@ pub enum Error {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] SetupError),
+    /// What waits for the authority's signature cannot be read.
+    #[error(transparent)]
+    Waiting(#[from] waiting::Error),
 }
 
 /// Where a running registry is, as in its ready file.
@@ -147,10 +157,11 @@ impl App {
         let store = config.store.clone().with_password(folder, config.store_password_file.as_deref())?;
         let ledger = store.open_patiently(folder, move |error| fatal.report("ledger", error)).await?;
         let shared = ledger.shared();
+        let log_keys = LogKeys::new(keys.other_log_keys.into_iter().chain([keys.log]));
         let parts = SequencerParts {
             exchange: config.exchange.clone(),
             authority_key: config.authority_key.clone(),
-            log_key: keys.log,
+            log_keys: Arc::clone(&log_keys),
             ledger: Arc::clone(&shared),
             clock: Arc::clone(&clock),
             checkpoint_interval: Duration::from_secs(config.checkpoint_interval_seconds),
@@ -167,6 +178,7 @@ impl App {
         supervisor.essential("witnesses", async move { Ok(kept.run(interval, stopping).await?) });
 
         let tls = ServerTls::new(&keys.tls, ClientAuthentication::None)?;
+        let served_tls = Arc::clone(&tls);
         let limits = ListenerLimits { max_connections: config.most_connections, ..ListenerLimits::default() };
         let grpc = bind(config.listen, Security::Tls(tls), limits).await?;
         let tiles = bind(config.tiles, Security::Plain, limits).await?;
@@ -181,14 +193,25 @@ impl App {
             return Err(Error::AdvertiseMissing { listen: config.listen });
         }
 
-        let tls_key = *keys.tls.key_digest().as_bytes();
         let authority = Authority::new(config.exchange.clone(), keys.authority, sequencer.clone(), Arc::clone(&clock));
-        let authority = Arc::new(authority);
+        let authority = Arc::new(authority.with_waiting(Arc::new(Waiting::open(folder)?)));
+        let rotation = Arc::new(Rotation::new(RotationParts {
+            folder: folder.to_owned(),
+            authority: Arc::clone(&authority),
+            sequencer: sequencer.clone(),
+            log_keys,
+            tls: Arc::clone(&served_tls),
+            names: init::certificate_names(&config.advertise, addresses.address.ip()),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+        }));
+        // Before anything is said: a change of key that a crash interrupted is ended first.
+        rotation.settle()?;
         let own = RegistryAnnounced {
             addresses: addresses.advertised.clone(),
-            tls_key: tls_key.to_vec(),
+            tls_key: served_tls.key_digest().as_bytes().to_vec(),
             tile_addresses: reachable(&config.advertise_tiles, tiles.local_address()),
-            ..Default::default()
+            next_tls_key: next_tls_key(&sequencer, &rotation),
         };
         // Where several registries share a directory, what is configured is for all of them; where nothing is, each adds
         // where it is itself.
@@ -197,6 +220,10 @@ impl App {
             tile_addresses: config.advertise_tiles.is_empty(),
         });
         announce(&authority, &sequencer, &own, adds.unwrap_or_default()).await?;
+        let tls_key = *served_tls.key_digest().as_bytes();
+        let (following, stopping) = (Arc::clone(&rotation), stop.clone());
+        let followed = sequencer.clone();
+        supervisor.essential("keys", async move { Ok(rotation::follow(following, followed, stopping).await?) });
 
         let enrolment = Enrolment::open(EnrolmentParts {
             decisions: store::decisions(&ledger, folder).map_err(enrolment::Error::from)?,
@@ -213,7 +240,7 @@ impl App {
             token_lifetime_ms: config.token_lifetime_hours * 3_600_000,
         })
         .await?;
-        let enrolment = Arc::new(enrolment);
+        let enrolment = Arc::new(enrolment.at_port(Arc::clone(&served_tls)));
 
         let services =
             ["registry.v1.Directory", "registry.v1.Enrolment", "registry.v1.Catalogue", "registry.v1.Witnesses"];
@@ -257,6 +284,14 @@ impl App {
             .add_service(EvidenceEdge::server(sequencer.clone(), anchors, Arc::new(keys.tls)))
             .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
             .add_service(ReviewsEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&clock)))
+            .add_service(KeysEdge::server(
+                folder.to_owned(),
+                sequencer.clone(),
+                Arc::clone(&authority),
+                Arc::clone(&enrolment),
+                rotation,
+                move || served_tls.key_digest().to_string(),
+            ))
             .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
             .add_service(readers)
             .add_service(KeptEdge::server(sequencer.clone(), shared, witnesses))
@@ -346,6 +381,14 @@ fn open_second(folder: &Path, log: u32, supervisor: &Supervisor) -> Result<SledL
     Ok(SledLedger::open(store, options, move |error| fatal.report("the second log", error))?)
 }
 
+/// The digest of the next TLS key, as far as nodes were told of it: an announcement for another reason keeps it.
+fn next_tls_key(sequencer: &Sequencer, rotation: &Rotation) -> Vec<u8> {
+    let told = sequencer.directory().registry().map(|known| known.next_tls_key.clone()).unwrap_or_default();
+    let digest = <[u8; 32]>::try_from(told.as_slice()).map(TlsKeyDigest::from_bytes);
+    let same = digest.is_ok_and(|digest| rotation.next_tls_digest() == Some(digest.to_string()));
+    if same { told } else { Vec::new() }
+}
+
 /// How often an announcement is made again because another registry was quicker.
 const MOST_ANNOUNCEMENTS: usize = 16;
 
@@ -376,14 +419,14 @@ async fn announce(
         if sequencer.directory().registry() == Some(&wanted) {
             return Ok(());
         }
-        if !authority.is_present() {
-            tracing::warn!(
-                "the registry's addresses or TLS key have changed, and the authority's key is not here to say so"
-            );
-            return Ok(());
-        }
         // Another registry over the same directory may announce at the same moment: then both are to stand in it.
-        authority.announce(wanted).await?;
+        match authority.announce(wanted).await {
+            Err(error @ authority::Error::Waiting { .. }) => {
+                tracing::warn!(%error, "the registry's addresses or TLS key have changed, and the authority's key is not here");
+                return Ok(());
+            }
+            said => said?,
+        };
     }
     tracing::warn!("the registries over this directory do not agree on where they are: compare `advertise`");
     Ok(())

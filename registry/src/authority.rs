@@ -2,9 +2,12 @@
 //! the registry is. Each is a statement signed with the authority's key and sequenced like anybody's. The authority can
 //! suspend and revoke; it cannot add a key or grant anything, and no code here could make the directory believe it did.
 //!
+//! The authority's key may be kept on a machine without a network. Then what it is to say waits here (`waiting`) until it
+//! was carried there, signed and carried back.
+//!
 //! Out of scope: who may ask for it (`admin_edge`), and enrolment tokens (`enrolment`).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use host::clock::Clock;
 use prost::Message;
@@ -17,13 +20,16 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use crate::sequencer::{Accepted, Sequencer, Stopped};
+use crate::{
+    sequencer::{Accepted, Sequencer, Stopped},
+    waiting::{self, Draft, Waiting},
+};
 
 /// How often a statement is made again because something else was said about its object in the meantime.
 const TRIES: usize = 4;
 
 /// Why the authority's statement is not in the directory.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The authority's key is not on this machine.
@@ -35,6 +41,17 @@ pub enum Error {
     /// The registry is stopping.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// It waits for the authority's signature. That is how it should be where the key is kept elsewhere.
+    #[error(
+        "the statement waits for the authority's signature as {id}: `registry authority export-request` writes what is to be carried to it"
+    )]
+    Waiting {
+        /// Its id.
+        id: String,
+    },
+    /// What waits cannot be kept.
+    #[error(transparent)]
+    WaitingUnusable(#[from] waiting::Error),
 }
 
 /// What the authority decided about a department that wants to take part.
@@ -53,7 +70,8 @@ pub struct DepartmentProfile {
 /// The authority's voice.
 pub struct Authority {
     exchange: ExchangeId,
-    key: Option<SigningKey>,
+    key: RwLock<Option<Arc<SigningKey>>>,
+    waiting: Option<Arc<Waiting>>,
     sequencer: Sequencer,
     clock: Arc<dyn Clock>,
 }
@@ -61,12 +79,35 @@ pub struct Authority {
 impl Authority {
     /// Speaks with `key`, if it is on this machine.
     pub fn new(exchange: ExchangeId, key: Option<SigningKey>, sequencer: Sequencer, clock: Arc<dyn Clock>) -> Self {
-        Self { exchange, key, sequencer, clock }
+        Self { exchange, key: RwLock::new(key.map(Arc::new)), waiting: None, sequencer, clock }
+    }
+
+    /// What cannot be signed here waits there.
+    #[must_use]
+    pub fn with_waiting(mut self, waiting: Arc<Waiting>) -> Self {
+        self.waiting = Some(waiting);
+        self
+    }
+
+    /// What waits for the authority's signature; `None` where nothing can.
+    pub fn waiting(&self) -> Option<&Arc<Waiting>> {
+        self.waiting.as_ref()
     }
 
     /// Whether the authority can speak here.
     pub fn is_present(&self) -> bool {
-        self.key.is_some()
+        self.key_in_force().is_some()
+    }
+
+    /// Speaks with another key from now on.
+    pub fn take_key(&self, key: Arc<SigningKey>) {
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    /// The key, where it is on this machine and the one in force.
+    fn key_in_force(&self) -> Option<Arc<SigningKey>> {
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        (self.sequencer.directory().current_authority_key() == Some(key.public_key())).then_some(key)
     }
 
     /// Admits a department with the keys that it made.
@@ -153,32 +194,63 @@ impl Authority {
         self.clock.now_ms()
     }
 
-    /// Says something about an object. Whether it may is the directory's to judge.
+    /// Makes a statement of the authority's, or lets it wait where the key is elsewhere.
     pub async fn say(&self, object: Object, body: Body) -> Result<Accepted, Error> {
-        self.say_by(object, body, None).await
+        self.say_with(object, body, None, &[]).await
     }
 
     /// Says it, with who decided it.
-    async fn say_by(
+    pub(crate) async fn say_by(
         &self,
         object: Object,
         body: Body,
         decision: Option<wire::OfficialDecision>,
     ) -> Result<Accepted, Error> {
-        let key = self.key.as_ref().ok_or(Error::KeyAbsent)?;
+        self.say_with(object, body, decision, &[]).await
+    }
+
+    /// The same for a statement that others must sign too.
+    pub(crate) async fn say_with(
+        &self,
+        object: Object,
+        body: Body,
+        decision: Option<wire::OfficialDecision>,
+        others: &[Arc<SigningKey>],
+    ) -> Result<Accepted, Error> {
+        let Some(key) = self.key_in_force() else { return self.wait(object, body, decision, others) };
         let mut refused = Refusal::new(Code::StatementOutdated);
         for _ in 0..TRIES {
             let predecessor = self.sequencer.directory().last(&object).map(|place| place.digest);
             let mut statement =
                 statement(&self.exchange, &object, predecessor.as_ref(), self.clock.now_ms(), body.clone());
             statement.decision.clone_from(&decision);
-            match self.sequencer.submit(sealed(&statement, key)).await? {
+            let (mut envelope, _) = envelope::seal(&statement, key.as_ref());
+            for other in others {
+                let too_many = |_| Error::Refused(Refusal::new(Code::StatementRefused).at("signatures"));
+                envelope::countersign(&mut envelope, other.as_ref()).map_err(too_many)?;
+            }
+            match self.sequencer.submit(envelope.encode_to_vec()).await? {
                 Ok(accepted) => return Ok(accepted),
                 Err(refusal) if refusal.code == Code::StatementOutdated => refused = refusal,
                 Err(refusal) => return Err(Error::Refused(refusal)),
             }
         }
         Err(Error::Refused(refused))
+    }
+
+    fn wait(
+        &self,
+        object: Object,
+        body: Body,
+        decision: Option<wire::OfficialDecision>,
+        others: &[Arc<SigningKey>],
+    ) -> Result<Accepted, Error> {
+        let waiting = self.waiting.as_ref().ok_or(Error::KeyAbsent)?;
+        let draft = Draft { object, body, decision, others: others.to_vec() };
+        match waiting.add(&self.sequencer.directory(), draft, self.clock.now_ms())? {
+            Ok(id) => Err(Error::Waiting { id }),
+            Err(refusal) => Err(Error::Refused(refusal)),
+        }
     }
 }
 

@@ -4,9 +4,11 @@
 //! Exit codes: 0 done, 1 our own failure, 2 usage, 3 no registry is running there, 7 refused, 8 the log is not sound.
 
 mod anchors;
+mod authority;
 mod catalogue;
 mod departments;
 mod directory;
+mod keys;
 mod operate;
 mod read;
 mod review;
@@ -22,7 +24,9 @@ use trust::ids::{DepartmentId, ExchangeId};
 use self::departments::{CloseArguments, MergeArguments, RenameArguments, SplitArguments};
 
 pub use self::{
+    authority::AuthorityCommand,
     directory::{DirectoryCommand, ExportArguments},
+    keys::KeysCommand,
     operate::{Failure, run},
     supervise::{BoardArguments, ProfileCommand, SetArguments},
 };
@@ -83,6 +87,12 @@ pub enum Command {
     /// The second log, which holds the checkpoints of all nodes' evidence.
     #[command(subcommand)]
     Anchors(anchors::AnchorsCommand),
+    /// The registry's own keys: list them, change the log's, renew the TLS key.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// What the authority signs on a machine without a network, and changes of its key.
+    #[command(subcommand)]
+    Authority(AuthorityCommand),
     /// Commitments to the state of the whole directory.
     #[command(subcommand)]
     State(state::StateCommand),
@@ -183,6 +193,20 @@ pub enum DepartmentCommand {
         id: DepartmentId,
         /// Why.
         #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Revoke a key of a department, for example when it does not answer and its machine is said to be stolen. What the
+    /// key signed and nobody had anchored before counts for nothing.
+    #[command(
+        after_help = "Example:\n  registry department revoke-key civil-affairs 5f0c…(64 hex digits) --reason \"machine stolen, department not reachable\""
+    )]
+    RevokeKey {
+        /// The department's id.
+        id: DepartmentId,
+        /// The key's id, 64 hexadecimal digits.
+        key_id: String,
+        /// Why; it stands in the directory.
+        #[arg(long)]
         reason: String,
     },
 }

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use host::{
     clock::Clock,
     random::{self, Random},
+    tls::ServerTls,
 };
 use prost::Message;
 use proto::registry::v1 as wire;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use trust::{
-    directory::Directory,
+    directory::{Directory, Object},
     ids::{DepartmentId, ExchangeId},
     key::PublicKey,
     refusal::{Code, Refusal},
@@ -30,6 +31,7 @@ use self::decisions::Decisions;
 use crate::{
     authority::{self, Authority, DepartmentProfile},
     sequencer::{Accepted, Sequencer, Stopped},
+    waiting,
 };
 
 /// The largest offer in bytes: two names and two keys.
@@ -53,6 +55,9 @@ pub enum Error {
     /// The registry is stopping.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// An admission that waits for the authority's signature cannot be kept.
+    #[error(transparent)]
+    Waiting(#[from] waiting::Error),
 }
 
 /// What became of an offer.
@@ -88,6 +93,7 @@ pub struct Enrolment {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     token_lifetime_ms: u64,
+    tls: Option<Arc<ServerTls>>,
     /// One at a time: otherwise two offers could use one token.
     turn: Mutex<()>,
 }
@@ -121,15 +127,29 @@ impl Enrolment {
             clock: parts.clock,
             random: parts.random,
             token_lifetime_ms: parts.token_lifetime_ms,
+            tls: None,
             turn: Mutex::new(()),
         };
-        for pending in enrolment.all().await? {
-            // A crash between the admission and this removal leaves the decision, and in it a secret that is good for nothing.
-            if enrolment.sequencer.directory().department(&pending.department).is_some() {
-                enrolment.decisions.remove(&pending.department).await?;
+        enrolment.tidy().await?;
+        Ok(enrolment)
+    }
+
+    /// Tokens name the TLS key that this port answers with when they are made.
+    #[must_use]
+    pub fn at_port(mut self, tls: Arc<ServerTls>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Removes the decisions that have become admissions: after a crash in between, and after the authority has signed
+    /// elsewhere. What is left of them is a secret that is good for nothing.
+    pub async fn tidy(&self) -> Result<(), Error> {
+        for pending in self.all().await? {
+            if self.sequencer.directory().department(&pending.department).is_some() {
+                self.decisions.remove(&pending.department).await?;
             }
         }
-        Ok(enrolment)
+        Ok(())
     }
 
     /// Keeps the decision to admit a department and makes its token. A token made before for the same department is void
@@ -159,6 +179,7 @@ impl Enrolment {
         let profile = DepartmentProfile { uscc, ..profile };
         self.write(&Pending { profile, secret: secret.clone(), expires_ms }).await?;
         let Introduction { exchange, authority_key, addresses, tls_key } = self.introduction.clone();
+        let tls_key = self.tls.as_ref().map_or(tls_key, |tls| *tls.key_digest().as_bytes());
         // Where several registries share the directory, any of them takes the department in.
         let announced = self.sequencer.directory().registry().cloned().filter(|known| known.tls_key == tls_key);
         let mut addresses = addresses;
@@ -167,6 +188,8 @@ impl Enrolment {
                 addresses.push(address);
             }
         }
+        // The key in force vouches for those before it; whoever is new should not have to trust an old one.
+        let authority_key = self.sequencer.directory().current_authority_key().cloned().unwrap_or(authority_key);
         Ok(Ok(EnrolmentToken {
             exchange,
             department,
@@ -197,17 +220,21 @@ impl Enrolment {
         if self.clock.now_ms() >= pending.expires_ms {
             return Ok(Outcome::Refused(unknown.because("it has expired")));
         }
-        if !self.authority.is_present() {
-            return Ok(Outcome::Waiting);
+        // The first offer with the token is the one that waits: whoever comes with other keys meanwhile has it from elsewhere.
+        let object = Object::Department(read.department.clone());
+        let waiting = self.authority.waiting().and_then(|waiting| waiting.admission(&object));
+        if waiting.is_some_and(|first_key| first_key != read.first_key.as_bytes()) {
+            return Ok(Outcome::Refused(unknown.because("an enrolment with other keys waits for the authority")));
         }
         match self.authority.admit(&pending.profile, read.first_key, read.recovery_key).await {
             Ok(accepted) => {
                 self.decisions.remove(&read.department).await?;
                 Ok(Outcome::Admitted(accepted))
             }
-            Err(authority::Error::KeyAbsent) => Ok(Outcome::Waiting),
+            Err(authority::Error::KeyAbsent | authority::Error::Waiting { .. }) => Ok(Outcome::Waiting),
             Err(authority::Error::Refused(refusal)) => Ok(Outcome::Refused(refusal)),
             Err(authority::Error::Stopped(stopped)) => Err(stopped.into()),
+            Err(authority::Error::WaitingUnusable(error)) => Err(error.into()),
         }
     }
 

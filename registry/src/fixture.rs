@@ -15,6 +15,7 @@ use crate::{
     authority::{Authority, DepartmentProfile, sealed},
     init::first_entries,
     ledger::{Ledger, memory::MemoryLedger},
+    log_keys::LogKeys,
     sequencer::{self, Sequencer, SequencerParts, SequencerTask},
 };
 
@@ -51,6 +52,7 @@ pub(crate) struct Rooms {
     pub(crate) ledger: MemoryLedger,
     pub(crate) clock: MockClock,
     pub(crate) sequencer: Sequencer,
+    pub(crate) log_keys: Arc<LogKeys>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: tokio::task::JoinHandle<Result<(), sequencer::Error>>,
@@ -67,7 +69,7 @@ pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts 
     SequencerParts {
         exchange: exchange(),
         authority_key: authority_key().public_key().clone(),
-        log_key: log_key(),
+        log_keys: LogKeys::new([log_key()]),
         ledger: Arc::new(ledger.clone()),
         clock: Arc::new(clock.clone()),
         checkpoint_interval: Duration::from_secs(10),
@@ -78,16 +80,24 @@ pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts 
 
 pub(crate) async fn start(ledger: &MemoryLedger) -> Rooms {
     let clock = MockClock::at(NOW_MS);
-    let (sequencer, task) = Sequencer::start(parts(ledger, &clock)).await.unwrap();
-    run(ledger.clone(), clock, sequencer, task)
+    let parts = parts(ledger, &clock);
+    let log_keys = Arc::clone(&parts.log_keys);
+    let (sequencer, task) = Sequencer::start(parts).await.unwrap();
+    run(ledger.clone(), clock, sequencer, task, log_keys)
 }
 
-fn run(ledger: MemoryLedger, clock: MockClock, sequencer: Sequencer, task: SequencerTask) -> Rooms {
+fn run(
+    ledger: MemoryLedger,
+    clock: MockClock,
+    sequencer: Sequencer,
+    task: SequencerTask,
+    log_keys: Arc<LogKeys>,
+) -> Rooms {
     let stop = CancellationToken::new();
     let running = tokio::spawn(task.run(stop.clone()));
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
     let authority = Arc::new(Authority::new(exchange(), Some(authority_key()), sequencer.clone(), shared));
-    Rooms { ledger, clock, sequencer, authority, stop, running }
+    Rooms { ledger, clock, sequencer, log_keys, authority, stop, running }
 }
 
 pub(crate) async fn rooms() -> Rooms {

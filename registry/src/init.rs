@@ -216,7 +216,7 @@ fn first_statements(
         .collect()
 }
 
-fn certificate_names(advertise: &[String], ip: IpAddr) -> Vec<String> {
+pub(crate) fn certificate_names(advertise: &[String], ip: IpAddr) -> Vec<String> {
     let host = |address: &String| {
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
         host.trim_matches(['[', ']']).to_owned()

@@ -21,9 +21,16 @@ use zeroize::Zeroizing;
 /// The folder of the keys, within the registry's.
 pub const FOLDER: &str = "keys";
 
-const AUTHORITY_FILE: &str = "authority.key";
-const LOG_FILE: &str = "log.key";
-const TLS_FILE: &str = "tls.pem";
+pub(crate) const AUTHORITY_FILE: &str = "authority.key";
+pub(crate) const AUTHORITY_NEXT_FILE: &str = "authority.next.key";
+pub(crate) const AUTHORITY_OLD_FILE: &str = "authority.old.key";
+pub(crate) const LOG_FILE: &str = "log.key";
+pub(crate) const LOG_NEXT_FILE: &str = "log.next.key";
+pub(crate) const LOG_OLD_FILE: &str = "log.old.key";
+pub(crate) const TLS_FILE: &str = "tls.pem";
+pub(crate) const TLS_NEXT_FILE: &str = "tls.next.pem";
+/// When the next TLS key comes into use, Unix milliseconds.
+pub(crate) const TLS_SWITCH_FILE: &str = "tls.next.at";
 
 /// Every key that a registry has.
 #[derive(Debug)]
@@ -32,6 +39,8 @@ pub struct Keys {
     pub authority: Option<SigningKey>,
     /// The directory log's.
     pub log: SigningKey,
+    /// The log's key before this one, or the one that is to follow, where they are here (`log_keys`).
+    pub other_log_keys: Vec<SigningKey>,
     /// The TLS key with its certificate.
     pub tls: TlsIdentity,
 }
@@ -45,7 +54,10 @@ impl Keys {
             read => Some(read?),
         };
         let log = read_signing_key(&keys.join(LOG_FILE))?;
-        Ok(Self { authority, log, tls: TlsIdentity::read(&keys.join(TLS_FILE))? })
+        let others = [LOG_OLD_FILE, LOG_NEXT_FILE].map(|name| keys.join(name));
+        let others = others.iter().filter(|path| path.exists()).map(|path| read_signing_key(path));
+        let other_log_keys = others.collect::<Result<_, _>>()?;
+        Ok(Self { authority, log, other_log_keys, tls: TlsIdentity::read(&keys.join(TLS_FILE))? })
     }
 
     /// Makes new keys and writes them into the registry's folder. A key that exists is never overwritten.
@@ -56,7 +68,7 @@ impl Keys {
         let log = make_signing_key(&keys.join(LOG_FILE), random)?;
         let tls = TlsIdentity::generate(random, names)?;
         tls.write(&keys.join(TLS_FILE))?;
-        Ok(Self { authority: Some(authority), log, tls })
+        Ok(Self { authority: Some(authority), log, other_log_keys: Vec::new(), tls })
     }
 }
 
@@ -78,14 +90,16 @@ pub enum Error {
     Tls(#[from] IdentityError),
 }
 
-fn read_signing_key(path: &Path) -> Result<SigningKey, Error> {
+/// Reads a signing key's file: 64 hex digits, readable by its owner alone.
+pub fn read_signing_key(path: &Path) -> Result<SigningKey, Error> {
     let text = files::read_private_file(path)?;
     let seed = HEXLOWER.decode(text.trim_ascii()).map(Zeroizing::new).ok();
     let seed = seed.as_ref().and_then(|seed| <&[u8; 32]>::try_from(seed.as_slice()).ok());
     seed.map(SigningKey::from_seed).ok_or_else(|| Error::NotAKey { path: path.to_owned() })
 }
 
-fn make_signing_key(path: &Path, random: &dyn Random) -> Result<SigningKey, Error> {
+/// Makes a signing key and its file. What exists is never overwritten.
+pub fn make_signing_key(path: &Path, random: &dyn Random) -> Result<SigningKey, Error> {
     let seed = Zeroizing::new(random::array::<32>(random));
     let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(HEXLOWER.encode(seed.as_slice()))));
     files::write_private_file(path, text.as_bytes())?;

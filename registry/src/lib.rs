@@ -8,6 +8,7 @@
 pub mod config;
 pub mod init;
 pub mod keys;
+pub mod log_keys;
 
 pub mod ledger;
 pub mod sequencer;
@@ -18,6 +19,10 @@ pub mod anchors;
 
 pub mod authority;
 pub mod board;
+pub mod carried;
+pub mod rotation;
+pub mod waiting;
+pub mod words;
 pub mod catalogue;
 pub mod enrolment;
 pub mod profile_file;

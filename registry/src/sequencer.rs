@@ -30,15 +30,18 @@ use tokio_util::sync::CancellationToken;
 use trust::{
     directory::{self, Directory, StatementError},
     ids::ExchangeId,
-    key::{PublicKey, Signer, SigningKey},
+    key::PublicKey,
     log::{
         checkpoint::{self, Checkpoint, LogKey},
-        note,
+        note::{self, key::KeyName},
     },
     refusal::{Code, Refusal},
 };
 
-use crate::ledger::{self, Ledger, ReadLimit};
+use crate::{
+    ledger::{self, Ledger, ReadLimit},
+    log_keys::LogKeys,
+};
 
 /// How many statements may wait; more are told to come back.
 const MOST_WAITING: usize = 256;
@@ -99,8 +102,10 @@ pub enum Error {
         /// What is wrong.
         source: StatementError,
     },
-    /// The log's key in the folder is not the one that the founding names.
-    #[error("the log key in the folder is not the one that the exchange was founded with")]
+    /// The log's key in the folder is not the one in force.
+    #[error(
+        "the log's key in force is not in keys/: the directory names another one than log.key, log.next.key or log.old.key; restore it from its backup"
+    )]
     LogKeyWrong,
     /// The ledger failed.
     #[error(transparent)]
@@ -125,8 +130,8 @@ pub struct SequencerParts {
     pub exchange: ExchangeId,
     /// The authority's key, from the configuration.
     pub authority_key: PublicKey,
-    /// The log's own key.
-    pub log_key: SigningKey,
+    /// The log's own keys.
+    pub log_keys: Arc<LogKeys>,
     /// Where the log lives.
     pub ledger: Arc<dyn Ledger>,
     /// The time.
@@ -151,18 +156,21 @@ impl Sequencer {
     /// Replays the ledger, checks every statement in it, and signs a first checkpoint. Nothing is sequenced until
     /// [`SequencerTask::run`] does.
     pub async fn start(parts: SequencerParts) -> Result<(Self, SequencerTask), Error> {
-        let origin = directory::origin(&parts.exchange).parse()?;
-        let note_key = LogKey::new(origin, parts.log_key.public_key().as_bytes())?;
+        let origin: KeyName = directory::origin(&parts.exchange).parse()?;
         let mut directory = Directory::new(parts.exchange, parts.authority_key);
-        let signed_before = match parts.ledger.checkpoint().await? {
-            Some(note) => Some(checkpoint::open(note.as_bytes(), &note_key)?),
+        let kept = parts.ledger.checkpoint().await?;
+        // Whose signatures it must bear is known once the log was read to there.
+        let claimed = kept.as_ref().map(|note| checkpoint::peek(note.as_bytes())).transpose()?;
+        replay(&mut directory, parts.ledger.as_ref(), claimed.as_ref()).await?;
+        let log_key = directory.log_key().ok_or(Error::NotFounded)?;
+        parts.log_keys.held(log_key).ok_or(Error::LogKeyWrong)?;
+        let signed_before = match kept.as_ref().zip(claimed) {
+            Some((note, claimed)) => {
+                let key = directory.log_key_at(claimed.size()).unwrap_or(log_key);
+                Some(checkpoint::open(note.as_bytes(), &LogKey::new(origin.clone(), key.as_bytes())?)?)
+            }
             None => None,
         };
-        replay(&mut directory, parts.ledger.as_ref(), signed_before.as_ref().map(|signed| signed.checkpoint())).await?;
-        let founding = directory.founding().ok_or(Error::NotFounded)?;
-        if founding.log_key != *parts.log_key.public_key() {
-            return Err(Error::LogKeyWrong);
-        }
 
         let (submissions, waiting) = mpsc::channel(MOST_WAITING);
         let (asks, asked) = mpsc::channel(1);
@@ -175,8 +183,8 @@ impl Sequencer {
             started_ms: parts.clock.now_ms(),
             ledger: parts.ledger,
             clock: parts.clock,
-            log_key: parts.log_key,
-            note_key,
+            log_keys: parts.log_keys,
+            origin,
             last_time_seconds: signed_before.map_or(0, |signed| signed.time_seconds()),
             checkpoint_interval: parts.checkpoint_interval,
             state_interval: parts.state_interval,
@@ -245,8 +253,8 @@ pub struct SequencerTask {
     started_ms: u64,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
-    log_key: SigningKey,
-    note_key: LogKey,
+    log_keys: Arc<LogKeys>,
+    origin: KeyName,
     last_time_seconds: u64,
     checkpoint_interval: Duration,
     state_interval: Duration,

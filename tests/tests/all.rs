@@ -28,6 +28,8 @@ mod guides;
 mod interop;
 #[path = "all/journey.rs"]
 mod journey;
+#[path = "all/key_life.rs"]
+mod key_life;
 #[path = "all/kill_loop.rs"]
 mod kill_loop;
 #[path = "all/lying_registry.rs"]
@@ -46,6 +48,8 @@ mod quick_start;
 mod readers;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/registry_keys.rs"]
+mod registry_keys;
 #[path = "all/relay.rs"]
 mod relay;
 #[path = "all/replicas.rs"]
@@ -54,6 +58,8 @@ mod replicas;
 mod restarts;
 #[path = "all/services.rs"]
 mod services;
+#[path = "all/revoking.rs"]
+mod revoking;
 #[path = "all/state.rs"]
 mod state;
 #[path = "all/tidy.rs"]

@@ -280,14 +280,6 @@ impl Directory {
         }
     }
 
-    /// The same, founded by an earlier key of the authority, for which the trusted one vouches
-    /// ([`chain::first_authority_key`] found it).
-    #[must_use]
-    pub fn founded_by(mut self, first_authority_key: PublicKey) -> Self {
-        self.first_authority_key = first_authority_key;
-        self
-    }
-
     /// Checks an entry against the directory as it stands. Changes nothing.
     pub fn check(&self, entry: &[u8]) -> Result<Checked, StatementError> {
         if entry.len() > LARGEST_ENTRY {
@@ -418,36 +410,6 @@ impl Directory {
     /// The authority's key that this reader trusts.
     pub fn authority_key(&self) -> &PublicKey {
         &self.authority_key
-    }
-
-    /// The key that must have signed the founding.
-    pub(crate) fn first_authority_key(&self) -> &PublicKey {
-        &self.first_authority_key
-    }
-
-    /// The key that the authority signs with now; `None` before the founding.
-    pub fn current_authority_key(&self) -> Option<&PublicKey> {
-        self.authority_reigns.last().map(|reign| &reign.key)
-    }
-
-    /// The key that the directory's log signs with now; `None` before the founding.
-    pub fn log_key(&self) -> Option<&PublicKey> {
-        self.log_reigns.last().map(|reign| &reign.key)
-    }
-
-    /// The keys that the authority has signed with, the one in force last.
-    pub fn authority_reigns(&self) -> &[Reign] {
-        &self.authority_reigns
-    }
-
-    /// The keys that the log has signed with, the one in force last.
-    pub fn log_reigns(&self) -> &[Reign] {
-        &self.log_reigns
-    }
-
-    /// The key that must have signed the log's checkpoint at `size` statements.
-    pub fn log_key_at(&self, size: u64) -> Option<&PublicKey> {
-        self.log_reigns.iter().rev().find(|reign| reign.from_index < size).map(|reign| &reign.key)
     }
 
     /// Number of statements.

@@ -44,7 +44,12 @@ pub struct Fixture {
 
 /// The key that a name stands for in the fixture.
 pub fn key(name: &str) -> SigningKey {
-    SigningKey::from_seed(&Sha256::digest(name.as_bytes()).into())
+    SigningKey::from_seed(&seed(name))
+}
+
+/// The private half of that key.
+pub fn seed(name: &str) -> [u8; 32] {
+    Sha256::digest(name.as_bytes()).into()
 }
 
 /// Describes a key that is valid from the founding on.

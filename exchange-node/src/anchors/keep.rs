@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use trust::{
     evidence::LogOf,
-    key::Signer,
     log::{
         hash::{Hash, leaf_hash},
         proof::verify_inclusion,
@@ -26,6 +25,7 @@ use trust::{
 use super::{AnchorBook, Anchored, Error, book};
 use crate::{
     journal::{self, Journal},
+    keys::{NodeSigner, with_key},
     view::{RegistryLink, View},
 };
 
@@ -42,7 +42,7 @@ pub struct Anchorer {
     /// The log.
     pub journal: Arc<dyn Journal>,
     /// The node's key.
-    pub signer: Arc<dyn Signer>,
+    pub signer: Arc<dyn NodeSigner>,
     /// What was anchored.
     pub book: Arc<AnchorBook>,
     /// The directory.
@@ -156,7 +156,9 @@ impl Anchorer {
             return Ok(());
         }
         let origin = self.evidence.to_string();
-        let head = journal::checkpoint(self.journal.as_ref(), &origin, self.signer.as_ref(), self.clock.now_ms())?;
+        let head = with_key(self.signer.as_ref(), |key| {
+            journal::checkpoint(self.journal.as_ref(), &origin, key, self.clock.now_ms())
+        })?;
         let proof = self.journal.consistency(before, head.size)?;
         let request = AnchorRequest {
             checkpoint: head.note,

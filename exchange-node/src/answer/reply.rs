@@ -16,6 +16,7 @@ use trust::{
 use super::{Answerer, Unanswered, known::Turn};
 use crate::{
     journal::{Commit, JournalError, NewEntry, RequestMark},
+    keys::seal,
     usage::Mark,
     view::Seen,
 };
@@ -98,7 +99,7 @@ impl Answerer {
         turn: Option<Turn>,
         grant: Option<Mark>,
     ) -> Result<wire::Signed, Unanswered> {
-        let (sealed, answer_digest) = envelope::seal(answer, self.signer.as_ref());
+        let (sealed, answer_digest) = seal(answer, self.signer.as_ref());
         let sealed = envelope::signed(sealed);
         let mut entries = Vec::with_capacity(2);
         if let Some(digest) = digest

@@ -5,7 +5,7 @@ use proto::exchange::v1::EntryKind;
 use trust::{
     claim::{Row, Verdict},
     fixture::{self, Fixture, NOW_MS, key, party},
-    key::SigningKey,
+    key::{Signer, SigningKey},
     subject::Subject,
     value::Value,
 };

@@ -8,20 +8,23 @@ use host::{
     edge::{EdgeLimits, Listener, tuned_server},
     health,
     supervise::{Restart, Supervisor, TaskError},
+    tls::TlsKeyDigest,
 };
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
-        AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, nodes::NodesEdge,
+        AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, keys::KeysEdge,
+        nodes::NodesEdge,
         successions::SuccessionsEdge,
     },
     cosigner::Cosigner,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     usage::Saved,
-    view::Follower,
+    view::{Ending, Follower},
 };
 
 /// How often the uses of grants are written down.
@@ -99,13 +102,17 @@ pub(super) async fn start(
             relay: relay.clone(),
             me: parts.config.party(),
             node: parts.config.node.clone(),
-            signer: Arc::clone(&parts.keys.node) as _,
-            tls_key: *parts.keys.tls.key_digest().as_bytes(),
+            signer: parts.keys.node() as _,
+            tls_key: *parts.keys.tls().key_digest().as_bytes(),
             entrance: peer_port.entrance(),
             relays: parts.relays.clone(),
         };
-        let stop = stop.clone();
-        supervisor.restarted(&format!("relay {relay}"), WAIT, move || waiter.clone().run(stop.clone()));
+        let (stop, keys) = (stop.clone(), Arc::clone(&parts.keys));
+        supervisor.restarted(&format!("relay {relay}"), WAIT, move || {
+            // With the keys of now: they may have changed since it waited last.
+            let (signer, tls_key) = (keys.node() as _, *keys.tls().key_digest().as_bytes());
+            Waiter { signer, tls_key, ..waiter.clone() }.run(stop.clone())
+        });
     }
     supervisor.essential("anchors", Arc::clone(&parts.anchorer).run(stop.clone()));
     supervisor.essential("uses of grants", {
@@ -137,6 +144,28 @@ pub(super) async fn start(
         let stop = stop.clone();
         async move {
             stop.run_until_cancelled(notices::watch(view, me, clock)).await;
+            Ok(())
+        }
+    });
+
+    supervisor.essential("keys", {
+        let (care, stop) = (Arc::clone(&parts.care), stop.clone());
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = care.run() => {}
+            }
+            Ok(())
+        }
+    });
+
+    supervisor.essential("endings", {
+        let (parts, stop) = (parts.clone(), stop.clone());
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = end_connections(&parts) => {}
+            }
             Ok(())
         }
     });
@@ -197,7 +226,8 @@ pub(super) async fn start(
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))
         .add_service(SuccessionsEdge::server(parts.clone()))
-        .add_service(AccessEdge::new(parts.clone()).server());
+        .add_service(AccessEdge::new(parts.clone()).server())
+        .add_service(KeysEdge::server(Arc::clone(&parts.care)));
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)
     });
@@ -248,7 +278,7 @@ fn start_witness(parts: &Parts, supervisor: &Supervisor) {
         exchange: parts.config.exchange.clone(),
         department: parts.config.department.clone(),
         node: parts.config.node.clone(),
-        signer: Arc::clone(&parts.keys.node) as _,
+        signer: parts.keys.node(),
         view: Arc::clone(&parts.view),
         link: Arc::clone(&parts.link),
         clock: Arc::clone(&parts.clock),
@@ -260,6 +290,30 @@ fn start_witness(parts: &Parts, supervisor: &Supervisor) {
     });
     if let Some(suspicions) = parts.view.suspicions() {
         supervisor.essential("comparing", Arc::clone(&parts.comparer).run(suspicions, stop));
+    }
+}
+
+/// Cuts off the connections of those who are no longer welcome, on both sides: those that come from there, and those that
+/// lead there. What is under way on them is not finished; whoever still may, connects anew and passes a handshake.
+async fn end_connections(parts: &Parts) {
+    let mut endings = parts.view.endings();
+    loop {
+        match endings.recv().await {
+            Ok(Ending { department, node, tls_keys, why }) => {
+                let keys = tls_keys.into_iter().map(TlsKeyDigest::from_bytes);
+                let incoming: usize = keys.map(|key| parts.peer_connections.close_connections_of(&key)).sum();
+                let outgoing = parts.peers.cut_off(&department, node.as_ref());
+                let node = node.map(|node| node.to_string()).unwrap_or_default();
+                tracing::info!(%department, node, incoming, outgoing, why, "connections are cut off");
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                // Whose they were is not known any more; whoever is welcome connects again.
+                tracing::warn!(missed, "too many endings at once: all connections are cut off");
+                parts.peer_connections.close_all();
+                parts.peers.cut_off_all();
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 
@@ -291,7 +345,8 @@ async fn keep_published(parts: &Parts) {
                     tracing::warn!(
                         "the directory does not say how this node is reached, and the department's key is elsewhere: publish the node with it"
                     );
-                    return;
+                    // Until the key is here, by recovery or from a backup.
+                    parts.care.changed.notified().await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot say in the directory where this node answers; trying again")

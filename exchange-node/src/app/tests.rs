@@ -182,7 +182,7 @@ async fn from_the_token_to_the_receipt() {
     assert_eq!(verdict(&response), Verdict::Match);
 
     // A revocation counts at once, at peers too, although the registry is gone.
-    let node_key = *trust::key::Signer::public_key(consumer.parts.keys.node.as_ref()).id();
+    let node_key = *trust::key::Signer::public_key(consumer.parts.keys.node().as_ref()).id();
     let revoked = consumer.parts.publisher.revoke_key(&node_key, "遗失").await;
     assert!(matches!(revoked, Err(publish::Error::Unreachable(_))), "{revoked:?}");
     let known =
@@ -269,7 +269,7 @@ async fn import(provider: &RunningNode) {
 /// Another department's valid certificate, a certificate of nobody, and no certificate.
 async fn strangers_are_kept_out(provider: &RunningNode, consumer: &RunningNode) {
     let address = provider.parts.addresses.peer.to_string();
-    let expected = provider.parts.keys.tls.key_digest();
+    let expected = provider.parts.keys.tls().key_digest();
     let connect = |identity: Option<&TlsIdentity>, expected: TlsKeyDigest| {
         PeerConnector::new([address.clone()], [expected], identity, ConnectorOptions::default()).unwrap()
     };
@@ -277,7 +277,7 @@ async fn strangers_are_kept_out(provider: &RunningNode, consumer: &RunningNode) 
         let channel = connector.channel(&host::edge::ChannelLimits::default());
         ExchangeClient::new(channel).hello(wire::HelloRequest::default()).await
     };
-    let housing = &consumer.parts.keys.tls;
+    let housing = &consumer.parts.keys.tls();
     let welcome = hello(connect(Some(housing), expected)).await.unwrap().into_inner();
     assert_eq!(welcome.directory_size, provider.parts.view.seen().size());
     let nobody = TlsIdentity::generate(&SeededRandom::new(99), &["nobody"]).unwrap();

@@ -10,6 +10,7 @@ use trust::{envelope, evidence::Receipt, ids::Digest, question::Question, refusa
 use super::{Asked, Asker, Ending, Error, OfficeQuestion, request, send::Sent};
 use crate::{
     journal::{Commit, Committed, NewEntry},
+    keys::seal,
     usage::{self, Mark, Usage},
 };
 
@@ -21,7 +22,7 @@ impl Asker {
         wait: Duration,
         key: Option<[u8; 16]>,
     ) -> Result<Sent, Error> {
-        let (sealed, digest) = envelope::seal(&question.wire, self.signer.as_ref());
+        let (sealed, digest) = seal(&question.wire, self.signer.as_ref());
         let signed = envelope::signed(sealed);
         let entry = NewEntry { kind: EntryKind::QuestionSent, digest, message: signed.encode_to_vec() };
         let grant = Digest::try_from(question.wire.grant.as_slice()).ok();
@@ -71,7 +72,7 @@ impl Asker {
             at_ms,
             what: Some(what),
         };
-        let (sealed, digest) = envelope::seal(&outcome, self.signer.as_ref());
+        let (sealed, digest) = seal(&outcome, self.signer.as_ref());
         let message = envelope::signed(sealed).encode_to_vec();
         let entry = NewEntry { kind: EntryKind::Outcome, digest, message };
         last(&self.commit(vec![entry], about, None, None).await?)

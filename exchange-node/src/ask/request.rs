@@ -115,7 +115,7 @@ impl Asker {
         let target = office.target(directory, &self.me, now_ms)?;
         // Signed with a key that nobody would accept, it would only come back.
         directory
-            .node_key(self.me.department(), self.signer.public_key().id(), now_ms)
+            .node_key(self.me.department(), &self.signer.key_id(), now_ms)
             .map_err(|code| Refusal::new(code).at("sender_node").because("the key of this node"))?;
         let recipient = Party::new(self.me.exchange().clone(), target.department.clone());
         let service = directory.service(&target);

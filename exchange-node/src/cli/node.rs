@@ -7,7 +7,7 @@ use host::admin_socket::{self, AdminError};
 use proto::{
     admin::v1::{
         DoctorRequest, Finding, StatementResponse, StatusRequest, StatusResponse, access_client::AccessClient,
-        node_client::NodeClient,
+        node_client::NodeClient, node_keys_client::NodeKeysClient,
     },
     office::v1::verifications_client::VerificationsClient,
     registry::v1::catalogue_client::CatalogueClient,
@@ -70,6 +70,11 @@ impl Folder {
     /// The department of the running node.
     pub(super) async fn department(&self) -> Result<String, Error> {
         Ok(self.admin().await?.status(StatusRequest {}).await?.into_inner().department)
+    }
+
+    /// The operators' service for keys of the running node.
+    pub(super) async fn keys(&self) -> Result<NodeKeysClient<Channel>, Error> {
+        Ok(NodeKeysClient::new(self.channel().await?))
     }
 
     /// The offices' service of the running node; the admin socket takes the API key's place.

@@ -14,7 +14,7 @@ use trust::{
     service::Review,
 };
 
-use super::{directory, evidence, free_disk, key_files, ok, span, warning, wrong};
+use super::{backup, directory, evidence, free_disk, key_files, ok, span, warning, wrong};
 use crate::{
     app::Parts,
     notices::{self, Fate, Notice},
@@ -37,9 +37,10 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
         let directory = seen.directory();
         let mut findings = vec![clock(parts, directory, now_ms)];
         findings.extend(key_files(&parts.config.dir));
+        findings.push(backup(&parts.config.dir, Some(now_ms)));
         findings.extend(keys(parts, directory, now_ms));
         let node = own_node(parts, directory).cloned();
-        findings.push(certificate(node.as_ref(), parts.keys.tls.key_digest().as_bytes()));
+        findings.push(certificate(node.as_ref(), parts.keys.tls().key_digest().as_bytes()));
         findings.extend(directory::examine(parts, directory, now_ms));
         findings.extend(services_asked(directory, &parts.config.department, now_ms));
         findings.extend(own_services(directory, &parts.config.department, now_ms));
@@ -90,7 +91,7 @@ fn compare_clocks(now_ms: u64, highest_ms: u64, vouched_ms: u64, skew_ms: u64) -
 
 fn keys(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {
     let me = &parts.config.department;
-    let key_id = *parts.keys.node.public_key().id();
+    let key_id = *parts.keys.node().public_key().id();
     let node_key = match directory.node_key(me, &key_id, now_ms) {
         Ok(_) => ok("node key", format!("{key_id} is in the directory")),
         Err(Code::KeyUnknown) => wrong(
@@ -100,7 +101,7 @@ fn keys(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {
         ),
         Err(code) => wrong("node key", format!("{key_id}: {}", code.message()), "add a new node key"),
     };
-    let department_key = match parts.keys.department_signer() {
+    let department_key = match parts.keys.department() {
         None => ok("department key", "it is kept elsewhere; statements are made where it is"),
         Some(signer) => match directory.key(signer.public_key().id()) {
             Some(key) if key.revoked.is_none() => {
@@ -128,6 +129,9 @@ fn keys(parts: &Parts, directory: &Directory, now_ms: u64) -> Vec<Finding> {
 fn certificate(published: Option<&Node>, held: &[u8; 32]) -> Finding {
     const CHECK: &str = "certificate";
     match published {
+        Some(node) if node.next_tls_key == Some(*held) => {
+            ok(CHECK, "it is being renewed: its key is the one that the directory names as the next")
+        }
         Some(node) if node.tls_key == *held => ok(CHECK, "its key is the one that the directory names for this node"),
         Some(_) => wrong(
             CHECK,
@@ -235,7 +239,8 @@ async fn peer_port(parts: &Parts, published: Option<&Node>) -> Finding {
     };
     let named = ways.iter().map(|way| way.name().to_owned()).collect::<Vec<_>>().join(", ");
     let options = ConnectorOptions { attempt_timeout: PATIENCE };
-    let tls = parts.keys.tls.as_ref();
+    let tls = parts.keys.tls();
+    let tls = tls.as_ref();
     let connector = match PeerConnector::over(ways, [tls.key_digest()], Some(tls), options) {
         Ok(connector) => connector,
         Err(error) => return wrong(CHECK, error.to_string(), "restore the TLS key from its backup"),

@@ -5,19 +5,21 @@
 //! What contradicts what is believed is kept as evidence (`suspicion`). Out of scope: what a statement must be to count
 //! (`trust::directory`).
 
-use proto::registry::v1::statement::Body;
 use trust::{
-    directory::{Directory, LARGEST_ENTRY, StatementError},
-    key::DescribedKey,
+    directory::{
+        Directory, LARGEST_ENTRY, StatementError,
+        chain::{self, RootKeys},
+    },
     log::{
-        checkpoint::{self, LogKey, VerifiedCheckpoint},
+        checkpoint::{self, VerifiedCheckpoint},
         frontier::Frontier,
         hash::leaf_hash,
+        note,
     },
 };
 
 use super::{
-    Error, View, age, log_key,
+    Ending, Error, View, age, log_key,
     roots::{ROOTS_KEPT, Roots},
     stored::Batch,
 };
@@ -54,8 +56,8 @@ impl Source {
 pub(super) struct Followed {
     /// Over everything that a checkpoint covers, which may be more than what could be folded in.
     pub(super) frontier: Frontier,
-    /// The key of the log, once the founding is known.
-    pub(super) log_key: Option<LogKey>,
+    /// The keys that everything rests on, where the frontier is; none before the founding is known.
+    pub(super) keys: Option<RootKeys>,
     /// What no checkpoint covers yet.
     ahead: Option<Ahead>,
     /// What the registry had sent ahead was let go of, because a file came: its next word will not follow on.
@@ -70,6 +72,10 @@ struct Ahead {
     directory: Option<Directory>,
     /// The first that does not count.
     stuck: Option<(u64, StatementError)>,
+    /// The keys that everything rests on after them.
+    keys: Option<RootKeys>,
+    /// Who is no longer welcome after them.
+    endings: Vec<Ending>,
     /// The roots of the latest sizes of the directory.
     roots: Roots,
     /// The newest of them, not on disk yet.
@@ -102,6 +108,9 @@ impl View {
             let expected = followed.disturbed && matches!(error, Error::OutOfOrder { .. });
             // What waits came from the same mouth; it is asked for again.
             let waiting = self.let_go(&mut followed).await?;
+            if followed.frontier.size() == 0 {
+                followed.keys = None;
+            }
             if !expected {
                 self.find_lie(error, Source::Registry, checkpoint, waiting, now_ms);
             }
@@ -142,18 +151,19 @@ impl View {
             let source = StatementError::NotAnEnvelope;
             return Err(Error::Statement { index: expected + at as u64, source });
         }
-        if followed.log_key.is_none() {
+        if followed.keys.is_none() {
             let Some(founding) = entries.first() else { return Ok(()) };
-            followed.log_key = Some(self.founding_log_key(founding)?);
+            followed.keys = Some(self.founding_keys(founding)?);
         }
-        let Some(log_key) = &followed.log_key else { return Ok(()) };
-        let verified = checkpoint::open(checkpoint_text.as_bytes(), log_key)?;
-        self.check_consistent(followed, source, &verified)?;
-
         let have = expected + entries.len() as u64;
         if have - followed.frontier.size() > MOST_UNCOVERED {
             return Err(Error::Uncovered);
         }
+        let Some(verified) = self.open_checkpoint(followed, &entries, have, checkpoint_text)? else {
+            // Nobody can tell yet whose it must be.
+            return self.go_ahead(followed, entries, None).await;
+        };
+        self.check_consistent(followed, source, &verified)?;
         // While catching up the first checkpoint is the nearer goal; once it is reached the newest counts.
         let target = match followed.ahead.as_mut().and_then(|ahead| ahead.target.take()) {
             Some(nearer) if verified.checkpoint().size() > have => nearer,
@@ -178,6 +188,34 @@ impl View {
         self.go_ahead(followed, covered, None).await?;
         self.take_up_to(followed, &target, now_ms).await?;
         if beyond.is_empty() { Ok(()) } else { self.go_ahead(followed, beyond, None).await }
+    }
+
+    /// Opens the registry's checkpoint with the key that the log must have signed it with: that of the frontier, or one
+    /// that a change of key brings in what no checkpoint covers yet, `entries` included. `None` where the change may be
+    /// in what has yet to come.
+    fn open_checkpoint(
+        &self,
+        followed: &Followed,
+        entries: &[Vec<u8>],
+        have: u64,
+        text: &str,
+    ) -> Result<Option<VerifiedCheckpoint>, Error> {
+        let Some(keys) = &followed.keys else { return Ok(None) };
+        let exchange = self.seen().directory.exchange().clone();
+        match checkpoint::open(text.as_bytes(), &log_key(&exchange, keys.log())?) {
+            Err(checkpoint::Error::Note(note::Error::SignatureMissing { .. })) => {}
+            opened => return Ok(Some(opened?)),
+        }
+        let mut keys = followed.ahead.as_ref().and_then(|ahead| ahead.keys.clone()).unwrap_or_else(|| keys.clone());
+        for (index, entry) in (have - entries.len() as u64..).zip(entries) {
+            // Signed by the authority's and the log's keys before it: that is enough to know whose a checkpoint must be.
+            keys.follow(entry).map_err(|source| Error::Statement { index, source })?;
+        }
+        match checkpoint::open(text.as_bytes(), &log_key(&exchange, keys.log())?) {
+            Ok(verified) => Ok(Some(verified)),
+            Err(_) if !entries.is_empty() && checkpoint::peek(text.as_bytes())?.size() > have => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A checkpoint of what is here must be of the same history, and not take anything back.
@@ -237,7 +275,7 @@ impl View {
         if entries.is_empty() && followed.ahead.is_none() {
             return Ok(());
         }
-        let before = followed.frontier.clone();
+        let (before, keys_before) = (followed.frontier.clone(), followed.keys.clone());
         let ahead = followed.ahead.get_or_insert_with(|| {
             let seen = self.seen();
             // Said when it happened; the view stays where it is until a newer version of this program reads on.
@@ -246,6 +284,8 @@ impl View {
                 frontier: before,
                 directory,
                 stuck: None,
+                keys: keys_before,
+                endings: Vec::new(),
                 roots: Roots::default(),
                 waiting: Vec::new(),
                 waiting_bytes: 0,
@@ -274,13 +314,18 @@ impl View {
     async fn take_up_to(&self, followed: &mut Followed, target: &VerifiedCheckpoint, now_ms: u64) -> Result<(), Error> {
         let Some(ahead) = &followed.ahead else { return Ok(()) };
         self.check_root(target, &ahead.frontier)?;
+        if ahead.directory.as_ref().is_some_and(|directory| !directory.is_vouched_for()) {
+            return Err(Error::NotFounded);
+        }
         let Some(ahead) = followed.ahead.take() else { return Ok(()) };
         let text = target.note().to_string();
         let start = ahead.frontier.size() - ahead.waiting.len() as u64;
         self.stored.append(Batch { start, entries: ahead.waiting, checkpoint: text.clone() }).await?;
         followed.frontier = ahead.frontier;
+        followed.keys = ahead.keys;
         if let Some(directory) = ahead.directory {
             self.publish(directory, ahead.roots);
+            self.end(ahead.endings);
         }
         match ahead.stuck {
             Some((index, source)) => {
@@ -295,27 +340,40 @@ impl View {
         }
     }
 
-    /// The log's key as the founding names it, which the authority signed.
-    fn founding_log_key(&self, entry: &[u8]) -> Result<LogKey, Error> {
-        let seen = self.seen();
-        let checked = seen.directory.check(entry).map_err(|_| Error::NotFounded)?;
-        let Some(Body::ExchangeFounded(founded)) = &checked.statement().body else { return Err(Error::NotFounded) };
-        let key = founded.log_key.as_ref().and_then(|key| DescribedKey::from_wire(key).ok());
-        log_key(seen.directory.exchange(), &key.ok_or(Error::NotFounded)?.key)
+    /// The keys that the founding names. It is signed by the authority's key that is trusted, or by one for which that
+    /// has to vouch in what follows; nothing is believed before it does.
+    fn founding_keys(&self, entry: &[u8]) -> Result<RootKeys, Error> {
+        let mut directory = self.seen().directory.clone().founded_in(entry);
+        directory.apply(entry).map_err(|_| Error::NotFounded)?;
+        RootKeys::of(&directory).ok_or(Error::NotFounded)
     }
 }
 
 impl Ahead {
     fn fold(&mut self, entry: Vec<u8>, goal: u64) {
+        if self.frontier.size() == 0 {
+            self.directory = self.directory.take().map(|directory| directory.founded_in(&entry));
+        }
         if let Some(directory) = self.directory.as_mut().filter(|_| self.stuck.is_none()) {
-            match directory.apply(&entry) {
+            match directory.check(&entry) {
                 Err(source) => self.stuck = Some((directory.size(), source)),
-                // Of a million roots the oldest would be thrown away again.
-                Ok(()) if goal - directory.size() < ROOTS_KEPT as u64 => {
-                    self.roots.push(directory.size(), directory.root());
+                Ok(checked) => {
+                    let body = checked.statement().body.as_ref();
+                    self.endings.extend(body.and_then(|body| Ending::of(directory, body)));
+                    let changes = chain::changes_keys(body);
+                    directory.fold(checked, &entry);
+                    if changes {
+                        self.keys = RootKeys::of(directory);
+                    }
+                    // Of a million roots the oldest would be thrown away again.
+                    if goal - directory.size() < ROOTS_KEPT as u64 {
+                        self.roots.push(directory.size(), directory.root());
+                    }
                 }
-                Ok(()) => {}
             }
+        } else if let Some(keys) = &mut self.keys {
+            // The view stopped before; whose the log's checkpoints must be is followed all the same.
+            let _ = keys.follow(&entry);
         }
         self.frontier.append(leaf_hash(&entry));
         self.waiting_bytes += entry.len();

@@ -95,6 +95,9 @@ impl RegistryLink {
         {
             place.addresses.extend(announced.addresses.iter().cloned());
             place.keys.push(TlsKeyDigest::from_bytes(key));
+            // While the registry renews its key.
+            let next = <[u8; 32]>::try_from(announced.next_tls_key.as_slice());
+            place.keys.extend(next.map(TlsKeyDigest::from_bytes));
         }
         place.addresses.extend(self.configured.addresses.iter().cloned());
         place.keys.extend(self.configured.keys.iter().copied());

@@ -1,5 +1,7 @@
 //! What the view believes, and what it does not.
 
+mod keys;
+
 use std::{path::Path, sync::Arc};
 
 use prost::Message;

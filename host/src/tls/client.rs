@@ -21,8 +21,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+use super::cut::CutStream;
 use super::verifier::{KeyVerifier, PinnedKeys, UnexpectedKey};
 use super::ways::{Address, Way, Ways};
 use super::{ALPN_HTTP2, SetupError, TlsIdentity, TlsKeyDigest, provider};
@@ -121,6 +123,7 @@ pub struct PeerConnector {
     ways: Ways,
     connector: TlsConnector,
     options: ConnectorOptions,
+    cut: CancellationToken,
 }
 
 impl PeerConnector {
@@ -156,7 +159,8 @@ impl PeerConnector {
         config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
         // A resumed session would skip the check of the key.
         config.resumption = Resumption::disabled();
-        Ok(Self { ways: Ways::new(ways), connector: TlsConnector::from(Arc::new(config)), options })
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self { ways: Ways::new(ways), connector, options, cut: CancellationToken::new() })
     }
 
     /// Connects on the first way that works. Those that failed lately are tried last; where one is slow the next is tried
@@ -202,6 +206,12 @@ impl PeerConnector {
     /// Notes that no way worked within the time that somebody had: all are tried last for a while.
     pub fn give_up(&self) {
         (0..self.ways.len()).for_each(|index| self.ways.failed(index, Instant::now()));
+    }
+
+    /// Cuts off every connection of this connector's channels, with what is under way on them, and refuses new ones: the
+    /// peer is no longer welcome.
+    pub fn cut_off(&self) {
+        self.cut.cancel();
     }
 
     /// A gRPC channel over this connector, which connects at its first request and again whenever it must.
@@ -257,7 +267,7 @@ impl std::fmt::Debug for PeerConnector {
 
 /// For [`tonic::transport::Endpoint::connect_with_connector`]; the URI is ignored.
 impl tower::Service<Uri> for PeerConnector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<CutStream<TlsStream<TcpStream>>>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -267,7 +277,10 @@ impl tower::Service<Uri> for PeerConnector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let connector = self.clone();
-        Box::pin(async move { connector.connect().await.map(TokioIo::new) })
+        Box::pin(async move {
+            let cut = connector.cut.clone();
+            connector.connect().await.map(|stream| TokioIo::new(CutStream::new(stream, &cut)))
+        })
     }
 }
 

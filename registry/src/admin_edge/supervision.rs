@@ -59,8 +59,12 @@ impl supervision_server::Supervision for SupervisionEdge {
         if before == profile {
             return Ok(Response::new(wire::SetProfileResponse { index, unchanged: true, notes }));
         }
-        let index = changed(self.authority.set_profile(profile, decision).await)?.into_inner().index;
-        let (_, _, notes) = self.profile();
+        let wire::ChangeDepartmentResponse { index, waiting } =
+            changed(self.authority.set_profile(profile, decision).await)?.into_inner();
+        let (_, _, mut notes) = self.profile();
+        if !waiting.is_empty() {
+            notes.push(format!("they wait for the authority's signature as {waiting}: `registry authority export-request`"));
+        }
         Ok(Response::new(wire::SetProfileResponse { index, unchanged: false, notes }))
     }
 

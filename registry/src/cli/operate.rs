@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
-    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, catalogue, departments, read,
-    review, state, store, supervise,
+    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, authority, catalogue,
+    departments, keys, read, review, state, store, supervise,
 };
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
@@ -146,6 +146,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             revoke(&cli, department.as_str(), key_id, reason).await?
         }
         Command::Anchors(command) => anchors::run(&cli, command).await?,
+        Command::Department(DepartmentCommand::RevokeKey { id, key_id, reason }) => {
+            revoke(&cli, id.as_str(), key_id, reason).await?
+        }
+        Command::Keys(command) => keys::run(&cli, command).await?,
+        Command::Authority(command) => authority::run(&cli, command).await?,
         Command::State(command) => state::run(&cli, command).await?,
         Command::Store(command) => store::run(&cli, command).await?,
         Command::Profile(command) => supervise::profile(&cli, command).await?,
@@ -317,11 +322,9 @@ async fn change(cli: &Cli, department: &str, action: &str, reason: &str) -> Resu
         action: action.to_owned(),
         reason: reason.to_owned(),
     };
-    let index = client(cli).await?.change_department(request).await?.into_inner().index;
-    let json = json!({ "department": department, "action": action, "statement": index });
-    let facts =
-        [("department", department.to_owned()), ("action", action.to_owned()), ("statement", index.to_string())];
-    Ok(Shown::facts(&facts, json))
+    let changed = client(cli).await?.change_department(request).await?.into_inner();
+    let facts = [("department", department.to_owned()), ("action", action.to_owned())];
+    Ok(said(&facts, changed.index, &changed.waiting))
 }
 
 async fn revoke(cli: &Cli, department: &str, key_id: &str, reason: &str) -> Result<Shown, Failure> {
@@ -330,11 +333,25 @@ async fn revoke(cli: &Cli, department: &str, key_id: &str, reason: &str) -> Resu
         key_id: key_id.to_owned(),
         reason: reason.to_owned(),
     };
-    let index = client(cli).await?.revoke_department_key(request).await?.into_inner().index;
-    let json = json!({ "department": department, "key_id": key_id, "statement": index });
-    let facts =
-        [("department", department.to_owned()), ("revoked key", key_id.to_owned()), ("statement", index.to_string())];
-    Ok(Shown::facts(&facts, json))
+    let changed = client(cli).await?.revoke_department_key(request).await?.into_inner();
+    let facts = [("department", department.to_owned()), ("key_id", key_id.to_owned())];
+    Ok(said(&facts, changed.index, &changed.waiting))
+}
+
+/// What became of a statement of the authority's: its index, or that it waits for the signature.
+pub(super) fn said(facts: &[(&str, String)], index: u64, waiting: &str) -> Shown {
+    let mut json: serde_json::Map<String, Value> =
+        facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let mut facts = facts.to_vec();
+    if waiting.is_empty() {
+        json.insert("statement".to_owned(), json!(index));
+        facts.push(("statement", index.to_string()));
+    } else {
+        json.insert("waiting".to_owned(), json!(waiting));
+        facts.push(("waiting", format!("{waiting}, for the authority's signature")));
+        facts.push(("next", "registry authority export-request".to_owned()));
+    }
+    Shown::facts(&facts, Value::Object(json))
 }
 
 /// What the running registry says of itself.

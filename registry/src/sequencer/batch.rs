@@ -4,12 +4,16 @@
 use std::{sync::Arc, time::Duration};
 
 use prost::Message;
-use proto::{exchange::v1::Envelope, registry::v1::Statement};
+use proto::{
+    exchange::v1::Envelope,
+    registry::v1::{Statement, statement::Body},
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trust::{
-    directory::{Directory, LARGEST_ENTRY, StatementError},
+    directory::{Checked, Directory, LARGEST_ENTRY, StatementError},
     envelope,
+    key::{DescribedKey, KeyId},
     refusal::{Code, Refusal},
 };
 
@@ -192,22 +196,50 @@ impl SequencerTask {
             let wire_version = checked.statement().wire_version;
             return Err(StatementError::UnknownKind { wire_version }.refusal());
         }
-        self.check_time(&attempt.directory, checked.statement().stated_at_ms)?;
+        self.check_time(&attempt.directory, &checked)?;
+        self.check_log_key(&checked)?;
         let index = attempt.directory.size();
         attempt.directory.fold(checked, entry);
         attempt.entries.push(entry.to_vec());
         Ok(index)
     }
 
-    /// Nobody speaks from the future: a revocation dated tomorrow would count for what was signed today.
-    fn check_time(&self, directory: &Directory, stated_at_ms: u64) -> Result<(), Refusal> {
+    /// Nobody speaks from the future: a revocation dated tomorrow would count for what was signed today. Nor from the
+    /// past with a key that is out of use by now: whoever finds one could date what he says back.
+    fn check_time(&self, directory: &Directory, checked: &Checked) -> Result<(), Refusal> {
+        let statement = checked.statement();
         let now_ms = self.clock.now_ms();
         let skew_ms = directory.profile().clock_skew_ms;
-        if stated_at_ms <= now_ms.saturating_add(skew_ms) {
-            return Ok(());
+        if statement.stated_at_ms > now_ms.saturating_add(skew_ms) {
+            let stated_at_ms = statement.stated_at_ms;
+            let detail = format!("{stated_at_ms} is later than this registry's clock, {now_ms}; compare the clocks");
+            return Err(Refusal::new(Code::StatementRefused).at("stated_at_ms").because(detail));
         }
-        let detail = format!("{stated_at_ms} is later than this registry's clock, {now_ms}; compare the clocks");
-        Err(Refusal::new(Code::StatementRefused).at("stated_at_ms").because(detail))
+        let over = |until_ms: u64| until_ms.saturating_add(skew_ms) <= now_ms;
+        let end = |key_id: &KeyId| directory.key(key_id)?.described.valid_until_ms;
+        if checked.signers().iter().all(|key_id| end(key_id).is_some_and(over)) {
+            return Err(Refusal::new(Code::StatementNotEntitled).because("the key that signed it is out of use by now"));
+        }
+        if let Some(Body::KeyRetired(retired)) = &statement.body
+            && over(retired.from_ms)
+        {
+            let detail = format!("{} is past at this registry, where it is {now_ms}", retired.from_ms);
+            return Err(Refusal::new(Code::StatementRefused).at("from_ms").because(detail));
+        }
+        Ok(())
+    }
+
+    /// A key of the log that is not here could sign nothing: the log would end with this statement.
+    fn check_log_key(&self, checked: &Checked) -> Result<(), Refusal> {
+        let Some(Body::LogKeyChanged(changed)) = &checked.statement().body else { return Ok(()) };
+        let key = changed.log_key.as_ref().and_then(|key| DescribedKey::from_wire(key).ok());
+        match key.and_then(|key| self.log_keys.held(&key.key)) {
+            Some(_) => Ok(()),
+            None => {
+                let refusal = Refusal::new(Code::StatementRefused).at("log_key");
+                Err(refusal.because("this registry does not hold the new key: `registry keys rotate-log` makes it"))
+            }
+        }
     }
 }
 

@@ -110,10 +110,11 @@ impl SequencerTask {
         let (entry, note) = {
             let directory = self.shared.directory();
             let origin = anchor::origin(directory.exchange(), head.log).parse()?;
-            let key = LogKey::new(origin, self.log_key.public_key().as_bytes())?;
+            let signer = directory.log_key().and_then(|key| self.log_keys.held(key)).ok_or(Error::LogKeyWrong)?;
+            let key = LogKey::new(origin, signer.public_key().as_bytes())?;
             let unsigned = Checkpoint::new(key.origin(), head.size, head.root)?;
             let now_ms = self.clock.now_ms();
-            let note = checkpoint::sign(&unsigned, &key, now_ms / 1000, |message| self.log_key.sign(message))?;
+            let note = checkpoint::sign(&unsigned, &key, now_ms / 1000, |message| signer.sign(message))?;
             let body = Body::AnchorsTaken(AnchorsTaken {
                 checkpoint: note.clone(),
                 consistency: head.consistency.iter().map(|hash| hash.as_bytes().to_vec()).collect(),
@@ -121,7 +122,7 @@ impl SequencerTask {
             });
             let predecessor = directory.last(&Object::Anchors).map(|place| place.digest);
             let statement = statement(directory.exchange(), &Object::Anchors, predecessor.as_ref(), now_ms, body);
-            (sealed(&statement, &self.log_key), note)
+            (sealed(&statement, signer.as_ref()), note)
         };
         Ok(self.take_one(entry).await?.map(|accepted| (accepted, note)))
     }
@@ -138,7 +139,8 @@ impl SequencerTask {
             let body = Body::State(directory.commitment());
             let statement =
                 statement(directory.exchange(), &Object::State, predecessor.as_ref(), self.clock.now_ms(), body);
-            sealed(&statement, &self.log_key)
+            let key = directory.log_key().and_then(|key| self.log_keys.held(key)).ok_or(Error::LogKeyWrong)?;
+            sealed(&statement, key.as_ref())
         };
         match self.take_one(entry).await? {
             Ok(accepted) => tracing::info!(index = accepted.index, "the log commits to its state"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use trust::{
     key::Signer,
-    log::checkpoint::{self, Checkpoint},
+    log::checkpoint::{self, Checkpoint, LogKey, VerifiedCheckpoint},
 };
 
 use super::{Error, Head, REPLAY_CHUNK, SequencerTask, apply_all};
@@ -73,7 +73,7 @@ impl SequencerTask {
         if note == *shown.checkpoint {
             return Ok(true);
         }
-        let kept = checkpoint::open(note.as_bytes(), &self.note_key)?;
+        let Some(kept) = self.open_kept(&note)? else { return Ok(false) };
         let size = kept.checkpoint().size();
         let (here, root) = {
             let directory = self.shared.directory();
@@ -88,6 +88,21 @@ impl SequencerTask {
         self.last_time_seconds = kept.time_seconds();
         self.show(size, note.into());
         Ok(true)
+    }
+
+    /// Opens the checkpoint that is kept with the key that the log had at its size; `None` where that is not known here
+    /// yet, because the statements before it are not read.
+    fn open_kept(&self, note: &str) -> Result<Option<VerifiedCheckpoint>, Error> {
+        let size = checkpoint::peek(note.as_bytes())?.size();
+        let key = {
+            let directory = self.shared.directory();
+            if size > directory.size() {
+                return Ok(None);
+            }
+            directory.log_key_at(size).cloned().ok_or(Error::LogKeyWrong)?
+        };
+        let key = LogKey::new(self.origin.clone(), key.as_bytes())?;
+        Ok(Some(checkpoint::open(note.as_bytes(), &key)?))
     }
 
     fn show(&mut self, size: u64, checkpoint: Arc<str>) {
@@ -117,19 +132,29 @@ impl SequencerTask {
     /// Signs what the directory has come to, keeps the checkpoint, and tells everybody.
     pub(super) async fn publish(&mut self) -> Result<Arc<str>, Error> {
         loop {
-            let (size, root) = {
+            let now_ms = self.clock.now_ms();
+            let (size, root, signing) = {
                 let directory = self.shared.directory();
-                (directory.size(), directory.root())
+                (directory.size(), directory.root(), self.log_keys.signing(&directory, now_ms))
             };
-            let now_seconds = self.clock.now_ms() / 1000;
+            let signing = signing.ok_or(Error::LogKeyWrong)?;
+            let now_seconds = now_ms / 1000;
             if now_seconds < self.last_time_seconds {
                 let (now, signed) = (now_seconds, self.last_time_seconds);
                 tracing::warn!(now, signed, "the clock is behind the last checkpoint's time; set it");
             }
             // Time never runs backwards in this log.
             let time_seconds = now_seconds.max(self.last_time_seconds);
-            let unsigned = Checkpoint::new(self.note_key.origin(), size, root)?;
-            let note = checkpoint::sign(&unsigned, &self.note_key, time_seconds, |message| self.log_key.sign(message))?;
+            let unsigned = Checkpoint::new(&self.origin, size, root)?;
+            let mut note = String::new();
+            for key in signing {
+                let note_key = LogKey::new(self.origin.clone(), key.public_key().as_bytes())?;
+                let sign = |message: &[u8]| key.sign(message);
+                note = match note.as_str() {
+                    "" => checkpoint::sign(&unsigned, &note_key, time_seconds, sign)?,
+                    note => checkpoint::countersign(note, &note_key, time_seconds, sign)?,
+                };
+            }
             let kept = self.ledger.keep_checkpoint(SignedHead { note: note.clone(), size, time_seconds }).await?;
             if kept == Keep::Kept {
                 self.last_time_seconds = time_seconds;
@@ -143,8 +168,8 @@ impl SequencerTask {
                 return Ok(self.shared.head.borrow().checkpoint.clone());
             }
             if let Some(note) = self.ledger.checkpoint().await? {
-                let kept = checkpoint::open(note.as_bytes(), &self.note_key)?;
-                self.last_time_seconds = self.last_time_seconds.max(kept.time_seconds());
+                let kept_seconds = self.open_kept(&note)?.map_or(0, |kept| kept.time_seconds());
+                self.last_time_seconds = self.last_time_seconds.max(kept_seconds);
             }
         }
     }

@@ -194,8 +194,8 @@ async fn start_fails(ledger: &MemoryLedger, change: impl FnOnce(&mut SequencerPa
 async fn a_ledger_that_does_not_lead_to_its_checkpoint_is_not_served() {
     let error = start_fails(&MemoryLedger::default(), |_| {}).await;
     assert!(error.contains("registry init"), "{error}");
-    let error = start_fails(&founded().await, |parts| parts.log_key = crate::fixture::key(9)).await;
-    assert!(error.contains("log key"), "{error}");
+    let error = start_fails(&founded().await, |parts| parts.log_keys = LogKeys::new([crate::fixture::key(9)])).await;
+    assert!(error.contains("log's key"), "{error}");
 
     let full = founded().await;
     let rooms = start(&full).await;

@@ -11,7 +11,7 @@ use proto::{
     registry::v1::{Key, Statement, statement::Body},
 };
 
-use super::{Directory, LARGEST_STATEMENT, StatementError};
+use super::{Directory, LARGEST_STATEMENT, StatementError, model::Reign};
 use crate::{
     envelope,
     ids::ExchangeId,
@@ -62,6 +62,19 @@ pub(super) fn announced_key(envelope: &Envelope) -> Option<PublicKey> {
     }
     let statement = Statement::decode(envelope.payload.as_slice()).ok()?;
     DescribedKey::from_wire(announced(statement.body.as_ref()?)?).ok().map(|described| described.key)
+}
+
+/// Whether a statement changes one of these keys.
+pub fn changes_keys(body: Option<&Body>) -> bool {
+    matches!(body, Some(Body::ExchangeFounded(_) | Body::AuthorityKeyChanged(_) | Body::LogKeyChanged(_)))
+}
+
+/// The key of the authority that a founding names. Nothing of it is verified.
+pub(super) fn named_founder(founding: &[u8]) -> Option<PublicKey> {
+    let founding = Envelope::decode(founding).ok()?;
+    let founding = Statement::decode(founding.payload.as_slice()).ok()?;
+    let Some(Body::ExchangeFounded(founded)) = founding.body else { return None };
+    DescribedKey::from_wire(founded.authority_key.as_ref()?).ok().map(|described| described.key)
 }
 
 fn announced(body: &Body) -> Option<&Key> {
@@ -150,6 +163,63 @@ pub fn first_authority_key<'a>(
         }
     }
     None
+}
+
+/// What a directory knows of these keys.
+impl Directory {
+    /// The same, founded by an earlier key of the authority, for which the trusted one vouches
+    /// ([`first_authority_key`] found it).
+    #[must_use]
+    pub fn founded_by(mut self, first_authority_key: PublicKey) -> Self {
+        self.first_authority_key = first_authority_key;
+        self
+    }
+
+    /// The same, founded by whoever the first entry names. Provisional: nothing in it may be believed before
+    /// [`Directory::is_vouched_for`] says so.
+    #[must_use]
+    pub fn founded_in(self, founding: &[u8]) -> Self {
+        match named_founder(founding) {
+            Some(founder) => self.founded_by(founder),
+            None => self,
+        }
+    }
+
+    /// Whether the trusted key vouches for the directory: it is, or was, the authority's. Each change of that key bears
+    /// the signatures of both.
+    pub fn is_vouched_for(&self) -> bool {
+        self.authority_reigns.iter().any(|reign| reign.key == self.authority_key)
+    }
+
+    /// The key that must have signed the founding.
+    pub(crate) fn first_authority_key(&self) -> &PublicKey {
+        &self.first_authority_key
+    }
+
+    /// The key that the authority signs with now; `None` before the founding.
+    pub fn current_authority_key(&self) -> Option<&PublicKey> {
+        self.authority_reigns.last().map(|reign| &reign.key)
+    }
+
+    /// The key that the directory's log signs with now; `None` before the founding.
+    pub fn log_key(&self) -> Option<&PublicKey> {
+        self.log_reigns.last().map(|reign| &reign.key)
+    }
+
+    /// The keys that the authority has signed with, the one in force last.
+    pub fn authority_reigns(&self) -> &[Reign] {
+        &self.authority_reigns
+    }
+
+    /// The keys that the log has signed with, the one in force last.
+    pub fn log_reigns(&self) -> &[Reign] {
+        &self.log_reigns
+    }
+
+    /// The key that must have signed the log's checkpoint at `size` statements.
+    pub fn log_key_at(&self, size: u64) -> Option<&PublicKey> {
+        self.log_reigns.iter().rev().find(|reign| reign.from_index < size).map(|reign| &reign.key)
+    }
 }
 
 #[cfg(test)]

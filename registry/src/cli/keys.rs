@@ -1,0 +1,94 @@
+//! `registry keys …`: the registry's own keys. Out of scope: the authority's, which may be elsewhere (`authority`).
+
+use clap::Subcommand;
+use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use proto::{
+    admin::v1::{self as wire, registry_keys_client::RegistryKeysClient},
+    registry::v1::KeyRole,
+};
+use serde_json::{Value, json};
+
+use super::{
+    Cli,
+    operate::{Failure, Shown, channel, said, time},
+};
+
+/// `registry keys …`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List the keys that the authority and the log have had, which are in force, and which are on this machine.
+    #[command(after_help = "Example:\n  registry keys list")]
+    List,
+    /// Change the key of the directory's log. The old one signs the change, and signs checkpoints along for a view's
+    /// lifetime; nodes, bundles and auditors follow by themselves.
+    #[command(after_help = "Example:\n  registry keys rotate-log --reason \"yearly change\"")]
+    RotateLog {
+        /// Why; it stands in the directory.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Renew the TLS key of the directory port. Nodes are told of the next one first, and no connection is dropped.
+    #[command(after_help = "Example:\n  registry keys renew-tls --lead-hours 240")]
+    RenewTls {
+        /// For how long nodes are told before the registry answers with the next key, in hours. A node that was away for
+        /// longer has to be told by hand (`registry_tls_key` in node.toml).
+        #[arg(long, default_value_t = 240, value_name = "HOURS")]
+        lead_hours: u64,
+    },
+}
+
+pub(super) async fn run(cli: &Cli, command: &KeysCommand) -> Result<Shown, Failure> {
+    let mut client = RegistryKeysClient::new(channel(cli).await?);
+    match command {
+        KeysCommand::List => {
+            let listed = client.list_registry_keys(wire::ListRegistryKeysRequest {}).await?.into_inner();
+            Ok(shown(&listed))
+        }
+        KeysCommand::RotateLog { reason } => {
+            let request = wire::RotateLogKeyRequest { reason: reason.clone() };
+            let rotated = client.rotate_log_key(request).await?.into_inner();
+            Ok(said(&[("key_id", rotated.key)], rotated.index, &rotated.waiting))
+        }
+        KeysCommand::RenewTls { lead_hours } => {
+            let request = wire::RenewRegistryTlsRequest { lead_ms: lead_hours.saturating_mul(3_600_000) };
+            let renewed = client.renew_registry_tls(request).await?.into_inner();
+            Ok(said(&[("next_tls_key", renewed.key)], renewed.index, &renewed.waiting))
+        }
+    }
+}
+
+fn shown(listed: &wire::ListRegistryKeysResponse) -> Shown {
+    let role = |key: &wire::RegistryKey| match key.role() {
+        KeyRole::Authority => "authority",
+        _ => "log",
+    };
+    let keys: Vec<Value> = listed
+        .keys
+        .iter()
+        .map(|key| {
+            json!({
+                "role": role(key),
+                "key_id": key.key_id,
+                "public_key": key.public_key,
+                "from_statement": key.from_index,
+                "since_ms": key.since_ms,
+                "in_force": key.in_force,
+                "here": key.here,
+            })
+        })
+        .collect();
+    let json = json!({ "keys": keys, "tls_key": listed.tls_key, "next_tls_key": listed.next_tls_key });
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(["role", "public key", "since", "state", "private half"]);
+    for key in &listed.keys {
+        let state = if key.in_force { "in force" } else { "before" };
+        let here = if key.here { "on this machine" } else { "elsewhere" };
+        table.add_row([role(key), &key.public_key, &time(key.since_ms), state, here]);
+    }
+    let next = match listed.next_tls_key.as_str() {
+        "" => String::new(),
+        next => format!("\nIt is being renewed; the next one is {next}."),
+    };
+    Shown { json, text: format!("{}\nThe TLS key's digest is {}.{next}", table.trim_fmt(), listed.tls_key) }
+}
