@@ -25,7 +25,7 @@ use trust::{
     refusal, witness,
 };
 
-use crate::view::{RegistryLink, State, View};
+use crate::{keys::{NodeSigner, with_key}, view::{RegistryLink, State, View}};
 
 /// The same size is cosigned again at most so often, in seconds; the registry may ask for more patience, up to
 /// [`LONGEST_AGAIN_SECONDS`].
@@ -51,8 +51,8 @@ pub struct Cosigner {
     pub department: DepartmentId,
     /// The node.
     pub node: NodeId,
-    /// The node's key.
-    pub signer: Arc<dyn Signer>,
+    /// The node's key, as it is in use.
+    pub signer: Arc<dyn NodeSigner>,
     /// What was verified.
     pub view: Arc<View>,
     /// The registry.
@@ -123,9 +123,13 @@ impl Cosigner {
 
     /// The view's checkpoint with this node's cosignature alone; `None` where this node is no witness now.
     fn note(&self) -> Option<(u64, String)> {
+        with_key(self.signer.as_ref(), |signer| self.note_by(signer))
+    }
+
+    fn note_by(&self, signer: &dyn Signer) -> Option<(u64, String)> {
         let now_ms = self.clock.now_ms();
         let seen = self.view.seen();
-        let key = self.signer.public_key();
+        let key = signer.public_key();
         let is_witness = self.view.is_registry_reachable()
             && self.view.stuck().is_none()
             && self.view.age(now_ms).state != State::ClockBackwards
@@ -137,7 +141,7 @@ impl Cosigner {
         let signed = SignedNote::parse(checkpoint.as_bytes()).ok()?;
         let size = trust::log::checkpoint::Checkpoint::parse(signed.text()).ok()?.size();
         let note_key = witness::note_key(&self.exchange, &self.department, &self.node, key).ok()?;
-        let line = cosign(signed.text(), &note_key, now_ms / 1000, |message| self.signer.sign(message)).ok()?;
+        let line = cosign(signed.text(), &note_key, now_ms / 1000, |message| signer.sign(message)).ok()?;
         let mut note = SignedNote::new(signed.text().to_owned()).ok()?;
         note.add_signature(line).ok()?;
         Some((size, note.to_string()))

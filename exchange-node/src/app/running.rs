@@ -278,7 +278,7 @@ fn start_witness(parts: &Parts, supervisor: &Supervisor) {
         exchange: parts.config.exchange.clone(),
         department: parts.config.department.clone(),
         node: parts.config.node.clone(),
-        signer: parts.keys.node(),
+        signer: Arc::clone(&parts.keys) as _,
         view: Arc::clone(&parts.view),
         link: Arc::clone(&parts.link),
         clock: Arc::clone(&parts.clock),
