@@ -25,7 +25,10 @@ use trust::{
     refusal, witness,
 };
 
-use crate::{keys::{NodeSigner, with_key}, view::{RegistryLink, State, View}};
+use crate::{
+    keys::{NodeSigner, with_key},
+    view::{RegistryLink, State, View},
+};
 
 /// The same size is cosigned again at most so often, in seconds; the registry may ask for more patience, up to
 /// [`LONGEST_AGAIN_SECONDS`].

@@ -89,8 +89,7 @@ impl CarriedStatement {
         if envelope.payload_type != Statement::TYPE || envelope.payload.len() > LARGEST_STATEMENT {
             return Err(unreadable("it is no statement"));
         }
-        let statement =
-            Statement::decode(envelope.payload.as_slice()).map_err(|_| unreadable("it is no statement"))?;
+        let statement = Statement::decode(envelope.payload.as_slice()).map_err(|_| unreadable("it is no statement"))?;
         // What this version does not know it could not show, and nobody should sign what he was not shown.
         if statement.encode_to_vec() != envelope.payload {
             return Err(unreadable("it has parts that this version does not know"));
@@ -191,9 +190,10 @@ fn from_json(dsse: &Dsse) -> Result<Envelope, Error> {
     let base64 = |text: &str| {
         BASE64.decode(text.as_bytes()).map_err(|error| Error::Malformed(format!("base64 is expected: {error}")))
     };
-    let signatures = dsse.signatures.iter().map(|signature| {
-        Ok::<_, Error>(Signature { sig: base64(&signature.sig)?, keyid: signature.keyid.clone() })
-    });
+    let signatures = dsse
+        .signatures
+        .iter()
+        .map(|signature| Ok::<_, Error>(Signature { sig: base64(&signature.sig)?, keyid: signature.keyid.clone() }));
     Ok(Envelope {
         payload: base64(&dsse.payload)?,
         payload_type: dsse.payload_type.clone(),
@@ -253,7 +253,8 @@ mod tests {
     fn what_cannot_be_shown_is_not_signed() {
         let fixture = Fixture::town();
         let text = carried(&fixture).to_text();
-        for (from, to) in [("ninghe\"", "elsewhere\""), (KIND, "something else"), ("\"version\": 1", "\"version\": 2")] {
+        for (from, to) in [("ninghe\"", "elsewhere\""), (KIND, "something else"), ("\"version\": 1", "\"version\": 2")]
+        {
             assert!(Carried::parse(&text.replacen(from, to, 1)).is_err(), "{from}");
         }
         let mut envelope = suspension(&fixture);

@@ -20,13 +20,13 @@ pub mod anchors;
 pub mod authority;
 pub mod board;
 pub mod carried;
-pub mod rotation;
-pub mod waiting;
-pub mod words;
 pub mod catalogue;
 pub mod enrolment;
 pub mod profile_file;
 pub mod review;
+pub mod rotation;
+pub mod waiting;
+pub mod words;
 
 pub mod admin_edge;
 pub mod anchors_edge;

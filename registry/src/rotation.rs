@@ -116,7 +116,18 @@ impl Rotation {
     /// Over these parts.
     pub fn new(parts: RotationParts) -> Self {
         let RotationParts { folder, authority, sequencer, log_keys, tls, names, clock, random } = parts;
-        Self { folder, authority, sequencer, log_keys, tls, names, clock, random, turn: Mutex::new(()), changed: Notify::new() }
+        Self {
+            folder,
+            authority,
+            sequencer,
+            log_keys,
+            tls,
+            names,
+            clock,
+            random,
+            turn: Mutex::new(()),
+            changed: Notify::new(),
+        }
     }
 
     /// Changes the log's key: the new one is made here, and the old one signs the change.
@@ -183,7 +194,8 @@ impl Rotation {
             }
         };
         let object = carried.object.to_string();
-        let submitted = self.sequencer.submit(carried.envelope.encode_to_vec()).await.map_err(authority::Error::from)?;
+        let submitted =
+            self.sequencer.submit(carried.envelope.encode_to_vec()).await.map_err(authority::Error::from)?;
         let waiting = self.authority.waiting().filter(|waiting| waiting.holds(&id));
         let outcome = match (submitted, waiting) {
             (Ok(accepted), waiting) => {
@@ -368,7 +380,9 @@ pub async fn follow(rotation: Arc<Rotation>, sequencer: Sequencer, stop: Cancell
         if left_ms == Some(0) {
             match rotation.switch_tls().await? {
                 Ok(_) | Err(authority::Error::Waiting { .. }) => {}
-                Err(error) => tracing::warn!(%error, "the new TLS key is in use, and the directory does not say so yet"),
+                Err(error) => {
+                    tracing::warn!(%error, "the new TLS key is in use, and the directory does not say so yet")
+                }
             }
             continue;
         }

@@ -121,7 +121,9 @@ mod tests {
             second_officer: "78".into(),
         });
         let said = lines(&statement).join("\n");
-        for part in ["REVOKES the key 5b5b", "housing", "the machine was stolen", "officer 77 and 78", "2026-12", "key_id:"] {
+        for part in
+            ["REVOKES the key 5b5b", "housing", "the machine was stolen", "officer 77 and 78", "2026-12", "key_id:"]
+        {
             assert!(said.contains(part), "{part}: {said}");
         }
         // A kind without a sentence of its own is told by its name and its fields.

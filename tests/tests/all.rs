@@ -56,10 +56,10 @@ mod relay;
 mod replicas;
 #[path = "all/restarts.rs"]
 mod restarts;
-#[path = "all/services.rs"]
-mod services;
 #[path = "all/revoking.rs"]
 mod revoking;
+#[path = "all/services.rs"]
+mod services;
 #[path = "all/state.rs"]
 mod state;
 #[path = "all/tidy.rs"]

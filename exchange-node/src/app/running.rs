@@ -17,8 +17,7 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, keys::KeysEdge,
-        nodes::NodesEdge,
-        successions::SuccessionsEdge,
+        nodes::NodesEdge, successions::SuccessionsEdge,
     },
     cosigner::Cosigner,
     notices, office_edge as office, peer_edge as peer, publish,

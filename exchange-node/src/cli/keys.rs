@@ -103,9 +103,7 @@ pub enum KeysCommand {
         overlap: Period,
     },
     /// Seals the keys in the node's folder into a file that two officers open together. Needs no running node.
-    #[command(
-        after_help = "Example:\n  exchange-node keys backup -o housing.keys --officer 1024 --officer 1025"
-    )]
+    #[command(after_help = "Example:\n  exchange-node keys backup -o housing.keys --officer 1024 --officer 1025")]
     Backup {
         /// The file to write; one that exists is not overwritten.
         #[arg(short, long = "output", value_name = "FILE")]
@@ -196,9 +194,7 @@ pub(super) async fn run(command: KeysCommand, folder: &Folder, output: Output, n
             backup::seal(folder, output, &file, &officers, &secret_files, now_ms)
         }
         KeysCommand::Restore { file, secret_files } => backup::restore(folder, output, &file, &secret_files),
-        KeysCommand::Rehearse { file, secret_files } => {
-            backup::rehearse(folder, output, &file, &secret_files, now_ms)
-        }
+        KeysCommand::Rehearse { file, secret_files } => backup::rehearse(folder, output, &file, &secret_files, now_ms),
     }
 }
 

@@ -179,11 +179,8 @@ impl KeyCare {
         if ends {
             return Ok(None);
         }
-        let body = Body::KeyRetired(KeyRetired {
-            department: self.me().to_string(),
-            key_id: key.id().to_string(),
-            from_ms,
-        });
+        let body =
+            Body::KeyRetired(KeyRetired { department: self.me().to_string(), key_id: key.id().to_string(), from_ms });
         Ok(Some(self.publisher.publish(&Object::Key(*key.id()), body).await?))
     }
 
@@ -214,9 +211,7 @@ impl KeyCare {
         }
         let known = self.view.seen().directory().last(&object).copied();
         let published = match known {
-            Some(place) => {
-                publish::Published { object: object.to_string(), index: place.index, digest: place.digest }
-            }
+            Some(place) => publish::Published { object: object.to_string(), index: place.index, digest: place.digest },
             None => self.publisher.bring_in(&object, envelope).await?,
         };
         self.keys.advance_department()?;
@@ -379,7 +374,8 @@ impl KeyCare {
     /// A key that was said and not put to use, and one that was put to use while the old one got no end.
     async fn end_interrupted(&self) -> Result<(), Error> {
         let waiting = self.keys.waiting()?;
-        let is_said = |key: &PublicKey| self.view.seen().directory().key(key.id()).is_some_and(|key| key.revoked.is_none());
+        let is_said =
+            |key: &PublicKey| self.view.seen().directory().key(key.id()).is_some_and(|key| key.revoked.is_none());
         if waiting.node.is_some_and(|next| is_said(next.public_key())) {
             self.keys.advance_node()?;
         }
@@ -389,9 +385,12 @@ impl KeyCare {
         let until_ms = self.clock.now_ms().saturating_add(self.settings.overlap.as_ms());
         let before = [self.keys.node_before(), self.keys.department_before()?];
         for old in before.into_iter().flatten() {
-            let open = self.view.seen().directory().key(old.public_key().id()).is_some_and(|known| {
-                known.revoked.is_none() && known.described.valid_until_ms.is_none()
-            });
+            let open = self
+                .view
+                .seen()
+                .directory()
+                .key(old.public_key().id())
+                .is_some_and(|known| known.revoked.is_none() && known.described.valid_until_ms.is_none());
             if open && self.keys.department().is_some() {
                 self.retire(old.public_key(), until_ms).await?;
             }

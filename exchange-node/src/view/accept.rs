@@ -108,9 +108,6 @@ impl View {
             let expected = followed.disturbed && matches!(error, Error::OutOfOrder { .. });
             // What waits came from the same mouth; it is asked for again.
             let waiting = self.let_go(&mut followed).await?;
-            if followed.frontier.size() == 0 {
-                followed.keys = None;
-            }
             if !expected {
                 self.find_lie(error, Source::Registry, checkpoint, waiting, now_ms);
             }
@@ -120,6 +117,10 @@ impl View {
 
     /// Lets go of what no checkpoint covers; the newest of it, with the index of the first, for whoever wants to see it.
     pub(super) async fn let_go(&self, followed: &mut Followed) -> Result<(u64, Vec<Vec<u8>>), Error> {
+        if followed.frontier.size() == 0 {
+            // Whoever speaks next may name another founding.
+            followed.keys = None;
+        }
         let Some(ahead) = followed.ahead.take() else { return Ok((followed.frontier.size(), Vec::new())) };
         self.stored.forget_staged().await?;
         Ok((ahead.frontier.size() - ahead.waiting.len() as u64, ahead.waiting))

@@ -71,8 +71,7 @@ mod tests {
     use super::*;
 
     fn ends(fixture: &Fixture, body: Body) -> Option<(Option<String>, Vec<[u8; 32]>)> {
-        Ending::of(&fixture.directory, &body)
-            .map(|ending| (ending.node.map(|node| node.to_string()), ending.tls_keys))
+        Ending::of(&fixture.directory, &body).map(|ending| (ending.node.map(|node| node.to_string()), ending.tls_keys))
     }
 
     #[test]

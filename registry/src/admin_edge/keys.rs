@@ -167,12 +167,13 @@ impl registry_keys_server::RegistryKeys for KeysEdge {
         request: Request<wire::RotateAuthorityKeyRequest>,
     ) -> Result<Response<wire::RotatedResponse>, Status> {
         let wire::RotateAuthorityKeyRequest { reason, new_public_key } = request.into_inner();
-        let new = match new_public_key.as_str() {
-            "" => None,
-            text => Some(text.parse::<PublicKey>().map_err(|error| {
-                refused(&Refusal::new(Code::MessageMalformed).at("new_public_key").because(error))
-            })?),
-        };
+        let new =
+            match new_public_key.as_str() {
+                "" => None,
+                text => Some(text.parse::<PublicKey>().map_err(|error| {
+                    refused(&Refusal::new(Code::MessageMalformed).at("new_public_key").because(error))
+                })?),
+            };
         let (said, key) = self.rotation.authority_key(&reason, new).await.map_err(|error| failed(&error))?;
         rotated(said, key.id().to_string())
     }
@@ -189,9 +190,7 @@ impl registry_keys_server::RegistryKeys for KeysEdge {
 
 fn rotated(said: Result<Accepted, authority::Error>, key: String) -> Result<Response<wire::RotatedResponse>, Status> {
     match said {
-        Ok(accepted) => {
-            Ok(Response::new(wire::RotatedResponse { index: accepted.index, waiting: String::new(), key }))
-        }
+        Ok(accepted) => Ok(Response::new(wire::RotatedResponse { index: accepted.index, waiting: String::new(), key })),
         Err(authority::Error::Waiting { id }) => {
             Ok(Response::new(wire::RotatedResponse { index: 0, waiting: id, key }))
         }

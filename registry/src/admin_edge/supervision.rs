@@ -63,7 +63,9 @@ impl supervision_server::Supervision for SupervisionEdge {
             changed(self.authority.set_profile(profile, decision).await)?.into_inner();
         let (_, _, mut notes) = self.profile();
         if !waiting.is_empty() {
-            notes.push(format!("they wait for the authority's signature as {waiting}: `registry authority export-request`"));
+            notes.push(format!(
+                "they wait for the authority's signature as {waiting}: `registry authority export-request`"
+            ));
         }
         Ok(Response::new(wire::SetProfileResponse { index, unchanged: false, notes }))
     }

@@ -117,7 +117,10 @@ pub(super) async fn run(cli: &Cli, command: &AuthorityCommand) -> Result<Shown, 
             let facts = [
                 ("statements", count.to_string()),
                 ("file", file.clone()),
-                ("next", format!("carry it to the authority's key; there: registry authority sign {file} --key KEYFILE")),
+                (
+                    "next",
+                    format!("carry it to the authority's key; there: registry authority sign {file} --key KEYFILE"),
+                ),
             ];
             Ok(Shown::facts(&facts, json!({ "statements": count, "file": file })))
         }

@@ -68,7 +68,8 @@ impl Desk {
     /// Carries what waits to the authority's keys and back.
     async fn carry(&self, keys: &[SigningKey]) -> Vec<BroughtIn> {
         let statements = self.authority.waiting().unwrap().all();
-        let mut carried = Carried { exchange: exchange(), authority_key: authority_key().public_key().clone(), statements };
+        let mut carried =
+            Carried { exchange: exchange(), authority_key: authority_key().public_key().clone(), statements };
         let mut outcomes = Vec::new();
         for position in 0..carried.statements.len() {
             carried.sign(position, keys).unwrap();

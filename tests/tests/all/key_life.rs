@@ -135,10 +135,8 @@ async fn a_retry_after_both_sides_keys_have_rotated_gets_its_stored_answer() {
     // The asker's own code believes it: the key counted when the answer was made.
     let question = trust::question::Question::read(request.clone()).unwrap();
     let digest = trust::envelope::digest_of(&signed).unwrap();
-    let mut directory = trust::directory::Directory::new(
-        "ninghe".parse().unwrap(),
-        place.town.authority_key().parse().unwrap(),
-    );
+    let mut directory =
+        trust::directory::Directory::new("ninghe".parse().unwrap(), place.town.authority_key().parse().unwrap());
     for entry in crate::support::peer::directory_entries(&place.town).await {
         directory.apply(&entry).unwrap();
     }
@@ -195,10 +193,9 @@ async fn a_departments_key_rotates_is_lost_and_comes_back_with_the_recovery_key(
     place.json("civil-affairs", &suspend).await;
     place.json("civil-affairs", &resume).await;
     // The node says by itself which keys it has now, and answers with them.
-    let answered = eventually(PATIENCE, async || {
-        place.ask(marital_status(&MARRIED, "married")).await.state() == State::Answered
-    })
-    .await;
+    let answered =
+        eventually(PATIENCE, async || place.ask(marital_status(&MARRIED, "married")).await.state() == State::Answered)
+            .await;
     assert!(answered);
     // And the lost keys are revoked.
     let lost = rotated["new_key_id"].as_str().unwrap();
@@ -224,7 +221,8 @@ async fn tls_keys_renew_under_a_steady_load_and_no_question_fails() {
         .await;
         assert!(done, "{department} shows the new key");
         assert_ne!(tls(department).await, before);
-        let given_up = eventually(PATIENCE, async || !keys_of(place.town.node(department)).join("tls.next.json").exists());
+        let given_up =
+            eventually(PATIENCE, async || !keys_of(place.town.node(department)).join("tls.next.json").exists());
         assert!(given_up.await, "{department} gives the old one up");
     }
     place.town.settled().await.unwrap();

@@ -124,8 +124,9 @@ async fn a_key_counts_from_when_until_when_its_statement_says_and_not_once_revok
     assert_eq!(exit(&revoked), 0, "{}", said(&revoked));
     place.town.settled().await.unwrap();
     // The connection that stood is cut off; on a new one the refusal says why.
-    let again =
-        eventually(std::time::Duration::from_secs(60), async || peer.send(peer.seal(&peer.question(&MARRIED))).await.is_ok());
+    let again = eventually(std::time::Duration::from_secs(60), async || {
+        peer.send(peer.seal(&peer.question(&MARRIED))).await.is_ok()
+    });
     assert!(again.await);
     refused(&place, &peer, peer.seal(&peer.question(&MARRIED)), Code::KeyRevoked, "signatures").await;
 }

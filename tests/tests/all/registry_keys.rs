@@ -75,7 +75,8 @@ async fn export(place: &Place, receipt: &str, name: &str) -> PathBuf {
 async fn is_sound(place: &Place, bundle: &Path, authority: &str) -> bool {
     let arguments = ["evidence", "verify", bundle.to_str().unwrap(), "--authority", authority, "--json"];
     let output = place.cli("housing", &arguments).await;
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+    let told: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
     told["sound"] == true
 }
 
@@ -201,8 +202,7 @@ async fn a_registry_without_the_authoritys_key_admits_suspends_and_revokes_by_a_
     assert!(words.contains("SUSPENDS the department housing") && words.contains("inquiry"), "{words}");
     let wrong_key = path("wrong.key");
     registry(&place, &["authority", "new-key", &wrong_key]).await;
-    let wrong =
-        place.town.registry_cli(&["authority", "sign", &request, "--key", &wrong_key, "--yes"]).await.unwrap();
+    let wrong = place.town.registry_cli(&["authority", "sign", &request, "--key", &wrong_key, "--yes"]).await.unwrap();
     assert_eq!(exit(&wrong), 2, "{}", said(&wrong));
     // Whoever is asked and says anything but yes has signed nothing.
     let safe = safe.to_str().unwrap();
@@ -236,7 +236,8 @@ async fn a_registry_without_the_authoritys_key_admits_suspends_and_revokes_by_a_
     // The keys themselves change this way too.
     let new_key = path("authority-new.key");
     let made = registry(&place, &["authority", "new-key", &new_key]).await;
-    let rotate = ["authority", "rotate", "--reason", "yearly change", "--new-key", made["public_key"].as_str().unwrap()];
+    let rotate =
+        ["authority", "rotate", "--reason", "yearly change", "--new-key", made["public_key"].as_str().unwrap()];
     assert!(registry(&place, &rotate).await["waiting"].is_string());
     assert!(registry(&place, &["keys", "rotate-log", "--reason", "yearly change"]).await["waiting"].is_string());
     let (request, signed) = (path("request-2.json"), path("signed-2.json"));
@@ -248,8 +249,7 @@ async fn a_registry_without_the_authoritys_key_admits_suspends_and_revokes_by_a_
     place.town.settled().await.unwrap();
     assert_eq!(public_keys(&place, "authority").await.len(), 2);
     assert_eq!(public_keys(&place, "log").await.len(), 2);
-    let mut directory =
-        Directory::new(EXCHANGE.parse().unwrap(), place.town.authority_key().parse().unwrap());
+    let mut directory = Directory::new(EXCHANGE.parse().unwrap(), place.town.authority_key().parse().unwrap());
     for entry in directory_entries(&place.town).await {
         directory.apply(&entry).unwrap();
     }
@@ -273,10 +273,8 @@ async fn the_registrys_tls_key_renews_and_nodes_follow() {
         node.stop().await.unwrap();
         node.start().await.unwrap();
     }
-    let reachable = eventually(PATIENCE, async || {
-        place.json("housing", &["status"]).await["registry_reachable"] == true
-    })
-    .await;
+    let reachable =
+        eventually(PATIENCE, async || place.json("housing", &["status"]).await["registry_reachable"] == true).await;
     assert!(reachable);
     // And the registry starts with the new one.
     place.town.registry().stop().await.unwrap();

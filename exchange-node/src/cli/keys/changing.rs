@@ -24,12 +24,7 @@ use super::{
 };
 use crate::keys::{FileKey, Keyring};
 
-pub(super) async fn rotate(
-    folder: &Folder,
-    output: Output,
-    key: RotatedKey,
-    overlap: Period,
-) -> Result<Exit, Error> {
+pub(super) async fn rotate(folder: &Folder, output: Output, key: RotatedKey, overlap: Period) -> Result<Exit, Error> {
     let role = match key {
         RotatedKey::Department => KeyRole::Department,
         RotatedKey::Node => KeyRole::Node,
@@ -94,7 +89,8 @@ fn check(statement: &Statement, new_key_id: &str) -> Result<(), Error> {
     match key {
         Some(key) if key.role == Role::Department && key.key.id().to_string() == new_key_id => Ok(()),
         _ => Err(Error::Usage(
-            "the node asks the recovery key to sign something else than a new department key: nothing was signed".to_owned(),
+            "the node asks the recovery key to sign something else than a new department key: nothing was signed"
+                .to_owned(),
         )),
     }
 }

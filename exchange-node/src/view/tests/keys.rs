@@ -39,8 +39,7 @@ async fn a_change_of_the_logs_key_is_followed_with_and_without_the_old_keys_sign
         let mut checkpoint = by(&fixture, "log 2", NOW_MS + 1000);
         if both {
             let old = LogKey::new("ninghe/directory".parse().unwrap(), key("log").public_key().as_bytes()).unwrap();
-            checkpoint =
-                countersign(&checkpoint, &old, NOW_MS / 1000 + 1, |message| key("log").sign(message)).unwrap();
+            checkpoint = countersign(&checkpoint, &old, NOW_MS / 1000 + 1, |message| key("log").sign(message)).unwrap();
         }
         // In two messages, the change of key in the first: whose the checkpoint must be is known before it is covered.
         let news = entries(&fixture, before);
@@ -125,7 +124,10 @@ async fn endings_are_told_once_directly_or_by_the_directory() {
     let (statement, object) = revocation(&fixture, "housing", "housing node 1");
     assert!(view.apply_revocation(&statement).await.unwrap());
     let told = endings.try_recv().unwrap();
-    assert_eq!((told.department, told.tls_keys), (fixture::department("housing"), vec![fixture::tls_key("housing", "1")]));
+    assert_eq!(
+        (told.department, told.tls_keys),
+        (fixture::department("housing"), vec![fixture::tls_key("housing", "1")])
+    );
     // The directory brings it later: no news.
     let body = Body::KeyRevoked(wire::KeyRevoked {
         department: "housing".into(),
@@ -133,8 +135,7 @@ async fn endings_are_told_once_directly_or_by_the_directory() {
         reason: "遗失".into(),
     });
     fixture.say("housing", body, &object);
-    let suspended =
-        wire::DepartmentSuspended { department: "civil-affairs".into(), reason: "整改".into() };
+    let suspended = wire::DepartmentSuspended { department: "civil-affairs".into(), reason: "整改".into() };
     fixture.say("authority", Body::DepartmentSuspended(suspended), "department/civil-affairs");
     bring(&view, &fixture, NOW_MS + 1000).await.unwrap();
     let told = endings.try_recv().unwrap();
