@@ -140,10 +140,10 @@ impl Publisher {
         body: Body,
         decision: Option<wire::OfficialDecision>,
     ) -> Result<(exchange::Envelope, Digest), Error> {
-        let signer = self.keys.department_signer().ok_or(Error::KeyElsewhere)?;
+        let signer = self.keys.department().ok_or(Error::KeyElsewhere)?;
         let mut statement = statement(&self.exchange, object, follows, self.clock.now_ms(), body);
         statement.decision = decision;
-        Ok(envelope::seal(&statement, signer))
+        Ok(envelope::seal(&statement, signer.as_ref()))
     }
 
     async fn seen_here(&self, object: &Object, index: u64, digest: Digest) -> Result<Published, Error> {
