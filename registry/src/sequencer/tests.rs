@@ -1,6 +1,6 @@
 //! Sequencing: statements are checked, ordered, kept and signed, once each.
 
-use trust::{directory::LARGEST_ENTRY, log::checkpoint::VerifiedCheckpoint};
+use trust::{directory::LARGEST_ENTRY, key::Signer as _, log::checkpoint::VerifiedCheckpoint};
 
 use super::*;
 use crate::{

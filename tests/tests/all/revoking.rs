@@ -18,7 +18,8 @@ use host::{
 use proto::{
     admin::v1::RevokeKeyRequest,
     exchange::v1::{
-        HelloRequest, HelloResponse, TellRequest, TellResponse, VerifyRequest, VerifyResponse,
+        CompareRequest, CompareResponse, HelloRequest, HelloResponse, TellRequest, TellResponse, VerifyRequest,
+        VerifyResponse,
         exchange_server::{Exchange, ExchangeServer},
     },
     registry::v1::{NodeRemoved, statement::Body},
@@ -169,6 +170,10 @@ impl Exchange for Silent {
     }
 
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        Err(Status::unavailable("silence"))
+    }
+
+    async fn compare(&self, _: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
         Err(Status::unavailable("silence"))
     }
 
