@@ -35,6 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often one department may have directories compared, milliseconds: each time costs a pass over the directory.
 const OFTENEST_MS: u64 = 5_000;
 
+/// How often a suspicion is looked into, where nothing came of it.
+const ATTEMPTS: u32 = 3;
+
+/// The pause between two attempts: longer than [`OFTENEST_MS`].
+const PAUSE: Duration = Duration::from_secs(6);
+
 /// Why nothing was compared.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,7 +69,15 @@ pub struct Comparer {
     clock: Arc<dyn Clock>,
     /// One at a time.
     turn: Semaphore,
-    last_ms: Mutex<HashMap<DepartmentId, u64>>,
+    /// When whom was asked, and who asked, last: both sides often begin at once, and neither may stand in the other's way.
+    last_ms: Mutex<HashMap<(Side, DepartmentId), u64>>,
+}
+
+/// Who began a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Side {
+    Here,
+    There,
 }
 
 impl Comparer {
@@ -88,17 +102,23 @@ impl Comparer {
                 return Ok(());
             };
             let department = suspicion.department.clone();
-            match self.compare_with(&suspicion).await {
-                Ok(true) => {}
-                Ok(false) => tracing::info!(%department, "directories were compared; nothing proves two stories"),
-                Err(error) => tracing::warn!(%department, %error, "directories could not be compared"),
+            // The other side may be busy comparing with somebody else.
+            for attempt in 1..=ATTEMPTS {
+                match self.compare_with(&suspicion).await {
+                    Ok(true) => break,
+                    Ok(false) => tracing::info!(%department, "directories were compared; nothing proves two stories"),
+                    Err(error) => tracing::warn!(%department, %error, "directories could not be compared"),
+                }
+                if attempt < ATTEMPTS && stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+                    return Ok(());
+                }
             }
         }
     }
 
     /// Exchanges strands with the department's nodes until one contradicts ours; whether one did.
     async fn compare_with(&self, suspicion: &Suspicion) -> Result<bool, Error> {
-        if !self.may(&suspicion.department) {
+        if !self.may(Side::Here, &suspicion.department) {
             return Err(Error::TooOften);
         }
         let nodes: Vec<Node> = self.view.seen().directory().nodes_of(&suspicion.department).cloned().collect();
@@ -128,7 +148,7 @@ impl Comparer {
 
     /// Answers another node that wants to compare.
     pub async fn answer(&self, other: &trust::ids::Party, theirs: &wire::Strand) -> Result<wire::Strand, Error> {
-        if !self.may(other.department()) {
+        if !self.may(Side::There, other.department()) {
             return Err(Error::TooOften);
         }
         let told = from_wire(theirs)?;
@@ -157,14 +177,15 @@ impl Comparer {
         Ok(tokio::task::spawn_blocking(move || view.strand(size)).await??)
     }
 
-    fn may(&self, department: &DepartmentId) -> bool {
+    fn may(&self, side: Side, department: &DepartmentId) -> bool {
         let now_ms = self.clock.now_ms();
         let mut last_ms = self.last_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last_ms.get(department).copied();
+        let key = (side, department.clone());
+        let known = last_ms.get(&key).copied();
         if known.is_some_and(|known| now_ms.saturating_sub(known) < OFTENEST_MS) {
             return false;
         }
-        last_ms.insert(department.clone(), now_ms);
+        last_ms.insert(key, now_ms);
         true
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -71,6 +71,8 @@ pub struct Rotation {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     turn: Mutex<()>,
+    /// Held while files are brought in line.
+    settling: std::sync::Mutex<()>,
     /// A TLS key was announced, or its moment moved.
     changed: Notify,
 }
@@ -126,6 +128,7 @@ impl Rotation {
             clock,
             random,
             turn: Mutex::new(()),
+            settling: std::sync::Mutex::new(()),
             changed: Notify::new(),
         }
     }
@@ -230,6 +233,8 @@ impl Rotation {
     /// Brings the files, and who signs, in line with what the directory says. Done at the start, after each change, and
     /// whenever the directory has changed.
     pub fn settle(&self) -> Result<(), Error> {
+        // The command that changed something and the task that follows the directory both come here.
+        let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = self.clock.now_ms();
         let (authority_key, tls) = {
             let directory = self.sequencer.directory();

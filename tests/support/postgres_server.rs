@@ -266,6 +266,9 @@ fn installed() -> Option<PathBuf> {
 }
 
 /// A program that was killed leaves its server's folder; the server has ended with it.
+/// How old a folder must be to count as left behind.
+const OLD_ENOUGH: Duration = Duration::from_secs(3_600);
+
 fn remove_left_behind() {
     for folder in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
         if !folder.file_name().to_string_lossy().starts_with("errand-pg-") {
@@ -273,8 +276,10 @@ fn remove_left_behind() {
         }
         let pid = fs::read_to_string(folder.path().join("data/postmaster.pid")).unwrap_or_default();
         let pid = pid.lines().next().unwrap_or_default().to_owned();
-        // One without a number is being made at this moment.
-        if !pid.is_empty() && !Path::new("/proc").join(&pid).exists() {
+        // One without a number is being made at this moment, and so may a young one: `initdb` runs short-lived servers.
+        let made = folder.metadata().and_then(|known| known.modified()).ok();
+        let old = made.and_then(|made| made.elapsed().ok()).is_some_and(|age| age > OLD_ENOUGH);
+        if old && !pid.is_empty() && !Path::new("/proc").join(&pid).exists() {
             let _ = fs::remove_dir_all(folder.path());
         }
     }

@@ -139,6 +139,11 @@ impl Fixture {
 
     /// Admits a department, with keys named `<department>` and `<department> recovery`.
     pub fn admit(&mut self, department: &str) {
+        self.admit_by("authority", department);
+    }
+
+    /// As [`Fixture::admit`], by the authority's key of that name.
+    pub fn admit_by(&mut self, authority: &str, department: &str) {
         let body = Body::DepartmentAdmitted(wire::DepartmentAdmitted {
             department: department.into(),
             name: Some(wire::LocalName { zh: department.into(), en: department.into() }),
@@ -147,7 +152,7 @@ impl Fixture {
             recovery_key: Some(described(Role::Recovery, &key(&format!("{department} recovery"))).to_wire()),
             division: String::new(),
         });
-        self.say("authority", body, &format!("department/{department}"));
+        self.say(authority, body, &format!("department/{department}"));
     }
 
     /// Adds a node with a signing key named `<department> node <node>`.

@@ -179,6 +179,8 @@ impl KeyCare {
         if ends {
             return Ok(None);
         }
+        // Never before the statement, which is made a moment after this.
+        let from_ms = from_ms.max(self.clock.now_ms().saturating_add(SOONEST_END_MS));
         let body =
             Body::KeyRetired(KeyRetired { department: self.me().to_string(), key_id: key.id().to_string(), from_ms });
         Ok(Some(self.publisher.publish(&Object::Key(*key.id()), body).await?))
@@ -437,3 +439,6 @@ impl std::fmt::Debug for KeyCare {
         formatter.debug_struct("KeyCare").field("node", &self.node).finish_non_exhaustive()
     }
 }
+
+/// How soon a key may end after it was said, milliseconds.
+const SOONEST_END_MS: u64 = 2_000;

@@ -49,7 +49,7 @@ pub enum AuthorityCommand {
     },
     /// Sign what is in the file, each statement after it was said in words. Runs where the authority's key is.
     #[command(
-        after_help = "Examples:\n  registry authority sign request.json --key authority.key -o signed.json\n  registry authority sign request.json --key authority.key --key authority-new.key -o signed.json"
+        after_help = "Example:\n  registry authority sign request.json --key authority.key -o signed.json\n  registry authority sign request.json --key authority.key --key authority-new.key -o signed.json"
     )]
     Sign {
         /// The file that was carried here.

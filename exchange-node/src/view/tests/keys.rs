@@ -17,7 +17,7 @@ fn rotated() -> (Fixture, u64) {
     let before = fixture.directory.size();
     fixture.change_authority_key("authority", "authority 2");
     fixture.say_together(&["authority 2", "log", "log 2"], Fixture::log_key_change("log 2", ""), "log");
-    fixture.admit("health");
+    fixture.admit_by("authority 2", "health");
     (fixture, before)
 }
 
