@@ -88,7 +88,7 @@ pub enum AuthorityCommand {
     },
     /// Change the authority's key. Old and new one both sign: whoever trusts either can follow to the other.
     #[command(
-        after_help = "Examples:\n  registry authority rotate --reason \"yearly change\"\n  registry authority rotate --new-key 5f0c…(64 hex digits) --reason \"yearly change\""
+        after_help = "Example:\n  registry authority rotate --reason \"yearly change\"\n  registry authority rotate --new-key 5f0c…(64 hex digits) --reason \"yearly change\""
     )]
     Rotate {
         /// Why; it stands in the directory.

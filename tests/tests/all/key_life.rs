@@ -142,13 +142,12 @@ async fn a_retry_after_both_sides_keys_have_rotated_gets_its_stored_answer() {
     }
     let now_ms = crate::support::peer::now_ms();
     trust::answer::open(&directory, &answer, &question, &digest, now_ms, |_| None).unwrap();
-    // A new question under the old key is refused.
-    let late = peer.seal(&peer.question(&SINGLE));
+    // A new question under the old key is refused, as soon as the key has ended.
     let refused = eventually(PATIENCE, async || {
-        let answer = peer.send(late.clone()).await.unwrap();
+        let answer = peer.send(peer.seal(&peer.question(&SINGLE))).await.unwrap();
         let proto::exchange::v1::signed::Form::Envelope(envelope) = answer.form.unwrap() else { return false };
         let answer: proto::exchange::v1::Answer = prost::Message::decode(envelope.payload.as_slice()).unwrap();
-        refusal(&answer).code == "KEY_EXPIRED"
+        matches!(answer.outcome, Some(proto::exchange::v1::answer::Outcome::Refusal(refusal)) if refusal.code == "KEY_EXPIRED")
     })
     .await;
     assert!(refused);
