@@ -20,7 +20,7 @@ use trust::key::Signer;
 
 use crate::support::{
     MARRIED, Place, SINGLE, WIDOWED, exit, marital_status,
-    peer::{HandMadePeer, keys_of, refusal},
+    peer::{HandMadePeer, keys_of},
     said, small, verdict,
 };
 
