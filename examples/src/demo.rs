@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod farewell;
 pub mod guide;
 pub mod handling;
+pub mod operations;
 pub mod progress;
 pub mod report;
 
@@ -26,11 +27,12 @@ use self::{
     farewell::Farewell,
     guide::{CaseHead, Guide},
     handling::Case,
+    operations::{Operation, Operations, departments::ENDING},
     progress::{Departments, Step, thousands},
     report::Summary,
 };
 use crate::{
-    harness::{Plan, Programs, Town, town},
+    harness::{Plan, Programs, Scope, Town, town},
     population::{Cast, DEMO_REFERENCE_DATE, DEMO_SEED, Population, Register},
     services::DEPARTMENTS,
 };
@@ -77,8 +79,12 @@ pub async fn run(options: &Options, dir: &Path, clock: Arc<dyn Clock>) -> anyhow
     let kept = (options.keep || options.dir.is_some()).then(|| dir.join(EVIDENCE));
     show_evidence(&town, &evidence, kept.as_deref());
 
+    println!("\n5. A year of running it, in short");
+    town.node(TAXATION).start().await?;
+    let operations = operate(&town, &people.cast, &dir.join(OPERATIONS)).await?;
+
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let summary = Summary::of(&cases, &evidence, elapsed_ms);
+    let summary = Summary::of(&cases, &evidence, operations, elapsed_ms);
     if let Some(file) = &options.json {
         let text = serde_json::to_string_pretty(&summary)? + "\n";
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -86,7 +92,6 @@ pub async fn run(options: &Options, dir: &Path, clock: Arc<dyn Clock>) -> anyhow
     let surprises = summary.surprises();
     show_end(&summary, &surprises);
     if options.keep {
-        town.node(TAXATION).start().await?;
         let farewell =
             Farewell { town: &town, population: &people.population, cast: &people.cast, guide: &guide, office: OFFICE };
         println!("\n{}", farewell.text());
@@ -131,6 +136,8 @@ async fn start(dir: &Path, programs: Programs, guide: &Guide, keep: bool) -> any
             plan = plan.service(service.yaml, dir.join(RECORDS).join(format!("{}.csv", service.id)));
         }
     }
+    // One that the year will end.
+    plan = plan.department(ENDING).granting(MARRIAGE, ENDING, Scope::of("marital_status", &["equals"]));
     let mut grants = 0;
     for (service, scope) in guide.grants() {
         plan = plan.granting(&service, OFFICE, scope);
@@ -167,6 +174,12 @@ async fn handle_all(town: &Town, guide: &Guide, cast: &Cast, clock: &dyn Clock) 
         cases.push(case);
     }
     Ok(cases)
+}
+
+async fn operate(town: &Town, cast: &Cast, folder: &Path) -> anyhow::Result<Vec<Operation>> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    town.settled().await?;
+    Ok(Operations { town, office: OFFICE, applicant: &cast.all_true, folder }.run().await)
 }
 
 fn show_evidence(town: &Town, evidence: &EvidenceChecked, kept: Option<&Path>) {
@@ -228,8 +241,10 @@ fn indented(text: &str) -> String {
 const EVIDENCE: &str = "evidence";
 const ITEM: &str = "公租房申请";
 const MARGIN: u16 = 2;
+const MARRIAGE: &str = "civil-affairs/marriage-registration";
 const OFFICE: &str = "housing";
 const OFFICER: &str = "1024";
+const OPERATIONS: &str = "operations";
 const RECORDS: &str = "records";
 const TAXATION: &str = "taxation";
 const STOPPED_BEFORE: usize = 3;

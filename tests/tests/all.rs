@@ -14,6 +14,8 @@ mod anchors;
 mod bad_files;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/demo.rs"]
+mod demo;
 #[path = "all/departments.rs"]
 mod departments;
 #[path = "all/edges.rs"]

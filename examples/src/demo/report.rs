@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     evidence::EvidenceChecked,
     handling::{Case, Ending, Fact},
+    operations::Operation,
 };
 
 /// The summary that `--json` writes.
@@ -19,6 +20,8 @@ pub struct Summary {
     pub tampering_detected: bool,
     /// How many certificates nobody had to fetch: facts that the office accepts.
     pub certificates_not_asked_for: usize,
+    /// What operators and the authority did, in this order.
+    pub operations: Vec<Operation>,
     /// How long the demo took, in milliseconds.
     pub elapsed_ms: u64,
 }
@@ -54,7 +57,7 @@ pub struct FactSummary {
 impl Summary {
     /// Sums the demo up.
     #[must_use]
-    pub fn of(cases: &[Case], evidence: &EvidenceChecked, elapsed_ms: u64) -> Self {
+    pub fn of(cases: &[Case], evidence: &EvidenceChecked, operations: Vec<Operation>, elapsed_ms: u64) -> Self {
         let fact = |fact: &Fact| FactSummary {
             proof: fact.proof.name.clone(),
             service: fact.proof.path(),
@@ -75,6 +78,7 @@ impl Summary {
                 .flat_map(|case| &case.facts)
                 .filter(|fact| fact.is_accepted)
                 .count(),
+            operations,
             elapsed_ms,
         }
     }
@@ -101,6 +105,12 @@ impl Summary {
         if !self.tampering_detected {
             surprises.push("the altered copy of the evidence was not found out".to_owned());
         }
+        surprises.extend(
+            self.operations
+                .iter()
+                .filter(|operation| !operation.done)
+                .map(|operation| format!("{}: {}", operation.name, operation.said)),
+        );
         surprises
     }
 }
@@ -189,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_must_come_out_is_no_surprise() {
-        let summary = Summary::of(&cases(), &sound(), 5);
+        let summary = Summary::of(&cases(), &sound(), Vec::new(), 5);
         assert_eq!(summary.surprises(), Vec::<String>::new());
         assert_eq!(summary.certificates_not_asked_for, 21);
     }
@@ -199,7 +209,7 @@ mod tests {
         let mut wrong = cases();
         wrong[3] = case(Some((3, Ending::Mismatch)));
         wrong[0] = case(Some((0, Ending::Refused("GRANT_MISSING".to_owned()))));
-        let surprises = Summary::of(&wrong, &EvidenceChecked::default(), 5).surprises();
+        let surprises = Summary::of(&wrong, &EvidenceChecked::default(), Vec::new(), 5).surprises();
         assert_eq!(surprises.len(), 5, "{surprises:?}");
         assert!(surprises[0].contains("REFUSED, not MATCH"));
         // Without a match of identity an absence is not accepted.
@@ -218,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_summary_has_the_promised_keys() {
-        let json = serde_json::to_value(Summary::of(&cases(), &sound(), 5)).unwrap();
+        let json = serde_json::to_value(Summary::of(&cases(), &sound(), Vec::new(), 5)).unwrap();
         let fact = &json["applicants"][1]["facts"][3];
         assert_eq!((fact["proof"].as_str(), fact["service"].as_str()), (Some("收入证明"), Some("taxation/tax-paid")));
         assert_eq!((fact["verdict"].as_str(), fact["milliseconds"].as_f64()), (Some("MISMATCH"), Some(1.25)));
