@@ -145,6 +145,11 @@ async fn every_command_speaks_json() {
         &["doctor"],
         &["service", "list"],
         &["service", "show", "civil-affairs/marriage-registration"],
+        &["services", "search", "婚姻"],
+        &["departments", "list"],
+        &["departments", "show", "housing"],
+        &["log", "verify"],
+        &["log", "show", "0"],
         &["access", "list"],
         &["access", "inbox"],
         &["access", "usage"],
@@ -163,6 +168,10 @@ async fn every_command_speaks_json() {
         &["board", "--json"],
         &["profile", "show", "--json"],
         &["profile", "template", "--json"],
+        &["services", "list", "--json"],
+        &["departments", "list", "--json"],
+        &["log", "verify", "--json"],
+        &["log", "show", "0", "--json"],
     ] {
         let output = place.town.registry_cli(command).await.unwrap();
         let told: Value =

@@ -15,7 +15,7 @@ pub(super) async fn state_commitment(town: Operations<'_>) -> anyhow::Result<Str
         let check = checks.iter().find(|check| check["name"] == "nothing newer was said")?;
         check["finding"].as_str()
     });
-    expect("nothing newer was said", &newer.unwrap_or("no such check"), "holds")?;
+    expect("nothing newer was said", &newer.unwrap_or("no such check"), &"holds")?;
     Ok(format!(
         "the log committed to {} objects; the evidence of a question shows with it that nothing had been revoked",
         committed["objects"]

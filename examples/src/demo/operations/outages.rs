@@ -70,7 +70,7 @@ async fn reached_through(town: Operations<'_>, relay: &str) -> anyhow::Result<Va
 
 async fn start_relay(town: Operations<'_>, folder: &Path) -> anyhow::Result<Child> {
     let log = std::fs::File::create(town.folder.join("relay.log"))?;
-    let mut relay = Command::new(town.town.programs().exchange_node())
+    let relay = Command::new(town.town.programs().exchange_node())
         .args(["relay", "serve", "--config"])
         .arg(folder.join("relay.toml"))
         .stdin(Stdio::null())
@@ -80,10 +80,9 @@ async fn start_relay(town: Operations<'_>, folder: &Path) -> anyhow::Result<Chil
         .spawn()
         .context("the relay starts")?;
     let ready = folder.join(host::ready_file::FILE_NAME);
-    let is_ready = eventually(PATIENCE, async || {
-        matches!(relay.try_wait(), Ok(Some(_))) || std::fs::metadata(&ready).is_ok_and(|file| file.len() > 0)
-    });
-    if !is_ready.await || !ready.exists() {
+    // One that ends by itself leaves no ready file: it is waited for in vain, and its log says why.
+    let is_ready = eventually(PATIENCE, async || std::fs::metadata(&ready).is_ok_and(|file| file.len() > 0));
+    if !is_ready.await {
         bail!("the relay is not ready: {}", std::fs::read_to_string(town.folder.join("relay.log")).unwrap_or_default());
     }
     Ok(relay)
