@@ -48,8 +48,10 @@ impl<'a> Operations<'a> {
     /// Does them all, one after the other.
     pub async fn run(self) -> Vec<Operation> {
         let mut done = Vec::new();
+        self.step(&mut done, "review", authority::review(self)).await;
         self.step(&mut done, "suspension_notice", services::suspension(self)).await;
         self.step(&mut done, "state_commitment", authority::state_commitment(self)).await;
+        self.step(&mut done, "anchored_evidence", authority::anchors(self)).await;
         self.step(&mut done, "registry_down", outages::registry_down(self)).await;
         self.step(&mut done, "relay", outages::relay(self)).await;
         self.step(&mut done, "merge", departments::merge(self)).await;

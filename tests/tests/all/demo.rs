@@ -6,7 +6,16 @@ use serde_json::Value;
 use town::harness::Programs;
 
 /// The steps of the demo's year, in their order.
-const OPERATIONS: [&str; 6] = ["suspension_notice", "state_commitment", "registry_down", "relay", "merge", "audit"];
+const OPERATIONS: [&str; 8] = [
+    "review",
+    "suspension_notice",
+    "state_commitment",
+    "anchored_evidence",
+    "registry_down",
+    "relay",
+    "merge",
+    "audit",
+];
 
 #[test]
 fn the_demo_comes_out_as_it_promises_and_uses_every_part() {

@@ -41,6 +41,8 @@ pub fn kind(body: &Body) -> &'static str {
         Body::DepartmentSplit(_) => "department_split",
         Body::SuccessionAccepted(_) => "succession_accepted",
         Body::ProfileChanged(_) => "profile_changed",
+        Body::AnchorsTaken(_) => "anchors_taken",
+        Body::EvidenceLogClosed(_) => "evidence_log_closed",
         Body::ServiceReviewed(_) => "service_reviewed",
         Body::AccessExtended(_) => "access_extended",
         Body::AuthorityKeyChanged(_) => "authority_key_changed",
@@ -148,6 +150,14 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
                 body.reason
             )
         }
+        Body::AnchorsTaken(body) => {
+            let again = if body.reason.is_empty() { String::new() } else { format!(" It begins anew: {}", body.reason) };
+            format!("The directory takes the checkpoint of the log of anchors.{again}")
+        }
+        Body::EvidenceLogClosed(body) => format!(
+            "Evidence log {} of node {} of {} ends, and a successor goes on: {}",
+            body.log, body.node, body.department, body.reason
+        ),
         Body::ServiceReviewed(body) => {
             let service = service(&body.department, &body.service, body.major_version);
             match body.approved {
@@ -199,6 +209,11 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
         }
         Body::KeyAdded(body) => key_facts("key", body.key.as_ref()),
         Body::KeyRevoked(body) => vec![("key", body.key_id.clone())],
+        Body::AnchorsTaken(body) => vec![("checkpoint", body.checkpoint.clone())],
+        Body::EvidenceLogClosed(body) => vec![
+            ("entries it had at least", body.highest_seen.to_string()),
+            ("last checkpoint", body.checkpoint.clone()),
+        ],
         Body::ServiceReviewed(body) => vec![("reviewed", HEXLOWER.encode(&body.service_statement))],
         Body::KeyRetired(body) => vec![("key", body.key_id.clone())],
         Body::AuthorityKeyChanged(body) => key_facts("new key", body.authority_key.as_ref()),

@@ -33,3 +33,74 @@ pub(super) async fn audit(town: Operations<'_>) -> anyhow::Result<String> {
         report["size"]
     ))
 }
+
+/// The authority's profile asks for reviews: a new service answers once what was missing has been put right and approved.
+pub(super) async fn review(town: Operations<'_>) -> anyhow::Result<String> {
+    let profile = town.path("profile.toml");
+    std::fs::write(&profile, "[services]\nreview_new = true\n")?;
+    let decision = ["--officer", "0007", "--document", "宁数〔2026〕12号"];
+    town.registry(&[&["profile", "set", &profile][..], &decision].concat()).await?;
+    town.town.settled().await?;
+
+    let description = town.path("mortgage-registration.yaml");
+    std::fs::write(&description, MORTGAGES)?;
+    town.node(NATURAL_RESOURCES, &["service", "publish", &description]).await?;
+    town.town.settled().await?;
+    let shown = town.node(town.office, &["services", "show", MORTGAGE]).await?;
+    expect("the new service's state", &shown["state"], "waiting")?;
+    let returned = town.registry(&["review", "return", MORTGAGE, "--found"]).await?;
+    expect("what is missing", &returned["missing"].as_array().map_or(0, Vec::len), &1)?;
+    town.town.settled().await?;
+
+    std::fs::write(&description, MORTGAGES.replace("version: \"1.0\"", "version: \"1.1\"\ncontact: 不动产登记中心 0890-000-0303"))?;
+    town.node(NATURAL_RESOURCES, &["service", "change", &description]).await?;
+    town.town.settled().await?;
+    town.registry(&[&["review", "approve", MORTGAGE][..], &decision].concat()).await?;
+    town.town.settled().await?;
+    let shown = town.node(town.office, &["services", "show", MORTGAGE]).await?;
+    expect("the approved service's state", &shown["state"], "answering")?;
+    Ok(format!("{MORTGAGE} was reviewed: returned once with all that was missing ({}), put right, approved", returned["missing"][0].as_str().unwrap_or_default()))
+}
+
+/// The office's evidence is anchored in the registry's second log, and the directory takes that log's checkpoint.
+pub(super) async fn anchors(town: Operations<'_>) -> anyhow::Result<String> {
+    let receipt = town.ask_and_match().await?["receipt"].as_str().unwrap_or_default().to_owned();
+    town.node(town.office, &["evidence", "anchors", "now"]).await?;
+    let taken = town.registry(&["anchors", "take"]).await?;
+    town.town.settled().await?;
+    let state = town.node(town.office, &["evidence", "anchors", "now"]).await?;
+    let bundle = town.path("anchored.evidence");
+    town.node(town.office, &["evidence", "export", &receipt, "-o", &bundle]).await?;
+    let report =
+        town.node(town.office, &["evidence", "verify", &bundle, "--authority", town.town.authority_key()]).await?;
+    let anchored = report["checks"].as_array().and_then(|checks| {
+        let check = checks.iter().find(|check| check["name"].as_str().is_some_and(|name| name.starts_with("anchor of")))?;
+        check["finding"].as_str()
+    });
+    expect(&format!("the anchor, after {taken}"), &anchored.unwrap_or("no such check"), &"holds")?;
+    Ok(format!(
+        "the office's evidence was anchored at {} entries: rewriting it would be found out by whoever compares",
+        state["proved"]
+    ))
+}
+
+const NATURAL_RESOURCES: &str = "natural-resources";
+const MORTGAGE: &str = "natural-resources/mortgage-registration";
+
+/// A new service; whom to ask about it is missing.
+const MORTGAGES: &str = r#"service: mortgage-registration
+version: "1.0"
+name: {zh: 不动产抵押登记核验, en: Mortgage registration}
+subject: [uscc]
+sharing: unconditional
+legal_basis: ["不动产登记暂行条例 5"]
+attributes:
+  is_mortgaged:
+    type: boolean
+    operators: [equals]
+    label: {zh: 是否抵押, en: Whether mortgaged}
+update_cycle: daily
+time_to_answer_ms: 1000
+conditions: 仅用于所列事项的办理
+classification: L2
+"#;
