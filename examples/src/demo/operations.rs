@@ -49,7 +49,10 @@ impl<'a> Operations<'a> {
     pub async fn run(self) -> Vec<Operation> {
         let mut done = Vec::new();
         self.step(&mut done, "review", authority::review(self)).await;
+        self.step(&mut done, "application", services::application(self)).await;
+        self.step(&mut done, "four_eyes", services::four_eyes(self)).await;
         self.step(&mut done, "suspension_notice", services::suspension(self)).await;
+        self.step(&mut done, "witnesses", authority::witnesses(self)).await;
         self.step(&mut done, "state_commitment", authority::state_commitment(self)).await;
         self.step(&mut done, "anchored_evidence", authority::anchors(self)).await;
         self.step(&mut done, "registry_down", outages::registry_down(self)).await;
@@ -85,6 +88,21 @@ impl<'a> Operations<'a> {
     async fn registry(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
         read(&self.town.registry_cli(&arguments).await?, &arguments)
+    }
+
+    /// Has the authority change these settings, and every node follow; the others stay as they are.
+    async fn settings(&self, changes: &[(&str, &str)]) -> anyhow::Result<()> {
+        let shown = self.town.registry_cli(&["profile", "show"]).await?;
+        let mut text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        for (key, value) in changes {
+            let line = text.lines().find(|line| line.split_once(" = ").is_some_and(|(found, _)| found == *key));
+            let line = line.with_context(|| format!("the profile has no {key}"))?.to_owned();
+            text = text.replacen(&format!("{line}\n"), &format!("{key} = {value}\n"), 1);
+        }
+        let profile = self.path("profile.toml");
+        std::fs::write(&profile, text)?;
+        self.registry(&[&["profile", "set", &profile][..], &AUTHORITYS_OFFICER].concat()).await?;
+        Ok(self.town.settled().await?)
     }
 
     /// Has the office ask whether the applicant's marital status is what they stated; what the command says.
@@ -129,6 +147,7 @@ fn expect<T: Display + PartialEq<U>, U: Display + ?Sized>(what: &str, found: &T,
     if *found == *expected { Ok(()) } else { bail!("{what}: {found} instead of {expected}") }
 }
 
+const AUTHORITYS_OFFICER: [&str; 4] = ["--officer", "0007", "--document", "宁数〔2026〕12号"];
 const ITEM: &str = "公租房申请";
 const MARRIAGE: &str = "civil-affairs/marriage-registration";
 const OFFICER: &str = "1024";

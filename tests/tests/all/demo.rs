@@ -6,9 +6,12 @@ use serde_json::Value;
 use town::harness::Programs;
 
 /// The steps of the demo's year, in their order.
-const OPERATIONS: [&str; 8] = [
+const OPERATIONS: [&str; 11] = [
     "review",
+    "application",
+    "four_eyes",
     "suspension_notice",
+    "witnesses",
     "state_commitment",
     "anchored_evidence",
     "registry_down",

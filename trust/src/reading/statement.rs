@@ -63,6 +63,8 @@ pub struct StatementWords {
     pub stated_at_ms: u64,
     /// The officer who made the decision.
     pub officer: String,
+    /// The officer who confirmed it, where it takes four eyes.
+    pub second_officer: String,
     /// The document that it rests on.
     pub document: String,
     /// What it says in detail.
@@ -123,6 +125,7 @@ impl StatementWords {
             object: statement.object.clone(),
             stated_at_ms: statement.stated_at_ms,
             officer: decision.officer,
+            second_officer: decision.second_officer,
             document: decision.document,
             details: details
                 .into_iter()
@@ -154,6 +157,7 @@ impl StatementWords {
             ("about", self.object.clone()),
             ("stated", moment(self.stated_at_ms)),
             ("officer", self.officer.clone()),
+            ("second officer", self.second_officer.clone()),
             ("document", self.document.clone()),
             ("signed by", signers.collect::<Vec<_>>().join("\n")),
             ("digest", self.digest.clone()),

@@ -1,6 +1,9 @@
 //! What the authority does, and whoever checks it.
 
-use super::{Operations, expect};
+use std::time::Duration;
+
+use super::{AUTHORITYS_OFFICER, Operations, expect};
+use crate::harness::eventually;
 
 /// The log commits to its state, and a bundle shows with it that nothing relied on had been revoked.
 pub(super) async fn state_commitment(town: Operations<'_>) -> anyhow::Result<String> {
@@ -36,11 +39,7 @@ pub(super) async fn audit(town: Operations<'_>) -> anyhow::Result<String> {
 
 /// The authority's profile asks for reviews: a new service answers once what was missing has been put right and approved.
 pub(super) async fn review(town: Operations<'_>) -> anyhow::Result<String> {
-    let profile = town.path("profile.toml");
-    std::fs::write(&profile, "[services]\nreview_new = true\n")?;
-    let decision = ["--officer", "0007", "--document", "宁数〔2026〕12号"];
-    town.registry(&[&["profile", "set", &profile][..], &decision].concat()).await?;
-    town.town.settled().await?;
+    town.settings(&[("review_new", "true")]).await?;
 
     let description = town.path("mortgage-registration.yaml");
     std::fs::write(&description, MORTGAGES)?;
@@ -55,7 +54,7 @@ pub(super) async fn review(town: Operations<'_>) -> anyhow::Result<String> {
     std::fs::write(&description, MORTGAGES.replace("version: \"1.0\"", "version: \"1.1\"\ncontact: 不动产登记中心 0890-000-0303"))?;
     town.node(NATURAL_RESOURCES, &["service", "change", &description]).await?;
     town.town.settled().await?;
-    town.registry(&[&["review", "approve", MORTGAGE][..], &decision].concat()).await?;
+    town.registry(&[&["review", "approve", MORTGAGE][..], &AUTHORITYS_OFFICER].concat()).await?;
     town.town.settled().await?;
     let shown = town.node(town.office, &["services", "show", MORTGAGE]).await?;
     expect("the approved service's state", &shown["state"], "answering")?;
@@ -84,6 +83,21 @@ pub(super) async fn anchors(town: Operations<'_>) -> anyhow::Result<String> {
     ))
 }
 
+/// The profile requires the word of two departments' nodes beside the log's own.
+pub(super) async fn witnesses(town: Operations<'_>) -> anyhow::Result<String> {
+    town.settings(&[("witnesses_required", "2")]).await?;
+    let count = |shown: &serde_json::Value| shown["witnesses"].as_array().map_or(0, Vec::len);
+    let witnessed = eventually(PATIENCE, async || {
+        let shown = town.node(town.office, &["directory", "show"]).await;
+        shown.is_ok_and(|shown| count(&shown) >= 2)
+    });
+    expect("two witnesses", &witnessed.await, &true)?;
+    let shown = town.node(town.office, &["directory", "show"]).await?;
+    town.ask_and_match().await?;
+    Ok(format!("{} departments' nodes witness the directory for each other; the profile now requires two", count(&shown)))
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
 const NATURAL_RESOURCES: &str = "natural-resources";
 const MORTGAGE: &str = "natural-resources/mortgage-registration";
 
