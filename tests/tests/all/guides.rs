@@ -68,7 +68,7 @@ fn every_command_in_the_documents_is_understood() {
     for document in document::all() {
         for block in &document.blocks {
             let is_unit = block.language == "ini";
-            if !is_unit && !["bash", "sh", "shell", "console"].contains(&block.language.as_str()) {
+            if !is_unit && !["", "bash", "sh", "shell", "console"].contains(&block.language.as_str()) {
                 continue;
             }
             let script = if is_unit { commands_of_unit(&block.text) } else { with_examples(&block.text) };
