@@ -15,10 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::progress::seconds;
-use crate::{
-    harness::Town,
-    population::Applicant,
-};
+use crate::{harness::Town, population::Applicant};
 
 /// What came of one step.
 #[derive(Clone, Debug, Serialize)]
@@ -112,7 +109,8 @@ impl<'a> Operations<'a> {
     }
 
     async fn ask_service(&self, service: &str, claim: &str, more: &[&str]) -> anyhow::Result<Value> {
-        let asking = ["verify", service, "--claim", claim, "--item", ITEM, "--case", "GZF-2026-0005", "--officer", OFFICER];
+        let asking =
+            ["verify", service, "--claim", claim, "--item", ITEM, "--case", "GZF-2026-0005", "--officer", OFFICER];
         let arguments: Vec<&str> = asking.iter().chain(more).copied().chain(["--json"]).collect();
         let output = self.town.cli_with_input(self.office, &arguments, &self.applicant.resident_number).await?;
         serde_json::from_slice(&output.stdout)

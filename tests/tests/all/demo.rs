@@ -36,7 +36,10 @@ fn the_demo_comes_out_as_it_promises_and_uses_every_part() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
-    assert_eq!((report["evidence_verified"].as_bool(), report["tampering_detected"].as_bool()), (Some(true), Some(true)));
+    assert_eq!(
+        (report["evidence_verified"].as_bool(), report["tampering_detected"].as_bool()),
+        (Some(true), Some(true))
+    );
     let operations = report["operations"].as_array().unwrap();
     let names: Vec<&str> = operations.iter().map(|operation| operation["name"].as_str().unwrap()).collect();
     assert_eq!(names, OPERATIONS);

@@ -151,7 +151,8 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
             )
         }
         Body::AnchorsTaken(body) => {
-            let again = if body.reason.is_empty() { String::new() } else { format!(" It begins anew: {}", body.reason) };
+            let again =
+                if body.reason.is_empty() { String::new() } else { format!(" It begins anew: {}", body.reason) };
             format!("The directory takes the checkpoint of the log of anchors.{again}")
         }
         Body::EvidenceLogClosed(body) => format!(

@@ -51,14 +51,20 @@ pub(super) async fn review(town: Operations<'_>) -> anyhow::Result<String> {
     expect("what is missing", &returned["missing"].as_array().map_or(0, Vec::len), &1)?;
     town.town.settled().await?;
 
-    std::fs::write(&description, MORTGAGES.replace("version: \"1.0\"", "version: \"1.1\"\ncontact: 不动产登记中心 0890-000-0303"))?;
+    std::fs::write(
+        &description,
+        MORTGAGES.replace("version: \"1.0\"", "version: \"1.1\"\ncontact: 不动产登记中心 0890-000-0303"),
+    )?;
     town.node(NATURAL_RESOURCES, &["service", "change", &description]).await?;
     town.town.settled().await?;
     town.registry(&[&["review", "approve", MORTGAGE][..], &AUTHORITYS_OFFICER].concat()).await?;
     town.town.settled().await?;
     let shown = town.node(town.office, &["services", "show", MORTGAGE]).await?;
     expect("the approved service's state", &shown["state"], "answering")?;
-    Ok(format!("{MORTGAGE} was reviewed: returned once with all that was missing ({}), put right, approved", returned["missing"][0].as_str().unwrap_or_default()))
+    Ok(format!(
+        "{MORTGAGE} was reviewed: returned once with all that was missing ({}), put right, approved",
+        returned["missing"][0].as_str().unwrap_or_default()
+    ))
 }
 
 /// The office's evidence is anchored in the registry's second log, and the directory takes that log's checkpoint.
@@ -73,7 +79,8 @@ pub(super) async fn anchors(town: Operations<'_>) -> anyhow::Result<String> {
     let report =
         town.node(town.office, &["evidence", "verify", &bundle, "--authority", town.town.authority_key()]).await?;
     let anchored = report["checks"].as_array().and_then(|checks| {
-        let check = checks.iter().find(|check| check["name"].as_str().is_some_and(|name| name.starts_with("anchor of")))?;
+        let check =
+            checks.iter().find(|check| check["name"].as_str().is_some_and(|name| name.starts_with("anchor of")))?;
         check["finding"].as_str()
     });
     expect(&format!("the anchor, after {taken}"), &anchored.unwrap_or("no such check"), &"holds")?;
@@ -94,7 +101,10 @@ pub(super) async fn witnesses(town: Operations<'_>) -> anyhow::Result<String> {
     expect("two witnesses", &witnessed.await, &true)?;
     let shown = town.node(town.office, &["directory", "show"]).await?;
     town.ask_and_match().await?;
-    Ok(format!("{} departments' nodes witness the directory for each other; the profile now requires two", count(&shown)))
+    Ok(format!(
+        "{} departments' nodes witness the directory for each other; the profile now requires two",
+        count(&shown)
+    ))
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,7 +9,8 @@ pub const ENDING: &str = "housing-fund";
 /// accepts, the authority confirms.
 pub(super) async fn merge(town: Operations<'_>) -> anyhow::Result<String> {
     let reason = "机构改革方案第 3 条";
-    town.node(ENDING, &["department", "hand-over", "--to", town.office, "--all", "--custody", "--reason", reason]).await?;
+    town.node(ENDING, &["department", "hand-over", "--to", town.office, "--all", "--custody", "--reason", reason])
+        .await?;
     town.town.settled().await?;
     town.node(town.office, &["department", "accept", "--from", ENDING]).await?;
     town.town.settled().await?;
@@ -19,5 +20,8 @@ pub(super) async fn merge(town: Operations<'_>) -> anyhow::Result<String> {
     let shown = town.node(town.office, &["departments", "show", ENDING]).await?;
     expect("the department's state", &shown["state"], "closed")?;
     expect("its successor", &shown["successors"][0], town.office)?;
-    Ok(format!("{ENDING} was merged into {}: it handed its grant over, {0} accepted, the authority confirmed", town.office))
+    Ok(format!(
+        "{ENDING} was merged into {}: it handed its grant over, {0} accepted, the authority confirmed",
+        town.office
+    ))
 }

@@ -20,7 +20,8 @@ pub(super) async fn registry_down(town: Operations<'_>) -> anyhow::Result<String
         status.is_ok_and(|status| status["registry_reachable"] == true)
     });
     expect("the node is with the registry again", &back.await, &true)?;
-    Ok("the registry was stopped: questions were answered all the same; it came back, and nobody had to do anything".to_owned())
+    Ok("the registry was stopped: questions were answered all the same; it came back, and nobody had to do anything"
+        .to_owned())
 }
 
 /// Civil affairs' node can no longer be dialled: it waits at a relay, which passes bytes and reads none of them.
@@ -38,7 +39,8 @@ pub(super) async fn relay(town: Operations<'_>) -> anyhow::Result<String> {
     let before = std::fs::read_to_string(node.dir().join("node.toml"))?;
     node.stop().await?;
     node.edit_config(|text| {
-        text.replace("relays = []", &format!("relays = [\"{listen}\"]")).replace("dial_out_only = false", "dial_out_only = true")
+        text.replace("relays = []", &format!("relays = [\"{listen}\"]"))
+            .replace("dial_out_only = false", "dial_out_only = true")
     })?;
     node.start().await?;
     let reached = reached_through(town, &listen).await;
@@ -60,7 +62,9 @@ pub(super) async fn relay(town: Operations<'_>) -> anyhow::Result<String> {
 async fn reached_through(town: Operations<'_>, relay: &str) -> anyhow::Result<Value> {
     let known = eventually(PATIENCE, async || {
         let listed = town.node(town.office, &["departments", "show", "civil-affairs"]).await;
-        listed.is_ok_and(|listed| listed["nodes"][0]["relays"][0] == relay && listed["nodes"][0]["addresses"][0].is_null())
+        listed.is_ok_and(|listed| {
+            listed["nodes"][0]["relays"][0] == relay && listed["nodes"][0]["addresses"][0].is_null()
+        })
     });
     expect("the directory names the relay and no address", &known.await, &true)?;
     let answered = eventually(PATIENCE, async || town.ask().await.is_ok_and(|told| told["outcome"] == "match"));

@@ -34,7 +34,9 @@ pub(super) async fn application(town: Operations<'_>) -> anyhow::Result<String> 
     let shown = town.node(APPLICANT, &["access", "show", id]).await?;
     expect("the application's state", &shown["state"], "granted")?;
     expect("attributes granted", &shown["granted"]["scope"].as_array().map_or(0, Vec::len), &1)?;
-    Ok(format!("{APPLICANT}'s application was returned with what was missing, made again, and granted for one attribute of two"))
+    Ok(format!(
+        "{APPLICANT}'s application was returned with what was missing, made again, and granted for one attribute of two"
+    ))
 }
 
 /// The profile has two officers decide on revocations: the grant of before ends with both their names.
@@ -52,7 +54,10 @@ pub(super) async fn four_eyes(town: Operations<'_>) -> anyhow::Result<String> {
     let shown = town.node(APPLICANT, &["access", "show", id]).await?;
     expect("the grant's state", &shown["state"], "revoked")?;
     expect("the second officer", &shown["decision"]["second_officer"], SECOND_OFFICER)?;
-    Ok(format!("four eyes: officer {} revoked that grant again, and it counted once officer {SECOND_OFFICER} confirmed", OFFICER[1]))
+    Ok(format!(
+        "four eyes: officer {} revoked that grant again, and it counted once officer {SECOND_OFFICER} confirmed",
+        OFFICER[1]
+    ))
 }
 
 const APPLICANT: &str = "human-resources";
