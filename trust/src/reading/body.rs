@@ -41,8 +41,6 @@ pub fn kind(body: &Body) -> &'static str {
         Body::DepartmentSplit(_) => "department_split",
         Body::SuccessionAccepted(_) => "succession_accepted",
         Body::ProfileChanged(_) => "profile_changed",
-        Body::AnchorsTaken(_) => "anchors_taken",
-        Body::EvidenceLogClosed(_) => "evidence_log_closed",
         Body::ServiceReviewed(_) => "service_reviewed",
         Body::AccessExtended(_) => "access_extended",
         Body::AuthorityKeyChanged(_) => "authority_key_changed",
@@ -117,13 +115,6 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
         Body::AccessRevoked(body) => format!("The grant is revoked: {}", body.reason),
         Body::ItemPublished(body) => {
             format!("{} publishes the public service item {}.", body.department, both_names(body.name.as_ref()))
-        }
-        Body::AnchorsTaken(body) if body.reason.is_empty() => {
-            "The directory takes the log of evidence checkpoints as it stands.".to_owned()
-        }
-        Body::AnchorsTaken(body) => format!("A new log of evidence checkpoints begins: {}", body.reason),
-        Body::EvidenceLogClosed(body) => {
-            format!("Evidence log {} of node {} of {} ends: {}", body.log, body.node, body.department, body.reason)
         }
         Body::State(body) => {
             format!("The log commits to {} objects at {} statements.", body.objects, body.directory_size)
@@ -251,10 +242,6 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
             ("accepted by", body.accepting_unit.clone()),
             ("proofs", body.proofs.iter().map(|proof| proof.proof.as_str()).collect::<Vec<_>>().join("\n")),
         ],
-        Body::AnchorsTaken(body) => vec![("checkpoint", body.checkpoint.clone())],
-        Body::EvidenceLogClosed(body) => {
-            vec![("last checkpoint", body.checkpoint.clone()), ("entries it had", body.highest_seen.to_string())]
-        }
         Body::State(body) => vec![("root", HEXLOWER.encode(&body.root))],
         Body::DepartmentRenamed(body) => vec![("credit code", body.uscc.clone()), ("division", body.division.clone())],
         Body::DepartmentSucceeded(body) => {
