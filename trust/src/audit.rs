@@ -46,6 +46,7 @@ pub fn longest(path: &TilePath) -> usize {
 }
 
 /// What the auditor believes.
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and it is read from the command line")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trusted {
     /// The authority's public key.

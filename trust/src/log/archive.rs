@@ -181,7 +181,9 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn read_back(bytes: &[u8]) -> Result<(String, Vec<(u64, Vec<u8>)>), Error> {
+    type ReadBack = (String, Vec<(u64, Vec<u8>)>);
+
+    fn read_back(bytes: &[u8]) -> Result<ReadBack, Error> {
         let mut taken = Vec::new();
         let checkpoint = read(bytes, |index, entry| {
             taken.push((index, entry));
