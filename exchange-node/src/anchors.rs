@@ -37,7 +37,7 @@ pub enum Error {
     Checkpoint(#[from] crate::journal::CheckpointError),
     /// The evidence does not contain what was anchored.
     #[error(
-        "this node's evidence log does not contain its last anchored checkpoint ({anchored} entries were anchored, {here} are here): it was restored from a backup, or altered. Run `exchange-node evidence close` to close it and go on with a successor"
+        "this node's evidence log does not contain its last anchored checkpoint ({anchored} entries were anchored, {here} are here): it was restored from a backup, or altered. Keep the folder as it is and call the authority"
     )]
     Behind {
         /// How many entries were anchored.

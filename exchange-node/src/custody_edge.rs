@@ -84,7 +84,9 @@ impl Custody for CustodyEdge {
             pairs.collect::<Result<Vec<_>, _>>()
         });
         match proofs.await.map_err(|error| Status::internal(error.to_string()))? {
-            Ok(proofs) => Ok(Response::new(ConsistencyResponse { proofs: proofs.iter().map(to_wire).collect() })),
+            Ok(proofs) => {
+                Ok(Response::new(ConsistencyResponse { proofs: proofs.iter().map(|proof| to_wire(proof)).collect() }))
+            }
             Err(error @ JournalError::OutsideLog { .. }) => Err(Status::out_of_range(error.to_string())),
             Err(error) => {
                 tracing::error!(%error, "no proof of consistency was given");
@@ -158,6 +160,6 @@ fn is_between(message: &Signed, kind: EntryKind, party: &Party) -> bool {
     }
 }
 
-fn to_wire(proof: &Vec<Hash>) -> ConsistencyProof {
+fn to_wire(proof: &[Hash]) -> ConsistencyProof {
     ConsistencyProof { hashes: proof.iter().map(|hash| hash.as_bytes().to_vec()).collect() }
 }

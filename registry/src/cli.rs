@@ -53,6 +53,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Command {
     /// Make a new registry: folder, keys, configuration, and the first two statements of its directory.
     #[command(

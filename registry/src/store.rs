@@ -57,18 +57,14 @@ pub enum Error {
 }
 
 /// A store, as `registry.toml` or a command names it.
-#[derive(Clone)]
+#[derive(Default, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum StoreChoice {
     /// The embedded one.
+    #[default]
     Embedded,
     /// The database.
     Postgres(Database),
-}
-
-impl Default for StoreChoice {
-    fn default() -> Self {
-        Self::Embedded
-    }
 }
 
 impl fmt::Debug for StoreChoice {

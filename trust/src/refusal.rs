@@ -55,7 +55,7 @@ codes! {
     DirectoryExpired "DIRECTORY_EXPIRED" "The node's view of the directory is too old" "restore the connection to the registry, or bring a fresh view by hand";
     DisclosureNotCovered "DISCLOSURE_NOT_COVERED" "The value may not be disclosed" "ask for a verdict only";
     EvidenceLogClosed "EVIDENCE_LOG_CLOSED" "The evidence log was closed in the directory" "go on with its successor; `exchange-node doctor` says what became of the log";
-    EvidenceRewritten "EVIDENCE_REWRITTEN" "The evidence log does not continue the one that was anchored" "keep the node's folder as it is, and restore its evidence or close the log (`exchange-node evidence close`)";
+    EvidenceRewritten "EVIDENCE_REWRITTEN" "The evidence log does not continue the one that was anchored" "keep the node's folder as it is, and call the authority";
     ExchangeWrong "EXCHANGE_WRONG" "The message belongs to another exchange" "check which exchange both nodes belong to";
     GrantExpired "GRANT_EXPIRED" "The grant has expired" "apply for access again (`access apply`)";
     GrantHandedOver "GRANT_HANDED_OVER" "The grant was handed over to a successor" "ask through the successor's node";

@@ -27,6 +27,7 @@ use super::{
 
 /// The commands about the directory's log.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Command {
     /// Reads the whole log from its tiles and checks everything: tiles, checkpoint, each statement by signature and rules;
     /// and that this node was told the same.

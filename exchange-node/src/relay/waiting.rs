@@ -70,7 +70,7 @@ impl Waiter {
             outcome = self.wait(&stop) => outcome,
         };
         self.relays.set(&self.relay, Some(outcome.as_ref().err().map_or_else(String::new, ToString::to_string)));
-        Ok(outcome?)
+        outcome
     }
 
     async fn wait(&self, stop: &CancellationToken) -> Result<(), TaskError> {

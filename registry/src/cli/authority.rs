@@ -185,7 +185,7 @@ fn shown(carried: &Carried) -> Shown {
         .collect();
     let text = match carried.statements.as_slice() {
         [] => "Nothing waits for the authority's signature.".to_owned(),
-        all => all.iter().map(|one| said_in_words(one)).collect::<Vec<_>>().join("\n\n"),
+        all => all.iter().map(said_in_words).collect::<Vec<_>>().join("\n\n"),
     };
     let json = json!({
         "exchange": carried.exchange.as_str(),

@@ -115,9 +115,12 @@ fn matching<'a>(ours: &'a [Entry], theirs: &Entry) -> Option<&'a Entry> {
     })
 }
 
+/// Name and provider, ours, and what differs: field, ours, theirs.
+type ComparedEntry = (String, String, Option<String>, Vec<(String, String, String)>);
+
 struct Compared {
     /// Each of the other catalogue's entries: its name and provider, ours, and what differs.
-    entries: Vec<(String, String, Option<String>, Vec<(String, String, String)>)>,
+    entries: Vec<ComparedEntry>,
     /// Services that the other catalogue does not have.
     absent: Vec<String>,
 }

@@ -119,6 +119,7 @@ pub enum DepartmentsCommand {
 
 /// `registry log …`.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum LogCommand {
     /// Read the whole log from its tiles and check everything: tiles, checkpoint, each statement by signature and rules.
     #[command(

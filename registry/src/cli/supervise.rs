@@ -170,7 +170,7 @@ pub(super) fn clock_text(clock: &wire::Clock) -> String {
 fn to_json(profile: &Profile) -> Value {
     // Read back from the file's own form, so that nothing is left out of one of the two.
     let text = profile_file::render(profile);
-    toml::from_str::<Value>(&text).unwrap_or_else(|_| Value::String(text))
+    toml::from_str::<Value>(&text).unwrap_or(Value::String(text))
 }
 
 fn read(file: &Path) -> Result<Profile, Failure> {

@@ -279,7 +279,7 @@ impl Ledger for PostgresLedger {
     fn cosignatures(&self) -> Later<'_, Vec<String>> {
         Box::pin(async move {
             let notes = sqlx::query_scalar("SELECT note FROM errand_registry.cosignatures ORDER BY witness");
-            Ok(notes.fetch_all(&self.pool).await.map_err(explain)?)
+            notes.fetch_all(&self.pool).await.map_err(explain)
         })
     }
 

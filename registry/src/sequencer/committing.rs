@@ -88,7 +88,10 @@ impl SequencerTask {
                 let _ = asked.send(covered);
             }),
             LogAsk::Take(head, asked) => match self.take_anchors(head).await {
-                Ok(taken) => Ok(drop(asked.send(taken))),
+                Ok(taken) => {
+                    let _ = asked.send(taken);
+                    Ok(())
+                }
                 Err(away @ Error::Ledger(ledger::Error::Away { .. })) => {
                     // The second log is taken at the next interval; its owner goes on.
                     drop(asked.send(Err(Refusal::new(Code::Overloaded))));

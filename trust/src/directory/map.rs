@@ -2,7 +2,7 @@
 //! change to one of two copies copies one chunk. So whoever decides holds a directory that nobody changes under him, and
 //! the next statement is folded in beside it, whatever the directory's size.
 //!
-//! Keys and values lie in chunks of at most [`MOST_IN_A_CHUNK`], sorted, and the chunks in one list. Values should be
+//! Keys and values lie in chunks of at most `MOST_IN_A_CHUNK`, sorted, and the chunks in one list. Values should be
 //! cheap to clone ([`super::kept::Kept`] is). Out of scope: any other thread's view of a change, which its owner publishes.
 
 use std::{borrow::Borrow, cmp::Ordering, fmt, ops::RangeFrom, sync::Arc};
