@@ -17,8 +17,8 @@
 //! ```
 //!
 //! In the town's folder each department has a folder of its id, beside `registry`, `tokens` and `services`; a process's
-//! log is the file `log` in its folder. The programs are looked for by [`Programs::find`]. All ports are chosen by the
-//! system and kept over restarts. Dropping a town ends its processes.
+//! log is the file `log` in its folder. The programs are looked for by [`Programs::find`]. All ports are
+//! given out by [`free_port`] and kept over restarts. Dropping a town ends its processes.
 //!
 //! Out of scope: building the programs, and what the town's people and services are ([`crate::population`],
 //! [`crate::services`]).
@@ -27,6 +27,7 @@ mod error;
 mod node;
 mod office;
 mod plan;
+mod ports;
 mod process;
 mod programs;
 mod setup;
@@ -47,6 +48,7 @@ pub use self::{
     node::{NodeHandle, RegistryHandle},
     office::{ApiKey, Office, Verifications},
     plan::{Event, Plan, Scope, legal_basis},
+    ports::{free_address, free_port},
     process::LOG,
     programs::{Programs, VARIABLE},
 };

@@ -63,6 +63,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Other programs hold every port that the harness gives out.
+    #[error("no port between 10000 and 32000 is free on 127.0.0.1")]
+    NoPortLeft,
     /// A program did not do something within its time.
     #[error("{program} in {} has not {what} within {seconds} seconds; the end of its log:\n{log}", dir.display())]
     NotInTime {

@@ -25,6 +25,7 @@ use super::{
     Error, Event, NodeHandle, Programs, RegistryHandle, Town,
     node::edit_file,
     plan::{DepartmentPlan, GrantPlan, Plan, ServicePlan},
+    ports::free_address,
     process::{Program, run},
 };
 use crate::services::DEPARTMENTS;
@@ -90,7 +91,8 @@ impl Setup {
     async fn registry(&self) -> Result<RegistryHandle, Error> {
         let dir = self.dir.join(REGISTRY);
         let mut init = Command::new(self.programs.registry());
-        run(init.arg("init").arg("--dir").arg(&dir).args(["--listen", ANY_PORT, "--tiles", ANY_PORT])).await?;
+        run(init.arg("init").arg("--dir").arg(&dir).args(["--listen", &free_address()?, "--tiles", &free_address()?]))
+            .await?;
         let config = dir.join("registry.toml");
         edit_file(&config, log_as_json)?;
         let serve = ["serve".into(), "--config".into(), config.into()];
@@ -106,7 +108,7 @@ impl Setup {
         run(&mut self.admission(place, &id, &token)).await?;
         let mut init = Command::new(self.programs.exchange_node());
         init.arg("init").arg("--token-file").arg(&token).arg("--dir").arg(&dir);
-        run(init.args(["--address", ANY_PORT, "--office-address", ANY_PORT])).await?;
+        run(init.args(["--address", &free_address()?, "--office-address", &free_address()?])).await?;
         (self.plan.report)(Event::Admitted { department: id.clone() });
 
         let config = dir.join("node.toml");
@@ -338,7 +340,6 @@ fn log_as_json(text: String) -> String {
     text.replace("log_format = \"pretty\"", "log_format = \"json\"")
 }
 
-const ANY_PORT: &str = "127.0.0.1:0";
 const CHUNK_BYTES: usize = 64 * 1024;
 const EXCHANGE_NODE: &str = "exchange-node";
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::{Operations, expect};
-use crate::harness::eventually;
+use crate::harness::{eventually, free_address};
 
 /// The registry stops; questions are answered all the same; it comes back, and the nodes are with it again.
 pub(super) async fn registry_down(town: Operations<'_>) -> anyhow::Result<String> {
@@ -29,11 +29,8 @@ pub(super) async fn relay(town: Operations<'_>) -> anyhow::Result<String> {
     let node = town.town.node("civil-affairs");
     let folder = town.folder.join("relay");
     let config = node.dir().join("node.toml").display().to_string();
-    let making = ["relay", "init", "--from", &config, "--listen", "127.0.0.1:0", "--dir", &town.path("relay")];
-    // The port that the system gives is known only once it runs, so a free one is looked for.
-    let port = free_port()?;
-    let listen = format!("127.0.0.1:{port}");
-    let making = making.map(|word| if word == "127.0.0.1:0" { &listen } else { word });
+    let listen = free_address()?;
+    let making = ["relay", "init", "--from", &config, "--listen", &listen, "--dir", &town.path("relay")];
     town.node("civil-affairs", &making).await?;
     let mut relay = start_relay(town, &folder).await?;
     let before = std::fs::read_to_string(node.dir().join("node.toml"))?;
@@ -90,10 +87,6 @@ async fn start_relay(town: Operations<'_>, folder: &Path) -> anyhow::Result<Chil
         bail!("the relay is not ready: {}", std::fs::read_to_string(town.folder.join("relay.log")).unwrap_or_default());
     }
     Ok(relay)
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,14 +5,13 @@
 
 use std::{
     env, fs,
-    net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use town::harness::Programs;
+use town::harness::{Programs, free_port};
 
 use super::root;
 
@@ -113,8 +112,7 @@ fn script(blocks: &str) -> String {
     let mut script = String::from("set -euo pipefail\n");
     script += SETTLED;
     // Every port that the page names or the programs take by themselves, for one that is free.
-    let mut ports = free_ports().into_iter();
-    let mut port = || ports.next().expect("enough ports");
+    let port = || free_port().expect("a port");
     let mut blocks = blocks.to_owned();
     for named in named_ports(&blocks) {
         blocks = blocks.replace(&format!("127.0.0.1:{named}"), &format!("127.0.0.1:{}", port()));
@@ -203,10 +201,4 @@ fn named_ports(block: &str) -> Vec<String> {
     named.sort();
     named.dedup();
     named
-}
-
-/// Ports that nobody listens on at the moment.
-fn free_ports() -> Vec<u16> {
-    let listeners: Vec<_> = (0..16).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
 }
