@@ -10,7 +10,7 @@ fi
 
 echo "Building registry, exchange-node and demo in release mode (the first time takes some minutes) ..." >&2
 # From the root: that is where cargo looks for .cargo/config.toml.
-(cd "$root" && cargo build --quiet --release --locked -p registry -p exchange-node -p town)
+(cd "$root" && cargo build --quiet --release --locked --workspace --bins)
 
 programs=${CARGO_TARGET_DIR:-$root/target}/release
 ERRAND_PROGRAMS=$programs exec "$programs/demo" "$@"
