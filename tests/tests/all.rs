@@ -52,6 +52,8 @@ mod readers;
 mod refusals;
 #[path = "all/registry_keys.rs"]
 mod registry_keys;
+#[path = "all/registry_kills.rs"]
+mod registry_kills;
 #[path = "all/relay.rs"]
 mod relay;
 #[path = "all/replicas.rs"]

@@ -85,7 +85,7 @@ on_both_stores!(
 );
 
 /// Entries of lengths around every boundary, from nothing to the longest.
-fn entry(number: usize) -> Vec<u8> {
+pub(super) fn entry(number: usize) -> Vec<u8> {
     let length = match number % 300 {
         7 => 0,
         11 => MAX_VALUE_BYTES,
@@ -97,13 +97,15 @@ fn entry(number: usize) -> Vec<u8> {
     vec![number as u8; length]
 }
 
-fn tree(entries: &[Vec<u8>]) -> Frontier {
+/// The tree over the entries.
+pub(super) fn tree(entries: &[Vec<u8>]) -> Frontier {
     let mut frontier = Frontier::new();
     entries.iter().for_each(|entry| drop(frontier.append(leaf_hash(entry))));
     frontier
 }
 
-async fn fill(ledger: &dyn Ledger, entries: &[Vec<u8>]) {
+/// Appends the entries, in several batches.
+pub(super) async fn fill(ledger: &dyn Ledger, entries: &[Vec<u8>]) {
     let mut at_size = ledger.position().await.unwrap().size;
     for chunk in entries.chunks(77) {
         match ledger.append(at_size, chunk.to_vec()).await.unwrap() {

@@ -1,18 +1,18 @@
 //! Three registries over one database accept statements at once and keep one log; one of them may die, the database may
 //! go away for a while, a department may come in through any of them.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use exchange_node::view::View;
-use prost::Message;
-use proto::{exchange::v1::Envelope, registry::v1::ReadRequest};
-use trust::{envelope, ids::Digest, key::Signer};
+use trust::key::Signer;
 
 use town::harness::eventually;
 
 use crate::{
     postgres_server,
-    support::replicas::{LIMIT, Replicas, http, is_serving, registry},
+    support::replicas::{
+        LIMIT, Replicas, assert_nothing_is_lost_or_doubled, http, is_serving, registry, served, verified,
+    },
 };
 
 /// How many departments write at each registry.
@@ -21,46 +21,6 @@ const WRITERS: usize = 8;
 /// How many statements each makes: 25, or as many as ERRAND_REPLICA_STATEMENTS says.
 fn statements() -> usize {
     std::env::var("ERRAND_REPLICA_STATEMENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
-}
-
-/// All entries that a registry serves, with its checkpoint.
-async fn served(replicas: &Replicas, number: usize) -> (Vec<Vec<u8>>, String) {
-    let mut client = replicas.client(replicas.replicas[number].address());
-    let (mut entries, mut checkpoint) = (Vec::new(), String::new());
-    loop {
-        let start = entries.len() as u64;
-        let read = client.read(ReadRequest { start, limit: 0 }).await.unwrap().into_inner();
-        if read.entries.is_empty() {
-            return (entries, checkpoint);
-        }
-        entries.extend(read.entries);
-        checkpoint = read.checkpoint;
-    }
-}
-
-/// A node's own view of what was served: every statement verified, the root found in a checkpoint.
-async fn verified(replicas: &Replicas, entries: &[Vec<u8>], checkpoint: &str) -> u64 {
-    let dir = tempfile::tempdir().unwrap();
-    let authority = replicas.authority().public_key();
-    let view = View::open(dir.path(), &"ninghe".parse().unwrap(), authority, |reason| panic!("{reason}")).unwrap();
-    for (start, chunk) in entries.chunks(1000).enumerate() {
-        view.accept(start as u64 * 1000, chunk.to_vec(), checkpoint, 0).await.unwrap();
-    }
-    view.seen().size()
-}
-
-/// Each acknowledged statement is in the log once, where it was said to be, and nothing else is, but for what the
-/// registries themselves say.
-fn assert_nothing_is_lost_or_doubled(entries: &[Vec<u8>], said: &[(u64, Digest)]) {
-    let mut places: HashMap<Digest, Vec<u64>> = HashMap::new();
-    for (index, entry) in (0_u64..).zip(entries) {
-        let envelope = Envelope::decode(entry.as_slice()).unwrap();
-        places.entry(envelope::digest(&envelope.payload_type, &envelope.payload)).or_default().push(index);
-    }
-    for (index, digest) in said {
-        assert_eq!(places.get(digest), Some(&vec![*index]), "statement {digest}");
-    }
-    assert!(places.values().all(|places| places.len() == 1), "a statement stands twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]

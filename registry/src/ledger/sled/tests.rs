@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use host::{committer::CommitPoint, store::SMALL_CACHE_BYTES};
 
 use super::*;
+use crate::ledger::tests::{entry, fill, tree};
 
 fn store(folder: &tempfile::TempDir) -> Store {
     Store::open(&folder.path().join("directory"), SMALL_CACHE_BYTES).unwrap()
@@ -17,35 +18,6 @@ fn open(folder: &tempfile::TempDir) -> SledLedger {
 
 fn open_with(folder: &tempfile::TempDir, options: CommitterOptions) -> SledLedger {
     SledLedger::open(store(folder), options, |_| {}).unwrap()
-}
-
-/// Entries of lengths around every boundary, from nothing to the longest.
-fn entry(number: usize) -> Vec<u8> {
-    let length = match number % 300 {
-        7 => 0,
-        11 => MAX_VALUE_BYTES,
-        12 => MAX_VALUE_BYTES + 1,
-        13 => 3 * MAX_VALUE_BYTES,
-        250 => LARGEST_ENTRY,
-        other => other + 1,
-    };
-    vec![number as u8; length]
-}
-
-fn tree(entries: &[Vec<u8>]) -> Frontier {
-    let mut frontier = Frontier::new();
-    entries.iter().for_each(|entry| drop(frontier.append(leaf_hash(entry))));
-    frontier
-}
-
-async fn fill(ledger: &SledLedger, entries: &[Vec<u8>]) {
-    let mut at_size = ledger.position().await.unwrap().size;
-    for chunk in entries.chunks(77) {
-        match ledger.append(at_size, chunk.to_vec()).await.unwrap() {
-            Append::Appended { size, .. } => at_size = size,
-            Append::Moved { size } => panic!("moved to {size}"),
-        }
-    }
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
-//! Several registries over one PostgreSQL database, as real processes, behind one address: a small balancer that takes
-//! each connection to the next registry that is there. And departments that write to it without nodes of their own.
+//! One or several registries over one store, as real processes, behind one address: a small balancer that takes each
+//! connection to the next registry that is there. Departments that write to it without nodes of their own, and what shows
+//! that nothing they said was lost.
 
 use std::{
+    collections::HashMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -13,14 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exchange_node::view::RegistryLink;
+use exchange_node::view::{RegistryLink, View};
 use host::{
     edge::ChannelLimits,
     tls::{ConnectorOptions, PeerConnector, TlsIdentity, TlsKeyDigest},
 };
 use prost::Message;
-use proto::registry::v1::{
-    self as wire, SubmitRequest, directory_client::DirectoryClient, statement::Body, submit_response::Outcome,
+use proto::{
+    exchange::v1::Envelope,
+    registry::v1::{
+        self as wire, ReadRequest, SubmitRequest, directory_client::DirectoryClient, statement::Body,
+        submit_response::Outcome,
+    },
 };
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
@@ -130,9 +136,14 @@ pub(crate) struct Replicas {
 impl Replicas {
     /// Founds an exchange in the database, and starts so many registries over it.
     pub(crate) async fn start(scratch: &Scratch, count: usize) -> Self {
+        Self::start_over(&scratch.url(), count).await
+    }
+
+    /// As [`Replicas::start`], over any store that `registry init --store` takes.
+    pub(crate) async fn start_over(store: &str, count: usize) -> Self {
         let dir = tempfile::Builder::new().prefix("errand-").tempdir().expect("a temporary folder");
         let first = dir.path().join("r0");
-        let any = ["--listen", "127.0.0.1:0", "--tiles", "127.0.0.1:0", "--store", &scratch.url()];
+        let any = ["--listen", "127.0.0.1:0", "--tiles", "127.0.0.1:0", "--store", store];
         let made = registry(&first, &[&["init"][..], &any[..]].concat()).await;
         assert!(made.status.success(), "{}", crate::support::said(&made));
         let mut replicas = vec![Replica::new(first.clone())];
@@ -267,6 +278,46 @@ async fn balance(targets: Arc<std::sync::RwLock<Vec<SocketAddr>>>) -> SocketAddr
         }
     });
     address
+}
+
+/// All entries that a registry serves, with its checkpoint.
+pub(crate) async fn served(replicas: &Replicas, number: usize) -> (Vec<Vec<u8>>, String) {
+    let mut client = replicas.client(replicas.replicas[number].address());
+    let (mut entries, mut checkpoint) = (Vec::new(), String::new());
+    loop {
+        let start = entries.len() as u64;
+        let read = client.read(ReadRequest { start, limit: 0 }).await.unwrap().into_inner();
+        if read.entries.is_empty() {
+            return (entries, checkpoint);
+        }
+        entries.extend(read.entries);
+        checkpoint = read.checkpoint;
+    }
+}
+
+/// A node's own view of what was served: every statement verified, the root found in a checkpoint.
+pub(crate) async fn verified(replicas: &Replicas, entries: &[Vec<u8>], checkpoint: &str) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = replicas.authority().public_key();
+    let view = View::open(dir.path(), &"ninghe".parse().unwrap(), authority, |reason| panic!("{reason}")).unwrap();
+    for (start, chunk) in entries.chunks(1000).enumerate() {
+        view.accept(start as u64 * 1000, chunk.to_vec(), checkpoint, 0).await.unwrap();
+    }
+    view.seen().size()
+}
+
+/// Each acknowledged statement is in the log once, where it was said to be, and nothing else is, but for what the
+/// registries themselves say.
+pub(crate) fn assert_nothing_is_lost_or_doubled(entries: &[Vec<u8>], said: &[(u64, Digest)]) {
+    let mut places: HashMap<Digest, Vec<u64>> = HashMap::new();
+    for (index, entry) in (0_u64..).zip(entries) {
+        let envelope = Envelope::decode(entry.as_slice()).unwrap();
+        places.entry(envelope::digest(&envelope.payload_type, &envelope.payload)).or_default().push(index);
+    }
+    for (index, digest) in said {
+        assert_eq!(places.get(digest), Some(&vec![*index]), "statement {digest}");
+    }
+    assert!(places.values().all(|places| places.len() == 1), "a statement stands twice");
 }
 
 /// What an HTTP server answered.
