@@ -213,19 +213,13 @@ pub struct NewKeys {
 impl NewKeys {
     /// Reads what is there and makes what is missing, so that a second run goes on with the same keys.
     pub fn read_or_make(dir: &Path, tls_names: &[&str], random: &dyn Random) -> Result<Self, Error> {
-        files::private_folder(dir)?;
+        let JoiningKeys { node, tls } = JoiningKeys::read_or_make(dir, tls_names, random)?;
         let folder = folder(dir);
-        files::private_folder(&folder)?;
-        files::private_folder(&folder.join("months"))?;
-        let tls = folder.join(TLS);
-        if !tls.exists() {
-            TlsIdentity::generate(random, tls_names)?.write(&tls)?;
-        }
         Ok(Self {
             department: FileKey::read_or_make(&folder.join(DEPARTMENT), random)?,
             recovery: FileKey::read_or_make(&folder.join(RECOVERY), random)?,
-            node: FileKey::read_or_make(&folder.join(NODE), random)?,
-            tls: TlsIdentity::read(&tls)?,
+            node,
+            tls,
         })
     }
 }

@@ -97,7 +97,7 @@ pub fn waiting(
         .max_by_key(|known| (known.unapproved().is_some(), known.id.major))
         .ok_or_else(|| Refusal::new(Code::ServiceUnknown).at("service"))?;
     let (published, statement, _) = found.unapproved().ok_or_else(|| {
-        let reason = format!("{} in version {} does not wait for a review", found.id, found.id.major);
+        let reason = format!("{} does not wait for a review", found.id);
         Refusal::new(Code::StatementRefused).at("service").because(reason)
     })?;
     if !looked_at.is_empty() && statement.to_string() != looked_at {

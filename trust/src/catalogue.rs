@@ -16,6 +16,7 @@ use proto::registry::v1 as wire;
 pub use self::{
     access::{access, access_state},
     departments::{department_state, departments},
+    page::gather,
     search::Words,
     services::{ServiceStanding, service_standing, services},
     statements::{StatementIndex, signers},

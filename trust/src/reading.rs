@@ -11,6 +11,8 @@ mod statement;
 
 use proto::{exchange::v1::LegalBasis, registry::v1::LocalName};
 
+use crate::service::words;
+
 pub use self::{
     body::kind,
     department::{DepartmentWords, KeyWords, NodeWords},
@@ -35,8 +37,7 @@ pub fn moment(at_ms: u64) -> String {
 
 /// Legal bases, one to a line.
 pub fn bases(bases: &[LegalBasis]) -> String {
-    let texts = bases.iter().map(|basis| format!("{} {}", basis.instrument, basis.article).trim_end().to_owned());
-    texts.collect::<Vec<_>>().join("\n")
+    bases.iter().map(words::basis).collect::<Vec<_>>().join("\n")
 }
 
 /// A name in both languages, as far as it has them.

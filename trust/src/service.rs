@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 pub mod compatibility;
+pub mod words;
 
 use std::collections::BTreeMap;
 

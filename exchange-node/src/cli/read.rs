@@ -2,10 +2,10 @@
 //! own services (`service`), and how each thing is told (`trust::reading`).
 
 use clap::{Args, Subcommand, ValueEnum};
-use proto::registry::v1::{DepartmentEntry, DepartmentQuery, PageQuery, ServiceEntry, ServiceQuery, SharingClass};
+use proto::registry::v1::{DepartmentEntry, DepartmentQuery, ServiceEntry, ServiceQuery, SharingClass};
 use serde_json::json;
 use trust::{
-    catalogue::LARGEST_PAGE,
+    catalogue::gather,
     reading::{DepartmentWords, ServiceWords},
     refusal::{Code, Refusal},
 };
@@ -157,18 +157,12 @@ async fn list(filter: ServiceFilter, text: String, folder: &Folder, output: Outp
 /// The services that a query finds, page after page up to a number; and whether there are more.
 async fn services(folder: &Folder, mut query: ServiceQuery, most: usize) -> Result<(Vec<ServiceEntry>, bool), Error> {
     let mut client = folder.catalogue().await?;
-    let mut found = Vec::new();
-    loop {
+    gather(most, async |page| {
+        query.page = page;
         let page = client.services(query.clone()).await?.into_inner();
-        found.extend(page.services);
-        let next = page.end.unwrap_or_default().next_cursor;
-        if found.len() > most || next.is_empty() {
-            let more = found.len() > most;
-            found.truncate(most);
-            return Ok((found, more));
-        }
-        query.page = Some(PageQuery { limit: LARGEST_PAGE, cursor: next });
-    }
+        Ok((page.services, page.end))
+    })
+    .await
 }
 
 /// The service in the wanted major version, or the newest that answers.
@@ -220,18 +214,12 @@ async fn departments(
     most: usize,
 ) -> Result<(Vec<DepartmentEntry>, bool), Error> {
     let mut client = folder.catalogue().await?;
-    let mut found = Vec::new();
-    loop {
+    gather(most, async |page| {
+        query.page = page;
         let page = client.departments(query.clone()).await?.into_inner();
-        found.extend(page.departments);
-        let next = page.end.unwrap_or_default().next_cursor;
-        if found.len() > most || next.is_empty() {
-            let more = found.len() > most;
-            found.truncate(most);
-            return Ok((found, more));
-        }
-        query.page = Some(PageQuery { limit: LARGEST_PAGE, cursor: next });
-    }
+        Ok((page.departments, page.end))
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ pub(super) use self::{
     begin::write as write_new,
     describe::describe,
     end::{notice_row, notices, notices_json},
-    show::bases,
 };
 use super::{
     Error, Exit,

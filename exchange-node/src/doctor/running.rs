@@ -161,7 +161,7 @@ async fn registry(parts: &Parts) -> Finding {
 /// What became of the services that this department holds grants for.
 fn services_asked(directory: &Directory, me: &DepartmentId, now_ms: u64) -> Vec<Finding> {
     let of_notice = |notice: Notice| {
-        let check = format!("service {} v{}", notice.service, notice.service.major);
+        let check = format!("service {}", notice.service);
         let (grant, text) = (&notice.access.id, &notice.text);
         let next = match notice.successor {
             Some(major) => format!("apply for version {major}: exchange-node access apply --major {major} …"),

@@ -6,6 +6,8 @@ use proto::exchange::v1::value::Kind;
 use proto::exchange::v1::{LegalBasis, Value};
 use proto::registry::v1 as wire;
 
+use trust::service::words;
+
 use super::read::split_basis;
 
 /// Writes `service`.
@@ -17,7 +19,7 @@ pub(super) fn service(service: &wire::ServicePublished) -> String {
         out.field("name", &local_name(name));
     }
     out.field("subject", &list(service.subject_schemes.iter().map(|scheme| text(scheme))));
-    out.field("sharing", sharing(service.sharing()));
+    out.field("sharing", words::sharing(service.sharing()));
     out.field("legal_basis", &list(service.legal_bases.iter().map(basis)));
     out.optional("forbidden_by", service.forbidden_by.as_ref().map(basis));
     out.0.push_str("attributes:\n");
@@ -101,15 +103,6 @@ impl Yaml {
         }
         self.optional("    absence", attribute.absence.as_ref().map(value));
         self.optional("    label", attribute.label.as_ref().map(local_name));
-    }
-}
-
-fn sharing(class: wire::SharingClass) -> &'static str {
-    match class {
-        wire::SharingClass::Unspecified => "unspecified",
-        wire::SharingClass::Unconditional => "unconditional",
-        wire::SharingClass::Conditional => "conditional",
-        wire::SharingClass::NotShared => "not_shared",
     }
 }
 

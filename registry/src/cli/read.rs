@@ -10,14 +10,14 @@ use host::{
     terminal,
 };
 use proto::registry::v1::{
-    DepartmentEntry, DepartmentQuery, HeadEntry, HeadQuery, OneStatementQuery, PageQuery, ServiceEntry, ServiceQuery,
+    DepartmentEntry, DepartmentQuery, HeadEntry, HeadQuery, OneStatementQuery, ServiceEntry, ServiceQuery,
     SharingClass, catalogue_client::CatalogueClient,
 };
 use serde_json::json;
 use tonic::transport::Channel;
 use trust::{
     audit::{self, Audit, Trusted},
-    catalogue::LARGEST_PAGE,
+    catalogue::gather,
     ids::{DepartmentId, ExchangeId},
     log::{hash::Hash, note::key::NoteKey},
     reading::{DepartmentWords, ServiceWords, StatementWords},
@@ -205,18 +205,12 @@ async fn list_services(cli: &Cli, filter: &ServiceFilter, text: String) -> Resul
 
 async fn find_services(cli: &Cli, mut query: ServiceQuery, most: usize) -> Result<(Vec<ServiceEntry>, bool), Failure> {
     let mut client = client(cli).await?;
-    let mut found = Vec::new();
-    loop {
+    gather(most, async |page| {
+        query.page = page;
         let page = client.services(query.clone()).await?.into_inner();
-        found.extend(page.services);
-        let next = page.end.unwrap_or_default().next_cursor;
-        if found.len() > most || next.is_empty() {
-            let more = found.len() > most;
-            found.truncate(most);
-            return Ok((found, more));
-        }
-        query.page = Some(PageQuery { limit: LARGEST_PAGE, cursor: next });
-    }
+        Ok((page.services, page.end))
+    })
+    .await
 }
 
 pub(super) async fn departments(cli: &Cli, command: &DepartmentsCommand) -> Result<Shown, Failure> {
@@ -250,18 +244,12 @@ async fn find_departments(
     most: usize,
 ) -> Result<(Vec<DepartmentEntry>, bool), Failure> {
     let mut client = client(cli).await?;
-    let mut found = Vec::new();
-    loop {
+    gather(most, async |page| {
+        query.page = page;
         let page = client.departments(query.clone()).await?.into_inner();
-        found.extend(page.departments);
-        let next = page.end.unwrap_or_default().next_cursor;
-        if found.len() > most || next.is_empty() {
-            let more = found.len() > most;
-            found.truncate(most);
-            return Ok((found, more));
-        }
-        query.page = Some(PageQuery { limit: LARGEST_PAGE, cursor: next });
-    }
+        Ok((page.departments, page.end))
+    })
+    .await
 }
 
 fn listed(table: String, more: bool) -> String {

@@ -8,7 +8,7 @@ use proto::{
 };
 use serde_json::{Value, json};
 use tonic::transport::Channel;
-use trust::service::{catalogue::Entry, compatibility::sharing_word};
+use trust::service::{catalogue::Entry, words};
 
 use super::{
     Cli,
@@ -221,7 +221,7 @@ fn details(review: &wire::ReviewState) -> String {
         ("changes", differences.collect::<Vec<_>>().join("\n")),
         ("name", format!("{} {}", entry.name, entry.name_en)),
         ("of", review.provider_name.clone()),
-        ("sharing", sharing_word(service.sharing()).to_owned()),
+        ("sharing", words::sharing(service.sharing()).to_owned()),
         ("legal bases", lines(&entry.legal_bases)),
         ("forbidden by", entry.forbidden_by),
         ("conditions", entry.conditions),
@@ -257,7 +257,7 @@ fn to_json(review: &wire::ReviewState) -> Value {
         "service": service.service,
         "version": version(&service),
         "name": service.name.clone().unwrap_or_default().zh,
-        "sharing": sharing_word(service.sharing()),
+        "sharing": words::sharing(service.sharing()),
         "statement": review.statement,
         "state": review.state,
         "since_ms": review.since_ms,

@@ -10,6 +10,26 @@ use super::{Error, LARGEST_PAGE, USUAL_PAGE};
 
 const FINGERPRINT: usize = 8;
 
+/// Reads page after page of a list, up to `most` entries: the entries, and whether there are more. `next` asks for the page
+/// that it is given, and for the first where there is none.
+pub async fn gather<T, E>(
+    most: usize,
+    mut next: impl AsyncFnMut(Option<PageQuery>) -> Result<(Vec<T>, Option<PageEnd>), E>,
+) -> Result<(Vec<T>, bool), E> {
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let (entries, end) = next(page).await?;
+        found.extend(entries);
+        let cursor = end.unwrap_or_default().next_cursor;
+        if found.len() > most || cursor.is_empty() {
+            let more = found.len() > most;
+            found.truncate(most);
+            return Ok((found, more));
+        }
+        page = Some(PageQuery { limit: LARGEST_PAGE, cursor });
+    }
+}
+
 /// The part of a list that was asked for.
 pub(super) struct Paging {
     limit: usize,

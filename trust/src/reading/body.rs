@@ -5,8 +5,8 @@
 use data_encoding::HEXLOWER;
 use proto::registry::v1::{self as wire, AttributeScope, Key, Quota, Statement, statement::Body};
 
-use super::{Fact, bases, both_names, department::role, moment, service::sharing};
-use crate::key::DescribedKey;
+use super::{Fact, bases, both_names, department::role, moment};
+use crate::{key::DescribedKey, service::words};
 
 /// A statement's kind by its name on the wire.
 pub fn kind(body: &Body) -> &'static str {
@@ -265,7 +265,7 @@ fn service(body: &wire::ServicePublished) -> Vec<Fact> {
         .iter()
         .map(|attribute| format!("{}: {} ({})", attribute.name, attribute.r#type, attribute.operators.join(", ")));
     vec![
-        ("sharing", sharing(body).to_owned()),
+        ("sharing", words::sharing(body.sharing()).to_owned()),
         ("subjects", body.subject_schemes.join(", ")),
         ("attributes", attributes.collect::<Vec<_>>().join("\n")),
         ("legal bases", bases(&body.legal_bases)),

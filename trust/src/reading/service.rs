@@ -1,9 +1,10 @@
 //! A data service as a reader is shown it.
 
-use proto::registry::v1::{RowRule, ServiceEntry, ServicePublished, SharingClass};
+use proto::registry::v1::{ServiceEntry, ServicePublished};
 use serde::Serialize;
 
 use super::{Fact, bases, both_names, moment};
+use crate::service::words;
 
 /// A data service for machines. Its keys are stable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,7 +110,7 @@ impl ServiceWords {
             state: entry.state.clone(),
             notice: entry.notice.clone(),
             withdrawn_from_ms: entry.from_ms,
-            sharing: sharing(&service),
+            sharing: words::sharing(service.sharing()),
             attributes: attributes(&service),
             inputs: inputs(&service),
             legal_bases: bases(&service.legal_bases).lines().map(str::to_owned).collect(),
@@ -224,7 +225,7 @@ fn attributes(service: &ServicePublished) -> Vec<AttributeWords> {
         members: attribute.members.clone(),
         operators: attribute.operators.clone(),
         discloses: attribute.discloses,
-        rows: rows(attribute.rows()),
+        rows: words::rows(attribute.rows()),
         absence: attribute.absence.is_some(),
     };
     service.attributes.iter().map(words).collect()
@@ -237,24 +238,4 @@ fn inputs(service: &ServicePublished) -> Vec<InputWords> {
         required: input.required,
     };
     service.inputs.iter().map(words).collect()
-}
-
-/// The sharing class in a word.
-pub(super) fn sharing(service: &ServicePublished) -> &'static str {
-    match service.sharing() {
-        SharingClass::Unconditional => "unconditional",
-        SharingClass::Conditional => "conditional",
-        SharingClass::NotShared => "not_shared",
-        SharingClass::Unspecified => "",
-    }
-}
-
-fn rows(rule: RowRule) -> &'static str {
-    match rule {
-        RowRule::Unspecified | RowRule::Only => "only",
-        RowRule::Latest => "latest",
-        RowRule::Any => "any",
-        RowRule::Count => "count",
-        RowRule::Sum => "sum",
-    }
 }

@@ -6,7 +6,7 @@ use proto::registry::v1 as wire;
 
 use super::{
     Service,
-    compatibility::{basis, sharing_word},
+    words::{self, basis},
 };
 use crate::catalogue::service_standing;
 
@@ -158,7 +158,7 @@ impl Entry {
             data_items: published.attributes.iter().map(item).collect(),
             format: published.format.clone(),
             update_cycle: published.update_cycle.clone(),
-            sharing: sharing_word(published.sharing()).to_owned(),
+            sharing: words::sharing(published.sharing()).to_owned(),
             mode: published.mode.clone(),
             conditions: published.conditions.clone(),
             classification: published.classification.clone(),

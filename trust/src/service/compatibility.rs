@@ -11,6 +11,8 @@ use std::{collections::BTreeMap, fmt};
 
 use proto::{exchange::v1::LegalBasis, registry::v1 as wire};
 
+use super::words;
+
 /// What a difference means for those who ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
@@ -133,7 +135,7 @@ impl Found {
     }
 
     fn bases(&mut self, field: &str, before: &[LegalBasis], after: &[LegalBasis]) {
-        let texts = |bases: &[LegalBasis]| bases.iter().map(basis).collect::<Vec<_>>();
+        let texts = |bases: &[LegalBasis]| bases.iter().map(words::basis).collect::<Vec<_>>();
         self.members(field, &texts(before), &texts(after), Effect::Compatible);
     }
 
@@ -145,7 +147,7 @@ impl Found {
         };
         let narrower = width(after.sharing()) < width(before.sharing());
         let effect = if narrower { Effect::Incompatible } else { Effect::Compatible };
-        self.text("sharing", sharing_word(before.sharing()), sharing_word(after.sharing()), effect);
+        self.text("sharing", words::sharing(before.sharing()), words::sharing(after.sharing()), effect);
     }
 
     fn attributes(&mut self, before: &[wire::Attribute], after: &[wire::Attribute]) {
@@ -238,34 +240,16 @@ impl Found {
 
     fn authorisation(&mut self, before: Option<&LegalBasis>, after: Option<&LegalBasis>) {
         let effect = if before.is_none() && after.is_some() { Effect::Incompatible } else { Effect::Compatible };
-        let text = |law: Option<&LegalBasis>| law.map(basis).unwrap_or_default();
+        let text = |law: Option<&LegalBasis>| law.map(words::basis).unwrap_or_default();
         self.text("needs_authorisation", &text(before), &text(after), effect);
-    }
-}
-
-/// A sharing class as service files name it.
-pub fn sharing_word(class: wire::SharingClass) -> &'static str {
-    match class {
-        wire::SharingClass::Unspecified => "",
-        wire::SharingClass::Unconditional => "unconditional",
-        wire::SharingClass::Conditional => "conditional",
-        wire::SharingClass::NotShared => "not_shared",
     }
 }
 
 fn rows_word(attribute: &wire::Attribute) -> String {
     match attribute.rows() {
-        wire::RowRule::Unspecified | wire::RowRule::Only => "only".to_owned(),
         wire::RowRule::Latest => format!("latest {}", attribute.latest_by),
-        wire::RowRule::Any => "any".to_owned(),
-        wire::RowRule::Count => "count".to_owned(),
-        wire::RowRule::Sum => "sum".to_owned(),
+        rule => words::rows(rule).to_owned(),
     }
-}
-
-/// A legal basis in one text.
-pub(super) fn basis(basis: &LegalBasis) -> String {
-    format!("{} {}", basis.instrument, basis.article).trim_end().to_owned()
 }
 
 #[cfg(test)]

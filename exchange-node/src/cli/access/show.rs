@@ -6,7 +6,7 @@ use proto::{
 };
 use serde_json::{Value, json};
 
-use super::super::{output, service};
+use super::super::output;
 
 /// Whether `ID` or `OTHER DEPARTMENT/ID` means this application.
 pub(super) fn is_meant(state: &AccessState, text: &str) -> bool {
@@ -123,7 +123,7 @@ pub(super) fn details(state: &AccessState) -> String {
         ("service", format!("{}/{} v{}", applied.provider, applied.service, applied.major_version)),
         ("consumer", applied.consumer.clone()),
         ("item", purpose(&applied)),
-        ("legal bases", service::bases(&applied.legal_bases)),
+        ("legal bases", trust::reading::bases(&applied.legal_bases)),
         ("applied", output::moment(state.applied_ms)),
         ("applied for", scope_text(&applied.scope)),
         ("granted", state.granted.as_ref().map(|granted| scope_text(&granted.scope)).unwrap_or_default()),

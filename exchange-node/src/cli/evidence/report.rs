@@ -4,7 +4,7 @@ use proto::exchange::v1::{Answer, Request, answer::Outcome};
 use serde_json::{Value, json};
 use trust::bundle::{Finding, Report};
 
-use super::super::{output, service, verify};
+use super::super::{output, verify};
 
 pub(super) fn finding_text(finding: &Finding) -> &str {
     match finding {
@@ -102,7 +102,7 @@ pub(super) fn report_text(report: &Report) -> String {
             ("at", output::moment(request.issued_at_ms)),
             ("about", format!("{} {}", subject.scheme, subject.value)),
             ("for", [purpose.item.as_str(), &purpose.scenario].join(" ").trim().to_owned()),
-            ("by law", service::bases(&purpose.legal_bases)),
+            ("by law", trust::reading::bases(&purpose.legal_bases)),
             ("case", request.case_number.clone()),
             ("officer", request.officer.clone()),
         ]);

@@ -1,12 +1,8 @@
 //! How data services look, for people and for machines.
 
-use proto::{
-    admin::v1::ServiceState,
-    exchange::v1::LegalBasis,
-    registry::v1::{RowRule, ServicePublished},
-};
+use proto::{admin::v1::ServiceState, registry::v1::ServicePublished};
 use serde_json::{Value, json};
-use trust::service::compatibility::sharing_word;
+use trust::{reading::bases, service::words};
 
 use super::super::output;
 
@@ -18,7 +14,7 @@ pub(super) fn row(state: &ServiceState) -> [String; 6] {
         format!("{}/{}", service.department, service.service),
         format!("{}.{}", service.major_version, service.minor_version),
         name.zh,
-        sharing(&service).to_owned(),
+        words::sharing(service.sharing()).to_owned(),
         state_text(state),
         attributes.join("\n"),
     ]
@@ -71,7 +67,7 @@ pub(super) fn published_json(service: &ServicePublished) -> Value {
                 "members": attribute.members,
                 "operators": attribute.operators,
                 "discloses": attribute.discloses,
-                "rows": rows(attribute.rows()),
+                "rows": words::rows(attribute.rows()),
                 "absence": attribute.absence.is_some(),
             })
         })
@@ -88,11 +84,11 @@ pub(super) fn published_json(service: &ServicePublished) -> Value {
         "minor_version": service.minor_version,
         "name_zh": name.zh,
         "name_en": name.en,
-        "sharing": sharing(service),
+        "sharing": words::sharing(service.sharing()),
         "subject_schemes": service.subject_schemes,
         "attributes": attributes,
         "inputs": inputs,
-        "legal_bases": service.legal_bases.iter().map(basis).collect::<Vec<_>>(),
+        "legal_bases": service.legal_bases.iter().map(words::basis).collect::<Vec<_>>(),
         "update_cycle": service.update_cycle,
         "conditions": service.conditions,
         "classification": service.classification,
@@ -115,7 +111,7 @@ pub(super) fn details(service: &ServicePublished) -> String {
     let general = output::pairs([
         ("service", format!("{provider}{} {}.{}", service.service, service.major_version, service.minor_version)),
         ("name", [name.zh, name.en].join(" ").trim().to_owned()),
-        ("sharing", sharing(service).to_owned()),
+        ("sharing", words::sharing(service.sharing()).to_owned()),
         ("subjects", service.subject_schemes.join(", ")),
         ("inputs", inputs.join("\n")),
         ("legal bases", bases(&service.legal_bases)),
@@ -139,33 +135,11 @@ pub(super) fn details(service: &ServicePublished) -> String {
             attribute.name.clone(),
             ty,
             attribute.operators.join(", "),
-            rows(attribute.rows()).to_owned(),
+            words::rows(attribute.rows()).to_owned(),
             absence.to_owned(),
         ]
     });
     format!("{general}\n{}", output::table(["attribute", "type", "operators", "rows", "no row"], attributes))
-}
-
-pub(in crate::cli) fn bases(bases: &[LegalBasis]) -> String {
-    bases.iter().map(basis).collect::<Vec<_>>().join("\n")
-}
-
-fn basis(basis: &LegalBasis) -> String {
-    format!("{} {}", basis.instrument, basis.article).trim_end().to_owned()
-}
-
-fn sharing(service: &ServicePublished) -> &'static str {
-    sharing_word(service.sharing())
-}
-
-fn rows(rule: RowRule) -> &'static str {
-    match rule {
-        RowRule::Unspecified | RowRule::Only => "only",
-        RowRule::Latest => "latest",
-        RowRule::Any => "any",
-        RowRule::Count => "count",
-        RowRule::Sum => "sum",
-    }
 }
 
 #[cfg(test)]
