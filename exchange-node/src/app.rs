@@ -43,6 +43,7 @@ use crate::{
     pending::{self, PendingDecisions},
     publish::Publisher,
     records::{RecordSource, Records, RecordsError},
+    sources::{self, Sources},
     relay::waiting::Relays,
     usage::Saved,
     view::{self, RegistryLink, Snapshots, View},
@@ -92,6 +93,9 @@ pub enum Error {
     /// The records cannot be opened.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// Where the records are cannot be used as it is configured.
+    #[error(transparent)]
+    Sources(#[from] sources::Error),
     /// Something essential failed.
     #[error(transparent)]
     Supervise(#[from] supervise::Error),
@@ -126,6 +130,8 @@ pub struct Parts {
     pub journal: Arc<dyn Journal>,
     /// The records, with their import.
     pub records: Arc<Records>,
+    /// Where the records of each service are.
+    pub sources: Arc<Sources>,
     /// Connections to other nodes.
     pub peers: Arc<Peers>,
     /// Compares directories with others'.
@@ -190,6 +196,7 @@ impl App {
         // First, so that a second program in the same folder stops here with a plain sentence.
         let admin = AdminSocket::bind(&config.dir)?;
         let (view, evidence, records) = open_stores(&config, &clock, &random, &supervisor).await?;
+        let sources = Arc::new(Sources::open(&config.dir, Arc::clone(&records), Arc::clone(&clock))?);
         let journal: Arc<dyn Journal> = Arc::clone(&evidence) as Arc<dyn Journal>;
         let readiness = Readiness::new();
 
@@ -250,7 +257,7 @@ impl App {
             signer: Arc::clone(&keys) as _,
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
-            records: Arc::clone(&records) as Arc<dyn RecordSource>,
+            records: Arc::clone(&sources) as Arc<dyn RecordSource>,
             clock: Arc::clone(&clock),
             limits: config.limits,
         };
@@ -297,6 +304,7 @@ impl App {
             evidence,
             journal,
             records,
+            sources,
             peers,
             comparer,
             publisher,

@@ -30,5 +30,6 @@ pub mod records;
 pub mod relay;
 pub mod service_change;
 pub mod service_file;
+pub mod sources;
 pub mod usage;
 pub mod view;

@@ -21,7 +21,7 @@ use std::pin::Pin;
 
 use jiff::civil::Date;
 use trust::claim::Row;
-use trust::ids::ServiceName;
+use trust::ids::{Party, ServiceName};
 use trust::service::Service;
 use trust::subject::Subject;
 use trust::value::Value;
@@ -67,8 +67,7 @@ pub enum Lookup {
 /// A lookup under way.
 pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Lookup> + Send + 'a>>;
 
-/// Where records are looked up. The embedded store is one; a test double is another; databases come later, which is why
-/// this waits.
+/// Where records are looked up. The embedded store is one, [`crate::sources::Sources`] another, and a test double.
 pub trait RecordSource: Send + Sync {
     /// The rows of `subject` that `inputs` select: those whose column of an input's name holds the input's value. An input
     /// that is not given selects every row.
@@ -80,6 +79,17 @@ pub trait RecordSource: Send + Sync {
         subject: &'a Subject,
         inputs: &'a [(String, Value)],
     ) -> LookupFuture<'a>;
+
+    /// As [`RecordSource::lookup`], for a consumer: a source may keep its answers for a while, for each consumer alone.
+    fn lookup_for<'a>(
+        &'a self,
+        _consumer: &'a Party,
+        service: &'a Service,
+        subject: &'a Subject,
+        inputs: &'a [(String, Value)],
+    ) -> LookupFuture<'a> {
+        self.lookup(service, subject, inputs)
+    }
 
     /// What the source holds, one entry for each service it holds records of.
     fn status(&self) -> Vec<RecordsStatus>;

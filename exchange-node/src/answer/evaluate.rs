@@ -24,7 +24,7 @@ impl Answerer {
             0 => USUAL_LOOKUP,
             limit_ms => Duration::from_millis(limit_ms.into()),
         };
-        let lookup = self.records.lookup(permit.service, &permit.subject, &permit.inputs);
+        let lookup = self.records.lookup_for(&question.sender, permit.service, &permit.subject, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
         let (rows, as_of, lacking) = match found {
             Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),

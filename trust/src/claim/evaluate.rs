@@ -25,6 +25,11 @@ impl Row {
         self.0.iter().find(|(name, _)| name == column).map(|(_, value)| value)
     }
 
+    /// Every column that is not null, with its value.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// Puts a value into `column`, in place of the one there.
     pub fn insert(&mut self, column: impl Into<String>, value: Value) {
         let column = column.into();

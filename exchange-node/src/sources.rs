@@ -1,0 +1,209 @@
+//! Records where they are: a service's records may stay in the database of the system that keeps them. [`Sources`] sends
+//! each lookup to the place that `sources.toml` names for the service, and to the imported records where it names none.
+//!
+//! **Invariant:** no source can be written to. Each is opened so that the other side refuses a write, whatever the query
+//! says; the check of the query's words only tells an operator of a slip.
+//!
+//! **Invariant:** trouble is never a verdict. A source that is down, slow or says something that cannot be read makes the
+//! claim `UNAVAILABLE`; what the operator has to know stands in the log and in `doctor`, without anybody's data.
+//!
+//! Out of scope: the embedded store (`records`), and what rows mean for a claim (`trust::claim`).
+
+pub mod cache;
+pub mod dates;
+pub mod fields;
+pub mod guard;
+pub mod mapping;
+pub mod query;
+pub mod raw;
+mod service;
+pub mod settings;
+pub mod sql;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+};
+
+use host::clock::Clock;
+use trust::{ids::Party, service::Service, subject::Subject, value::Value};
+
+pub use self::service::{Noticed, Seen, ServiceSource};
+use self::{
+    guard::Guard,
+    raw::{Fetched, Shape, Trouble},
+    settings::{Ask, Kind, Settings},
+};
+use crate::records::{LookupFuture, RecordSource, Records, RecordsStatus};
+
+/// What one service asks of one source: the seam that each kind of source stands behind. It is asked within its guard, so
+/// it need not bound anything itself but what the other side goes on doing.
+pub trait Source: Send + Sync {
+    /// Everything that the source holds about the subject.
+    fn fetch(&self, asked: Asked) -> Work<Result<Fetched, Trouble>>;
+
+    /// Looks at the source before anybody asks: whether it can be reached, and whether what it holds fits the service.
+    fn examine(&self, service: Arc<Service>) -> Work<Result<Examined, Trouble>>;
+
+    /// Whether the source itself selects rows by the input `name`.
+    fn selects_by(&self, name: &str) -> bool;
+
+    /// What is asked, for the operator; no secret is in it.
+    fn describe(&self) -> String;
+}
+
+/// What can be said of a source before anybody asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// The columns that it gives.
+    pub columns: Vec<FoundColumn>,
+    /// What an operator should know, such as an index that is missing.
+    pub remarks: Vec<String>,
+}
+
+/// One column that a source gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundColumn {
+    /// Its name.
+    pub name: String,
+    /// What its cells are.
+    pub shape: Shape,
+    /// Whether a cell may be null, where the source says so.
+    pub nullable: Option<bool>,
+}
+
+/// Something under way that needs nothing of whoever began it.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One question to a source.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The service, with the types of its inputs.
+    pub service: Arc<Service>,
+    /// The subject.
+    pub subject: Subject,
+    /// The inputs that were given.
+    pub inputs: Vec<(String, Value)>,
+}
+
+/// Why the sources cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `sources.toml` is wrong.
+    #[error(transparent)]
+    Settings(#[from] settings::Error),
+    /// A source cannot be set up, for example because its password file cannot be read.
+    #[error("sources.toml, [sources.{name}]: {reason}")]
+    SetUp {
+        /// The source.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Where every lookup goes.
+pub struct Sources {
+    records: Arc<Records>,
+    services: Vec<Arc<ServiceSource>>,
+}
+
+impl Sources {
+    /// The sources that `sources.toml` in the node's folder `dir` names, before `records`. Connects to nothing yet: a
+    /// source may be down when the node starts.
+    ///
+    /// # Errors
+    /// With everything that is wrong with the file.
+    pub fn open(dir: &Path, records: Arc<Records>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let settings = Settings::load(dir)?;
+        Self::of(&settings, dir, records, clock)
+    }
+
+    fn of(settings: &Settings, dir: &Path, records: Arc<Records>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let mut opened = BTreeMap::new();
+        for (name, source) in &settings.sources {
+            let set_up = |reason: String| Error::SetUp { name: name.clone(), reason };
+            let database = match &source.kind {
+                Kind::Mysql(database) => sql::Database::mysql(database, source.bounds, dir),
+                Kind::Postgres(database) => sql::Database::postgres(database, source.bounds, dir),
+                Kind::Sqlite { path } => sql::Database::sqlite(&dir.join(path), source.bounds),
+            };
+            let guard = Guard::new(source.bounds, Arc::clone(&clock));
+            opened.insert(name.as_str(), (database.map_err(set_up)?, guard));
+        }
+        let mut services = Vec::new();
+        for settings in &settings.services {
+            let places = settings.places.iter().map(|place| {
+                let unknown = || Error::SetUp { name: place.source.clone(), reason: "is missing".to_owned() };
+                let (database, guard) = opened.get(place.source.as_str()).ok_or_else(unknown)?;
+                let source: Arc<dyn Source> = match &place.ask {
+                    Ask::Query(query) => Arc::new(database.asked_by(query.clone())),
+                };
+                Ok(service::AskedPlace {
+                    name: place.source.clone(),
+                    source,
+                    guard: Arc::clone(guard),
+                    mapping: place.mapping.clone(),
+                })
+            });
+            let places = places.collect::<Result<Vec<_>, Error>>()?;
+            services.push(Arc::new(ServiceSource::new(settings, places, Arc::clone(&clock))));
+        }
+        Ok(Self { records, services })
+    }
+
+    /// The source of `service`; `None` where its records are imported ones.
+    pub fn of_service(&self, service: &Service) -> Option<&Arc<ServiceSource>> {
+        let is_of = |source: &&Arc<ServiceSource>, major: Option<u32>| {
+            *source.service() == service.id.service && source.major() == major
+        };
+        let found = self.services.iter().find(|source| is_of(source, Some(service.id.major)));
+        found.or_else(|| self.services.iter().find(|source| is_of(source, None)))
+    }
+
+    /// All services that have a source.
+    pub fn services(&self) -> &[Arc<ServiceSource>] {
+        &self.services
+    }
+}
+
+impl RecordSource for Sources {
+    fn lookup<'a>(
+        &'a self,
+        service: &'a Service,
+        subject: &'a Subject,
+        inputs: &'a [(String, Value)],
+    ) -> LookupFuture<'a> {
+        match self.of_service(service) {
+            Some(source) => Box::pin(source.lookup(None, service, subject, inputs)),
+            None => Box::pin(std::future::ready(self.records.lookup(service, subject, inputs))),
+        }
+    }
+
+    fn lookup_for<'a>(
+        &'a self,
+        consumer: &'a Party,
+        service: &'a Service,
+        subject: &'a Subject,
+        inputs: &'a [(String, Value)],
+    ) -> LookupFuture<'a> {
+        match self.of_service(service) {
+            Some(source) => Box::pin(source.lookup(Some(consumer), service, subject, inputs)),
+            None => Box::pin(std::future::ready(self.records.lookup(service, subject, inputs))),
+        }
+    }
+
+    fn status(&self) -> Vec<RecordsStatus> {
+        self.records.status()
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Sources").field("services", &self.services.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,344 @@
+//! `sources.toml` in the node's folder: where the records of each service are, and how they are read. A service that the
+//! file does not name is answered from the records that were imported, as is every service of a node without the file.
+//!
+//! Out of scope: connecting to anything.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use trust::ids::ServiceName;
+
+use super::{
+    fields::{Mistake, Reading, Table},
+    mapping::Mapping,
+    query::Query,
+    sql::DatabaseSettings,
+};
+
+/// The name of the file.
+pub const FILE_NAME: &str = "sources.toml";
+
+/// Everything that the file says.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The sources by name.
+    pub sources: BTreeMap<String, SourceSettings>,
+    /// The services that have one.
+    pub services: Vec<ServiceSettings>,
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// What it is.
+    pub kind: Kind,
+    /// Bounds on asking it.
+    pub bounds: Bounds,
+}
+
+/// The kinds of sources.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// MySQL or MariaDB.
+    Mysql(DatabaseSettings),
+    /// PostgreSQL.
+    Postgres(DatabaseSettings),
+    /// A file of SQLite.
+    Sqlite {
+        /// The file, from the node's folder.
+        path: PathBuf,
+    },
+}
+
+/// Bounds on asking one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many questions it gets at once; for a database, the connections.
+    pub at_once: usize,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// After so many failures in a row it is left alone for a while.
+    pub failures: u32,
+    /// How long it is left alone.
+    pub pause: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { at_once: 8, timeout: Duration::from_secs(3), failures: 5, pause: Duration::from_secs(5) }
+    }
+}
+
+/// Where one service's records are, and how they are read.
+#[derive(Clone, Debug)]
+pub struct ServiceSettings {
+    /// The service.
+    pub service: ServiceName,
+    /// Its major version; `None` for every one that has no table of its own.
+    pub major: Option<u32>,
+    /// Where its records are; a second place that must say the same, where there is one.
+    pub places: Vec<Place>,
+    /// How long an answer of the source may be used again for the same consumer.
+    pub cache: Option<Duration>,
+    /// Whether the source is a copy that may be old: then nobody knows how fresh a record without a date of its own is.
+    pub is_copy: bool,
+    /// The line that its table begins on.
+    pub line: usize,
+}
+
+/// One place where a service's records are.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The source's name.
+    pub source: String,
+    /// What is asked of it.
+    pub ask: Ask,
+    /// How its rows are read.
+    pub mapping: Mapping,
+}
+
+/// What is asked of a source for one service.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// A database's query.
+    Query(Query),
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// What it says is wrong.
+    #[error("{}", lines(path, mistakes))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+fn lines(path: &Path, mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|mistake| format!("{}, {mistake}", path.display())).collect::<Vec<_>>().join("\n")
+}
+
+impl Settings {
+    /// Reads the file in the node's folder `dir`. No file: nothing is said.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub fn load(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(FILE_NAME);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text).map_err(|mistakes| Error::Wrong { path, mistakes }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(Error::Unreadable { path, source }),
+        }
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// Every mistake.
+    pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
+        Reading::of(text, |file| {
+            let mut settings = Self::default();
+            if let Some(sources) = file.table("sources") {
+                for name in sources.names() {
+                    if let Some(source) = sources.table(&name).and_then(|table| source(&table)) {
+                        settings.sources.insert(name, source);
+                    }
+                }
+            }
+            if let Some(services) = file.table("services") {
+                for name in services.names() {
+                    let Some(table) = services.table(&name) else { continue };
+                    let Some((service, major)) = service_name(&name) else {
+                        services.mistake(&name, "must be the name of a service, with .MAJOR behind it for one version");
+                        continue;
+                    };
+                    settings.services.extend(self::service(&table, service, major, &settings.sources));
+                }
+            }
+            settings
+        })
+    }
+
+    /// What is said of version `major` of `service`.
+    pub fn service(&self, service: &ServiceName, major: u32) -> Option<&ServiceSettings> {
+        let of = |wanted: Option<u32>| {
+            self.services.iter().find(move |settings| settings.service == *service && settings.major == wanted)
+        };
+        of(Some(major)).or_else(|| of(None))
+    }
+}
+
+fn service_name(name: &str) -> Option<(ServiceName, Option<u32>)> {
+    match name.split_once('.') {
+        Some((service, major)) => Some((service.parse().ok()?, Some(major.parse().ok().filter(|major| *major > 0)?))),
+        None => Some((name.parse().ok()?, None)),
+    }
+}
+
+fn source(table: &Table<'_, '_>) -> Option<SourceSettings> {
+    let kind = match table.needed_text("kind").as_str() {
+        "mysql" => Some(Kind::Mysql(DatabaseSettings::read(table, 3306))),
+        "postgres" => Some(Kind::Postgres(DatabaseSettings::read(table, 5432))),
+        "sqlite" => Some(Kind::Sqlite { path: table.needed_text("path").into() }),
+        "" => None,
+        _ => {
+            table.mistake("kind", "must be postgres, mysql or sqlite");
+            None
+        }
+    };
+    let usual = Bounds::default();
+    let bounds = Bounds {
+        at_once: table.number("at_once", 1..=500).and_then(|n| usize::try_from(n).ok()).unwrap_or(usual.at_once),
+        timeout: table.number("timeout_ms", 10..=60_000).map_or(usual.timeout, Duration::from_millis),
+        failures: table.number("failures", 1..=1000).and_then(|n| u32::try_from(n).ok()).unwrap_or(usual.failures),
+        pause: table.period("pause").unwrap_or(usual.pause),
+    };
+    // Which fields may stand here depends on the kind: without one, there is nothing to say of them.
+    let kind = kind?;
+    table.finish();
+    Some(SourceSettings { kind, bounds })
+}
+
+fn service(
+    table: &Table<'_, '_>,
+    service: ServiceName,
+    major: Option<u32>,
+    sources: &BTreeMap<String, SourceSettings>,
+) -> Option<ServiceSettings> {
+    let mut places = vec![place(table, sources)];
+    if let Some(second) = table.table("must_agree_with") {
+        places.push(place(&second, sources));
+        second.finish();
+    }
+    let settings = ServiceSettings {
+        service,
+        major,
+        cache: table.period("cache"),
+        is_copy: table.flag("is_copy").unwrap_or(false),
+        line: table.line(),
+        places: places.into_iter().collect::<Option<_>>()?,
+    };
+    table.finish();
+    Some(settings)
+}
+
+fn place(table: &Table<'_, '_>, sources: &BTreeMap<String, SourceSettings>) -> Option<Place> {
+    let source = table.needed_text("source");
+    let mapping = Mapping::read(table);
+    let Some(settings) = sources.get(&source) else {
+        if !source.is_empty() {
+            table.mistake("source", format!("there is no right table [sources.{source}]"));
+        }
+        return None;
+    };
+    let ask = match &settings.kind {
+        Kind::Mysql(_) | Kind::Postgres(_) | Kind::Sqlite { .. } => match Query::parse(&table.needed_text("query")) {
+            Ok(query) => Ask::Query(query),
+            Err(error) => {
+                if table.has("query") {
+                    table.mistake("query", error.to_string());
+                }
+                return None;
+            }
+        },
+    };
+    Some(Place { source, ask, mapping })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"
+[sources.civil]
+kind = "postgres"
+host = "/run/postgresql"
+database = "civil"
+user = "errand_reader"
+password_file = "keys/civil.password"
+timeout_ms = 800
+
+[sources.copy]
+kind = "sqlite"
+path = "copy.db"
+
+[services.marriage-registration]
+source = "civil"
+cache = "30s"
+query = '''
+SELECT state AS marital_status, registered AS registered_on
+FROM marriages WHERE number IN (:subject, :subject_15)
+'''
+[services.marriage-registration.columns.marital_status]
+codes = { "10" = "single", "20" = "married" }
+[services.marriage-registration.columns.registered_on]
+date = ["yyyymmdd", "年月日"]
+
+[services."pension.2"]
+source = "civil"
+query = "SELECT amount FROM pensions WHERE id = :subject"
+must_agree_with = { source = "copy", query = "SELECT amount FROM pensions WHERE id = :subject" }
+"#;
+
+    #[test]
+    fn a_file_is_read() {
+        let settings = Settings::parse(SAMPLE).unwrap();
+        let service = settings.service(&"marriage-registration".parse().unwrap(), 7).unwrap();
+        assert_eq!((service.cache, service.line), (Some(Duration::from_secs(30)), 14));
+        let [place] = service.places.as_slice() else { panic!("one place") };
+        let Ask::Query(query) = &place.ask;
+        assert_eq!(query.names(), ["subject", "subject_15"]);
+        assert_eq!(place.mapping.columns["marital_status"].codes.as_ref().unwrap()["10"], "single");
+        assert_eq!(settings.sources["civil"].bounds.timeout, Duration::from_millis(800));
+        let pension = settings.service(&"pension".parse().unwrap(), 2).unwrap();
+        assert_eq!(pension.places[1].source, "copy");
+        assert!(settings.service(&"pension".parse().unwrap(), 1).is_none());
+        assert!(Settings::parse("").unwrap().services.is_empty());
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_line() {
+        let wrong = SAMPLE
+            .replace("timeout_ms = 800", "timeout = 800")
+            .replace("\"年月日\"", "\"dd.mm.yyyy\"")
+            .replace("path = \"copy.db\"", "pat = \"copy.db\"")
+            .replace("SELECT state", "UPDATE state");
+        let mistakes = Settings::parse(&wrong).unwrap_err();
+        let told = mistakes.iter().map(|mistake| (mistake.line, mistake.field.as_str())).collect::<Vec<_>>();
+        assert_eq!(
+            told,
+            [
+                (8, "sources.civil.timeout"),
+                (10, "sources.copy.path"),
+                (12, "sources.copy.pat"),
+                (17, "services.marriage-registration.query"),
+                (24, "services.marriage-registration.columns.registered_on.date"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_asked() {
+        let mistakes = Settings::parse("[services.x]\nsource = \"nowhere\"\n").unwrap_err();
+        assert!(mistakes[0].reason.contains("[sources.nowhere]"), "{mistakes:?}");
+        let mistakes = Settings::parse("[sources.x]\nkind = \"oracle\"\n").unwrap_err();
+        assert!(mistakes[0].reason.contains("must be postgres"), "{mistakes:?}");
+    }
+}

@@ -1,0 +1,115 @@
+//! SQLite: a file that another program writes, opened so that this one cannot (`mode=ro` and `query_only`).
+//!
+//! Out of scope: files that are not SQLite's.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, Column as _, Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Statement as _,
+    TypeInfo as _, ValueRef as _,
+    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow},
+};
+use trust::value::Value;
+
+use super::{Parameter, asked};
+use crate::sources::{
+    Examined, FoundColumn,
+    query::Query,
+    raw::{Fetched, Raw, Shape},
+    settings::Bounds,
+};
+
+pub(super) fn pool(path: &Path, bounds: Bounds) -> SqlitePool {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .create_if_missing(false)
+        .busy_timeout(bounds.timeout.mul_f32(0.8))
+        .pragma("query_only", "ON");
+    super::options::<Sqlite>(bounds).connect_lazy_with(options)
+}
+
+pub(super) async fn fetch(
+    pool: &SqlitePool,
+    query: &Query,
+    parameters: &[Parameter],
+    timeout: Duration,
+) -> Result<Fetched, sqlx::Error> {
+    let text = query.text(|_, _| "?".to_owned());
+    asked(pool, timeout, |connection| {
+        let (text, parameters) = (text.clone(), parameters.to_vec());
+        Box::pin(async move { fetch_on(connection, text, &parameters).await })
+    })
+    .await
+}
+
+async fn fetch_on(connection: &mut SqliteConnection, text: String, parameters: &[Parameter]) -> Result<Fetched, sqlx::Error> {
+    let statement = (&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?;
+    let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *connection).await?;
+    Ok(Fetched { columns, rows: rows.iter().map(cells).collect() })
+}
+
+pub(super) async fn examine(
+    pool: &SqlitePool,
+    query: &Query,
+    parameters: &[Parameter],
+    timeout: Duration,
+) -> Result<Examined, sqlx::Error> {
+    let text = query.text(|_, _| "?".to_owned());
+    asked(pool, timeout, |connection| {
+        let (text, parameters) = (text.clone(), parameters.to_vec());
+        Box::pin(async move { examine_on(connection, text, &parameters).await })
+    })
+    .await
+}
+
+async fn examine_on(connection: &mut SqliteConnection, text: String, parameters: &[Parameter]) -> Result<Examined, sqlx::Error> {
+    let statement = (&mut *connection).prepare(AssertSqlSafe(text.clone()).into_sql_str()).await?;
+    // What a column is declared as binds nobody in SQLite: each value says its own type.
+    let found = |column: &sqlx::sqlite::SqliteColumn| FoundColumn {
+        name: column.name().to_owned(),
+        shape: if column.type_info().name() == "REAL" { Shape::Inexact } else { Shape::Unknown },
+        nullable: None,
+    };
+    let columns = statement.columns().iter().map(found).collect();
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}")).into_sql_str();
+    let explain = (&mut *connection).prepare(explain).await?;
+    let plan = explain.query_with(arguments(parameters)?).fetch_all(&mut *connection).await?;
+    let plan = plan.iter().map(|row| row.try_get::<String, _>("detail")).collect::<Result<Vec<_>, _>>()?;
+    let scans = plan.iter().any(|line| line.starts_with("SCAN ") && !line.starts_with("SCAN CONSTANT"));
+    let remarks = if scans { vec![super::no_index(&plan)] } else { Vec::new() };
+    Ok(Examined { columns, remarks })
+}
+
+fn arguments(parameters: &[Parameter]) -> Result<SqliteArguments, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    for parameter in parameters {
+        let added = match &parameter.value {
+            Some(Value::Integer(integer)) => sqlx::Arguments::add(&mut arguments, *integer),
+            Some(Value::Boolean(boolean)) => sqlx::Arguments::add(&mut arguments, *boolean),
+            _ => sqlx::Arguments::add(&mut arguments, parameter.text()),
+        };
+        added.map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn cells(row: &SqliteRow) -> Vec<Raw> {
+    (0..row.len()).map(|index| cell(row, index).unwrap_or_else(|_| Raw::Foreign("a value that cannot be read".to_owned()))).collect()
+}
+
+fn cell(row: &SqliteRow, index: usize) -> Result<Raw, sqlx::Error> {
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        return Ok(Raw::Null);
+    }
+    let name = value.type_info().name().to_owned();
+    drop(value);
+    Ok(match name.as_str() {
+        "TEXT" => Raw::Text(row.try_get_unchecked(index)?),
+        "INTEGER" => Raw::Integer(row.try_get_unchecked(index)?),
+        "REAL" => Raw::Inexact,
+        _ => Raw::Foreign(name),
+    })
+}
