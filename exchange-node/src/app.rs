@@ -43,8 +43,8 @@ use crate::{
     pending::{self, PendingDecisions},
     publish::Publisher,
     records::{RecordSource, Records, RecordsError},
-    sources::{self, Sources},
     relay::waiting::Relays,
+    sources::{self, Sources},
     usage::Saved,
     view::{self, RegistryLink, Snapshots, View},
 };

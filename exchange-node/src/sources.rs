@@ -20,13 +20,7 @@ mod service;
 pub mod settings;
 pub mod sql;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::Path,
-    pin::Pin,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, path::Path, pin::Pin, sync::Arc};
 
 use host::clock::Clock;
 use trust::{ids::Party, service::Service, subject::Subject, value::Value};

@@ -27,8 +27,7 @@ pub enum DateForm {
 
 impl DateForm {
     /// Every form.
-    pub const ALL: [Self; 6] =
-        [Self::Chinese, Self::Compact, Self::Dashes, Self::Dots, Self::Slashes, Self::Timestamp];
+    pub const ALL: [Self; 6] = [Self::Chinese, Self::Compact, Self::Dashes, Self::Dots, Self::Slashes, Self::Timestamp];
 
     /// The name in a configuration.
     pub const fn as_str(self) -> &'static str {
@@ -84,7 +83,8 @@ fn parted(text: &str, by: char) -> Option<Date> {
 }
 
 fn date(year: &str, month: &str, day: &str) -> Option<Date> {
-    let is_number = |text: &str, lengths: &[usize]| lengths.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let is_number =
+        |text: &str, lengths: &[usize]| lengths.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     if !is_number(year, &[4]) || !is_number(month, &[1, 2]) || !is_number(day, &[1, 2]) || year == "0000" {
         return None;
     }
@@ -136,9 +136,21 @@ mod tests {
     fn the_usual_forms_are_read() {
         let expected = jiff::civil::date(2018, 5, 21);
         for text in [
-            "2018-05-21", "2018-5-21", "20180521", "2018/5/21", "2018/05/21", "2018.5.21", "2018年5月21日", "2018年05月21日",
-            "2018-05-21 00:00:00", "2018-05-21T23:59:59.999", "2018-05-21T08:00+08:00", "2018-05-20T16:00:00Z",
-            "2018/5/21 08:00", "2018-05-21 23:59:59+0800", "2018-05-20 18:00:00+02",
+            "2018-05-21",
+            "2018-5-21",
+            "20180521",
+            "2018/5/21",
+            "2018/05/21",
+            "2018.5.21",
+            "2018年5月21日",
+            "2018年05月21日",
+            "2018-05-21 00:00:00",
+            "2018-05-21T23:59:59.999",
+            "2018-05-21T08:00+08:00",
+            "2018-05-20T16:00:00Z",
+            "2018/5/21 08:00",
+            "2018-05-21 23:59:59+0800",
+            "2018-05-20 18:00:00+02",
         ] {
             assert_eq!(read(text, &DateForm::ALL), Some(expected), "{text}");
         }
@@ -147,9 +159,23 @@ mod tests {
     #[test]
     fn what_could_be_another_day_is_not_read() {
         for text in [
-            "21.5.2018", "05/21/2018", "2018-13-01", "2018-02-30", "0000-00-00", "18-05-21", "2018-05", "2018-05-21-1",
-            "201805211", "2018-05-21 25:00:00", "2018-05-21 08", "2018-05-21 08:00:00 PM", "2018年5月", "", "2018-+5-21",
-            "2018-05-21T08:00+8", "２０１８",
+            "21.5.2018",
+            "05/21/2018",
+            "2018-13-01",
+            "2018-02-30",
+            "0000-00-00",
+            "18-05-21",
+            "2018-05",
+            "2018-05-21-1",
+            "201805211",
+            "2018-05-21 25:00:00",
+            "2018-05-21 08",
+            "2018-05-21 08:00:00 PM",
+            "2018年5月",
+            "",
+            "2018-+5-21",
+            "2018-05-21T08:00+8",
+            "２０１８",
         ] {
             assert_eq!(read(text, &DateForm::ALL), None, "{text}");
         }

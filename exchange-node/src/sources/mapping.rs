@@ -245,7 +245,11 @@ impl Mapping {
                         Cell::Value(held) => is_selected &= held == value,
                         // A source that selects by itself has said that the row belongs here.
                         _ if selected(name) => {}
-                        Cell::Null => return Err(format!("column {name}: is null, so nothing says whether the input selects the row")),
+                        Cell::Null => {
+                            return Err(format!(
+                                "column {name}: is null, so nothing says whether the input selects the row"
+                            ));
+                        }
                         Cell::Unreadable(reason) => return Err(format!("column {name}: {reason}")),
                     }
                 }
@@ -307,14 +311,17 @@ impl Mapping {
             }
         }
         let unknown = self.columns.keys().filter(|name| columns.position(name).is_none());
-        remarks.extend(unknown.map(|name| format!("the configuration reads a column {name}, and the service has none")));
+        remarks
+            .extend(unknown.map(|name| format!("the configuration reads a column {name}, and the service has none")));
         remarks
     }
 
     /// Where the source gives the subject's own column, it must be the subject that was asked for.
     fn check_subject(&self, subject: &Subject, columns: &[String], row: &[Raw]) -> Result<(), String> {
         let scheme = subject.scheme();
-        let Some(cell) = self.position(scheme.as_str(), columns).and_then(|place| row.get(place)) else { return Ok(()) };
+        let Some(cell) = self.position(scheme.as_str(), columns).and_then(|place| row.get(place)) else {
+            return Ok(());
+        };
         let is_same = match cell {
             Raw::Text(text) => Subject::parse_as(scheme, text).is_ok_and(|held| held == *subject),
             _ => false,
@@ -378,7 +385,8 @@ fn clean(text: &str) -> String {
     text.nfkc().collect::<String>().trim().to_owned()
 }
 
-const INEXACT: &str = "holds floating point numbers, which are not exact: CAST it in the query to NUMERIC, DECIMAL or text";
+const INEXACT: &str =
+    "holds floating point numbers, which are not exact: CAST it in the query to NUMERIC, DECIMAL or text";
 
 #[cfg(test)]
 mod tests;

@@ -157,9 +157,18 @@ mod tests {
             numbered("SELECT a::text, ':subject' FROM t -- :no\n WHERE id IN (:subject, :subject_15) AND y = :year;"),
             "SELECT a::text, ':subject' FROM t -- :no\n WHERE id IN ($1, $2) AND y = $3"
         );
-        assert_eq!(numbered("SELECT \"a:b\", `c:d` /* :x */ FROM t WHERE id=:subject"), "SELECT \"a:b\", `c:d` /* :x */ FROM t WHERE id=$1");
-        assert_eq!(numbered("SELECT $$:a;$$, $q$ :b $q$ FROM t WHERE id = :subject"), "SELECT $$:a;$$, $q$ :b $q$ FROM t WHERE id = $1");
-        assert_eq!(numbered("SELECT 'it''s; :x' FROM t WHERE id = :subject"), "SELECT 'it''s; :x' FROM t WHERE id = $1");
+        assert_eq!(
+            numbered("SELECT \"a:b\", `c:d` /* :x */ FROM t WHERE id=:subject"),
+            "SELECT \"a:b\", `c:d` /* :x */ FROM t WHERE id=$1"
+        );
+        assert_eq!(
+            numbered("SELECT $$:a;$$, $q$ :b $q$ FROM t WHERE id = :subject"),
+            "SELECT $$:a;$$, $q$ :b $q$ FROM t WHERE id = $1"
+        );
+        assert_eq!(
+            numbered("SELECT 'it''s; :x' FROM t WHERE id = :subject"),
+            "SELECT 'it''s; :x' FROM t WHERE id = $1"
+        );
         let query = Query::parse("SELECT 1 WHERE :subject = :subject").unwrap();
         assert_eq!(query.names(), ["subject", "subject"]);
         assert_eq!(query.to_string(), "SELECT 1 WHERE :subject = :subject");

@@ -80,7 +80,10 @@ impl DatabaseSettings {
             Some("verify") => true,
             Some("off") if is_near => false,
             Some("off") => {
-                table.mistake("tls", "can be off only where the server is on this machine: records would travel in the clear");
+                table.mistake(
+                    "tls",
+                    "can be off only where the server is on this machine: records would travel in the clear",
+                );
                 true
             }
             Some(_) => {
@@ -253,7 +256,8 @@ fn parameters(query: &Query, asked: &Asked) -> Result<Vec<Parameter>, Trouble> {
             let input = asked.service.inputs.iter().find(|input| input.name == name);
             let input = input.ok_or_else(|| {
                 let known = asked.service.inputs.iter().map(|input| format!(":{}", input.name));
-                let known = [SUBJECT, SUBJECT_15, SUBJECT_LOWER].map(|name| format!(":{name}")).into_iter().chain(known);
+                let known =
+                    [SUBJECT, SUBJECT_15, SUBJECT_LOWER].map(|name| format!(":{name}")).into_iter().chain(known);
                 Trouble::Wrong(format!(
                     "the query has the parameter :{name}, and the service no such input; there are {}",
                     known.collect::<Vec<_>>().join(", ")
@@ -301,7 +305,9 @@ fn is_broken(error: &sqlx::Error) -> bool {
         // shuts down, or the connection was killed.
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| matches!(code.as_ref(), "57P01" | "57P02" | "57P03" | "25P03"))
-                || error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().is_some_and(|e| matches!(e.number(), 1053 | 1317 | 1927))
+                || error
+                    .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                    .is_some_and(|e| matches!(e.number(), 1053 | 1317 | 1927))
         }
         _ => false,
     }
@@ -312,7 +318,9 @@ fn is_broken(error: &sqlx::Error) -> bool {
 async fn asked<DB, T, F>(pool: &Pool<DB>, timeout: Duration, ask: F) -> Result<T, sqlx::Error>
 where
     DB: sqlx::Database,
-    F: for<'c> Fn(&'c mut DB::Connection) -> std::pin::Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>,
+    F: for<'c> Fn(
+        &'c mut DB::Connection,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>,
 {
     let mut tries_left = pool.options().get_max_connections();
     loop {
@@ -328,14 +336,19 @@ where
                 }
                 return outcome;
             }
-            Err(_) => return Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long"))),
+            Err(_) => {
+                return Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long")));
+            }
         }
     }
 }
 
 /// What is said of a query that reads every row.
 fn no_index(plan: &[String]) -> String {
-    format!("no index helps to find a subject, so every question reads the whole table: make one. The plan: {}", plan.join(" / "))
+    format!(
+        "no index helps to find a subject, so every question reads the whole table: make one. The plan: {}",
+        plan.join(" / ")
+    )
 }
 
 /// An error for the operator. What a database says of itself may repeat a value (a conversion that fails does), so that
@@ -349,13 +362,16 @@ fn trouble(error: &sqlx::Error, place: &str) -> Trouble {
         sqlx::Error::Tls(error) => Trouble::Down(format!("no secure connection to {place}: {error}")),
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
-            let mysql = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(sqlx::mysql::MySqlDatabaseError::number);
+            let mysql = error
+                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                .map(sqlx::mysql::MySqlDatabaseError::number);
             let is_passing = matches!(&code[..code.len().min(2)], "08" | "53" | "55" | "57" | "40")
                 || matches!(mysql, Some(1040 | 1053 | 1205 | 1213 | 1317 | 1927 | 1969 | 3024))
                 || (mysql.is_none() && matches!(code.as_ref(), "5" | "6" | "14"));
             // Class 22 of the standard: data. Its messages quote the datum.
             let speaks_of_data = code.starts_with("22") || matches!(mysql, Some(1292 | 1366 | 1264 | 1406));
-            let words = if speaks_of_data { "a value in it cannot be converted as the query says" } else { error.message() };
+            let words =
+                if speaks_of_data { "a value in it cannot be converted as the query says" } else { error.message() };
             let number = mysql.map_or_else(|| code.to_string(), |number| number.to_string());
             let text = format!("{place} says ({number}): {words}");
             if is_passing { Trouble::Down(text) } else { Trouble::Wrong(text) }

@@ -114,10 +114,8 @@ fn mapped(mapping: &Mapping, fetched: &Fetched) -> Result<Mapped, String> {
 
 #[test]
 fn what_cannot_be_read_is_unavailable_and_the_rest_is_answered() {
-    let given = fetched(
-        &["marital_status", "registered_on"],
-        vec![vec![text("betrothed"), Raw::Date(date(2018, 5, 21))]],
-    );
+    let given =
+        fetched(&["marital_status", "registered_on"], vec![vec![text("betrothed"), Raw::Date(date(2018, 5, 21))]]);
     let mapped = mapped(&Mapping::default(), &given).unwrap();
     let [note] = mapped.notes.as_slice() else { panic!("{:?}", mapped.notes) };
     assert!(note.starts_with("column marital_status: ") && !note.contains("betrothed"), "{note}");

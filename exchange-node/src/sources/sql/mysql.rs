@@ -6,8 +6,8 @@ use std::{path::Path, str, time::Duration};
 
 use jiff::civil::{Date, DateTime, Time};
 use sqlx::{
-    AssertSqlSafe, Column as _, Connection as _, Executor as _, MySql, MySqlConnection, MySqlPool, Row as _, SqlSafeStr as _,
-    Statement as _, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, MySql, MySqlConnection, MySqlPool, Row as _,
+    SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as _,
     mysql::{MySqlArguments, MySqlConnectOptions, MySqlRow, MySqlSslMode},
 };
 use trust::value::Type;
@@ -71,7 +71,11 @@ pub(super) async fn fetch(
     .await
 }
 
-async fn fetch_on(connection: &mut MySqlConnection, text: String, parameters: &[Parameter]) -> Result<Fetched, sqlx::Error> {
+async fn fetch_on(
+    connection: &mut MySqlConnection,
+    text: String,
+    parameters: &[Parameter],
+) -> Result<Fetched, sqlx::Error> {
     let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
     let statement = (&mut *reading).prepare(AssertSqlSafe(text).into_sql_str()).await?;
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
@@ -93,7 +97,11 @@ pub(super) async fn examine(
     .await
 }
 
-async fn examine_on(connection: &mut MySqlConnection, text: String, parameters: &[Parameter]) -> Result<Examined, sqlx::Error> {
+async fn examine_on(
+    connection: &mut MySqlConnection,
+    text: String,
+    parameters: &[Parameter],
+) -> Result<Examined, sqlx::Error> {
     let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
     let statement = (&mut *reading).prepare(AssertSqlSafe(text.clone()).into_sql_str()).await?;
     let found = |column: &sqlx::mysql::MySqlColumn| FoundColumn {
@@ -108,7 +116,8 @@ async fn examine_on(connection: &mut MySqlConnection, text: String, parameters: 
         let bytes: Option<Vec<u8>> = row.try_get_unchecked(name).ok()?;
         bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     };
-    let scans = plan.iter().filter(|row| named(row, "type").as_deref() == Some("ALL") && named(row, "possible_keys").is_none());
+    let scans =
+        plan.iter().filter(|row| named(row, "type").as_deref() == Some("ALL") && named(row, "possible_keys").is_none());
     let scans = scans.map(|row| format!("table {}: every row is read", named(row, "table").unwrap_or_default()));
     let scans = scans.collect::<Vec<_>>();
     let remarks = if scans.is_empty() { Vec::new() } else { vec![super::no_index(&scans)] };

@@ -10,11 +10,14 @@ use jiff::{
     civil::{DateTime, date},
 };
 use sqlx::{
-    AssertSqlSafe, Column as _, Connection as _, Decode, Encode, Executor as _, PgConnection, PgPool, Postgres, Row as _,
-    SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, Connection as _, Decode, Encode, Executor as _, PgConnection, PgPool, Postgres,
+    Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as _,
     encode::IsNull,
     error::BoxDynError,
-    postgres::{PgArgumentBuffer, PgArguments, PgConnectOptions, PgRow, PgSslMode, PgTypeInfo, PgTypeKind, PgValueRef, types::Oid},
+    postgres::{
+        PgArgumentBuffer, PgArguments, PgConnectOptions, PgRow, PgSslMode, PgTypeInfo, PgTypeKind, PgValueRef,
+        types::Oid,
+    },
 };
 use trust::value::Type;
 
@@ -67,7 +70,11 @@ pub(super) async fn fetch(
     .await
 }
 
-async fn fetch_on(connection: &mut PgConnection, text: String, parameters: &[Parameter]) -> Result<Fetched, sqlx::Error> {
+async fn fetch_on(
+    connection: &mut PgConnection,
+    text: String,
+    parameters: &[Parameter],
+) -> Result<Fetched, sqlx::Error> {
     let mut reading = connection.begin_with("BEGIN READ ONLY").await?;
     let types = vec![unknown(); parameters.len()];
     let statement = (&mut *reading).prepare_with(AssertSqlSafe(text).into_sql_str(), &types).await?;
@@ -92,7 +99,11 @@ pub(super) async fn examine(
     .await
 }
 
-async fn examine_on(connection: &mut PgConnection, text: String, parameters: &[Parameter]) -> Result<Examined, sqlx::Error> {
+async fn examine_on(
+    connection: &mut PgConnection,
+    text: String,
+    parameters: &[Parameter],
+) -> Result<Examined, sqlx::Error> {
     let mut reading = connection.begin_with("BEGIN READ ONLY").await?;
     let types = vec![unknown(); parameters.len()];
     let statement = (&mut *reading).prepare_with(AssertSqlSafe(text.clone()).into_sql_str(), &types).await?;
@@ -110,7 +121,9 @@ async fn examine_on(connection: &mut PgConnection, text: String, parameters: &[P
     let mut remarks = Vec::new();
     if let Some(sqlx::Either::Left(types)) = statement.parameters() {
         let odd = types.iter().filter(|ty| is_number(ty.name())).map(PgTypeInfo::name);
-        remarks.extend(odd.map(|name| format!("the subject or a text is compared with a column of type {name}: CAST that column to text")));
+        remarks.extend(odd.map(|name| {
+            format!("the subject or a text is compared with a column of type {name}: CAST that column to text")
+        }));
     }
     // With sequential scans made dear, one is in the plan only where there is no index to use.
     sqlx::query("SET LOCAL enable_seqscan = off").execute(&mut *reading).await?;
@@ -174,7 +187,9 @@ fn is_number(name: &str) -> bool {
 
 fn shape(ty: &PgTypeInfo) -> Shape {
     match (ty.name(), ty.kind()) {
-        ("TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UNKNOWN" | "UUID" | "citext", _) | (_, PgTypeKind::Enum(_)) => Shape::Text,
+        ("TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UNKNOWN" | "UUID" | "citext", _) | (_, PgTypeKind::Enum(_)) => {
+            Shape::Text
+        }
         ("INT2" | "INT4" | "INT8", _) => Shape::Integer,
         ("NUMERIC", _) => Shape::Number,
         ("FLOAT4" | "FLOAT8", _) => Shape::Inexact,
@@ -237,7 +252,8 @@ fn numeric(bytes: &[u8]) -> Option<String> {
     if groups.len() != usize::try_from(count).ok()? || weight > 16 || scale > 64 || !matches!(sign, 0 | 0x4000) {
         return None;
     }
-    let group = |place: i16| usize::try_from(weight - place).ok().and_then(|index| groups.get(index)).copied().unwrap_or(0);
+    let group =
+        |place: i16| usize::try_from(weight - place).ok().and_then(|index| groups.get(index)).copied().unwrap_or(0);
     let mut text = String::new();
     for place in (0..=weight.max(0)).rev() {
         text.push_str(&format!("{:04}", group(place)));

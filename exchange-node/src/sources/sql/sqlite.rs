@@ -5,8 +5,8 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, Column as _, Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Statement as _,
-    TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
+    Statement as _, TypeInfo as _, ValueRef as _,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow},
 };
 use trust::value::Value;
@@ -43,7 +43,11 @@ pub(super) async fn fetch(
     .await
 }
 
-async fn fetch_on(connection: &mut SqliteConnection, text: String, parameters: &[Parameter]) -> Result<Fetched, sqlx::Error> {
+async fn fetch_on(
+    connection: &mut SqliteConnection,
+    text: String,
+    parameters: &[Parameter],
+) -> Result<Fetched, sqlx::Error> {
     let statement = (&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?;
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *connection).await?;
@@ -64,7 +68,11 @@ pub(super) async fn examine(
     .await
 }
 
-async fn examine_on(connection: &mut SqliteConnection, text: String, parameters: &[Parameter]) -> Result<Examined, sqlx::Error> {
+async fn examine_on(
+    connection: &mut SqliteConnection,
+    text: String,
+    parameters: &[Parameter],
+) -> Result<Examined, sqlx::Error> {
     let statement = (&mut *connection).prepare(AssertSqlSafe(text.clone()).into_sql_str()).await?;
     // What a column is declared as binds nobody in SQLite: each value says its own type.
     let found = |column: &sqlx::sqlite::SqliteColumn| FoundColumn {
@@ -96,7 +104,9 @@ fn arguments(parameters: &[Parameter]) -> Result<SqliteArguments, sqlx::Error> {
 }
 
 fn cells(row: &SqliteRow) -> Vec<Raw> {
-    (0..row.len()).map(|index| cell(row, index).unwrap_or_else(|_| Raw::Foreign("a value that cannot be read".to_owned()))).collect()
+    (0..row.len())
+        .map(|index| cell(row, index).unwrap_or_else(|_| Raw::Foreign("a value that cannot be read".to_owned())))
+        .collect()
 }
 
 fn cell(row: &SqliteRow, index: usize) -> Result<Raw, sqlx::Error> {
