@@ -1,4 +1,4 @@
-//! The answering side of a question: open, look the id up, check the time, decide, take from the quota, look the record
+//! The answering side of a question: open, look the id up, check the time, decide, take guesses and quotas, look the record
 //! up, evaluate, sign, make durable, and only then answer. Every refusal takes the same way out.
 //!
 //! **Invariant:** nothing leaves unrecorded. If question and answer cannot be made durable, no answer is given, and the
@@ -7,6 +7,7 @@
 //! Out of scope: connections and who they belong to (`peer_edge`), what a decision is (`trust::decision`), where records
 //! live (`records`).
 
+mod charge;
 mod evaluate;
 mod known;
 mod rate;
@@ -40,11 +41,12 @@ use self::{
     rate::PerSecond,
 };
 use crate::{
-    config::Limits,
+    budget::{self, BudgetKey, GuessBudget},
+    config::{Limits, OfficerLimits},
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
     records::RecordSource,
-    usage::{self, Saved, Usage},
+    usage::{self, Officers, RecalledOfficers, Saved, Usage},
     view::{Seen, View},
 };
 
@@ -58,6 +60,9 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unanswered {
+    /// Guesses could not be charged, so nothing was looked up.
+    #[error(transparent)]
+    Budget(#[from] budget::Error),
     /// Too little disk to record anything.
     #[error("too little disk is free to record anything")]
     DiskFull,
@@ -89,6 +94,9 @@ pub struct Answerer {
     clock: Arc<dyn Clock>,
     known: Arc<KnownQuestions>,
     usage: Usage,
+    officers: Officers,
+    budget: Arc<dyn GuessBudget>,
+    budget_key: Arc<BudgetKey>,
     unopened: PerSecond,
     logged: PerSecond,
     answers: Semaphore,
@@ -114,10 +122,16 @@ pub struct AnswererParts {
     pub journal: Arc<dyn Journal>,
     /// The records.
     pub records: Arc<dyn RecordSource>,
+    /// The guess budget.
+    pub budget: Arc<dyn GuessBudget>,
+    /// Under which subjects and officers are known there.
+    pub budget_key: Arc<BudgetKey>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Bounds.
     pub limits: Limits,
+    /// What an officer of another department may ask.
+    pub officers: OfficerLimits,
 }
 
 /// What was answered before, read back from the evidence, the newest first.
@@ -125,6 +139,7 @@ pub struct Recalled {
     known: KnownQuestions,
     knows_all: bool,
     usage: usage::Recalled,
+    officers: RecalledOfficers,
     since_ms: u64,
     now_ms: u64,
 }
@@ -134,7 +149,8 @@ impl Recalled {
     pub fn starting(saved: &Saved, calendar: &Calendar, now_ms: u64) -> Self {
         let since_ms = now_ms.saturating_sub(REMEMBERED.as_millis().try_into().unwrap_or(u64::MAX));
         let usage = usage::Recalled::starting(usage::Kind::Given, saved, calendar, now_ms);
-        Self { known: KnownQuestions::new(REMEMBERED), knows_all: false, usage, since_ms, now_ms }
+        let officers = RecalledOfficers::starting(usage::Kind::Given, calendar, now_ms);
+        Self { known: KnownQuestions::new(REMEMBERED), knows_all: false, usage, officers, since_ms, now_ms }
     }
 
     /// Takes the next older record; breaks where older ones do not matter.
@@ -146,8 +162,10 @@ impl Recalled {
                 None => false,
             };
         }
-        match (self.usage.take(head), self.knows_all) {
-            (ControlFlow::Break(()), true) => ControlFlow::Break(()),
+        // Each is asked: none may miss a record because another is done.
+        let counted = [self.usage.take(head), self.officers.take(head)].iter().all(ControlFlow::is_break);
+        match (counted, self.knows_all) {
+            (true, true) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -170,7 +188,7 @@ pub struct Counts {
 impl Answerer {
     /// Makes the answering side, which knows what was answered before.
     pub fn new(parts: AnswererParts, recalled: Recalled) -> Self {
-        let AnswererParts { me, node, signer, view, journal, records, clock, limits } = parts;
+        let AnswererParts { me, node, signer, view, journal, records, budget, budget_key, clock, limits, officers } = parts;
         Self {
             me,
             node,
@@ -181,6 +199,9 @@ impl Answerer {
             clock,
             known: Arc::new(recalled.known),
             usage: recalled.usage.into_usage(),
+            officers: Officers::new(officers, Arc::clone(&budget_key), recalled.officers),
+            budget,
+            budget_key,
             unopened: PerSecond::new(limits.unopened_per_second),
             logged: PerSecond::new(LOGGED_PER_SECOND),
             answers: Semaphore::new(limits.answers_at_once),
@@ -263,18 +284,17 @@ impl Answerer {
             Ok(permit) => permit,
             Err(refusal) => return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await,
         };
-        let mark = usage::mark(&permit.grant, question.sender.department());
-        let calendar = &seen.directory().profile().calendar;
-        if let Err(refusal) = self.usage.take(&mark, permit.quota, calendar, now_ms) {
-            return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await;
-        }
+        let charged = match self.charge(seen.directory(), &permit, question, now_ms).await? {
+            Ok(charged) => charged,
+            Err(refusal) => return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await,
+        };
         let outcome = Outcome::Verdicts(self.evaluate(&permit, question, now_ms).await);
         let grant = permit.grant;
         let answer = self.build(&seen, &question.wire, &question.wire.sender, digest.as_bytes().to_vec(), outcome);
         let answer = wire::Answer { grant: grant.as_bytes().to_vec(), ..answer };
         self.counts.answered.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(trace = question.wire.trace, service = %question.service, "answered");
-        self.commit(signed, Some(*digest), &answer, Some(turn), Some(mark)).await
+        self.commit(signed, Some(*digest), &answer, Some(turn), charged).await
     }
 
     /// Opens a question; where the asker has seen more of the directory than this node, waits for the news first.

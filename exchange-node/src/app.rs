@@ -29,6 +29,7 @@ use crate::{
     anchors::{self, AnchorBook, Anchorer},
     answer::{self, Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
+    budget::{self, Book},
     compare::Comparer,
     config::Config,
     custody::Custody,
@@ -102,6 +103,9 @@ pub enum Error {
     /// The TLS key cannot be used.
     #[error(transparent)]
     Tls(#[from] SetupError),
+    /// The guess budget cannot be opened, or closed.
+    #[error(transparent)]
+    Budget(#[from] budget::Error),
     /// The directory cannot be opened.
     #[error(transparent)]
     View(#[from] view::Error),
@@ -128,6 +132,8 @@ pub struct Parts {
     pub evidence: Arc<SledJournal>,
     /// The evidence.
     pub journal: Arc<dyn Journal>,
+    /// The guess budget.
+    pub budget: Book,
     /// The records, with their import.
     pub records: Arc<Records>,
     /// Where the records of each service are.
@@ -195,7 +201,7 @@ impl App {
         let pending = Arc::new(PendingDecisions::open(&config.dir)?);
         // First, so that a second program in the same folder stops here with a plain sentence.
         let admin = AdminSocket::bind(&config.dir)?;
-        let (view, evidence, records) = open_stores(&config, &clock, &random, &supervisor).await?;
+        let (view, evidence, records, budget) = open_stores(&config, &clock, &random, &supervisor).await?;
         let sources = Arc::new(Sources::open(&config.dir, Arc::clone(&records), Arc::clone(&clock))?);
         let journal: Arc<dyn Journal> = Arc::clone(&evidence) as Arc<dyn Journal>;
         let readiness = Readiness::new();
@@ -249,6 +255,8 @@ impl App {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             limits: config.limits,
+            officers: config.officers.asking,
+            budget_key: Arc::clone(budget.key()),
         };
         let asker = Arc::new(Asker::new(parts, asked));
         let parts = AnswererParts {
@@ -258,8 +266,11 @@ impl App {
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             records: Arc::clone(&sources) as Arc<dyn RecordSource>,
+            budget: Arc::new(budget.clone()),
+            budget_key: Arc::clone(budget.key()),
             clock: Arc::clone(&clock),
             limits: config.limits,
+            officers: config.officers.answering,
         };
         let answerer = Arc::new(Answerer::new(parts, answered));
         let evidence_log = LogOf { party: config.party(), node: config.node.clone(), number: 1 };
@@ -303,6 +314,7 @@ impl App {
             link,
             evidence,
             journal,
+            budget,
             records,
             sources,
             peers,
@@ -342,8 +354,9 @@ impl App {
         tracing::info!(peer = %parts.addresses.peer, office = %parts.addresses.office, "serving");
         let outcome = supervisor.run(drain).await;
         drop(ready);
-        let closed = parts.evidence.close().await;
+        let (closed, budget) = (parts.evidence.close().await, parts.budget.close().await);
         outcome?;
+        budget?;
         Ok(closed?)
     }
 }
@@ -353,17 +366,20 @@ async fn open_stores(
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
     supervisor: &Supervisor,
-) -> Result<(Arc<View>, Arc<SledJournal>, Arc<Records>), Error> {
+) -> Result<(Arc<View>, Arc<SledJournal>, Arc<Records>, Book), Error> {
     let (config, clock, random) = (Arc::clone(config), Arc::clone(clock), Arc::clone(random));
-    let (fatal, view_fatal) = (supervisor.fatal(), supervisor.fatal());
+    let (fatal, view_fatal, budget_fatal) = (supervisor.fatal(), supervisor.fatal(), supervisor.fatal());
     tokio::task::spawn_blocking(move || {
         let failed = move |reason: &str| view_fatal.report("the directory's store", reason);
         let snapshots = Snapshots::of(&config.dir, random.as_ref()).map_err(view::Error::from)?;
         let view = View::resume(&config.dir, &config.exchange, &config.authority_key, Some(snapshots), failed)?;
         let failed = Arc::new(move |reason: &str| fatal.report("the evidence", reason));
+        let budget = Book::open(&config.dir, random.as_ref(), move |reason| {
+            budget_fatal.report("the guess budget", reason);
+        })?;
         let evidence = SledJournal::open(&config.dir, random, clock.as_ref(), failed)?;
         let records = Records::open(&config.dir)?;
-        Ok((Arc::new(view), Arc::new(evidence), Arc::new(records)))
+        Ok((Arc::new(view), Arc::new(evidence), Arc::new(records), budget))
     })
     .await?
 }

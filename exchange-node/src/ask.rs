@@ -31,6 +31,7 @@ use trust::{
     claim::Verdict,
     evidence::Receipt,
     ids::{Digest, NodeId, Party},
+    question::Question,
     refusal::{Code, Refusal},
 };
 
@@ -41,10 +42,11 @@ pub use self::{
     show::{NotFound, show_in},
 };
 use crate::{
-    config::Limits,
+    budget::BudgetKey,
+    config::{Limits, OfficerLimits},
     journal::{Journal, JournalError, NewEntry, RecordHead},
     keys::NodeSigner,
-    usage::{self, Saved, Usage},
+    usage::{self, Mark, Officers, RecalledOfficers, Saved, Usage},
     view::View,
 };
 
@@ -79,6 +81,7 @@ pub struct Recalled {
     knows_all: bool,
     asked: usage::Recalled,
     answered: usage::Recalled,
+    officers: RecalledOfficers,
     since_ms: u64,
 }
 
@@ -90,14 +93,16 @@ impl Recalled {
         let keys = Idempotency::new(KEYS_KNOWN);
         let [asked, answered] = [usage::Kind::Asked, usage::Kind::Answered]
             .map(|kind| usage::Recalled::starting(kind, saved, calendar, now_ms));
-        Self { keys, ended, interrupted, seen: 0, knows_all: false, asked, answered, since_ms }
+        let officers = RecalledOfficers::starting(usage::Kind::Asked, calendar, now_ms);
+        Self { keys, ended, interrupted, seen: 0, knows_all: false, asked, answered, officers, since_ms }
     }
 
     /// Takes the next older record; breaks where older ones do not matter.
     pub fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
         self.knows_all |= head.at_ms < self.since_ms && self.seen >= INTERRUPTED_WITHIN;
         // Each is asked: none may miss a record because another is done.
-        let counted = [self.asked.take(head), self.answered.take(head)].iter().all(ControlFlow::is_break);
+        let counts = [self.asked.take(head), self.answered.take(head), self.officers.take(head)];
+        let counted = counts.iter().all(ControlFlow::is_break);
         if self.knows_all {
             return if counted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         }
@@ -193,6 +198,10 @@ pub struct AskerParts {
     pub random: Arc<dyn Random>,
     /// Bounds.
     pub limits: Limits,
+    /// What an officer of this department may ask.
+    pub officers: OfficerLimits,
+    /// Under which officers are known in the journal.
+    pub budget_key: Arc<BudgetKey>,
 }
 
 /// Asks other departments for this department's offices.
@@ -209,6 +218,7 @@ pub struct Asker {
     disk_low: AtomicBool,
     asked: Usage,
     answered: Usage,
+    officers: Officers,
     keys: Idempotency,
     /// Questions that a crash interrupted and whose outcome is not recorded yet.
     interrupted: Mutex<Vec<(u64, Digest)>>,
@@ -217,7 +227,7 @@ pub struct Asker {
 impl Asker {
     /// Makes the asking side, which knows what was asked before.
     pub fn new(parts: AskerParts, recalled: Recalled) -> Self {
-        let AskerParts { me, node, signer, view, journal, courier, clock, random, limits } = parts;
+        let AskerParts { me, node, signer, view, journal, courier, clock, random, limits, officers, budget_key } = parts;
         Self {
             me,
             node,
@@ -231,9 +241,17 @@ impl Asker {
             disk_low: AtomicBool::new(false),
             asked: recalled.asked.into_usage(),
             answered: recalled.answered.into_usage(),
+            officers: Officers::new(officers, budget_key, recalled.officers),
             keys: recalled.keys,
             interrupted: Mutex::new(recalled.interrupted),
         }
+    }
+
+    /// Takes one use of the officer who asks.
+    fn take_officer(&self, question: &Question) -> Result<Option<Mark>, Refusal> {
+        let seen = self.view.seen();
+        let calendar = &seen.directory().profile().calendar;
+        self.officers.take(self.me.department(), &question.wire.officer, calendar, self.clock.now_ms())
     }
 
     /// Records an outcome for every question that a crash interrupted. Run once, before anything is asked.
@@ -298,7 +316,10 @@ impl Asker {
             return self.refuse(office, Refusal::new(Code::Overloaded)).await;
         };
         let sent = match self.prepare(office) {
-            Ok((question, wait)) => self.record_question(question, wait, key).await?,
+            Ok((question, wait)) => match self.take_officer(&question) {
+                Ok(officer) => self.record_question(question, wait, key, officer).await?,
+                Err(refusal) => return self.refuse(office, refusal).await,
+            },
             Err(refusal) => return self.refuse(office, refusal).await,
         };
         let trace = sent.question.wire.trace.as_str();
@@ -311,7 +332,7 @@ impl Asker {
                     message: signed.encode_to_vec(),
                 };
                 let grant = sent.grant.filter(|_| matches!(answer.wire.outcome, Some(Answered::Verdicts(_))));
-                let committed = self.commit(vec![entry], Some(sent.index), key, grant).await?;
+                let committed = self.commit(vec![entry], Some(sent.index), key, grant, None).await?;
                 self.count(&self.answered, grant);
                 (ending_of(answer.wire), last(&committed)?)
             }

@@ -100,12 +100,35 @@ pub struct Config {
     /// Bounds on what others can use up.
     #[serde(default)]
     pub limits: Limits,
+    /// What one officer may ask.
+    #[serde(default)]
+    pub officers: OfficerSettings,
     /// How long keys serve.
     #[serde(default)]
     pub keys: KeySettings,
     /// The folder of the file: where everything lives.
     #[serde(skip)]
     pub dir: PathBuf,
+}
+
+/// What one officer may ask.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OfficerSettings {
+    /// An officer of this department, through this node.
+    pub asking: OfficerLimits,
+    /// An officer of another department, from this department's records.
+    pub answering: OfficerLimits,
+}
+
+/// How many questions of one officer; 0 without limit.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OfficerLimits {
+    /// In a second.
+    pub per_second: u32,
+    /// On a day of the authority's calendar.
+    pub per_day: u32,
 }
 
 /// How long keys serve, each as `365d`, `12h` or `30s`.
@@ -245,7 +268,12 @@ impl NewConfig<'_> {
              answers_at_once = {answers}\n\
              questions_at_once = {questions}\n\
              # Below so much free disk nothing is asked or answered.\n\
-             free_disk_mib = {free_disk}\n",
+             free_disk_mib = {free_disk}\n\
+             \n\
+             # How many questions one officer may ask: of this department, and of others. 0 is without limit.\n\
+             [officers]\n\
+             asking = {{ per_second = 0, per_day = 0 }}\n\
+             answering = {{ per_second = 0, per_day = 0 }}\n",
             department = self.department,
             exchange = self.exchange,
             node = self.node,

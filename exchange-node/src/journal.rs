@@ -97,6 +97,8 @@ pub struct Commit {
     pub idempotency: Option<[u8; 16]>,
     /// Where it counts as a use of a grant: the grant's mark (`usage::mark`).
     pub grant: Option<[u8; 16]>,
+    /// Where it counts as a use of an officer: a keyed hash of the officer (`usage::Officers`).
+    pub officer: Option<[u8; 16]>,
 }
 
 /// By what a repeated question is known, without telling who asked.
@@ -153,6 +155,8 @@ pub struct RecordHead {
     pub idempotency: Option<[u8; 16]>,
     /// As committed.
     pub grant: Option<[u8; 16]>,
+    /// As committed.
+    pub officer: Option<[u8; 16]>,
 }
 
 /// Something that comes later.

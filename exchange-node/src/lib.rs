@@ -6,6 +6,7 @@ pub mod anchors;
 pub mod answer;
 pub mod app;
 pub mod ask;
+pub mod budget;
 pub mod cli;
 pub mod compare;
 pub mod config;

@@ -167,7 +167,11 @@ fn bare(error: &Unanswered) -> Status {
     match error {
         Unanswered::TooMany => Status::resource_exhausted("too many questions at once"),
         Unanswered::DirectoryMissing => Status::unavailable("this node is not ready"),
-        Unanswered::DiskFull | Unanswered::Ended(_) | Unanswered::Journal(_) | Unanswered::StoredAnswerUnreadable => {
+        Unanswered::Budget(_)
+        | Unanswered::DiskFull
+        | Unanswered::Ended(_)
+        | Unanswered::Journal(_)
+        | Unanswered::StoredAnswerUnreadable => {
             tracing::error!(%error, "no answer was given");
             Status::unavailable("this node cannot record an answer now")
         }

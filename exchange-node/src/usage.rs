@@ -8,6 +8,7 @@
 //! A day is one of the profile's calendar. Out of scope: whether a question is covered at all (`trust::decision`). Each
 //! node of a department counts for itself.
 
+mod officers;
 mod saved;
 
 use std::{
@@ -24,7 +25,10 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-pub use self::saved::Saved;
+pub use self::{
+    officers::{Officers, RecalledOfficers},
+    saved::Saved,
+};
 use crate::journal::RecordHead;
 
 /// A grant used by a department, without telling which: SHA-256 of "errand grant v1", NUL, the grant's digest and the
@@ -59,18 +63,21 @@ pub enum Kind {
 
 /// Which use a record of the journal is.
 pub(crate) fn kind_of(head: &RecordHead) -> Option<(Kind, Mark)> {
-    let mark = head.grant?;
+    Some((side_of(head)?, head.grant?))
+}
+
+/// Which kind of use a record of the journal would be.
+fn side_of(head: &RecordHead) -> Option<Kind> {
     let has = |kind| head.kinds.contains(&kind);
-    let kind = if has(EntryKind::AnswerGiven) {
-        Kind::Given
+    if has(EntryKind::AnswerGiven) {
+        Some(Kind::Given)
     } else if has(EntryKind::QuestionSent) {
-        Kind::Asked
+        Some(Kind::Asked)
     } else if has(EntryKind::AnswerReceived) {
-        Kind::Answered
+        Some(Kind::Answered)
     } else {
-        return None;
-    };
-    Some((kind, mark))
+        None
+    }
 }
 
 /// How much is used.
@@ -203,11 +210,16 @@ impl Recalled {
 
     /// Takes the next older record; breaks where older ones do not matter.
     pub(crate) fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
+        self.take_marked(head, head.grant)
+    }
+
+    /// The same, counting under another mark of the record.
+    fn take_marked(&mut self, head: &RecordHead, mark: Option<Mark>) -> ControlFlow<()> {
         let is_new = head.first_index >= self.from_index;
         if !is_new && head.at_ms < self.since_ms {
             return ControlFlow::Break(());
         }
-        if let Some((kind, mark)) = kind_of(head)
+        if let (Some(kind), Some(mark)) = (side_of(head), mark)
             && kind == self.kind
         {
             let count = self.counts.entry(mark).or_insert(Count { day: self.today, ..Count::default() });

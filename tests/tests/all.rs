@@ -40,6 +40,8 @@ mod kill_loop;
 mod lying_registry;
 #[path = "all/nodes.rs"]
 mod nodes;
+#[path = "all/oracle.rs"]
+mod oracle;
 #[path = "all/outage.rs"]
 mod outage;
 #[path = "all/pinning.rs"]

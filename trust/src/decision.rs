@@ -262,10 +262,38 @@ fn check_authorisation(service: &Service, request: &wire::Request, now_ms: u64) 
         let reason = "must be subject, guardian or agent";
         return Err(Refusal::new(Code::AuthorisationMissing).at("authorisation.signed_by").because(reason));
     }
+    if form.scope.trim().is_empty() {
+        let reason = "must say what the form covers";
+        return Err(Refusal::new(Code::AuthorisationMissing).at("authorisation.scope").because(reason));
+    }
     if form.valid_until_ms <= now_ms {
         return Err(Refusal::new(Code::AuthorisationExpired).at("authorisation.valid_until_ms"));
     }
+    if !is_authorised(service, request, &form.scope) {
+        return Err(Refusal::new(Code::AuthorisationNotCovering).at("authorisation.scope"));
+    }
     Ok(())
+}
+
+/// Whether the scope of a form, which lists what it covers, names the service, the item or scenario that the question is
+/// for, or every data item that is asked for: each by its id or by a name that is published.
+fn is_authorised(service: &Service, request: &wire::Request, scope: &str) -> bool {
+    let parts: Vec<&str> = scope.split([',', ';', '，', '；', '、']).map(str::trim).collect();
+    let names = |name: &str| !name.is_empty() && parts.contains(&name);
+    let local = |name: Option<&statement::LocalName>| name.is_some_and(|name| names(&name.zh) || names(&name.en));
+    let by_id = names(service.id.service.as_str()) || names(&format!("{}/{}", service.id.department, service.id.service));
+    let purpose = request.purpose.as_ref();
+    if by_id
+        || local(service.published.name.as_ref())
+        || purpose.is_some_and(|purpose| names(&purpose.item) || names(&purpose.scenario))
+    {
+        return true;
+    }
+    let described = &service.published.attributes;
+    request.claims.iter().all(|claim| {
+        let attribute = described.iter().find(|attribute| attribute.name == claim.attribute);
+        attribute.is_some_and(|attribute| names(&attribute.name) || local(attribute.label.as_ref()))
+    })
 }
 
 fn read_claims(service: &Service, claims: &[wire::Claim]) -> Result<Vec<Claim>, Refusal> {

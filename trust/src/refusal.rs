@@ -42,6 +42,7 @@ codes! {
     AttributeUnknown "ATTRIBUTE_UNKNOWN" "The service has no such attribute" "look the attributes up with `services list`";
     AuthorisationExpired "AUTHORISATION_EXPIRED" "The subject's authorisation has expired" "ask the subject to sign again";
     AuthorisationMissing "AUTHORISATION_MISSING" "The service needs the subject's authorisation" "have the subject sign the form and send its digest, scope, signer and end";
+    AuthorisationNotCovering "AUTHORISATION_NOT_COVERING" "The subject's authorisation does not cover the question" "have the subject sign a form that names the service, the item or each data item asked for";
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     CheckpointOutdated "CHECKPOINT_OUTDATED" "The checkpoint is not one of the directory's latest" "cosign the newest checkpoint";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";
@@ -63,6 +64,7 @@ codes! {
     GrantNotYetValid "GRANT_NOT_YET_VALID" "The grant does not hold yet" "wait until it holds";
     GrantRevoked "GRANT_REVOKED" "The grant was revoked" "read the provider's reason (`access list`) and apply again";
     GrantSuspended "GRANT_SUSPENDED" "The grant is suspended" "read the provider's reason (`access list`)";
+    GuessBudgetSpent "GUESS_BUDGET_SPENT" "Too many different values were tried" "try again when there is room, or ask again what was asked before, which costs nothing";
     InputMalformed "INPUT_MALFORMED" "An input cannot be read" "correct the input as the service description says";
     InputMissing "INPUT_MISSING" "A required input is missing" "give the input";
     InputUnknown "INPUT_UNKNOWN" "The service has no such input" "look the inputs up with `services list`";
@@ -81,7 +83,7 @@ codes! {
     PayloadTypeWrong "PAYLOAD_TYPE_WRONG" "The payload is of another type" "send the message that this call takes";
     ProviderUnreachable "PROVIDER_UNREACHABLE" "The provider has no node in the directory" "ask the provider's operator";
     PurposeNotCovered "PURPOSE_NOT_COVERED" "The grant is for another purpose" "apply for access for this item, or name the item the grant is for";
-    QuotaExceeded "QUOTA_EXCEEDED" "The grant's quota is used up" "try again when it is renewed";
+    QuotaExceeded "QUOTA_EXCEEDED" "The quota is used up" "try again when it is renewed";
     RecipientWrong "RECIPIENT_WRONG" "The message is addressed to somebody else" "address it to the node that it is sent to";
     RequestFromFuture "REQUEST_FROM_FUTURE" "The request was made later than now" "set the clock of the asking node";
     RequestIdReused "REQUEST_ID_REUSED" "The same request id came with other bytes" "make a new request id for a new question";

@@ -17,6 +17,12 @@ use crate::{
     value::{AttributeType, Type},
 };
 
+/// How many different values a department may try for one subject and attribute in a day, where a description says nothing.
+pub const USUAL_GUESSES_PER_DAY: u32 = 3;
+
+/// How many in a year, of an attribute whose values have an order.
+pub const USUAL_GUESSES_PER_YEAR: u32 = 6;
+
 /// Why a service description cannot be published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
@@ -227,6 +233,22 @@ impl Service {
     /// Whether it answers at that time: approved, not suspended, not ended.
     pub fn answers_at(&self, now_ms: u64) -> bool {
         self.review.permits() && self.notice().is_none() && self.ends().is_none_or(|(from_ms, _)| now_ms < from_ms)
+    }
+
+    /// How many different values a department may try for one subject and attribute in a day.
+    pub fn guesses_per_day(&self) -> u32 {
+        match self.published.guesses_per_day {
+            0 => USUAL_GUESSES_PER_DAY,
+            guesses => guesses,
+        }
+    }
+
+    /// How many in a year, of an attribute whose values have an order.
+    pub fn guesses_per_year(&self) -> u32 {
+        match self.published.guesses_per_year {
+            0 => USUAL_GUESSES_PER_YEAR,
+            guesses => guesses,
+        }
     }
 
     /// The description's legal bases, or the one that the service needs the subject's authorisation by.

@@ -13,11 +13,10 @@ use trust::{
     refusal::Refusal,
 };
 
-use super::{Answerer, Unanswered, known::Turn};
+use super::{Answerer, Unanswered, charge::Charged, known::Turn};
 use crate::{
     journal::{Commit, JournalError, NewEntry, RequestMark},
     keys::seal,
-    usage::Mark,
     view::Seen,
 };
 
@@ -37,7 +36,7 @@ impl Answerer {
         self.log_refusal(&refusal, &question.wire.sender, &question.wire.trace);
         let outcome = Outcome::Refusal(refusal.to_wire());
         let answer = self.build(seen, &question.wire, &question.wire.sender, digest.as_bytes().to_vec(), outcome);
-        self.commit(signed, Some(*digest), &answer, turn, None).await
+        self.commit(signed, Some(*digest), &answer, turn, Charged::default()).await
     }
 
     /// A question that did not open: nobody has vouched for it, so it is answered to whom the connection belongs to, and
@@ -57,7 +56,7 @@ impl Answerer {
         let digest = envelope::digest_of(signed).ok();
         let request_digest = digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
         let answer = self.build(seen, &claimed, &peer.to_string(), request_digest, Outcome::Refusal(refusal.to_wire()));
-        self.commit(signed, digest, &answer, None, None).await
+        self.commit(signed, digest, &answer, None, Charged::default()).await
     }
 
     pub(super) fn build(
@@ -89,15 +88,14 @@ impl Answerer {
         }
     }
 
-    /// Signs the answer, makes question and answer durable, and only then hands the answer out. `grant` is the mark of
-    /// the grant that it is a use of.
+    /// Signs the answer, makes question and answer durable, and only then hands the answer out.
     pub(super) async fn commit(
         &self,
         question: &wire::Signed,
         digest: Option<Digest>,
         answer: &wire::Answer,
         turn: Option<Turn>,
-        grant: Option<Mark>,
+        charged: Charged,
     ) -> Result<wire::Signed, Unanswered> {
         let (sealed, answer_digest) = seal(answer, self.signer.as_ref());
         let sealed = envelope::signed(sealed);
@@ -110,7 +108,9 @@ impl Answerer {
         entries.push(NewEntry { kind: EntryKind::AnswerGiven, digest: answer_digest, message: sealed.encode_to_vec() });
         let mark = turn.as_ref().zip(digest).filter(|_| entries.len() == 2);
         let request = mark.map(|(turn, digest)| RequestMark { key: *turn.key(), digest });
-        let commit = Commit { at_ms: answer.answered_at_ms, entries, about: None, request, idempotency: None, grant };
+        let Charged { grant, officer } = charged;
+        let at_ms = answer.answered_at_ms;
+        let commit = Commit { at_ms, entries, about: None, request, idempotency: None, grant, officer };
         let journal = Arc::clone(&self.journal);
         // In a task of its own: the asker may hang up at any moment, and a commit under way cannot be taken back. Were
         // it not remembered, the asker's retry would be answered a second time.

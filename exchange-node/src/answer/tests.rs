@@ -12,6 +12,7 @@ use trust::{
 
 use super::*;
 use crate::{
+    budget::memory::MemoryBudget,
     journal::memory::{Fault, MemoryJournal},
     records::{Lookup, calendar_day, double::RecordsDouble},
     view::tests::{bring, revocation, view_of},
@@ -21,6 +22,8 @@ struct Provider {
     fixture: Fixture,
     journal: Arc<MemoryJournal>,
     records: Arc<RecordsDouble>,
+    budget: Arc<dyn GuessBudget>,
+    officers: OfficerLimits,
     clock: MockClock,
     view: Arc<View>,
     answerer: Answerer,
@@ -47,13 +50,16 @@ impl Provider {
         let view = view_of(dir.path(), &fixture).await;
         let (journal, records) = (Arc::new(MemoryJournal::new()), Arc::new(records));
         let clock = MockClock::at(NOW_MS);
-        let answerer = answerer(&view, &journal, &records, &clock, limits);
-        Self { fixture, journal, records, clock, view, answerer, limits, _dir: dir }
+        let budget: Arc<dyn GuessBudget> = Arc::new(MemoryBudget::default());
+        let officers = OfficerLimits::default();
+        let answerer = answerer(&view, &journal, &records, &budget, &clock, limits, officers);
+        Self { fixture, journal, records, budget, officers, clock, view, answerer, limits, _dir: dir }
     }
 
     fn restart(&mut self) {
         self.journal = Arc::new(self.journal.restarted());
-        self.answerer = answerer(&self.view, &self.journal, &self.records, &self.clock, self.limits);
+        let (budget, limits, officers) = (&self.budget, self.limits, self.officers);
+        self.answerer = answerer(&self.view, &self.journal, &self.records, budget, &self.clock, limits, officers);
     }
 
     fn sealed(&self, change: impl FnOnce(&mut wire::Request)) -> wire::Signed {
@@ -75,8 +81,10 @@ fn answerer(
     view: &Arc<View>,
     journal: &Arc<MemoryJournal>,
     records: &Arc<RecordsDouble>,
+    budget: &Arc<dyn GuessBudget>,
     clock: &MockClock,
     limits: Limits,
+    officers: OfficerLimits,
 ) -> Answerer {
     let mut recalled =
         Recalled::starting(&crate::usage::Saved::default(), &trust::calendar::Calendar::default(), clock.now_ms());
@@ -88,8 +96,11 @@ fn answerer(
         view: Arc::clone(view),
         journal: Arc::clone(journal) as _,
         records: Arc::clone(records) as _,
+        budget: Arc::clone(budget),
+        budget_key: Arc::new(BudgetKey::new([7; 32])),
         clock: Arc::new(clock.clone()),
         limits,
+        officers,
     };
     Answerer::new(parts, recalled)
 }
@@ -471,3 +482,5 @@ async fn a_full_disk_gives_no_answer() {
     provider.answerer.set_disk_low(false);
     verdicts(&provider.ask(|_| {}).await);
 }
+
+mod oracle;

@@ -21,13 +21,14 @@ impl Asker {
         question: Question,
         wait: Duration,
         key: Option<[u8; 16]>,
+        officer: Option<Mark>,
     ) -> Result<Sent, Error> {
         let (sealed, digest) = seal(&question.wire, self.signer.as_ref());
         let signed = envelope::signed(sealed);
         let entry = NewEntry { kind: EntryKind::QuestionSent, digest, message: signed.encode_to_vec() };
         let grant = Digest::try_from(question.wire.grant.as_slice()).ok();
         let grant = grant.map(|grant| usage::mark(&grant, self.me.department()));
-        let committed = self.commit(vec![entry], None, key, grant).await?;
+        let committed = self.commit(vec![entry], None, key, grant, officer).await?;
         self.count(&self.asked, grant);
         Ok(Sent { question, digest, signed, index: committed.first_index, wait, grant })
     }
@@ -75,7 +76,7 @@ impl Asker {
         let (sealed, digest) = seal(&outcome, self.signer.as_ref());
         let message = envelope::signed(sealed).encode_to_vec();
         let entry = NewEntry { kind: EntryKind::Outcome, digest, message };
-        last(&self.commit(vec![entry], about, None, None).await?)
+        last(&self.commit(vec![entry], about, None, None, None).await?)
     }
 
     pub(super) async fn commit(
@@ -84,8 +85,9 @@ impl Asker {
         about: Option<u64>,
         idempotency: Option<[u8; 16]>,
         grant: Option<Mark>,
+        officer: Option<Mark>,
     ) -> Result<Committed, Error> {
-        let commit = Commit { at_ms: self.clock.now_ms(), entries, about, request: None, idempotency, grant };
+        let commit = Commit { at_ms: self.clock.now_ms(), entries, about, request: None, idempotency, grant, officer };
         Ok(self.journal.commit(commit).await?)
     }
 

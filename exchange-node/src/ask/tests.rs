@@ -16,6 +16,7 @@ use trust::{
 use super::*;
 use crate::{
     answer::{self, Answerer, AnswererParts},
+    budget::memory::MemoryBudget,
     journal::memory::{Fault, MemoryJournal},
     peers::{SendFailure, Undelivered},
     records::{Lookup, double::RecordsDouble},
@@ -107,8 +108,11 @@ impl Town {
             view: view_of(dirs[1].path(), &fixture).await,
             journal: Arc::clone(&provider_journal) as _,
             records: Arc::new(RecordsDouble::saying(Lookup::Rows { rows: vec![row], as_of: None })),
+            budget: Arc::new(MemoryBudget::default()),
+            budget_key: Arc::new(BudgetKey::new([7; 32])),
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),
+            officers: OfficerLimits::default(),
         };
         let provider = Answerer::new(
             parts,
@@ -158,6 +162,8 @@ fn asker(view: &Arc<View>, journal: &Arc<MemoryJournal>, courier: &Arc<CourierDo
         clock: Arc::new(clock.clone()),
         random: Arc::new(SeededRandom::new(journal.commits().len() as u64)),
         limits: Limits::default(),
+        officers: OfficerLimits { per_second: 0, per_day: 0 },
+        budget_key: Arc::new(BudgetKey::new([8; 32])),
     };
     Asker::new(parts, recalled)
 }
@@ -327,7 +333,7 @@ async fn a_refusal_of_the_other_side_says_who_refused() {
     old.wire.issued_at_ms -= 600_000;
     old.wire.expires_at_ms -= 600_000;
     old.issued_at_ms -= 600_000;
-    let sent = town.asker.record_question(old, Duration::from_secs(2), None).await.unwrap();
+    let sent = town.asker.record_question(old, Duration::from_secs(2), None, None).await.unwrap();
     let (_, answer) = town.asker.send(&sent).await.unwrap();
     assert_eq!(refused(&ending_of(answer.wire)), ("REQUEST_TOO_OLD", "expires_at_ms", Some("ninghe/civil-affairs")));
 }

@@ -161,6 +161,7 @@ impl Journal for MemoryJournal {
                 request: commit.request,
                 idempotency: commit.idempotency,
                 grant: commit.grant,
+                officer: commit.officer,
             };
             if visit(head).is_break() {
                 break;

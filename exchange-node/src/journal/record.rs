@@ -4,7 +4,7 @@
 //! | bytes | head |
 //! |---|---|
 //! | 1 | format, 1 |
-//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency, 8 grant |
+//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency, 8 grant, 32 officer |
 //! | 1 | number of entries, 1 to 4 |
 //! | 1 each | kinds, as numbered in evidence.proto |
 //! | 8 | when, Unix milliseconds |
@@ -13,6 +13,7 @@
 //! | 16 + 32 | request: key and digest (if any) |
 //! | 16 | idempotency (if any) |
 //! | 16 | grant (if any) |
+//! | 16 | officer (if any) |
 //! | 32 + 32 each | salt and digest |
 //! | 4 each | length of the message |
 //!
@@ -111,6 +112,7 @@ pub(super) struct Head<'a> {
     pub(super) request: Option<RequestMark>,
     pub(super) idempotency: Option<[u8; 16]>,
     pub(super) grant: Option<[u8; 16]>,
+    pub(super) officer: Option<[u8; 16]>,
     pub(super) entries: Entries,
     lengths: [usize; MOST_ENTRIES],
     bytes: &'a [u8],
@@ -128,7 +130,7 @@ impl<'a> Head<'a> {
         let [format, fields, count] = reader.array()?;
         let count = usize::from(count);
         if format != FORMAT
-            || fields & !(ABOUT | REQUEST | IDEMPOTENCY | GRANT) != 0
+            || fields & !(ABOUT | REQUEST | IDEMPOTENCY | GRANT | OFFICER) != 0
             || !(1..=MOST_ENTRIES).contains(&count)
         {
             return Err(Malformed);
@@ -143,6 +145,7 @@ impl<'a> Head<'a> {
         };
         let idempotency = (fields & IDEMPOTENCY != 0).then(|| reader.array()).transpose()?;
         let grant = (fields & GRANT != 0).then(|| reader.array()).transpose()?;
+        let officer = (fields & OFFICER != 0).then(|| reader.array()).transpose()?;
         let mut entries = Entries { entries: [NO_ENTRY; MOST_ENTRIES], count };
         for (entry, kind) in entries.entries.iter_mut().zip(kinds) {
             let kind = EntryKind::try_from(i32::from(*kind)).map_err(|_| Malformed)?;
@@ -155,7 +158,7 @@ impl<'a> Head<'a> {
         if !reader.rest.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { at_ms, key_id, about, request, idempotency, grant, entries, lengths, bytes })
+        Ok(Self { at_ms, key_id, about, request, idempotency, grant, officer, entries, lengths, bytes })
     }
 
     /// The messages, one for each entry; `None` if the payload is not the one that was sealed with this head.
@@ -186,6 +189,7 @@ impl<'a> Head<'a> {
             request: self.request,
             idempotency: self.idempotency,
             grant: self.grant,
+            officer: self.officer,
         }
     }
 }
@@ -195,7 +199,8 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
     let fields = has(commit.about.is_some(), ABOUT)
         | has(commit.request.is_some(), REQUEST)
         | has(commit.idempotency.is_some(), IDEMPOTENCY)
-        | has(commit.grant.is_some(), GRANT);
+        | has(commit.grant.is_some(), GRANT)
+        | has(commit.officer.is_some(), OFFICER);
     // At most MOST_ENTRIES entries, and kinds are numbered from 0 to 5.
     bytes.extend_from_slice(&[FORMAT, fields, entries.len() as u8]);
     bytes.extend(entries.iter().map(|entry| i32::from(entry.kind) as u8));
@@ -213,6 +218,9 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
     }
     if let Some(grant) = &commit.grant {
         bytes.extend_from_slice(grant);
+    }
+    if let Some(officer) = &commit.officer {
+        bytes.extend_from_slice(officer);
     }
     for entry in entries {
         bytes.extend_from_slice(&entry.salt);
@@ -247,8 +255,9 @@ const ABOUT: u8 = 1;
 const REQUEST: u8 = 2;
 const IDEMPOTENCY: u8 = 4;
 const GRANT: u8 = 8;
+const OFFICER: u8 = 32;
 /// The longest head, in bytes.
-pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + 16 + MOST_ENTRIES * (64 + 4);
+pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + 16 + 16 + MOST_ENTRIES * (64 + 4);
 const NO_ENTRY: Entry = Entry { kind: EntryKind::Unspecified, salt: [0; 32], envelope: Digest::new([0; 32]) };
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ fn read(fields: &mut Fields<'_>, problems: &mut Problems) -> wire::ServicePublis
     published.time_to_answer_ms =
         fields.number("time_to_answer_ms", 1..=LONGEST_ANSWER_MS, problems).unwrap_or(USUAL_ANSWER_MS);
     published.guesses_per_day = fields.number("guesses_per_day", 1..=1000, problems).unwrap_or(0);
+    published.guesses_per_year = fields.number("guesses_per_year", 1..=100_000, problems).unwrap_or(0);
     published.record_as_of_column = fields.optional_text("record_as_of", problems);
     published.conditions = fields.optional_text("conditions", problems);
     published.classification = fields.optional_text("classification", problems);

@@ -54,6 +54,9 @@ pub(super) fn service(service: &wire::ServicePublished) -> String {
     if service.guesses_per_day != 0 {
         out.field("guesses_per_day", &service.guesses_per_day.to_string());
     }
+    if service.guesses_per_year != 0 {
+        out.field("guesses_per_year", &service.guesses_per_year.to_string());
+    }
     out.0
 }
 

@@ -146,6 +146,9 @@ answered_by: record
 
 # How many different values a department may try for one subject and data item in a day; without it 3.
 # guesses_per_day: 3
+
+# How many in a year, of numbers and dates, which can be found by halving; without it 6.
+# guesses_per_year: 6
 "#,
         service = text(service),
         name = quoted(name),

@@ -212,17 +212,34 @@ fn an_authorisation_must_be_there_and_hold() {
         })
     };
     assert_eq!(refused(None), (Code::AuthorisationMissing, "authorisation".into()));
-    let form = |valid_until_ms| wire::Authorisation {
+    let form = || wire::Authorisation {
         form_digest: vec![1; 32],
-        scope: "婚姻状况".into(),
+        scope: "公租房申请".into(),
         signed_by: "subject".into(),
-        valid_until_ms,
+        valid_until_ms: NOW_MS + 1,
     };
-    assert_eq!(refused(Some(form(NOW_MS))).0, Code::AuthorisationExpired);
-    let mut request = fixture.request();
-    request.service = "allowance".into();
-    request.authorisation = Some(form(NOW_MS + 1));
-    assert!(decide(&fixture.directory, &Question::read(request).unwrap(), NOW_MS).is_ok());
+    type Change = fn(&mut wire::Authorisation);
+    let wrong: [(Change, Code, &str); 7] = [
+        (|form| form.form_digest = vec![1; 31], Code::AuthorisationMissing, "form_digest"),
+        (|form| form.form_digest.clear(), Code::AuthorisationMissing, "form_digest"),
+        (|form| form.signed_by = "neighbour".into(), Code::AuthorisationMissing, "signed_by"),
+        (|form| form.scope = " ".into(), Code::AuthorisationMissing, "scope"),
+        (|form| form.valid_until_ms = NOW_MS, Code::AuthorisationExpired, "valid_until_ms"),
+        (|form| form.scope = "养老金领取资格认证".into(), Code::AuthorisationNotCovering, "scope"),
+        // One of two data items that are asked for is not all of them, and a part of a name is no name.
+        (|form| form.scope = "registered_on、公租房".into(), Code::AuthorisationNotCovering, "scope"),
+    ];
+    for (change, code, field) in wrong {
+        let mut form = form();
+        change(&mut form);
+        assert_eq!(refused(Some(form)), (code, format!("authorisation.{field}")));
+    }
+    for scope in ["公租房申请", "低保、公租房申请", "allowance", "civil-affairs/allowance", "婚姻登记核验", "marital_status"] {
+        let mut request = fixture.request();
+        request.service = "allowance".into();
+        request.authorisation = Some(wire::Authorisation { scope: scope.into(), ..form() });
+        assert!(decide(&fixture.directory, &Question::read(request).unwrap(), NOW_MS).is_ok(), "{scope}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 
 use proto::{exchange::v1::LegalBasis, registry::v1 as wire};
 
-use super::words;
+use super::{USUAL_GUESSES_PER_DAY, USUAL_GUESSES_PER_YEAR, words};
 
 /// What a difference means for those who ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,11 +71,17 @@ pub fn compare(before: &wire::ServicePublished, after: &wire::ServicePublished) 
     ] {
         found.text(field, one, other, Effect::Compatible);
     }
-    for (field, one, other) in [
-        ("time_to_answer_ms", before.time_to_answer_ms, after.time_to_answer_ms),
-        ("guesses_per_day", before.guesses_per_day, after.guesses_per_day),
+    let (one, other) = (before.time_to_answer_ms, after.time_to_answer_ms);
+    found.text("time_to_answer_ms", &one.to_string(), &other.to_string(), Effect::Compatible);
+    for (field, one, other, usual) in [
+        ("guesses_per_day", before.guesses_per_day, after.guesses_per_day, USUAL_GUESSES_PER_DAY),
+        ("guesses_per_year", before.guesses_per_year, after.guesses_per_year, USUAL_GUESSES_PER_YEAR),
     ] {
-        found.text(field, &one.to_string(), &other.to_string(), Effect::Compatible);
+        let or_usual = |guesses: u32| if guesses == 0 { usual } else { guesses };
+        let (one, other) = (or_usual(one), or_usual(other));
+        // With fewer, a question is refused that was answered.
+        let effect = if other < one { Effect::Incompatible } else { Effect::Compatible };
+        found.text(field, &one.to_string(), &other.to_string(), effect);
     }
     found.0
 }

@@ -46,7 +46,7 @@ impl Version for wire::ServicePublished {
 fn what_takes_something_away_needs_a_new_major_version() {
     type Change<'a> = (&'a str, &'a dyn Fn(&mut wire::ServicePublished));
     let input = |required| wire::InputDescription { name: "region".into(), r#type: "string".into(), required };
-    let changes: [Change<'_>; 18] = [
+    let changes: [Change<'_>; 20] = [
         ("attributes.registered_on", &|after| drop(after.attributes.pop())),
         ("attributes.registered_on.type", &|after| after.attributes[1].r#type = "string".into()),
         ("attributes.marital_status.members", &|after| drop(after.attributes[0].members.pop())),
@@ -66,6 +66,8 @@ fn what_takes_something_away_needs_a_new_major_version() {
         ("complete.since", &|after| after.completeness.as_mut().unwrap().since = "2010-01-01".into()),
         ("needs_authorisation", &|after| after.needs_authorisation = Some(fixture::basis()[0].clone())),
         ("answered_by", &|after| after.answered_by = "clerk".into()),
+        ("guesses_per_day", &|after| after.guesses_per_day = 2),
+        ("guesses_per_year", &|after| after.guesses_per_year = 5),
         ("mode", &|after| after.mode = "batch".into()),
     ];
     for (field, change) in changes {
@@ -83,7 +85,7 @@ fn what_takes_something_away_needs_a_new_major_version() {
 fn what_only_adds_keeps_the_major_version() {
     type Change<'a> = (&'a str, &'a dyn Fn(&mut wire::ServicePublished));
     let input = wire::InputDescription { name: "region".into(), r#type: "string".into(), required: false };
-    let changes: [Change<'_>; 12] = [
+    let changes: [Change<'_>; 14] = [
         ("name", &|after| after.name.as_mut().unwrap().en = "Marriages".into()),
         ("attributes.office", &|after| {
             let office = wire::Attribute { name: "office".into(), ..after.attributes[1].clone() };
@@ -99,6 +101,8 @@ fn what_only_adds_keeps_the_major_version() {
             after.completeness.as_mut().unwrap().territories.push("880000".into());
         }),
         ("contact", &|after| after.contact = "0890".into()),
+        ("guesses_per_day", &|after| after.guesses_per_day = 4),
+        ("guesses_per_year", &|after| after.guesses_per_year = 7),
         ("catalogue_code", &|after| after.catalogue_code = "890000-1".into()),
         ("legal_basis", &|after| after.legal_bases.extend(fixture::basis())),
     ];
@@ -184,9 +188,9 @@ fn questions(fixture: &Fixture, service: &wire::ServicePublished) -> Vec<Questio
     let mut requests = Vec::new();
     let authorisation = proto::exchange::v1::Authorisation {
         form_digest: vec![1; 32],
+        scope: "公租房申请".into(),
         signed_by: "subject".into(),
         valid_until_ms: NOW_MS + 1,
-        ..Default::default()
     };
     let subjects = [("resident_id", fixture::RESIDENT), ("uscc", "91890101MA0000015M")];
     for attribute in &service.attributes {

@@ -1,0 +1,42 @@
+//! Whether a published item fixes what a claim tries: everybody sees it in the directory before anybody asks it, and it is
+//! the same for every subject, so it is no guess. The asker's word for it counts for nothing. Out of scope: what items are
+//! (`trust::directory`).
+
+use trust::{
+    claim::Claim,
+    directory::{Directory, Object},
+    question::Question,
+    service::Service,
+};
+
+/// Whether the item that the question names and proves fixes this claim of this service.
+pub(super) fn is_fixed(
+    directory: &Directory,
+    question: &Question,
+    service: &Service,
+    claim: &Claim,
+    now_ms: u64,
+) -> bool {
+    let Some(purpose) = question.wire.purpose.as_ref().filter(|_| claim.fixed_by_item()) else { return false };
+    let consumer = question.sender.department();
+    // By the digest that was signed: the question stands on that statement, and it is the last one.
+    let object = Object::Item(consumer.clone(), purpose.item.clone());
+    if directory.last(&object).is_none_or(|place| place.digest.as_bytes() != purpose.item_statement.as_slice()) {
+        return false;
+    }
+    let Some(item) = directory.item(consumer, &purpose.item).filter(|item| item.effective_from_ms <= now_ms) else {
+        return false;
+    };
+    let Some(rule) = service.attributes.get(claim.attribute()) else { return false };
+    let asked_of = format!("{}/{}", service.id.department, service.id.service);
+    let of_service = item.proofs.iter().filter(|proof| {
+        proof.answered_by == asked_of && proof.major_version == service.id.major && proof.value_from.is_empty()
+    });
+    of_service.filter_map(|proof| proof.claim.as_ref()).any(|fixed| {
+        Claim::from_proto(fixed, rule.ty()).is_ok_and(|fixed| {
+            fixed.attribute() == claim.attribute()
+                && fixed.operator() == claim.operator()
+                && fixed.operands() == claim.operands()
+        })
+    })
+}

@@ -1,0 +1,85 @@
+//! From the claims of a permitted question to what they try. Out of scope: whether that is within the budget.
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use trust::{
+    claim::{Claim, Operator},
+    decision::Permit,
+    directory::Directory,
+    question::Question,
+    subject::Subject,
+    value::{Type, Value},
+};
+
+use super::{BudgetKey, Guess, Tried, fixed};
+
+/// What the claims of a question try, about its subject and about every other number that it says the person has had:
+/// whichever of them finds the record is charged.
+pub fn guesses(
+    key: &BudgetKey,
+    directory: &Directory,
+    question: &Question,
+    permit: &Permit<'_>,
+    also: &[Subject],
+    now_ms: u64,
+) -> Vec<Guess> {
+    let mut subjects = vec![permit.subject.clone()];
+    let former = question.wire.former_subjects.iter();
+    // One that cannot be read finds no record either.
+    let former = former.filter_map(|subject| Subject::parse(&subject.scheme, &subject.value).ok());
+    for subject in former.chain(also.iter().cloned()) {
+        if !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
+    }
+    let mut guesses = Vec::new();
+    for (index, claim) in permit.claims.iter().enumerate() {
+        let tries = tries(key, claim);
+        if tries.is_empty() || fixed::is_fixed(directory, question, permit.service, claim, now_ms) {
+            continue;
+        }
+        let is_ordered = permit.service.attributes.get(claim.attribute()).is_some_and(|rule| has_order(rule.ty().ty()));
+        guesses.extend(subjects.iter().map(|subject| Guess {
+            about: key.about(question.sender.department(), subject, claim.attribute()),
+            tries: tries.clone(),
+            per_day: permit.service.guesses_per_day(),
+            per_year: is_ordered.then(|| permit.service.guesses_per_year()),
+            claim: index,
+        }));
+    }
+    guesses
+}
+
+/// Whether a value can be found by halving the rest.
+fn has_order(ty: Type) -> bool {
+    matches!(ty, Type::Date | Type::Decimal | Type::Integer)
+}
+
+/// What a claim tries: a value itself (`same`), or a bound just below or just above one. `at_least` and `before` part what
+/// is below a value from the rest, `at_most` and `after` what is above it: asked either way it is the same bit.
+fn tries(key: &BudgetKey, claim: &Claim) -> Vec<Tried> {
+    let one = |way: &str, value: &Value| key.tried(way, &canonical(value));
+    match (claim.operator(), claim.operands()) {
+        (Operator::Exists, _) => Vec::new(),
+        (Operator::AtLeast | Operator::Before, operands) => operands.iter().map(|value| one("below", value)).collect(),
+        (Operator::AtMost | Operator::After, operands) => operands.iter().map(|value| one("above", value)).collect(),
+        (Operator::Between, [low, high]) => vec![one("below", low), one("above", high)],
+        (Operator::WithinLast, operands) => operands.iter().map(|value| one("within", value)).collect(),
+        (_, operands) => operands.iter().map(|value| one("same", value)).collect(),
+    }
+}
+
+/// A value in one spelling, so that 60000 and 60000.00 are one, whichever type a service gives the attribute.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Decimal(decimal) => format!("number {}", decimal.normalize()),
+        Value::Integer(integer) => format!("number {}", Decimal::from(*integer).normalize()),
+        Value::Text(text) => match text.parse::<Date>() {
+            // A service may keep a date as text.
+            Ok(date) if text.len() == 10 => format!("date {date}"),
+            _ => format!("text {text}"),
+        },
+        Value::Date(date) => format!("date {date}"),
+        other => format!("other {}", other.to_text()),
+    }
+}
