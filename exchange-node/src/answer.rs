@@ -188,7 +188,8 @@ pub struct Counts {
 impl Answerer {
     /// Makes the answering side, which knows what was answered before.
     pub fn new(parts: AnswererParts, recalled: Recalled) -> Self {
-        let AnswererParts { me, node, signer, view, journal, records, budget, budget_key, clock, limits, officers } = parts;
+        let AnswererParts { me, node, signer, view, journal, records, budget, budget_key, clock, limits, officers } =
+            parts;
         Self {
             me,
             node,

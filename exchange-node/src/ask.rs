@@ -227,7 +227,8 @@ pub struct Asker {
 impl Asker {
     /// Makes the asking side, which knows what was asked before.
     pub fn new(parts: AskerParts, recalled: Recalled) -> Self {
-        let AskerParts { me, node, signer, view, journal, courier, clock, random, limits, officers, budget_key } = parts;
+        let AskerParts { me, node, signer, view, journal, courier, clock, random, limits, officers, budget_key } =
+            parts;
         Self {
             me,
             node,

@@ -11,8 +11,8 @@
 //!
 //! Out of scope: where charges are kept (`book`; nodes that share one keep it elsewhere), quotas (`usage`).
 
-mod book;
 mod bloom;
+mod book;
 mod fixed;
 mod guesses;
 #[cfg(test)]
@@ -259,19 +259,10 @@ pub fn judge(guess: &Guess, known: &[(Tried, u64)], now_ms: u64) -> Result<Vec<T
 }
 
 /// Whether so many new ones fit; if not, from when on they do, if ever. What is dated after now counts too.
-fn room(
-    new: usize,
-    limit: u32,
-    span_ms: u64,
-    known: &[(Tried, u64)],
-    now_ms: u64,
-) -> Result<(), Option<u64>> {
+fn room(new: usize, limit: u32, span_ms: u64, known: &[(Tried, u64)], now_ms: u64) -> Result<(), Option<u64>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut ends: Vec<u64> = known
-        .iter()
-        .map(|(_, at_ms)| at_ms.saturating_add(span_ms))
-        .filter(|ends_ms| *ends_ms > now_ms)
-        .collect();
+    let mut ends: Vec<u64> =
+        known.iter().map(|(_, at_ms)| at_ms.saturating_add(span_ms)).filter(|ends_ms| *ends_ms > now_ms).collect();
     let Some(may_stay) = limit.checked_sub(new) else { return Err(None) };
     if ends.len() <= may_stay {
         return Ok(());

@@ -281,7 +281,8 @@ fn is_authorised(service: &Service, request: &wire::Request, scope: &str) -> boo
     let parts: Vec<&str> = scope.split([',', ';', '，', '；', '、']).map(str::trim).collect();
     let names = |name: &str| !name.is_empty() && parts.contains(&name);
     let local = |name: Option<&statement::LocalName>| name.is_some_and(|name| names(&name.zh) || names(&name.en));
-    let by_id = names(service.id.service.as_str()) || names(&format!("{}/{}", service.id.department, service.id.service));
+    let by_id =
+        names(service.id.service.as_str()) || names(&format!("{}/{}", service.id.department, service.id.service));
     let purpose = request.purpose.as_ref();
     if by_id
         || local(service.published.name.as_ref())

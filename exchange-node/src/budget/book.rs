@@ -225,7 +225,9 @@ impl Keeper {
             let own = taken.iter().filter(|charge| charge.about == guess.about);
             known.extend(own.map(|charge| (charge.tried, charge.at_ms)));
             match judge(guess, &known, now_ms) {
-                Ok(new) => taken.extend(new.into_iter().map(|tried| Charge { about: guess.about, tried, at_ms: now_ms })),
+                Ok(new) => {
+                    taken.extend(new.into_iter().map(|tried| Charge { about: guess.about, tried, at_ms: now_ms }))
+                }
                 Err(spent) => return Ok(Err(spent)),
             }
         }
@@ -237,7 +239,10 @@ impl Keeper {
     fn seal(&mut self) -> Result<(), Error> {
         let charges: Vec<Charge> = {
             let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
-            recent.iter().map(|((about, tried), at_ms)| Charge { about: *about, tried: *tried, at_ms: *at_ms }).collect()
+            recent
+                .iter()
+                .map(|((about, tried), at_ms)| Charge { about: *about, tried: *tried, at_ms: *at_ms })
+                .collect()
         };
         let count = charges.len() as u64;
         let run = Run::write(&self.shared.folder, self.first, self.next - 1, count, charges.into_iter().map(Ok))?;

@@ -221,13 +221,18 @@ pub(super) fn merge(folder: &Path, older: &Run, newer: &Run) -> Result<Run, Erro
     let (mut left, mut right) = (older.all()?.peekable(), newer.all()?.peekable());
     let key = |charge: &Charge| (charge.about, charge.tried, charge.at_ms);
     let sorted = std::iter::from_fn(move || match (left.peek(), right.peek()) {
-        (Some(Ok(one)), Some(Ok(other))) => if key(one) <= key(other) { left.next() } else { right.next() },
+        (Some(Ok(one)), Some(Ok(other))) => {
+            if key(one) <= key(other) {
+                left.next()
+            } else {
+                right.next()
+            }
+        }
         (Some(_), _) => left.next(),
         (None, _) => right.next(),
     });
-    let kept = sorted.filter(move |charge| {
-        charge.as_ref().map_or(true, |charge| charge.at_ms.saturating_add(YEAR_MS) > newest_ms)
-    });
+    let kept = sorted
+        .filter(move |charge| charge.as_ref().map_or(true, |charge| charge.at_ms.saturating_add(YEAR_MS) > newest_ms));
     Run::write(folder, older.first, newer.last, older.count + newer.count, kept)
 }
 

@@ -70,7 +70,10 @@ fn it_says_when_there_is_room_again_and_then_there_is() {
 fn a_refusal_says_which_claim_and_when_and_nothing_else() {
     let spent = Spent { claim: 2, limit: 6, in_year: true, retry_at_ms: Some(NOW_MS) };
     let wire = spent.refusal().to_wire();
-    assert_eq!((wire.code.as_str(), wire.field.as_str(), wire.retry_at_ms), ("GUESS_BUDGET_SPENT", "claims[2]", NOW_MS));
+    assert_eq!(
+        (wire.code.as_str(), wire.field.as_str(), wire.retry_at_ms),
+        ("GUESS_BUDGET_SPENT", "claims[2]", NOW_MS)
+    );
     assert!(wire.message.ends_with("6 different values in a year for one subject and attribute"), "{}", wire.message);
     assert!(!wire.next_step.is_empty());
 }

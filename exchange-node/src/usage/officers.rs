@@ -7,11 +7,7 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use proto::registry::v1::Quota;
-use trust::{
-    calendar::Calendar,
-    ids::DepartmentId,
-    refusal::Refusal,
-};
+use trust::{calendar::Calendar, ids::DepartmentId, refusal::Refusal};
 
 use super::{Kind, Mark, Recalled, Saved, Usage};
 use crate::{budget::BudgetKey, config::OfficerLimits, journal::RecordHead};

@@ -11,7 +11,9 @@ use proto::{
 use town::harness::{Scope, eventually};
 
 use crate::support::{
-    BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, claim, exit, peer::{HandMadePeer, refusal}, question, resident, said, verdict,
+    BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, claim, exit,
+    peer::{HandMadePeer, refusal},
+    question, resident, said, verdict,
 };
 
 /// The marriage register, the same again as another service, and once more as one that needs the subject's authorisation.
@@ -76,7 +78,10 @@ async fn a_date_cannot_be_found_by_halving_not_even_across_services_and_restarts
         assert_eq!(verdict(&place.ask(registered(history, &SINGLE, "after", day)).await).verdict(), Verdict::NoRecord);
     }
     let nobody = place.ask(registered(history, &SINGLE, "after", "2019-01-01")).await.refusal.unwrap();
-    assert_eq!((&nobody.code, &nobody.message, &nobody.next_step), (&refused.code, &refused.message, &refused.next_step));
+    assert_eq!(
+        (&nobody.code, &nobody.message, &nobody.next_step),
+        (&refused.code, &refused.message, &refused.next_step)
+    );
 
     // Killed without warning, it has forgotten nothing.
     place.town.node("civil-affairs").kill();
@@ -113,7 +118,9 @@ async fn another_spelling_or_a_former_number_is_no_other_budget() {
         let answer = ask(subject, former, day).await;
         assert!(!answer.grant.is_empty(), "{answer:?}");
     }
-    for (subject, former) in [(&**MARRIED, None), (&fifteen, None), (&other, Some(&**MARRIED)), (&other, Some(&*fifteen))] {
+    for (subject, former) in
+        [(&**MARRIED, None), (&fifteen, None), (&other, Some(&**MARRIED)), (&other, Some(&*fifteen))]
+    {
         assert_eq!(refusal(&ask(subject, former, "2004-01-01").await).code, "GUESS_BUDGET_SPENT");
     }
 }
@@ -150,9 +157,24 @@ async fn without_the_subjects_authorisation_nothing_is_asked() {
     let form = place.dir().join("form.pdf").display().to_string();
     let verify = |scope: &str| {
         let arguments: Vec<String> = [
-            "verify", "civil-affairs/marriage-consented", "--claim", "marital_status=married", "--item", ITEM, "--case",
-            "GZF-2026-0001", "--officer", "1024", "--authorisation-form", &form, "--authorisation-scope", scope,
-            "--authorisation-signed-by", "subject", "--authorisation-until", "2099-12-31",
+            "verify",
+            "civil-affairs/marriage-consented",
+            "--claim",
+            "marital_status=married",
+            "--item",
+            ITEM,
+            "--case",
+            "GZF-2026-0001",
+            "--officer",
+            "1024",
+            "--authorisation-form",
+            &form,
+            "--authorisation-scope",
+            scope,
+            "--authorisation-signed-by",
+            "subject",
+            "--authorisation-until",
+            "2099-12-31",
         ]
         .map(String::from)
         .to_vec();

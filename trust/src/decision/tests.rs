@@ -234,7 +234,9 @@ fn an_authorisation_must_be_there_and_hold() {
         change(&mut form);
         assert_eq!(refused(Some(form)), (code, format!("authorisation.{field}")));
     }
-    for scope in ["公租房申请", "低保、公租房申请", "allowance", "civil-affairs/allowance", "婚姻登记核验", "marital_status"] {
+    for scope in
+        ["公租房申请", "低保、公租房申请", "allowance", "civil-affairs/allowance", "婚姻登记核验", "marital_status"]
+    {
         let mut request = fixture.request();
         request.service = "allowance".into();
         request.authorisation = Some(wire::Authorisation { scope: scope.into(), ..form() });

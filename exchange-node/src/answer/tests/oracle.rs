@@ -171,8 +171,20 @@ async fn an_income_cannot_be_found_by_halving_through_any_path_in_a_year() {
             };
             answered += 1;
             match found.verdicts.last().map(wire::ClaimVerdict::verdict) {
-                Some(wire::Verdict::Match) if halves => if upper { low = middle } else { high = middle },
-                Some(wire::Verdict::Mismatch) if halves => if upper { high = middle } else { low = middle },
+                Some(wire::Verdict::Match) if halves => {
+                    if upper {
+                        low = middle
+                    } else {
+                        high = middle
+                    }
+                }
+                Some(wire::Verdict::Mismatch) if halves => {
+                    if upper {
+                        high = middle
+                    } else {
+                        low = middle
+                    }
+                }
                 Some(wire::Verdict::Match | wire::Verdict::Mismatch) => {}
                 other => panic!("{other:?}"),
             }
@@ -192,7 +204,8 @@ async fn an_income_cannot_be_found_by_halving_through_any_path_in_a_year() {
     assert!(high - low >= MOST >> 6, "after {answered} answers the attacker knows it is from {low} to {high}");
     assert!(answered > 3, "something was answered on more days than the first: {answered}");
     // Another department has a budget of its own, and another subject too; a year later there is one again.
-    let fresh = provider.put(nth + 1, Ask { subject: ("resident_id", fixture::RESIDENT), ..Ask::of(vec![claim("at_least", &[1])]) });
+    let fresh = provider
+        .put(nth + 1, Ask { subject: ("resident_id", fixture::RESIDENT), ..Ask::of(vec![claim("at_least", &[1])]) });
     assert_eq!(outcome(&fresh.await), Ok(Verdict::Match));
     provider.later(6 * DAY_MS).await;
     assert_eq!(outcome(&provider.put(nth + 2, Ask::of(vec![claim("at_least", &[33])])).await), Ok(Verdict::Match));
@@ -227,7 +240,10 @@ async fn each_operand_costs_one_and_what_never_fits_says_so() {
     let provider = town().await;
     let answer = provider.put(1, Ask::of(vec![claim("one_of", &[1, 2, 3, 4])])).await;
     let Some(Outcome::Refusal(refused)) = &answer.outcome else { panic!("{answer:?}") };
-    assert_eq!((refused.code.as_str(), refused.field.as_str(), refused.retry_at_ms), ("GUESS_BUDGET_SPENT", "claims[0]", 0));
+    assert_eq!(
+        (refused.code.as_str(), refused.field.as_str(), refused.retry_at_ms),
+        ("GUESS_BUDGET_SPENT", "claims[0]", 0)
+    );
     assert_eq!(outcome(&provider.put(2, Ask::of(vec![claim("between", &[0, 9])])).await), Ok(Verdict::Mismatch));
     // A third fits, and a fourth beside it does not: then neither is charged.
     let both = || vec![claim("at_least", &[5]), claim("at_most", &[7])];
@@ -297,7 +313,8 @@ async fn nothing_is_looked_up_before_the_charge_is_durable_and_no_failure_gives_
     let mut provider = town().await;
     provider.budget = Arc::new(Broken);
     provider.restart();
-    let signed = provider.sealed(|request| (request.service, request.claims) = ("income".into(), vec![claim("at_least", &[1])]));
+    let signed =
+        provider.sealed(|request| (request.service, request.claims) = ("income".into(), vec![claim("at_least", &[1])]));
     let unanswered = provider.answerer.answer(&party("housing"), signed).await;
     assert!(matches!(unanswered, Err(Unanswered::Budget(_))), "{unanswered:?}");
     assert_eq!((provider.records.lookups(), provider.journal.commits().len()), (0, 0));
@@ -399,11 +416,9 @@ async fn a_date_has_six_a_year_a_text_three_a_day_and_a_service_may_say_otherwis
     fixture.publish(more);
     let provider = Provider::with(fixture, RecordsDouble::saying(income()), Limits::default()).await;
     let mut nth = 0;
-    for (service, attribute, expected) in [
-        ("income", "since", [3, 3, 0]),
-        ("income", "employer", [3, 3, 3]),
-        ("open", "income", [5, 4, 0]),
-    ] {
+    for (service, attribute, expected) in
+        [("income", "since", [3, 3, 0]), ("income", "employer", [3, 3, 3]), ("open", "income", [5, 4, 0])]
+    {
         let mut answered = [0; 3];
         for day in &mut answered {
             for _ in 0..8 {
