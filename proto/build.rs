@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "exchange/v1/relay.proto",
     "exchange/v1/custody.proto",
     "registry/v1/statement.proto",
+    "registry/v1/history.proto",
     "registry/v1/registry.proto",
     "registry/v1/catalogue.proto",
     "registry/v1/anchors.proto",
@@ -29,6 +30,7 @@ const FILES: &[&str] = &[
     "admin/v1/directory_view.proto",
     "admin/v1/node_keys.proto",
     "admin/v1/registry_keys.proto",
+    "admin/v1/registry_history.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

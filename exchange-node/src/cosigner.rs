@@ -21,7 +21,10 @@ use tonic::Code;
 use trust::{
     ids::{DepartmentId, ExchangeId, NodeId},
     key::Signer,
-    log::{cosignature::cosign, note::SignedNote},
+    log::{
+        cosignature::cosign,
+        note::{Signature, SignedNote},
+    },
     refusal, witness,
 };
 
@@ -133,7 +136,9 @@ impl Cosigner {
         let now_ms = self.clock.now_ms();
         let seen = self.view.seen();
         let key = signer.public_key();
+        // While the registry signs nothing, a new word on its last checkpoint would make it look fresher than it is.
         let is_witness = self.view.is_registry_reachable()
+            && self.view.registry_behind().is_none()
             && self.view.stuck().is_none()
             && self.view.age(now_ms).state != State::ClockBackwards
             && seen.directory().node_key(&self.department, key.id(), now_ms).is_ok();
@@ -143,8 +148,8 @@ impl Cosigner {
         let checkpoint = self.view.checkpoint();
         let signed = SignedNote::parse(checkpoint.as_bytes()).ok()?;
         let size = trust::log::checkpoint::Checkpoint::parse(signed.text()).ok()?.size();
-        let note_key = witness::note_key(&self.exchange, &self.department, &self.node, key).ok()?;
-        let line = cosign(signed.text(), &note_key, now_ms / 1000, |message| signer.sign(message)).ok()?;
+        let name = (&self.exchange, &self.department, &self.node);
+        let line = line(name, signed.text(), signer, now_ms)?;
         let mut note = SignedNote::new(signed.text().to_owned()).ok()?;
         note.add_signature(line).ok()?;
         Some((size, note.to_string()))
@@ -155,6 +160,17 @@ impl Cosigner {
         let span = u64::try_from((whole / 4).as_micros()).unwrap_or(u64::MAX);
         whole + Duration::from_micros(random::below(self.random.as_ref(), span.saturating_add(1)))
     }
+}
+
+/// A node's cosignature of a checkpoint's text, as of `now_ms`.
+pub(crate) fn line(
+    (exchange, department, node): (&ExchangeId, &DepartmentId, &NodeId),
+    text: &str,
+    signer: &dyn Signer,
+    now_ms: u64,
+) -> Option<Signature> {
+    let note_key = witness::note_key(exchange, department, node, signer.public_key()).ok()?;
+    cosign(text, &note_key, now_ms / 1000, |message| signer.sign(message)).ok()
 }
 
 impl std::fmt::Debug for Cosigner {

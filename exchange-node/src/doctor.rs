@@ -102,7 +102,7 @@ fn backup(dir: &Path, now_ms: Option<u64>) -> Finding {
     const CHECK: &str = "key backup";
     const ADVICE: &str =
         "two officers make a backup (`keys backup`), keep it away from this machine, and try it (`keys rehearse`)";
-    match keys::backup::last_rehearsal(dir) {
+    match keys::backup::keys(dir).last_rehearsal() {
         None => warning(CHECK, "no restore of this node's keys was ever rehearsed", ADVICE),
         Some((_, changed)) if !changed.is_empty() => {
             warning(CHECK, format!("{} changed since the restore was rehearsed", changed.join(" and ")), ADVICE)

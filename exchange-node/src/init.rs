@@ -347,6 +347,7 @@ async fn publish_node(
         link: Arc::clone(link),
         clock: Arc::clone(clock),
         condition: Readiness::new().condition("directory"),
+        teller: None,
     };
     let following = tokio::spawn(follower.run(stop.clone()));
     let publishing = async {

@@ -32,5 +32,6 @@ pub mod relay;
 pub mod service_change;
 pub mod service_file;
 pub mod sources;
+pub mod teller;
 pub mod usage;
 pub mod view;

@@ -10,6 +10,7 @@
 
 mod accept;
 mod age;
+mod behind;
 mod by_hand;
 mod endings;
 mod follower;
@@ -29,7 +30,7 @@ use std::{
 };
 
 use host::store::StoreError;
-use proto::registry::v1::statement::Body;
+use proto::registry::v1::{CatchingUp, statement::Body};
 use tokio::sync::{broadcast, mpsc, watch};
 use trust::{
     directory::{self, Directory, Object, StatementError, chain::RootKeys},
@@ -50,6 +51,7 @@ use self::{
 };
 pub use self::{
     age::{Age, State},
+    behind::in_words,
     by_hand::{Brought, Imported},
     endings::Ending,
     follower::Follower,
@@ -67,6 +69,16 @@ const SUSPICIONS_WAITING: usize = 16;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The registry was restored from an older copy, and says so.
+    #[error(
+        "the registry was restored from an older copy: it has {told} statements, and {here} are here; it signs nothing until it has them again"
+    )]
+    Behind {
+        /// The size of its checkpoint.
+        told: u64,
+        /// The size that had been verified.
+        here: u64,
+    },
     /// A checkpoint that is not the log's.
     #[error("the registry's checkpoint does not verify: {0}")]
     Checkpoint(#[from] checkpoint::Error),
@@ -219,6 +231,8 @@ pub struct View {
     size: watch::Sender<u64>,
     endings: broadcast::Sender<Ending>,
     checkpoint: RwLock<Arc<str>>,
+    /// What the registry says of itself while it signs nothing.
+    behind: RwLock<Option<CatchingUp>>,
 }
 
 impl View {
@@ -269,6 +283,7 @@ impl View {
             size: watch::Sender::new(0),
             endings: broadcast::Sender::new(ENDINGS_KEPT),
             checkpoint: RwLock::new(Arc::from("")),
+            behind: RwLock::new(None),
         };
         match view.replay() {
             // What was put down belongs to another history than what is stored: only the statements count.

@@ -42,6 +42,29 @@ impl Write for ChunkWriter {
     }
 }
 
+/// Passes the pieces of a gRPC stream on to a [`ChunkReader`], with the end.
+pub async fn forward<Piece>(
+    mut pieces: tonic::Streaming<Piece>,
+    bytes_of: impl Fn(Piece) -> Vec<u8> + Send,
+    sender: mpsc::Sender<io::Result<Vec<u8>>>,
+) {
+    loop {
+        let piece = match pieces.message().await {
+            Ok(Some(piece)) => match bytes_of(piece) {
+                bytes if bytes.is_empty() => continue,
+                bytes => Ok(bytes),
+            },
+            // The end; without it the file would look as if it had broken off.
+            Ok(None) => Ok(Vec::new()),
+            Err(status) => Err(io::Error::other(format!("the connection ended: {}", status.message()))),
+        };
+        let is_last = !piece.as_ref().is_ok_and(|bytes| !bytes.is_empty());
+        if sender.send(piece).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
 /// Reads, on a blocking thread, pieces as one file. The sender ends the file with an empty piece; a channel that closes
 /// before, or a piece that is an error, is an error of reading: what broke off is never taken for the whole.
 #[derive(Debug)]

@@ -21,6 +21,8 @@ pub mod store;
 
 pub mod committer;
 
+pub mod key_backup;
+pub mod officers;
 pub mod signing;
 pub mod two_officers;
 

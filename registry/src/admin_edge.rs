@@ -4,6 +4,7 @@
 
 pub mod departments;
 mod evidence;
+pub mod history;
 mod kept;
 pub mod keys;
 mod reviews;
@@ -89,6 +90,7 @@ impl registry_server::Registry for AdminEdge {
             address: self.standing.address.clone(),
             tile_address: self.standing.tile_address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            catching_up: self.sequencer.holding().map(|holding| holding.to_wire(self.sequencer.directory().size())),
         }))
     }
 

@@ -124,6 +124,10 @@ impl Anchors {
     ///
     /// The ledger failed; the process must end.
     pub async fn anchor(&self, note: &str, consistency: &[Hash]) -> Result<Result<Entry, Refusal>, Error> {
+        if let Some(refusal) = self.parts.sequencer.held_back() {
+            // What the directory had taken of this log may be lost: what was anchored now would be lost with it.
+            return Ok(Err(refusal));
+        }
         let mut known = self.known.lock().await;
         loop {
             known.catch_up(self.parts.ledger.as_ref()).await?;
@@ -259,6 +263,11 @@ impl Anchors {
     /// What the directory last took of this log, for whoever serves it.
     pub fn head(&self) -> Head {
         self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its number.
+    pub fn log(&self) -> u32 {
+        self.parts.log
     }
 
     /// Its ledger, for whoever serves it.

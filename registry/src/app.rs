@@ -29,20 +29,23 @@ use tonic::transport::{Server, server::Router};
 use crate::{
     admin_edge::{
         AdminEdge, EvidenceEdge, KeptEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge,
-        keys::KeysEdge,
+        history::HistoryEdge as OperatorsHistoryEdge, keys::KeysEdge,
     },
     anchors::{self, Anchors, AnchorsParts},
     anchors_edge::AnchorsEdge,
     authority::{self, Authority},
+    backup::write::Backup,
     catalogue_edge::CatalogueEdge,
     config::Config,
     directory_edge::DirectoryEdge,
     enrolment::{self, Enrolment, EnrolmentParts, Introduction},
     enrolment_edge::EnrolmentEdge,
+    history_edge::HistoryEdge,
     init::{self, reachable},
     keys::{self, Keys},
     ledger::{self, OpenLedger, SledLedger},
     log_keys::LogKeys,
+    recovery::{Recovery, RecoveryParts},
     rotation::{self, Rotation, RotationParts},
     sequencer::{self, Sequencer, SequencerParts},
     store, tile_edge,
@@ -134,6 +137,16 @@ pub struct App {
     second: SledLedger,
     addresses: Addresses,
     ready_file: ReadyFile,
+    again: CancellationToken,
+}
+
+/// How a registry ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It is to start again at once: it held back, and does so no more.
+    Again,
+    /// It was told to stop.
+    Stopped,
 }
 
 impl App {
@@ -158,6 +171,7 @@ impl App {
         let ledger = store.open_patiently(folder, move |error| fatal.report("ledger", error)).await?;
         let shared = ledger.shared();
         let log_keys = LogKeys::new(keys.other_log_keys.into_iter().chain([keys.log]));
+        let again = CancellationToken::new();
         let parts = SequencerParts {
             exchange: config.exchange.clone(),
             authority_key: config.authority_key.clone(),
@@ -166,11 +180,18 @@ impl App {
             clock: Arc::clone(&clock),
             checkpoint_interval: Duration::from_secs(config.checkpoint_interval_seconds),
             state_interval: Duration::from_secs(config.state_interval_seconds),
+            listen_first: Duration::from_secs(config.listen_first_seconds),
+            again: again.clone(),
             store: readiness.condition("store"),
         };
         let (sequencer, task) = Sequencer::start(parts).await?;
         let stopping = stop.clone();
         supervisor.essential("sequencer", async move { Ok(task.run(stopping).await?) });
+        let (begun_again, stopping) = (again.clone(), stop.clone());
+        until_stopped(&supervisor, "starting again", async move {
+            begun_again.cancelled().await;
+            stopping.cancel();
+        });
         let (second, anchors) = open_anchors(folder, &config, &sequencer, &supervisor).await?;
         let witnesses = Witnesses::open(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)).await?;
         let (kept, stopping) = (witnesses.clone(), stop.clone());
@@ -199,7 +220,7 @@ impl App {
             folder: folder.to_owned(),
             authority: Arc::clone(&authority),
             sequencer: sequencer.clone(),
-            log_keys,
+            log_keys: Arc::clone(&log_keys),
             tls: Arc::clone(&served_tls),
             names: init::certificate_names(&config.advertise, addresses.address.ip()),
             clock: Arc::clone(&clock),
@@ -219,7 +240,16 @@ impl App {
             addresses: config.advertise.is_empty(),
             tile_addresses: config.advertise_tiles.is_empty(),
         });
-        announce(&authority, &sequencer, &own, adds.unwrap_or_default()).await?;
+        if sequencer.holding().is_none() {
+            announce(&authority, &sequencer, &own, adds.unwrap_or_default()).await?;
+        } else {
+            // Nodes have to reach it before it signs anything.
+            let (authority, sequencer, own) = (Arc::clone(&authority), sequencer.clone(), own.clone());
+            until_stopped(&supervisor, "announcement", async move {
+                announce_later(&authority, &sequencer, &own, adds.unwrap_or_default()).await;
+                std::future::pending::<()>().await;
+            });
+        }
         let tls_key = *served_tls.key_digest().as_bytes();
         let (following, stopping) = (Arc::clone(&rotation), stop.clone());
         let followed = sequencer.clone();
@@ -242,6 +272,24 @@ impl App {
         .await?;
         let enrolment = Arc::new(enrolment.at_port(Arc::clone(&served_tls)));
 
+        let recovery = Arc::new(Recovery::new(RecoveryParts {
+            folder: folder.to_owned(),
+            sequencer: sequencer.clone(),
+            ledger: Arc::clone(&shared),
+            log_keys,
+            clock: Arc::clone(&clock),
+            again: again.clone(),
+        }));
+        let backup = Backup {
+            folder: folder.to_owned(),
+            exchange: config.exchange.to_string(),
+            authority_key: config.authority_key.to_string(),
+            store: config.store.place(folder),
+            sequencer: sequencer.clone(),
+            ledger: Arc::clone(&shared),
+            anchors: Arc::clone(&anchors),
+            clock: Arc::clone(&clock),
+        };
         let services =
             ["registry.v1.Directory", "registry.v1.Enrolment", "registry.v1.Catalogue", "registry.v1.Witnesses"];
         let (health, feed) = health::service(&readiness, &services).await;
@@ -260,6 +308,7 @@ impl App {
                 .into_server(),
             )
             .add_service(AnchorsEdge::server(Arc::clone(&anchors), Arc::clone(&clock)))
+            .add_service(HistoryEdge::server(Arc::clone(&recovery), Arc::clone(&clock)))
             .add_service(WitnessEdge::new(witnesses.clone(), Arc::clone(&clock)).into_server())
             .add_service(CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)))
             .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), Arc::clone(&clock)).into_server());
@@ -282,6 +331,7 @@ impl App {
         let operators = Server::builder()
             .add_service(health)
             .add_service(EvidenceEdge::server(sequencer.clone(), anchors, Arc::new(keys.tls)))
+            .add_service(OperatorsHistoryEdge::server(recovery, backup))
             .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
             .add_service(ReviewsEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&clock)))
             .add_service(KeysEdge::server(
@@ -302,7 +352,7 @@ impl App {
         directory_ready.met();
         let ready_file = ReadyFile::write(folder, &addresses)?;
         tracing::info!(address = %addresses.address, tiles = %addresses.tiles, "registry ready");
-        Ok(Self { supervisor, ledger, second, addresses, ready_file })
+        Ok(Self { supervisor, ledger, second, addresses, ready_file, again })
     }
 
     /// Where it is.
@@ -316,13 +366,14 @@ impl App {
     }
 
     /// Runs until a signal, the stop token or a fatal fault; then finishes what is under way and closes the ledger.
-    pub async fn run(self) -> Result<(), Error> {
+    pub async fn run(self) -> Result<Ended, Error> {
         let outcome = self.supervisor.run(DEFAULT_DRAIN).await;
         drop(self.ready_file);
         let (closed, second) = (self.ledger.close().await, self.second.close().await);
         outcome?;
         closed?;
-        Ok(second?)
+        second?;
+        Ok(if self.again.is_cancelled() { Ended::Again } else { Ended::Stopped })
     }
 }
 
@@ -430,6 +481,14 @@ async fn announce(
     }
     tracing::warn!("the registries over this directory do not agree on where they are: compare `advertise`");
     Ok(())
+}
+
+/// The same, once statements are accepted. A registry that held back starts again by then.
+async fn announce_later(authority: &Authority, sequencer: &Sequencer, own: &RegistryAnnounced, adds: Adds) {
+    sequencer.signing().await;
+    if let Err(error) = announce(authority, sequencer, own, adds).await {
+        tracing::warn!(%error, "the registry's address could not be stated; it is at the next start");
+    }
 }
 
 /// What is known and what is ours, or ours alone.

@@ -5,6 +5,7 @@
 
 mod anchors;
 mod authority;
+mod backup;
 mod catalogue;
 mod departments;
 mod directory;
@@ -66,7 +67,26 @@ pub enum Command {
         /// The configuration file. Left out: registry.toml in the registry's folder.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// This folder, or its database, was put back from an older copy by other means than `registry restore` (the
+        /// snapshot of a machine, pg_restore): sign nothing until the nodes have told what they saw.
+        #[arg(long)]
+        restored: bool,
     },
+    /// Write a backup while the registry runs. No secret is in it: back the keys up with `registry keys backup`.
+    #[command(after_help = "Example:\n  registry --dir /srv/registry backup -o registry-2026-11-29.backup")]
+    Backup(backup::BackupArguments),
+    /// Bring a registry back from a backup into an empty folder. It signs nothing until its nodes have told what they saw.
+    #[command(after_help = "Example:\n  registry restore registry-2026-11-29.backup --dir /srv/registry")]
+    Restore(backup::RestoreArguments),
+    /// Whether the registry holds back because it was restored, what it waits for, and what was done before.
+    #[command(after_help = "Example:\n  registry --dir /srv/registry history")]
+    History,
+    /// Decide that a restored registry goes on with what it holds, although too few nodes have told what they saw. What was
+    /// said and nobody brought back is lost, and whoever saw it will have found out.
+    #[command(
+        after_help = "Example:\n  registry --dir /srv/registry resume --officer 0007 --reason \"all other nodes are gone\""
+    )]
+    Resume(backup::ResumeArguments),
     /// What the running registry is and holds.
     #[command(after_help = "Example:\n  registry --dir /srv/registry status")]
     Status,

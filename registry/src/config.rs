@@ -57,6 +57,9 @@ pub struct Config {
     /// How often the directory takes the second log, which holds the checkpoints of all nodes' evidence, in seconds.
     #[serde(default = "anchors_interval_seconds", deserialize_with = "state_interval")]
     pub anchors_interval_seconds: u64,
+    /// How long a starting registry listens to nodes before it signs, in seconds; 0 to sign at once.
+    #[serde(default = "listen_first_seconds", deserialize_with = "listen_first")]
+    pub listen_first_seconds: u64,
     /// How long an enrolment token is good, in hours.
     #[serde(default = "token_lifetime_hours", deserialize_with = "token_lifetime")]
     pub token_lifetime_hours: u64,
@@ -128,6 +131,10 @@ state_interval_seconds = 3600
 # statement, whatever the number of nodes.
 anchors_interval_seconds = 3600
 
+# How long a starting registry listens to nodes before it signs, in seconds (0 to 600), unless more than half of the
+# departments' nodes have told what they saw before. A folder that was put back from an older copy is found out by it.
+listen_first_seconds = 5
+
 # How long an enrolment token is good, in hours.
 token_lifetime_hours = 168
 
@@ -154,6 +161,10 @@ fn anchors_interval_seconds() -> u64 {
     3600
 }
 
+fn listen_first_seconds() -> u64 {
+    5
+}
+
 fn token_lifetime_hours() -> u64 {
     168
 }
@@ -176,6 +187,10 @@ fn checkpoint_interval<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Res
 
 fn state_interval<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     within(deserializer, 1, 31 * 86_400)
+}
+
+fn listen_first<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    within(deserializer, 0, 600)
 }
 
 fn token_lifetime<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

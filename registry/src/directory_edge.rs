@@ -91,7 +91,9 @@ impl directory_server::Directory for DirectoryEdge {
         check_start(start, &head)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let limit = if limit == 0 { READ_LIMIT.entries } else { limit.min(READ_LIMIT.entries) };
-        Ok(Response::new(read_upto(self.ledger.as_ref(), &self.witnesses, start, limit, &head).await?))
+        let mut answer = read_upto(self.ledger.as_ref(), &self.witnesses, start, limit, &head).await?;
+        answer.catching_up = catching_up(&self.sequencer);
+        Ok(Response::new(answer))
     }
 
     type WatchStream = ReceiverStream<Result<wire::ReadResponse, Status>>;
@@ -105,6 +107,7 @@ impl directory_server::Directory for DirectoryEdge {
         let watcher = Watcher {
             next: start,
             head: self.sequencer.watch(),
+            sequencer: self.sequencer.clone(),
             ledger: Arc::clone(&self.ledger),
             cosigned: self.witnesses.news(),
             witnesses: self.witnesses.clone(),
@@ -126,6 +129,7 @@ impl directory_server::Directory for DirectoryEdge {
 struct Watcher {
     next: u64,
     head: watch::Receiver<Head>,
+    sequencer: Sequencer,
     ledger: Arc<dyn Ledger>,
     cosigned: watch::Receiver<u64>,
     witnesses: Witnesses,
@@ -141,7 +145,10 @@ impl Watcher {
             // At least one message for each head, so that a checkpoint comes even when nothing was said.
             loop {
                 let entries = READ_LIMIT.entries;
-                let read = read_upto(self.ledger.as_ref(), &self.witnesses, self.next, entries, &head).await;
+                let mut read = read_upto(self.ledger.as_ref(), &self.witnesses, self.next, entries, &head).await;
+                if let Ok(answer) = &mut read {
+                    answer.catching_up = catching_up(&self.sequencer);
+                }
                 let failed = read.is_err();
                 let sent = read.as_ref().map_or(0, |answer| answer.entries.len() as u64);
                 match tokio::time::timeout(SLOWEST_WATCHER, self.sender.send(read)).await {
@@ -175,7 +182,13 @@ async fn read_upto(
     let entries = if limit.entries == 0 { Vec::new() } else { ledger.read(start, limit).await.map_err(unreadable)? };
     let served = witnesses.serve(head);
     let (checkpoint, witnessed) = (served.checkpoint.to_string(), served.earlier.to_vec());
-    Ok(wire::ReadResponse { start, entries, checkpoint, witnessed })
+    Ok(wire::ReadResponse { start, entries, checkpoint, witnessed, catching_up: None })
+}
+
+/// Set while nothing is signed, so that what is served is not taken for going back.
+fn catching_up(sequencer: &Sequencer) -> Option<wire::CatchingUp> {
+    let holding = sequencer.holding()?;
+    Some(holding.to_wire(sequencer.directory().size()))
 }
 
 fn unreadable(error: ledger::Error) -> Status {

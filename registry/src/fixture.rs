@@ -74,6 +74,8 @@ pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts 
         clock: Arc::new(clock.clone()),
         checkpoint_interval: Duration::from_secs(10),
         state_interval: Duration::from_secs(3600),
+        listen_first: Duration::ZERO,
+        again: CancellationToken::new(),
         store: host::readiness::Readiness::new().condition("store"),
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use data_encoding::HEXLOWER;
 use host::{
     files,
+    key_backup::KeySet,
     random::{self, Random},
     tls::{IdentityError, TlsIdentity},
 };
@@ -69,6 +70,26 @@ impl Keys {
         let tls = TlsIdentity::generate(random, names)?;
         tls.write(&keys.join(TLS_FILE))?;
         Ok(Self { authority: Some(authority), log, other_log_keys: Vec::new(), tls })
+    }
+}
+
+/// The keys in a registry's folder, for the sealed backup that two officers open together (`host::key_backup`).
+pub fn backed_up(folder: &Path) -> KeySet {
+    KeySet {
+        folder: folder.join(FOLDER),
+        names: &[
+            AUTHORITY_FILE,
+            AUTHORITY_NEXT_FILE,
+            AUTHORITY_OLD_FILE,
+            LOG_FILE,
+            LOG_NEXT_FILE,
+            LOG_OLD_FILE,
+            TLS_FILE,
+            TLS_NEXT_FILE,
+        ],
+        watched: &[AUTHORITY_FILE, LOG_FILE, TLS_FILE],
+        // These come and go while a key is changed.
+        renewed: &[AUTHORITY_NEXT_FILE, AUTHORITY_OLD_FILE, LOG_NEXT_FILE, LOG_OLD_FILE, TLS_NEXT_FILE],
     }
 }
 

@@ -152,6 +152,12 @@ pub trait Ledger: Send + Sync {
 
     /// Keeps cosigned checkpoints under their witnesses' names, in place of those kept before.
     fn keep_cosignatures(&self, notes: Vec<(String, String)>) -> Later<'_, ()>;
+
+    /// What was marked: while there is a mark, this log signs nothing (`recovery`).
+    fn mark(&self) -> Later<'_, Option<String>>;
+
+    /// Marks the log, or takes the mark away. Every process over this ledger sees it.
+    fn set_mark(&self, mark: Option<String>) -> Later<'_, ()>;
 }
 
 /// The ledger of a running program, in the store that its configuration names.

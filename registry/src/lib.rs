@@ -11,6 +11,7 @@ pub mod keys;
 pub mod log_keys;
 
 pub mod ledger;
+pub mod recovery;
 pub mod sequencer;
 pub mod store;
 pub mod witnesses;
@@ -18,6 +19,7 @@ pub mod witnesses;
 pub mod anchors;
 
 pub mod authority;
+pub mod backup;
 pub mod board;
 pub mod carried;
 pub mod catalogue;
@@ -34,6 +36,7 @@ pub mod catalogue_edge;
 pub mod directory_edge;
 pub mod enrolment_edge;
 pub mod failures;
+pub mod history_edge;
 pub mod tile_edge;
 pub mod witness_edge;
 

@@ -12,9 +12,10 @@
 mod batch;
 mod committing;
 mod follow;
+mod holding;
 
-pub use self::committing::AnchorsHead;
-use self::committing::LogAsk;
+pub use self::{committing::AnchorsHead, holding::Holding};
+use self::{committing::LogAsk, holding::Hold};
 
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -41,6 +42,7 @@ use trust::{
 use crate::{
     ledger::{self, Ledger, ReadLimit},
     log_keys::LogKeys,
+    recovery::{self, Cause, Mark},
 };
 
 /// How many statements may wait; more are told to come back.
@@ -140,6 +142,10 @@ pub struct SequencerParts {
     pub checkpoint_interval: Duration,
     /// How often the log commits to the state, where something was said since.
     pub state_interval: Duration,
+    /// How long to listen to nodes before anything is signed, where there are any.
+    pub listen_first: Duration,
+    /// Cancelled when the registry is to start again, because it holds back no more.
+    pub again: CancellationToken,
     /// Whether the store is there.
     pub store: Condition,
 }
@@ -154,7 +160,7 @@ pub struct Sequencer {
 
 impl Sequencer {
     /// Replays the ledger, checks every statement in it, and signs a first checkpoint. Nothing is sequenced until
-    /// [`SequencerTask::run`] does.
+    /// [`SequencerTask::run`] does. Where the ledger is marked, or the registry listens first, nothing is signed.
     pub async fn start(parts: SequencerParts) -> Result<(Self, SequencerTask), Error> {
         let origin: KeyName = directory::origin(&parts.exchange).parse()?;
         let mut directory = Directory::new(parts.exchange, parts.authority_key);
@@ -163,7 +169,10 @@ impl Sequencer {
         let claimed = kept.as_ref().map(|note| checkpoint::peek(note.as_bytes())).transpose()?;
         replay(&mut directory, parts.ledger.as_ref(), claimed.as_ref()).await?;
         let log_key = directory.log_key().ok_or(Error::NotFounded)?;
-        parts.log_keys.held(log_key).ok_or(Error::LogKeyWrong)?;
+        let mark = parts.ledger.mark().await?.map(|mark| Mark::read(&mark));
+        if mark.is_none() {
+            parts.log_keys.held(log_key).ok_or(Error::LogKeyWrong)?;
+        }
         let signed_before = match kept.as_ref().zip(claimed) {
             Some((note, claimed)) => {
                 let key = directory.log_key_at(claimed.size()).unwrap_or(log_key);
@@ -174,13 +183,33 @@ impl Sequencer {
 
         let (submissions, waiting) = mpsc::channel(MOST_WAITING);
         let (asks, asked) = mpsc::channel(1);
-        let nothing = Head { size: 0, checkpoint: "".into() };
-        let shared = Arc::new(Shared { directory: RwLock::new(directory), head: watch::Sender::new(nothing) });
+        let started_ms = parts.clock.now_ms();
+        let head = match kept.as_ref().zip(signed_before.as_ref()) {
+            Some((note, signed)) => Head { size: signed.checkpoint().size(), checkpoint: note.as_str().into() },
+            None => Head { size: 0, checkpoint: "".into() },
+        };
+        let has_nodes = recovery::departments_with_nodes(&directory, started_ms) > 0;
+        let listens = mark.is_none() && has_nodes && head.size > 0 && !parts.listen_first.is_zero();
+        let until = Instant::now() + parts.listen_first;
+        let (hold, holding) = match mark {
+            Some(Mark { since_ms, cause, wanted }) => (Hold::Held, Some(Holding { since_ms, cause, wanted })),
+            None if listens => {
+                let holding = Holding { since_ms: started_ms, cause: Cause::Listening, wanted: 0 };
+                (Hold::Listening { until }, Some(holding))
+            }
+            None => (Hold::No, None),
+        };
+        let shared = Arc::new(Shared {
+            directory: RwLock::new(directory),
+            head: watch::Sender::new(head),
+            holding: watch::Sender::new(holding),
+            clock: Arc::clone(&parts.clock),
+        });
         let mut task = SequencerTask {
             shared: Arc::clone(&shared),
             waiting,
             asked,
-            started_ms: parts.clock.now_ms(),
+            started_ms,
             ledger: parts.ledger,
             clock: parts.clock,
             log_keys: parts.log_keys,
@@ -188,18 +217,32 @@ impl Sequencer {
             last_time_seconds: signed_before.map_or(0, |signed| signed.time_seconds()),
             checkpoint_interval: parts.checkpoint_interval,
             state_interval: parts.state_interval,
-            renewal: Instant::now(),
+            renewal: Instant::now() + parts.checkpoint_interval,
             store: parts.store,
             is_away: false,
+            hold,
+            again: parts.again,
         };
         task.catch_up().await?;
-        task.publish().await?;
+        match hold {
+            Hold::No => drop(task.publish().await?),
+            Hold::Listening { until } => {
+                task.renewal = task.renewal.min(until);
+                tracing::info!("listening to what nodes saw, before anything is signed");
+            }
+            Hold::Held => {
+                tracing::warn!(?holding, "this registry signs nothing until it holds what its log signed before");
+            }
+        }
         task.store.met();
         Ok((Self { submissions, shared, asks }, task))
     }
 
     /// Submits the exact bytes of a statement's envelope.
     pub async fn submit(&self, entry: Vec<u8>) -> Result<Result<Accepted, Refusal>, Stopped> {
+        if let Some(refusal) = self.held_back() {
+            return Ok(Err(refusal));
+        }
         let (outcome, answered) = oneshot::channel();
         match self.submissions.try_send(Submission { entry, outcome }) {
             Ok(()) => answered.await.unwrap_or(Err(Stopped::Ending)),
@@ -227,9 +270,17 @@ impl Sequencer {
 struct Shared {
     directory: RwLock<Directory>,
     head: watch::Sender<Head>,
+    /// Whether nothing is signed now.
+    holding: watch::Sender<Option<Holding>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Shared {
+    /// Has everybody who watches hear the same once more.
+    fn tell_again(&self) {
+        self.head.send_modify(|_| ());
+    }
+
     fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,6 +313,8 @@ pub struct SequencerTask {
     renewal: Instant,
     store: Condition,
     is_away: bool,
+    hold: Hold,
+    again: CancellationToken,
 }
 
 impl SequencerTask {
@@ -273,7 +326,7 @@ impl SequencerTask {
             let commitment = Instant::now() + self.until_commitment();
             tokio::select! {
                 () = stop.cancelled() => break,
-                submission = self.waiting.recv() => match submission {
+                submission = self.waiting.recv(), if !matches!(self.hold, Hold::Listening { .. }) => match submission {
                     Some(submission) => self.answer(submission, &stop).await?,
                     None => return Ok(()),
                 },
@@ -282,11 +335,15 @@ impl SequencerTask {
                     changed?;
                     self.follow().await?;
                 }
-                () = tokio::time::sleep_until(commitment), if !self.is_away => self.commit_when_due().await?,
+                () = tokio::time::sleep_until(commitment), if !self.is_away && !self.holds_back() => self.commit_when_due().await?,
                 () = tokio::time::sleep_until(self.renewal) => self.renew().await?,
             }
         }
         self.waiting.close();
+        if matches!(self.hold, Hold::Listening { .. }) {
+            // Whoever waits hears that the registry is stopping.
+            return Ok(());
+        }
         while let Some(submission) = self.waiting.recv().await {
             self.answer(submission, &stop).await?;
         }

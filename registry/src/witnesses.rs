@@ -247,7 +247,7 @@ impl Witnesses {
         let cosigned = witness::cosignatures(&directory, verified.note(), u64::MAX).into_iter().next()?;
         let line = line_of(verified.note(), &directory, &cosigned)?;
         let checkpoint = verified.checkpoint();
-        let signed = own_lines(verified.note(), &key)?;
+        let signed = own_lines(verified.note(), key.origin().as_str())?;
         (checkpoint.size() <= directory.size()).then(|| Kept {
             cosigned,
             size: checkpoint.size(),
@@ -357,9 +357,9 @@ fn line_of(note: &SignedNote, directory: &Directory, cosigned: &Cosigned) -> Opt
 }
 
 /// The note with the log's own lines alone.
-fn own_lines(note: &SignedNote, key: &LogKey) -> Option<SignedNote> {
+pub(crate) fn own_lines(note: &SignedNote, origin: &str) -> Option<SignedNote> {
     let mut own = SignedNote::new(note.text().to_owned()).ok()?;
-    for line in note.signatures().iter().filter(|line| line.name() == key.origin()) {
+    for line in note.signatures().iter().filter(|line| line.name().as_str() == origin) {
         own.add_signature(line.clone()).ok()?;
     }
     Some(own)

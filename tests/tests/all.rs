@@ -54,6 +54,8 @@ mod quick_start;
 mod readers;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/registry_history.rs"]
+mod registry_history;
 #[path = "all/registry_keys.rs"]
 mod registry_keys;
 #[path = "all/registry_kills.rs"]

@@ -85,6 +85,7 @@ codes! {
     PurposeNotCovered "PURPOSE_NOT_COVERED" "The grant is for another purpose" "apply for access for this item, or name the item the grant is for";
     QuotaExceeded "QUOTA_EXCEEDED" "The quota is used up" "try again when it is renewed";
     RecipientWrong "RECIPIENT_WRONG" "The message is addressed to somebody else" "address it to the node that it is sent to";
+    RegistryCatchingUp "REGISTRY_CATCHING_UP" "The registry was restored from an older copy and does not hold all of its log yet" "submit the same again at the time given; `registry history` says what it waits for";
     RequestFromFuture "REQUEST_FROM_FUTURE" "The request was made later than now" "set the clock of the asking node";
     RequestIdReused "REQUEST_ID_REUSED" "The same request id came with other bytes" "make a new request id for a new question";
     RequestTooOld "REQUEST_TOO_OLD" "The request is no longer valid" "ask again";

@@ -1,9 +1,9 @@
 //! The gRPC service `admin.v1.DirectoryView` on the admin socket: the view's age and witnesses, what was found, and the
 //! view carried by hand.
 
-use std::{io, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
-use host::chunks::{ChunkReader, ChunkWriter};
+use host::chunks::{self, ChunkReader, ChunkWriter};
 use proto::admin::v1::{
     ExportViewRequest, ImportViewResponse, ListViewFindingsRequest, ListViewFindingsResponse, SettleFindingRequest,
     SettleFindingResponse, ShowViewRequest, ShowViewResponse, ViewChunk, ViewFinding, WitnessTime,
@@ -72,6 +72,7 @@ impl DirectoryView for DirectoryViewEdge {
             registry_reachable: view.is_registry_reachable(),
             findings: u32::try_from(view.findings().open_ones().len()).unwrap_or(u32::MAX),
             now_ms,
+            registry_catching_up: view.registry_behind(),
         }))
     }
 
@@ -97,7 +98,7 @@ impl DirectoryView for DirectoryViewEdge {
 
     async fn import(&self, request: Request<Streaming<ViewChunk>>) -> Answer<ImportViewResponse> {
         let (sender, pieces) = mpsc::channel(PIECES_WAITING);
-        tokio::spawn(forward(request.into_inner(), sender));
+        tokio::spawn(chunks::forward(request.into_inner(), |piece: ViewChunk| piece.bytes, sender));
         let view = Arc::clone(&self.parts.view);
         let brought = tokio::task::spawn_blocking(move || view.read_file(ChunkReader::new(pieces)))
             .await
@@ -155,22 +156,6 @@ impl DirectoryView for DirectoryViewEdge {
             Ok(()) => Ok(Response::new(SettleFindingResponse {})),
             Err(error @ findings::Error::Unknown { .. }) => Err(Status::not_found(error.to_string())),
             Err(error) => Err(Status::internal(error.to_string())),
-        }
-    }
-}
-
-async fn forward(mut pieces: Streaming<ViewChunk>, sender: mpsc::Sender<io::Result<Vec<u8>>>) {
-    loop {
-        let piece = match pieces.next().await {
-            Some(Ok(piece)) if piece.bytes.is_empty() => continue,
-            Some(Ok(piece)) => Ok(piece.bytes),
-            Some(Err(status)) => Err(io::Error::other(format!("the connection ended: {}", status.message()))),
-            // The end; without it the file would look as if it had broken off.
-            None => Ok(Vec::new()),
-        };
-        let is_last = !piece.as_ref().is_ok_and(|bytes| !bytes.is_empty());
-        if sender.send(piece).await.is_err() || is_last {
-            return;
         }
     }
 }

@@ -93,7 +93,7 @@ impl State {
     fn from(&self, start: usize) -> ReadResponse {
         let fixture = self.fixture.lock().unwrap();
         let entries = fixture.entries.get(start..).unwrap_or_default().to_vec();
-        ReadResponse { start: start as u64, entries, checkpoint: vouch(&fixture, NOW_MS), witnessed: Vec::new() }
+        ReadResponse { start: start as u64, entries, checkpoint: vouch(&fixture, NOW_MS), ..ReadResponse::default() }
     }
 }
 

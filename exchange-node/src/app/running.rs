@@ -22,6 +22,7 @@ use crate::{
     cosigner::Cosigner,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
+    teller::Teller,
     usage::Saved,
     view::{Ending, Follower},
 };
@@ -66,6 +67,15 @@ pub(super) async fn start(
         link: Arc::clone(&parts.link),
         clock: Arc::clone(&parts.clock),
         condition: directory.clone(),
+        teller: Some(Arc::new(Teller {
+            exchange: parts.config.exchange.clone(),
+            department: parts.config.department.clone(),
+            node: parts.config.node.clone(),
+            signer: Arc::clone(&parts.keys) as _,
+            view: Arc::clone(&parts.view),
+            link: Arc::clone(&parts.link),
+            clock: Arc::clone(&parts.clock),
+        })),
     };
     supervisor.restarted("directory follower", FOLLOW, {
         let stop = stop.clone();

@@ -24,6 +24,7 @@ use super::{
     node::Folder,
     output::{self, Output},
 };
+use crate::view;
 
 /// The commands about the view of the directory.
 #[derive(Debug, Subcommand)]
@@ -103,6 +104,12 @@ fn show_json(shown: &ShowViewResponse) -> Value {
         "witnesses_required": shown.witnesses_required,
         "witnesses": witnesses.collect::<Vec<_>>(),
         "registry_reachable": shown.registry_reachable,
+        "registry_catching_up": shown.registry_catching_up.as_ref().map(|behind| json!({
+            "since_ms": behind.since_ms,
+            "cause": behind.cause,
+            "statements": behind.size,
+            "wanted": behind.wanted,
+        })),
         "findings": shown.findings,
         "now_ms": shown.now_ms,
         "log_key": shown.log_key,
@@ -111,7 +118,11 @@ fn show_json(shown: &ShowViewResponse) -> Value {
 }
 
 fn show_text(shown: &ShowViewResponse) -> String {
-    let reachable = if shown.registry_reachable { "reachable" } else { "not reachable" };
+    let reachable = match (&shown.registry_catching_up, shown.registry_reachable) {
+        (Some(behind), true) => format!("reachable, and signs nothing: {}", view::in_words(behind)),
+        (None, true) => "reachable".to_owned(),
+        (_, false) => "not reachable".to_owned(),
+    };
     let required = match shown.witnesses_required {
         0 => "none required; the registry's own word counts".to_owned(),
         required => format!("{required} departments required; theirs is the word that counts"),
@@ -127,7 +138,7 @@ fn show_text(shown: &ShowViewResponse) -> String {
         ("vouched for", output::moment(shown.vouched_ms)),
         ("by the registry", output::moment(shown.log_vouched_ms)),
         ("good until", output::moment(shown.expires_ms)),
-        ("registry", reachable.to_owned()),
+        ("registry", reachable),
         ("witnesses", required),
         ("findings", findings),
         ("log key", shown.log_key.clone()),

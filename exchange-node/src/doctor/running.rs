@@ -20,6 +20,7 @@ use crate::{
     notices::{self, Fate, Notice},
     records::RecordsStatus,
     relay::way::ways_to,
+    view,
 };
 
 /// How long a port may take to answer.
@@ -149,7 +150,14 @@ fn certificate(published: Option<&Node>, held: &[u8; 32]) -> Finding {
 async fn registry(parts: &Parts) -> Finding {
     const CHECK: &str = "registry";
     match parts.link.probe(Some(&parts.view)).await {
-        Ok(()) => ok(CHECK, "it can be reached"),
+        Ok(()) => match parts.view.registry_behind() {
+            Some(behind) if behind.cause != "listening" => warning(
+                CHECK,
+                format!("it can be reached, and signs nothing: {}", view::in_words(&behind)),
+                "leave this node running: it tells the registry what it saw, and hands over what is lacking",
+            ),
+            _ => ok(CHECK, "it can be reached"),
+        },
         Err(error) => warning(
             CHECK,
             format!("it cannot be reached: {error}"),

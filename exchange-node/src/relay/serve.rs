@@ -178,6 +178,7 @@ impl App {
             link,
             clock: Arc::clone(&shared.clock),
             condition: Readiness::new().condition("directory"),
+            teller: None,
         };
         let follow = Restart { longest: Duration::from_secs(5), ..Restart::default() };
         supervisor.restarted("directory follower", follow, {

@@ -234,6 +234,9 @@ impl View {
         {
             return Err(Error::Forked { size: told, told: verified.checkpoint().root(), here: root });
         }
+        if source == Source::Registry {
+            self.excuse(verified, here)?;
+        }
         // An old checkpoint that comes late proves nothing; a newer one with fewer statements proves a rollback.
         if told < here && told_ms >= here_ms {
             return Err(Error::RolledBack { told, here });

@@ -12,7 +12,7 @@ use host::{
 };
 use proto::registry::v1::{
     anchors_client::AnchorsClient, directory_client::DirectoryClient, enrolment_client::EnrolmentClient,
-    witnesses_client::WitnessesClient,
+    history_client::HistoryClient, witnesses_client::WitnessesClient,
 };
 use tonic::transport::Channel;
 
@@ -59,6 +59,11 @@ impl RegistryLink {
     /// The service that takes cosignatures.
     pub fn witnesses(&self, view: Option<&View>) -> Result<WitnessesClient<Channel>, SetupError> {
         Ok(WitnessesClient::new(self.channel(view)?.1))
+    }
+
+    /// The service that takes what nodes saw.
+    pub fn history(&self, view: Option<&View>) -> Result<HistoryClient<Channel>, SetupError> {
+        Ok(HistoryClient::new(self.channel(view)?.1))
     }
 
     /// Connects once, for the reason where it does not work: tonic hides it.

@@ -99,8 +99,8 @@ impl directory_kept_server::DirectoryKept for KeptEdge {
 }
 
 /// Nothing where the writing ended well, and else the error.
-fn outcome_of(
-    writing: tokio::task::JoinHandle<Result<(), archive::Error>>,
+pub(super) fn outcome_of<E: std::fmt::Display + Send + 'static>(
+    writing: tokio::task::JoinHandle<Result<(), E>>,
 ) -> impl tokio_stream::Stream<Item = Result<ViewChunk, Status>> + Send {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! `registry directory`: the directory carried by hand, and its witnesses. Out of scope: reading what stands in it.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -23,6 +23,13 @@ pub enum DirectoryCommand {
     /// The node verifies it like anything from the registry.
     #[command(after_help = "Example:\n  registry directory export -o ninghe.directory")]
     Export(ExportArguments),
+    /// Take statements that a restored registry lacks from a file that a node exported (`exchange-node directory export`).
+    #[command(after_help = "Example:\n  registry directory import housing.directory")]
+    Import {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Who cosigned the directory lately, and how many the profile requires.
     #[command(after_help = "Example:\n  registry directory witnesses")]
     Witnesses,
@@ -40,10 +47,10 @@ pub struct ExportArguments {
 }
 
 pub(super) async fn run(command: &DirectoryCommand, channel: Channel) -> Result<Shown, Failure> {
-    let client = DirectoryKeptClient::new(channel);
     match command {
-        DirectoryCommand::Export(arguments) => export(client, arguments).await,
-        DirectoryCommand::Witnesses => witnesses(client).await,
+        DirectoryCommand::Export(arguments) => export(DirectoryKeptClient::new(channel), arguments).await,
+        DirectoryCommand::Import { file } => super::backup::import(channel, file).await,
+        DirectoryCommand::Witnesses => witnesses(DirectoryKeptClient::new(channel)).await,
     }
 }
 
@@ -53,29 +60,57 @@ async fn export(mut client: DirectoryKeptClient<Channel>, arguments: &ExportArgu
         return Err(Failure::Usage(format!("{} exists already: nothing was changed", path.display())));
     }
     let mut pieces = client.export(wire::ExportViewRequest { from: arguments.from }).await?.into_inner();
-    let written = async {
-        let open = OpenOptions::new().write(true).create_new(true).mode(PUBLIC_MODE).open(path);
-        let mut file = open.map_err(failed(path))?;
-        let mut bytes = 0_u64;
-        while let Some(piece) = pieces.message().await? {
-            file.write_all(&piece.bytes).map_err(failed(path))?;
-            bytes += piece.bytes.len() as u64;
-        }
-        file.sync_all().map_err(failed(path))?;
-        Ok::<_, Failure>(bytes)
-    };
-    let bytes = match written.await {
-        Ok(bytes) => bytes,
-        Err(failure) => {
-            // Half a directory is of no use to anybody.
-            let _ = std::fs::remove_file(path);
-            return Err(failure);
-        }
-    };
+    let mut written = NewFile::create(path)?;
+    while let Some(piece) = pieces.message().await? {
+        written.add(&piece.bytes)?;
+    }
+    let bytes = written.finish()?;
     let shown = path.display().to_string();
     let json = json!({ "file": shown, "bytes": bytes });
     let next = format!("exchange-node directory import {shown}");
     Ok(Shown::facts(&[("file", shown), ("bytes", bytes.to_string()), ("next, at the node", next)], json))
+}
+
+/// A file that comes in pieces. Half of one is of no use to anybody: unless it is finished, it is removed.
+pub(super) struct NewFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    finished: bool,
+}
+
+impl NewFile {
+    /// A file that must not exist, for everybody to read.
+    fn create(path: &Path) -> Result<Self, Failure> {
+        Self::with_mode(path, PUBLIC_MODE)
+    }
+
+    /// A file that must not exist.
+    pub(super) fn with_mode(path: &Path, mode: u32) -> Result<Self, Failure> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        Ok(Self { path: path.to_owned(), file: file.map_err(failed(path))?, bytes: 0, finished: false })
+    }
+
+    /// Adds a piece.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(failed(&self.path))
+    }
+
+    /// It is whole, and on the disk; its length.
+    pub(super) fn finish(mut self) -> Result<u64, Failure> {
+        self.file.sync_all().map_err(failed(&self.path))?;
+        self.finished = true;
+        Ok(self.bytes)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Failure {

@@ -1,6 +1,10 @@
 //! `registry keys …`: the registry's own keys. Out of scope: the authority's, which may be elsewhere (`authority`).
 
-use clap::Subcommand;
+pub(super) mod sealed;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use proto::{
     admin::v1::{self as wire, registry_keys_client::RegistryKeysClient},
@@ -35,23 +39,57 @@ pub enum KeysCommand {
         #[arg(long, default_value_t = 240, value_name = "HOURS")]
         lead_hours: u64,
     },
+    /// Seal the keys in the registry's folder into a file that two officers open together. Needs no running registry.
+    #[command(after_help = "Example:\n  registry keys backup -o registry.keys --officer 0007 --officer 0008")]
+    Backup {
+        /// The file to write; one that exists is not overwritten.
+        #[arg(short, long = "output", value_name = "FILE")]
+        output: PathBuf,
+        /// An officer, by the authority's own number; given twice. Each types a passphrase that the other does not see.
+        #[arg(long = "officer", value_name = "OFFICER", required = true)]
+        officers: Vec<String>,
+        /// A file with an officer's secret instead of a passphrase, in the order of the officers; given twice.
+        #[arg(long = "secret-file", value_name = "FILE")]
+        secret_files: Vec<PathBuf>,
+    },
+    /// Bring the keys of such a file into the registry's folder. Nothing that is there is overwritten.
+    #[command(after_help = "Example:\n  registry keys restore registry.keys --dir /srv/registry")]
+    Restore(OpenArguments),
+    /// Try a restore: open the file in memory, compare it with the keys in the folder, and record that it was done.
+    #[command(after_help = "Example:\n  registry keys rehearse registry.keys --dir /srv/registry")]
+    Rehearse(OpenArguments),
+}
+
+/// A backup of keys to be opened.
+#[derive(Args, Debug)]
+pub struct OpenArguments {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A file with an officer's secret instead of a passphrase, in the order in which the backup names the officers; given
+    /// twice.
+    #[arg(long = "secret-file", value_name = "FILE")]
+    pub secret_files: Vec<PathBuf>,
 }
 
 pub(super) async fn run(cli: &Cli, command: &KeysCommand) -> Result<Shown, Failure> {
-    let mut client = RegistryKeysClient::new(channel(cli).await?);
+    let client = async || Ok::<_, Failure>(RegistryKeysClient::new(channel(cli).await?));
     match command {
+        KeysCommand::Backup { output, officers, secret_files } => sealed::seal(cli, output, officers, secret_files),
+        KeysCommand::Restore(arguments) => sealed::restore(cli, arguments),
+        KeysCommand::Rehearse(arguments) => sealed::rehearse(cli, arguments),
         KeysCommand::List => {
-            let listed = client.list_registry_keys(wire::ListRegistryKeysRequest {}).await?.into_inner();
+            let listed = client().await?.list_registry_keys(wire::ListRegistryKeysRequest {}).await?.into_inner();
             Ok(shown(&listed))
         }
         KeysCommand::RotateLog { reason } => {
             let request = wire::RotateLogKeyRequest { reason: reason.clone() };
-            let rotated = client.rotate_log_key(request).await?.into_inner();
+            let rotated = client().await?.rotate_log_key(request).await?.into_inner();
             Ok(said(&[("key_id", rotated.key)], rotated.index, &rotated.waiting))
         }
         KeysCommand::RenewTls { lead_hours } => {
             let request = wire::RenewRegistryTlsRequest { lead_ms: lead_hours.saturating_mul(3_600_000) };
-            let renewed = client.renew_registry_tls(request).await?.into_inner();
+            let renewed = client().await?.renew_registry_tls(request).await?.into_inner();
             Ok(said(&[("next_tls_key", renewed.key)], renewed.index, &renewed.waiting))
         }
     }

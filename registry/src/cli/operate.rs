@@ -25,12 +25,12 @@ use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
 use super::{
-    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, authority, catalogue,
+    AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, authority, backup, catalogue,
     departments, keys, read, review, state, store, supervise,
 };
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
-    app::App,
+    app::{App, Ended},
     config::{self, Config},
     init::{self, Founding, init},
 };
@@ -122,7 +122,11 @@ impl From<Status> for Failure {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     let shown = match &cli.command {
         Command::Init(arguments) => make(&cli, arguments).await?,
-        Command::Serve { config } => return serve(&cli, config.as_deref()).await,
+        Command::Serve { config, restored } => return serve(&cli, config.as_deref(), *restored).await,
+        Command::Backup(arguments) => backup::write(&cli, arguments).await?,
+        Command::Restore(arguments) => backup::restore(&cli, arguments).await?,
+        Command::History => backup::history(&cli).await?,
+        Command::Resume(arguments) => backup::resume(&cli, arguments).await?,
         Command::Status => status(&cli).await?,
         Command::Services(command) => read::services(&cli, command).await?,
         Command::Departments(command) => read::departments(&cli, command).await?,
@@ -213,7 +217,7 @@ async fn make(cli: &Cli, arguments: &InitArguments) -> Result<Shown, Failure> {
     Ok(Shown::facts(&facts, json))
 }
 
-async fn serve(cli: &Cli, config: Option<&Path>) -> Result<(), Failure> {
+async fn serve(cli: &Cli, config: Option<&Path>, restored: bool) -> Result<(), Failure> {
     let path = match config {
         Some(path) => path.to_owned(),
         None => folder(cli)?.join(config::FILE_NAME),
@@ -222,24 +226,42 @@ async fn serve(cli: &Cli, config: Option<&Path>) -> Result<(), Failure> {
     telemetry::init(config.log_format, &config.log_filter, "REGISTRY_LOG").map_err(Failure::failed)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let app = App::start(config, &folder, clock, random).await.map_err(Failure::failed)?;
-    app.run().await.map_err(Failure::failed)
+    if restored {
+        // Before anything is signed.
+        backup::mark(&config, &folder, clock.now_ms()).await?;
+    }
+    loop {
+        let started = App::start(config.clone(), &folder, Arc::clone(&clock), Arc::clone(&random)).await;
+        // A registry that held back, and is whole again, starts again as any other.
+        if started.map_err(Failure::failed)?.run().await.map_err(Failure::failed)? == Ended::Stopped {
+            return Ok(());
+        }
+    }
 }
 
 async fn status(cli: &Cli) -> Result<Shown, Failure> {
     let status = standing(cli).await?;
+    let (key_backup, rehearsed_ms) = keys::sealed::last_rehearsal(&folder(cli)?);
     let json = json!({
+        "keys_rehearsed_ms": rehearsed_ms,
         "exchange": status.exchange_id,
         "directory_size": status.directory_size,
         "authority_key": status.authority_key,
         "address": status.address,
         "tile_address": status.tile_address,
         "version": status.version,
+        "catching_up": status.catching_up.as_ref().map(backup::catching_up_json),
         "checkpoint": status.checkpoint,
     });
+    let signs = match &status.catching_up {
+        Some(behind) => backup::catching_up_text(behind),
+        None => "yes".to_owned(),
+    };
     let facts = [
         ("exchange", status.exchange_id),
         ("statements", status.directory_size.to_string()),
+        ("signs", signs),
+        ("key backup", key_backup),
         ("authority key", status.authority_key),
         ("address", status.address),
         ("tiles", status.tile_address),

@@ -64,6 +64,10 @@ pub async fn copy(
     if source.size == 0 {
         return Err(CopyError::Nothing);
     }
+    // First of all: what signs nothing here must not sign there.
+    if let Some(mark) = from.mark().await? {
+        to.set_mark(Some(mark)).await?;
+    }
     let mut size = 0;
     while size < source.size {
         let entries = from.read(size, AT_ONCE).await?;

@@ -30,6 +30,7 @@ struct State {
     /// What it says: size and time.
     kept: (u64, u64),
     cosignatures: std::collections::BTreeMap<String, String>,
+    mark: Option<String>,
     fault: Option<Fault>,
     away: bool,
     /// Entries that another writer appends just before our next append.
@@ -145,6 +146,17 @@ impl Ledger for MemoryLedger {
     fn keep_cosignatures(&self, notes: Vec<(String, String)>) -> Later<'_, ()> {
         self.now(|state| {
             state.cosignatures.extend(notes);
+            Ok(())
+        })
+    }
+
+    fn mark(&self) -> Later<'_, Option<String>> {
+        self.now(|state| Ok(state.mark.clone()))
+    }
+
+    fn set_mark(&self, mark: Option<String>) -> Later<'_, ()> {
+        self.now(|state| {
+            state.mark = mark;
             Ok(())
         })
     }

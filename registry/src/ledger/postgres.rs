@@ -302,6 +302,25 @@ impl Ledger for PostgresLedger {
         })
     }
 
+    fn mark(&self) -> Later<'_, Option<String>> {
+        Box::pin(async move {
+            let mark = sqlx::query_scalar("SELECT mark FROM errand_registry.head");
+            mark.fetch_one(&self.pool).await.map_err(explain)
+        })
+    }
+
+    fn set_mark(&self, mark: Option<String>) -> Later<'_, ()> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin().await.map_err(explain)?;
+            // Whoever is appending and signing just now comes to its end first.
+            rows::wait_for_turn(&mut transaction).await?;
+            let marking = sqlx::query("UPDATE errand_registry.head SET mark = $1").bind(mark);
+            marking.execute(&mut *transaction).await.map_err(explain)?;
+            rows::notify(&mut transaction).await?;
+            transaction.commit().await.map_err(explain)
+        })
+    }
+
     fn keep_checkpoint(&self, head: SignedHead) -> Later<'_, Keep> {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await.map_err(explain)?;

@@ -8,6 +8,7 @@
 //! | `t` level index piece | 64 hashes of a finished tile |
 //! | `h` | size and root after the last append |
 //! | `c` | the last signed checkpoint |
+//! | `m` | the mark, while the log signs nothing |
 //! | `w` name | the last checkpoint that the witness of this name cosigned |
 //!
 //! Unfinished tiles are not stored: they follow from the entries and tiles below, and the frontier in memory has them.
@@ -151,10 +152,25 @@ impl Ledger for SledLedger {
             Ok(())
         })
     }
+
+    fn mark(&self) -> Later<'_, Option<String>> {
+        Box::pin(self.reading(|entries| {
+            let Some(mark) = entries.value(MARK_KEY)? else { return Ok(None) };
+            String::from_utf8(mark.to_vec()).map(Some).map_err(|_| Error::damaged("the mark is no text"))
+        }))
+    }
+
+    fn set_mark(&self, mark: Option<String>) -> Later<'_, ()> {
+        Box::pin(async move {
+            self.committer.submit(Job::Mark(mark)).await?;
+            Ok(())
+        })
+    }
 }
 
 const HEAD_KEY: &[u8] = b"h";
 const CHECKPOINT_KEY: &[u8] = b"c";
+const MARK_KEY: &[u8] = b"m";
 const COSIGNATURE: u8 = b'w';
 const HASHES_IN_A_PIECE: usize = 64;
 
@@ -284,6 +300,7 @@ enum Job {
     Append { at_size: u64, entries: Vec<Vec<u8>> },
     KeepCheckpoint(String),
     KeepCosignatures(Vec<(String, String)>),
+    Mark(Option<String>),
 }
 
 enum Done {
@@ -322,6 +339,13 @@ impl Writer {
             Job::KeepCosignatures(notes) => {
                 for (name, note) in notes {
                     writes.insert([&[COSIGNATURE], name.as_bytes()].concat(), note.into_bytes());
+                }
+                return Done::Kept;
+            }
+            Job::Mark(mark) => {
+                match mark {
+                    Some(mark) => writes.insert(MARK_KEY, mark.into_bytes()),
+                    None => writes.remove(MARK_KEY),
                 }
                 return Done::Kept;
             }

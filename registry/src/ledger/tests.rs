@@ -78,11 +78,25 @@ macro_rules! on_both_stores {
 on_both_stores!(
     a_read_keeps_to_its_limit_in_bytes_and_always_gets_on,
     an_empty_ledger_is_empty,
+    a_mark_stays_until_it_is_taken_away,
     entries_of_every_length_come_back_after_reopening,
     the_last_checkpoint_is_kept,
     the_tiles_lead_to_the_root_at_every_boundary,
     who_thinks_the_log_has_another_size_appends_nothing,
 );
+
+async fn a_mark_stays_until_it_is_taken_away(place: Place) {
+    let ledger = place.open().await.unwrap();
+    assert_eq!(ledger.shared().mark().await.unwrap(), None);
+    ledger.shared().set_mark(Some("restored".to_owned())).await.unwrap();
+    ledger.close().await.unwrap();
+    drop(ledger);
+    let ledger = place.open().await.unwrap();
+    assert_eq!(ledger.shared().mark().await.unwrap().as_deref(), Some("restored"));
+    ledger.shared().set_mark(None).await.unwrap();
+    assert_eq!(ledger.shared().mark().await.unwrap(), None);
+    ledger.close().await.unwrap();
+}
 
 /// Entries of lengths around every boundary, from nothing to the longest.
 pub(super) fn entry(number: usize) -> Vec<u8> {

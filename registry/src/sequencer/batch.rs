@@ -55,6 +55,12 @@ impl SequencerTask {
             let Ok(next) = self.waiting.try_recv() else { break };
             batch.push(next);
         }
+        if let Some(refusal) = self.held_back() {
+            for submission in batch {
+                let _ = submission.outcome.send(Ok(Err(refusal.clone())));
+            }
+            return Ok(());
+        }
         let answers = if self.is_away { None } else { self.resolve(&batch, stop).await? };
         match answers {
             Some(answers) => {
@@ -118,6 +124,10 @@ impl SequencerTask {
         doubt: &mut Option<Attempt>,
     ) -> Result<Vec<Result<Accepted, Refusal>>, Error> {
         let _turn = self.ledger.turn().await?;
+        if self.look_at_the_mark().await? {
+            let refusal = self.held_back().unwrap_or_else(|| Refusal::new(Code::RegistryCatchingUp));
+            return Ok(batch.iter().map(|_| Err(refusal.clone())).collect());
+        }
         for _ in 0..MOST_OVERTAKINGS {
             self.catch_up().await?;
             if self.is_there(doubt).await? {

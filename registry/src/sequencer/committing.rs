@@ -19,7 +19,11 @@ use trust::{
 };
 
 use super::{Accepted, Error, Sequencer, SequencerTask, Stopped};
-use crate::{authority::sealed, ledger};
+use crate::{
+    authority::sealed,
+    ledger,
+    recovery::{Mark, import::Brought},
+};
 
 /// The second log, to be taken into the directory.
 #[derive(Clone, Debug)]
@@ -43,6 +47,12 @@ type Outcome<T> = oneshot::Sender<T>;
 pub(super) enum LogAsk {
     /// Commit to the state; how many statements are covered.
     Commit(Outcome<u64>),
+    /// Hold back.
+    Hold(Mark, Outcome<()>),
+    /// Take statements that came back; how many there are now.
+    Import(Box<Brought>, Outcome<Result<u64, Refusal>>),
+    /// Enough was heard.
+    Listened(Outcome<()>),
     /// Take the second log; the statement and the checkpoint in it.
     Take(AnchorsHead, Outcome<Result<(Accepted, String), Refusal>>),
 }
@@ -87,6 +97,13 @@ impl SequencerTask {
             LogAsk::Commit(asked) => self.commit_to_state().await.map(|covered| {
                 let _ = asked.send(covered);
             }),
+            LogAsk::Hold(mark, asked) => self.hold_for(mark).await.map(|()| {
+                let _ = asked.send(());
+            }),
+            LogAsk::Import(brought, asked) => self.import(*brought).await.map(|taken| drop(asked.send(taken))),
+            LogAsk::Listened(asked) => self.stop_listening().await.map(|()| {
+                let _ = asked.send(());
+            }),
             LogAsk::Take(head, asked) => match self.take_anchors(head).await {
                 Ok(taken) => {
                     let _ = asked.send(taken);
@@ -110,6 +127,9 @@ impl SequencerTask {
 
     /// The statement is durable before the checkpoint in it is seen by anybody: this log too signs one history.
     async fn take_anchors(&mut self, head: AnchorsHead) -> Result<Result<(Accepted, String), Refusal>, Error> {
+        if self.holds_back() {
+            return Ok(Err(self.held_back().unwrap_or_else(|| Refusal::new(Code::Overloaded))));
+        }
         let (entry, note) = {
             let directory = self.shared.directory();
             let origin = anchor::origin(directory.exchange(), head.log).parse()?;
@@ -132,6 +152,9 @@ impl SequencerTask {
 
     /// Commits to the state, unless the last commitment covers everything; how many statements are covered.
     pub(super) async fn commit_to_state(&mut self) -> Result<u64, Error> {
+        if self.holds_back() {
+            return Ok(self.shared.directory().committed().map_or(0, |committed| committed.size()));
+        }
         let entry = {
             let directory = self.shared.directory();
             if let Some(committed) = directory.committed().filter(|committed| committed.size() + 1 >= directory.size())

@@ -22,10 +22,19 @@ impl SequencerTask {
     /// Signs the checkpoint anew.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
         self.renewal = Instant::now() + self.checkpoint_interval;
+        if self.holds_back() {
+            let outcome = self.wait_on().await;
+            return self.unless_away(outcome);
+        }
+        self.renew_now().await
+    }
+
+    pub(super) async fn renew_now(&mut self) -> Result<(), Error> {
+        self.renewal = Instant::now() + self.checkpoint_interval;
         let shown = self.shared.head.borrow().checkpoint.clone();
         let outcome = match self.look().await {
             // Another registry over this ledger has signed in the meantime.
-            Ok(()) if self.shared.head.borrow().checkpoint != shown => Ok(()),
+            Ok(()) if self.shared.head.borrow().checkpoint != shown || self.holds_back() => Ok(()),
             Ok(()) => self.publish().await.map(drop),
             Err(error) => Err(error),
         };
@@ -57,9 +66,10 @@ impl SequencerTask {
 
     /// Reads what others appended and signed; signs for it only where whoever appended did not come to it.
     async fn look(&mut self) -> Result<(), Error> {
+        let is_marked = self.look_at_the_mark().await?;
         self.catch_up().await?;
         let (size, shown) = (self.shared.directory().size(), self.shared.head.borrow().size);
-        if !self.adopt().await? && size > shown {
+        if !self.adopt().await? && size > shown && !is_marked && !self.holds_back() {
             self.publish().await?;
         }
         Ok(())

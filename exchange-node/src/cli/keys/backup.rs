@@ -6,12 +6,11 @@ use std::{
 };
 
 use host::{
-    files,
+    files, officers,
     random::SystemRandom,
     two_officers::{self, Cost, Officer},
 };
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::super::{
     Error, Exit,
@@ -22,8 +21,6 @@ use crate::{
     config::{self, Config},
     keys::backup::{self, Error as BackupError},
 };
-
-type Secret = Zeroizing<Vec<u8>>;
 
 pub(super) fn seal(
     folder: &Folder,
@@ -40,9 +37,8 @@ pub(super) fn seal(
         return Err(Error::Usage(format!("{} exists already: nothing was changed", file.display())));
     }
     let dir = folder.path()?;
-    let secrets = secrets([first, second], secret_files, true)?;
-    let sealed = backup::seal(
-        &dir,
+    let secrets = officers::secrets([first, second], secret_files, true).map_err(unreadable)?;
+    let sealed = backup::keys(&dir).seal(
         &label(&dir),
         [Officer { name: first, secret: &secrets[0] }, Officer { name: second, secret: &secrets[1] }],
         Cost::default(),
@@ -86,7 +82,7 @@ pub(super) fn rehearse(
     now_ms: u64,
 ) -> Result<Exit, Error> {
     let (text, secrets) = open(file, secret_files)?;
-    let rehearsal = backup::rehearse(&folder.path()?, &text, [&secrets[0], &secrets[1]], now_ms).map_err(wrong)?;
+    let rehearsal = backup::keys(&folder.path()?).rehearse(&text, [&secrets[0], &secrets[1]], now_ms).map_err(wrong)?;
     let keys: Vec<&String> = rehearsal.keys.keys().collect();
     output.show(&json!({ "rehearsed_ms": rehearsal.at_ms, "keys": keys }), || {
         format!(
@@ -105,7 +101,7 @@ fn label(dir: &Path) -> String {
     }
 }
 
-fn open(file: &Path, secret_files: &[PathBuf]) -> Result<(String, [Secret; 2]), Error> {
+fn open(file: &Path, secret_files: &[PathBuf]) -> Result<(String, [officers::Secret; 2]), Error> {
     let text = fs::read_to_string(file).map_err(|source| Error::FileUnusable {
         doing: "read",
         path: file.to_owned(),
@@ -113,38 +109,17 @@ fn open(file: &Path, secret_files: &[PathBuf]) -> Result<(String, [Secret; 2]), 
     })?;
     let label = two_officers::label(&text).map_err(|error| Error::FileWrong(format!("{}: {error}", file.display())))?;
     let [first, second] = &label.officers;
-    let secrets = secrets([first, second], secret_files, false)?;
+    let secrets = officers::secrets([first, second], secret_files, false).map_err(unreadable)?;
     Ok((text, secrets))
-}
-
-/// The officers' secrets: from files, or typed, each without the other looking.
-fn secrets(officers: [&String; 2], secret_files: &[PathBuf], twice: bool) -> Result<[Secret; 2], Error> {
-    match secret_files {
-        [] => Ok([typed(officers[0], twice)?, typed(officers[1], twice)?]),
-        [first, second] => Ok([from_file(first)?, from_file(second)?]),
-        _ => Err(Error::Usage("--secret-file: one for each officer; give the option twice, or not at all".to_owned())),
-    }
-}
-
-fn from_file(path: &Path) -> Result<Secret, Error> {
-    let bytes = files::read_private_file(path).map_err(|error| Error::FileWrong(error.to_string()))?;
-    // An editor ends a file with a newline that nobody typed.
-    Ok(Zeroizing::new(bytes.trim_ascii_end().to_vec()))
-}
-
-fn typed(officer: &str, twice: bool) -> Result<Secret, Error> {
-    let ask = |question: String| {
-        rpassword::prompt_password(question)
-            .map(|text| Zeroizing::new(text.into_bytes()))
-            .map_err(|error| Error::Usage(format!("no passphrase can be read here: {error}; use --secret-file")))
-    };
-    let first = ask(format!("Passphrase of officer {officer} (not shown): "))?;
-    if twice && ask(format!("Once more, officer {officer}: "))? != first {
-        return Err(Error::Usage("the two are not the same: nothing was done".to_owned()));
-    }
-    Ok(first)
 }
 
 fn wrong(error: BackupError) -> Error {
     Error::FileWrong(error.to_string())
+}
+
+fn unreadable(error: officers::Error) -> Error {
+    match error {
+        officers::Error::File(error) => Error::FileWrong(error.to_string()),
+        error => Error::Usage(error.to_string()),
+    }
 }

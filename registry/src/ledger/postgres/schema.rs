@@ -43,6 +43,9 @@ CREATE TABLE errand_registry.cosignatures (
 COMMENT ON TABLE errand_registry.cosignatures IS 'The last checkpoint that each witness cosigned';
 INSERT INTO errand_registry.head (size, root)
     VALUES (0, '\\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
+", "
+ALTER TABLE errand_registry.head ADD COLUMN mark text;
+COMMENT ON COLUMN errand_registry.head.mark IS 'Set while this log signs nothing, because it was restored from an older copy';
 "];
 
 /// The oldest server that is known to do.

@@ -24,8 +24,8 @@ use prost::Message;
 use proto::{
     exchange::v1::Envelope,
     registry::v1::{
-        self as wire, ReadRequest, SubmitRequest, directory_client::DirectoryClient, statement::Body,
-        submit_response::Outcome,
+        self as wire, ReadRequest, SubmitRequest, directory_client::DirectoryClient, history_client::HistoryClient,
+        statement::Body, submit_response::Outcome,
     },
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -81,6 +81,17 @@ impl Replica {
 
     fn ready(&self) -> Option<Ready> {
         serde_json::from_slice(&fs::read(self.dir.join(host::ready_file::FILE_NAME)).ok()?).ok()
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// It runs in another folder from its next start on.
+    pub(crate) fn move_to(&mut self, dir: PathBuf) {
+        self.kill();
+        self.dir = dir;
     }
 
     /// The address of its gRPC port.
@@ -178,6 +189,11 @@ impl Replicas {
     pub(crate) fn client(&self, address: SocketAddr) -> DirectoryClient<Channel> {
         let link = RegistryLink::new(vec![address.to_string()], self.tls_key());
         link.directory(None).expect("a channel")
+    }
+
+    /// A client of the log's history at an address.
+    pub(crate) fn history(&self, address: SocketAddr) -> HistoryClient<Channel> {
+        RegistryLink::new(vec![address.to_string()], self.tls_key()).history(None).expect("a channel")
     }
 
     pub(crate) fn authority(&self) -> &SigningKey {

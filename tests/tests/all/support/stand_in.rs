@@ -224,7 +224,7 @@ impl State {
             checkpoint = note.to_string();
         }
         let witnessed = saying.witnessed;
-        (ReadResponse { start: start + saying.skips, entries, checkpoint, witnessed }, next)
+        (ReadResponse { start: start + saying.skips, entries, checkpoint, witnessed, ..ReadResponse::default() }, next)
     }
 }
 
