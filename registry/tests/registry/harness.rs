@@ -166,7 +166,7 @@ impl Running {
         let app = App::start(config, &dir, Arc::new(SystemClock), Arc::new(SystemRandom)).await.unwrap();
         let (addresses, stop) = (app.addresses().clone(), app.stop_token());
         let tls_key = Keys::read(&path).unwrap().tls.key_digest();
-        Self { folder, addresses, tls_key, stop, app: Some(tokio::spawn(app.run())) }
+        Self { folder, addresses, tls_key, stop, app: Some(tokio::spawn(async move { app.run().await.map(|_| ()) })) }
     }
 
     /// For a task of its own.
