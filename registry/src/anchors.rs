@@ -5,6 +5,9 @@
 //! A node that rewrites its history cannot anchor it, not even together with whoever runs the registry later: every
 //! reader of the directory sees that this log only grows.
 //!
+//! It lives in the registry's own store, whichever that is: several registries over one database keep one second log, and
+//! each serves what the directory took last, whoever of them had it taken.
+//!
 //! Three thousand nodes that anchor hourly make 72,000 entries a day here, and 24 statements in the directory. Out of
 //! scope: the log's store (`ledger`), who signs its checkpoint (`sequencer`), and what an anchor is (`trust::anchor`).
 
@@ -19,6 +22,12 @@ use std::{
     time::Duration,
 };
 
+use prost::Message;
+use proto::{
+    exchange::v1::Envelope,
+    registry::v1::{Statement, statement::Body},
+};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trust::{
     anchor::{self, Revoked},
@@ -39,6 +48,9 @@ use crate::{
 
 /// How many entries are read at once.
 const CHUNK: usize = 4096;
+
+/// How often taking is tried again because another registry was quicker.
+const MOST_OVERTAKINGS: usize = 16;
 
 /// The least time between two anchors of one evidence log, milliseconds of their own clocks.
 const LEAST_INTERVAL_SECONDS: u64 = 1;
@@ -76,6 +88,8 @@ pub struct AnchorsParts {
     pub reason: String,
     /// Its ledger.
     pub ledger: Arc<dyn Ledger>,
+    /// The directory's ledger, which has the checkpoints that were taken.
+    pub directory: Arc<dyn Ledger>,
     /// Takes its checkpoint into the directory.
     pub sequencer: Sequencer,
     /// How often.
@@ -109,13 +123,27 @@ impl Anchors {
     pub async fn open(parts: AnchorsParts) -> Result<Arc<Self>, Error> {
         let mut known = Known::load(&parts.folder, parts.log);
         known.catch_up(parts.ledger.as_ref()).await?;
-        let checkpoint = parts.ledger.checkpoint().await?.unwrap_or_default();
-        let size = match parts.sequencer.directory().anchors() {
-            Some(taken) if taken.log == parts.log => taken.size,
-            _ => 0,
+        let nothing = RwLock::new(Head { size: 0, checkpoint: "".into() });
+        let anchors = Self { parts, known: tokio::sync::Mutex::new(known), head: nothing };
+        anchors.follow().await?;
+        Ok(Arc::new(anchors))
+    }
+
+    /// Shows what the directory took last of this log, whichever registry had it taken; whether that is news.
+    async fn follow(&self) -> Result<bool, Error> {
+        let taken = {
+            let directory = self.parts.sequencer.directory();
+            directory.anchors().filter(|taken| taken.log == self.parts.log).map(|taken| (taken.size, taken.place.index))
         };
-        let head = RwLock::new(Head { size, checkpoint: checkpoint.into() });
-        Ok(Arc::new(Self { parts, known: tokio::sync::Mutex::new(known), head }))
+        let Some((size, index)) = taken.filter(|(size, _)| *size > self.head().size) else { return Ok(false) };
+        // The ledger's own edge comes up to what is served from now on.
+        self.parts.ledger.position().await?;
+        let entry = self.parts.directory.read(index, ReadLimit::entries(1)).await?.pop();
+        let checkpoint = entry.as_deref().and_then(taken_checkpoint);
+        let checkpoint =
+            checkpoint.ok_or_else(|| ledger::Error::damaged(format!("statement {index} takes no second log")))?;
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = Head { size, checkpoint: checkpoint.into() };
+        Ok(true)
     }
 
     /// Anchors the checkpoint of an evidence log.
@@ -179,12 +207,17 @@ impl Anchors {
     }
 
     /// The last entry of every evidence log: origin, number of entries, and when, Unix seconds.
-    pub async fn latest(&self) -> Vec<(String, u64, u64)> {
-        let known = self.known.lock().await;
+    ///
+    /// # Errors
+    ///
+    /// The ledger failed.
+    pub async fn latest(&self) -> Result<Vec<(String, u64, u64)>, Error> {
+        let mut known = self.known.lock().await;
+        known.catch_up(self.parts.ledger.as_ref()).await?;
         let mut all: Vec<_> =
             known.all().map(|(origin, latest)| (origin.clone(), latest.size, latest.seconds)).collect();
         all.sort();
-        all
+        Ok(all)
     }
 
     /// Entries of one evidence log from an index on, at most as many as one reading of the ledger has; and from where
@@ -227,37 +260,48 @@ impl Anchors {
     ///
     /// The ledger failed, or the registry is stopping.
     pub async fn take(&self) -> Result<u64, Error> {
-        let position = self.parts.ledger.position().await?;
-        let before = {
-            let directory = self.parts.sequencer.directory();
-            directory.anchors().filter(|taken| taken.log == self.parts.log).map_or(0, |taken| taken.size)
-        };
-        if position.size <= before {
-            return Ok(before);
-        }
-        let head = AnchorsHead {
-            log: self.parts.log,
-            size: position.size,
-            root: position.root,
-            consistency: consistency(self.parts.ledger.as_ref(), before, position.size).await?,
-            reason: if before == 0 { self.parts.reason.clone() } else { String::new() },
-        };
-        match self.parts.sequencer.take_anchors(head).await? {
-            Ok((accepted, note)) => {
-                // The time is of no account: one process has this log.
-                let kept = SignedHead { note: note.clone(), size: position.size, time_seconds: 0 };
-                self.parts.ledger.keep_checkpoint(kept).await?;
-                let head = Head { size: position.size, checkpoint: note.into() };
-                *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
-                self.known.lock().await.save(&self.parts.folder, self.parts.log)?;
-                tracing::info!(index = accepted.index, anchors = position.size, "the directory takes the second log");
-                Ok(position.size)
+        for _ in 0..MOST_OVERTAKINGS {
+            let position = self.parts.ledger.position().await?;
+            let before = self.taken();
+            if position.size <= before {
+                return Ok(before);
             }
-            Err(refusal) => {
-                tracing::warn!(%refusal, "the directory did not take the second log");
-                Ok(before)
+            let head = AnchorsHead {
+                log: self.parts.log,
+                size: position.size,
+                root: position.root,
+                consistency: consistency(self.parts.ledger.as_ref(), before, position.size).await?,
+                reason: if before == 0 { self.parts.reason.clone() } else { String::new() },
+            };
+            match self.parts.sequencer.take_anchors(head).await? {
+                Ok((accepted, note)) => {
+                    let unreadable = || ledger::Error::damaged("the checkpoint of the second log cannot be read");
+                    // Where another registry has kept a later one, that stands; the directory has both.
+                    self.parts.ledger.keep_checkpoint(SignedHead::read(note).ok_or_else(unreadable)?).await?;
+                    self.follow().await?;
+                    self.known.lock().await.save(&self.parts.folder, self.parts.log)?;
+                    tracing::info!(
+                        index = accepted.index,
+                        anchors = position.size,
+                        "the directory takes the second log"
+                    );
+                    return Ok(position.size);
+                }
+                // Another registry over the same log was quicker.
+                Err(_) if self.taken() > before => {}
+                Err(refusal) => {
+                    tracing::warn!(%refusal, "the directory did not take the second log");
+                    return Ok(before);
+                }
             }
         }
+        Ok(self.taken())
+    }
+
+    /// How many entries the directory has taken.
+    fn taken(&self) -> u64 {
+        let directory = self.parts.sequencer.directory();
+        directory.anchors().filter(|taken| taken.log == self.parts.log).map_or(0, |taken| taken.size)
     }
 
     /// What the directory last took of this log, for whoever serves it.
@@ -275,20 +319,33 @@ impl Anchors {
         Arc::clone(&self.parts.ledger)
     }
 
-    /// Takes at intervals until `stop`.
+    /// Takes at intervals until `stop`, and follows what other registries over the same log had taken. While the store is
+    /// away nothing is taken.
     ///
     /// # Errors
     ///
     /// The ledger failed; the process must end.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
+        let mut directory = self.parts.sequencer.watch();
+        let mut due = Instant::now() + self.parts.interval;
         loop {
-            tokio::select! {
+            let done = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(self.parts.interval) => {}
-            }
-            match self.take().await {
-                Ok(_) => {}
+                Ok(()) = directory.changed() => match self.follow().await {
+                    Ok(false) => continue,
+                    // One statement an interval is enough, whoever makes it.
+                    Ok(true) => Ok(()),
+                    Err(error) => Err(error),
+                },
+                () = tokio::time::sleep_until(due) => self.take().await.map(drop),
+            };
+            due = Instant::now() + self.parts.interval;
+            match done {
+                Ok(()) => {}
                 Err(Error::Stopped(_)) if stop.is_cancelled() => return Ok(()),
+                Err(Error::Ledger(ledger::Error::Away { reason })) => {
+                    tracing::warn!(reason, "the second log is not taken: the store is away");
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -301,6 +358,15 @@ impl Anchors {
         let checkpoint =
             String::from_utf8(entry).map_err(|_| ledger::Error::damaged(format!("entry {index} is no text")))?;
         Ok(Entry { log: self.parts.log, index, checkpoint })
+    }
+}
+
+/// The second log's checkpoint in a statement that takes it.
+fn taken_checkpoint(entry: &[u8]) -> Option<String> {
+    let envelope = Envelope::decode(entry).ok()?;
+    match Statement::decode(envelope.payload.as_slice()).ok()?.body? {
+        Body::AnchorsTaken(taken) => Some(taken.checkpoint),
+        _ => None,
     }
 }
 

@@ -11,13 +11,11 @@ use std::{
 use host::{
     admin_socket::{AdminError, AdminSocket},
     clock::Clock,
-    committer::CommitterOptions,
     edge::{EdgeLimits, Incoming, Listener, ListenerLimits, Security, tuned_server},
     health,
     random::Random,
     readiness::Readiness,
     ready_file::{self, ReadyFile},
-    store::{SMALL_CACHE_BYTES, Store},
     supervise::{self, DEFAULT_DRAIN, Supervisor},
     tls::{ClientAuthentication, ServerTls, SetupError, TlsKeyDigest},
 };
@@ -43,12 +41,13 @@ use crate::{
     history_edge::HistoryEdge,
     init::{self, reachable},
     keys::{self, Keys},
-    ledger::{self, OpenLedger, SledLedger},
+    ledger::{self, Ledger, OpenLedger},
     log_keys::LogKeys,
     recovery::{Recovery, RecoveryParts},
     rotation::{self, Rotation, RotationParts},
     sequencer::{self, Sequencer, SequencerParts},
-    store, tile_edge,
+    store::{self, StoreChoice},
+    tile_edge,
     waiting::{self, Waiting},
     witness_edge::WitnessEdge,
     witnesses::Witnesses,
@@ -134,7 +133,7 @@ pub struct Addresses {
 pub struct App {
     supervisor: Supervisor,
     ledger: OpenLedger,
-    second: SledLedger,
+    second: OpenLedger,
     addresses: Addresses,
     ready_file: ReadyFile,
     again: CancellationToken,
@@ -192,7 +191,7 @@ impl App {
             begun_again.cancelled().await;
             stopping.cancel();
         });
-        let (second, anchors) = open_anchors(folder, &config, &sequencer, &supervisor).await?;
+        let (second, anchors) = open_anchors(folder, &config, &store, &shared, &sequencer, &supervisor).await?;
         let witnesses = Witnesses::open(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)).await?;
         let (kept, stopping) = (witnesses.clone(), stop.clone());
         let interval = Duration::from_secs(config.checkpoint_interval_seconds);
@@ -399,23 +398,30 @@ fn until_stopped(supervisor: &Supervisor, name: &str, task: impl Future<Output =
 async fn open_anchors(
     folder: &Path,
     config: &Config,
+    store: &StoreChoice,
+    directory: &Arc<dyn Ledger>,
     sequencer: &Sequencer,
     supervisor: &Supervisor,
-) -> Result<(SledLedger, Arc<Anchors>), Error> {
+) -> Result<(OpenLedger, Arc<Anchors>), Error> {
+    let open = async |log| {
+        let fatal = supervisor.fatal();
+        store.open_second(folder, log, move |error| fatal.report("the second log", error)).await
+    };
     let mut log = sequencer.directory().anchors().map_or(1, |taken| taken.log);
-    let mut ledger = open_second(folder, log, supervisor)?;
+    let mut ledger = open(log).await?;
     let mut reason = String::new();
-    if let Some(lost) = anchors::check_whole(sequencer, &ledger).await? {
+    if let Some(lost) = anchors::check_whole(sequencer, ledger.shared().as_ref()).await? {
         tracing::error!(%lost, "a new second log begins; the nodes anchor their evidence anew");
         ledger.close().await?;
         (log, reason) = (log + 1, lost);
-        ledger = open_second(folder, log, supervisor)?;
+        ledger = open(log).await?;
     }
     let parts = AnchorsParts {
         folder: folder.to_owned(),
         log,
         reason,
-        ledger: Arc::new(ledger.clone()),
+        ledger: ledger.shared(),
+        directory: Arc::clone(directory),
         sequencer: sequencer.clone(),
         interval: Duration::from_secs(config.anchors_interval_seconds),
     };
@@ -423,13 +429,6 @@ async fn open_anchors(
     let (running, stopping) = (Arc::clone(&anchors), supervisor.stop_token());
     supervisor.essential("anchors", async move { Ok(running.run(stopping).await?) });
     Ok((ledger, anchors))
-}
-
-fn open_second(folder: &Path, log: u32, supervisor: &Supervisor) -> Result<SledLedger, Error> {
-    let store = Store::open(&anchors::folder(folder, log), SMALL_CACHE_BYTES / 4).map_err(store::Error::from)?;
-    let fatal = supervisor.fatal();
-    let options = CommitterOptions { name: "anchors".to_owned(), ..CommitterOptions::default() };
-    Ok(SledLedger::open(store, options, move |error| fatal.report("the second log", error))?)
 }
 
 /// The digest of the next TLS key, as far as nodes were told of it: an announcement for another reason keeps it.

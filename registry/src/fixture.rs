@@ -116,11 +116,16 @@ impl Rooms {
 
 /// A statement of the department that adds a node key, signed by its first key.
 pub(crate) fn key_added(department: &str, added: u8, stated_at_ms: u64) -> Vec<u8> {
+    key_added_to(department, "1", added, stated_at_ms)
+}
+
+/// The same for another node than the first.
+pub(crate) fn key_added_to(department: &str, node: &str, added: u8, stated_at_ms: u64) -> Vec<u8> {
     let added = key(added).public_key().clone();
     let object = Object::Key(*added.id());
     let described = DescribedKey { role: Role::Node, key: added, valid_from_ms: NOW_MS, valid_until_ms: None };
     let body =
-        wire::KeyAdded { department: department.to_owned(), key: Some(described.to_wire()), node: "1".to_owned() };
+        wire::KeyAdded { department: department.to_owned(), key: Some(described.to_wire()), node: node.to_owned() };
     sealed(&statement(&exchange(), &object, None, stated_at_ms, Body::KeyAdded(body)), &key(1))
 }
 

@@ -12,7 +12,7 @@ pub(crate) mod memory;
 pub mod postgres;
 mod sled;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

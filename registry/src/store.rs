@@ -12,7 +12,7 @@ use host::{
 use serde::Deserialize;
 
 use crate::{
-    DIRECTORY_FOLDER,
+    DIRECTORY_FOLDER, anchors,
     enrolment::decisions::{self, Decisions, FolderDecisions, PostgresDecisions},
     ledger::{
         self, OpenLedger, PostgresLedger, SledLedger,
@@ -25,6 +25,9 @@ pub const PASSWORD_VARIABLE: &str = "REGISTRY_STORE_PASSWORD";
 
 /// The name of the embedded store.
 pub const EMBEDDED: &str = "sled";
+
+/// How many second logs are looked for in a folder: each but the last lost entries, so there are hardly ever two.
+const MOST_SECOND_LOGS: u32 = 1000;
 
 /// How long a starting registry waits for its database: the two may be started in any order.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,7 +137,24 @@ impl StoreChoice {
         }
     }
 
-    /// The same, waiting for a database that is not there yet.
+    /// Opens the ledger of the second log with this number, in the same store.
+    pub async fn open_second(
+        &self,
+        folder: &Path,
+        log: u32,
+        on_fatal: impl FnOnce(CommitterError) + Send + 'static,
+    ) -> Result<OpenLedger, Error> {
+        match self {
+            Self::Embedded => {
+                let store = Store::open(&anchors::folder(folder, log), SMALL_CACHE_BYTES / 4)?;
+                let options = CommitterOptions { name: "anchors".to_owned(), ..CommitterOptions::default() };
+                Ok(OpenLedger::Sled(SledLedger::open(store, options, on_fatal)?))
+            }
+            Self::Postgres(database) => Ok(OpenLedger::Postgres(PostgresLedger::open_second(database, log).await?)),
+        }
+    }
+
+    /// The same as [`StoreChoice::open`], waiting for a database that is not there yet.
     pub async fn open_patiently(
         &self,
         folder: &Path,
@@ -159,6 +179,14 @@ impl StoreChoice {
             Self::Embedded => folder.join(DIRECTORY_FOLDER).display().to_string(),
             Self::Postgres(database) => database.place(),
         }
+    }
+}
+
+/// The numbers of the second logs that are in a ledger's store.
+pub async fn second_logs(ledger: &OpenLedger, folder: &Path) -> Result<Vec<u32>, ledger::Error> {
+    match ledger {
+        OpenLedger::Postgres(ledger) => ledger.second_logs().await,
+        OpenLedger::Sled(_) => Ok((1..=MOST_SECOND_LOGS).filter(|log| anchors::folder(folder, *log).exists()).collect()),
     }
 }
 

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     anchors::{Anchors, Error},
+    ledger,
     sequencer::Sequencer,
 };
 
@@ -51,7 +52,8 @@ impl registry_evidence_server::RegistryEvidence for EvidenceEdge {
         &self,
         _: Request<wire::ListAnchorsRequest>,
     ) -> Result<Response<wire::ListAnchorsResponse>, Status> {
-        let anchors = self.anchors.latest().await.into_iter().map(|(origin, size, seconds)| wire::AnchorState {
+        let latest = self.anchors.latest().await.map_err(|error| failed(&error))?;
+        let anchors = latest.into_iter().map(|(origin, size, seconds)| wire::AnchorState {
             origin,
             size,
             signed_at_ms: seconds.saturating_mul(1000),
@@ -94,6 +96,9 @@ impl registry_evidence_server::RegistryEvidence for EvidenceEdge {
 }
 
 fn failed(error: &Error) -> Status {
+    if let Error::Ledger(away @ ledger::Error::Away { .. }) = error {
+        return Status::unavailable(away.to_string());
+    }
     tracing::error!(%error, "an operator's command failed");
     Status::internal(error.to_string())
 }

@@ -13,31 +13,45 @@ use trust::{
 
 use super::*;
 use crate::{
-    fixture::{NOW_MS, Rooms, key, key_added, rooms},
-    ledger::memory::MemoryLedger,
+    fixture::{NOW_MS, Rooms, key, key_added, key_added_to, rooms},
+    ledger::{
+        memory::MemoryLedger,
+        tests::{Place, on_both_stores},
+    },
 };
 
+on_both_stores!(
+    a_second_log_that_lost_entries_is_known_by_what_the_directory_took,
+    the_directory_takes_the_second_log_with_one_statement_a_turn,
+    what_continues_is_anchored_and_what_does_not_is_refused,
+);
+
 /// A registry with a department's node whose key is number 3, and an empty second log.
-async fn registry() -> (Rooms, MemoryLedger, Arc<Anchors>, tempfile::TempDir) {
+async fn registry(place: &Place) -> (Rooms, Arc<dyn Ledger>, Arc<Anchors>, tempfile::TempDir) {
+    let ledger = place.open_second(1).await.unwrap().shared();
     let rooms = rooms().await;
     rooms.admit("civil-affairs").await;
     rooms.sequencer.submit(key_added("civil-affairs", 3, NOW_MS)).await.unwrap().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let ledger = MemoryLedger::default();
     let anchors = open(&rooms, &ledger, folder.path()).await;
     (rooms, ledger, anchors, folder)
 }
 
-async fn open(rooms: &Rooms, ledger: &MemoryLedger, folder: &Path) -> Arc<Anchors> {
+async fn open(rooms: &Rooms, ledger: &Arc<dyn Ledger>, folder: &Path) -> Arc<Anchors> {
     let parts = AnchorsParts {
         folder: folder.to_owned(),
         log: 1,
         reason: String::new(),
-        ledger: Arc::new(ledger.clone()),
+        ledger: Arc::clone(ledger),
+        directory: Arc::new(rooms.ledger.clone()),
         sequencer: rooms.sequencer.clone(),
         interval: Duration::from_secs(3600),
     };
     Anchors::open(parts).await.unwrap()
+}
+
+async fn entries(ledger: &dyn Ledger) -> Vec<Vec<u8>> {
+    ledger.read(0, ReadLimit::entries(1000)).await.unwrap()
 }
 
 /// An evidence log in memory.
@@ -59,9 +73,18 @@ impl Evidence {
     }
 }
 
-fn note(signer: u8, number: u32, (size, root): (u64, Hash), seconds: u64) -> String {
+/// The checkpoint of a node that has the key 3 (node 1) or 4 (node 2).
+fn note_of(node: u8, position: (u64, Hash), seconds: u64) -> String {
+    signed(2 + node, &node.to_string(), 1, position, seconds)
+}
+
+fn note(signer: u8, number: u32, position: (u64, Hash), seconds: u64) -> String {
+    signed(signer, "1", number, position, seconds)
+}
+
+fn signed(signer: u8, node: &str, number: u32, (size, root): (u64, Hash), seconds: u64) -> String {
     let party = "ninghe/civil-affairs".parse().unwrap();
-    let origin = LogOf { party, node: "1".parse().unwrap(), number }.to_string();
+    let origin = LogOf { party, node: node.parse().unwrap(), number }.to_string();
     let signer = key(signer);
     let log_key = LogKey::new(origin.parse().unwrap(), signer.public_key().as_bytes()).unwrap();
     let checkpoint = Checkpoint::new(log_key.origin(), size, root).unwrap();
@@ -70,9 +93,8 @@ fn note(signer: u8, number: u32, (size, root): (u64, Hash), seconds: u64) -> Str
 
 const ORIGIN: &str = "ninghe/civil-affairs/1/evidence";
 
-#[tokio::test]
-async fn what_continues_is_anchored_and_what_does_not_is_refused() {
-    let (_rooms, ledger, anchors, _folder) = registry().await;
+async fn what_continues_is_anchored_and_what_does_not_is_refused(place: Place) {
+    let (_rooms, ledger, anchors, _folder) = registry(&place).await;
     let evidence = Evidence::default();
     let first = evidence.grow(&["a", "b", "c"]).await;
     let entry = anchors.anchor(&note(3, 1, first, 10), &[]).await.unwrap().unwrap();
@@ -104,7 +126,7 @@ async fn what_continues_is_anchored_and_what_does_not_is_refused() {
     ] {
         assert_eq!(anchors.anchor(&note, &[]).await.unwrap().unwrap_err().code, code);
     }
-    assert_eq!(ledger.entries().len(), 2);
+    assert_eq!(entries(ledger.as_ref()).await.len(), 2);
     let (history, next) = anchors.history(ORIGIN, 0).await.unwrap();
     assert_eq!((history.len(), next), (2, Some(2)));
     assert_eq!(anchors.history(ORIGIN, 2).await.unwrap(), (Vec::new(), None));
@@ -113,9 +135,8 @@ async fn what_continues_is_anchored_and_what_does_not_is_refused() {
 }
 
 /// However many anchors there are, the directory gets one statement a turn, and none where nothing was anchored.
-#[tokio::test]
-async fn the_directory_takes_the_second_log_with_one_statement_a_turn() {
-    let (rooms, ledger, anchors, folder) = registry().await;
+async fn the_directory_takes_the_second_log_with_one_statement_a_turn(place: Place) {
+    let (rooms, ledger, anchors, folder) = registry(&place).await;
     assert_eq!(anchors.take().await.unwrap(), 0);
     let before = rooms.sequencer.head().size;
     let evidence = Evidence::default();
@@ -137,30 +158,35 @@ async fn the_directory_takes_the_second_log_with_one_statement_a_turn() {
     // What the directory took proves each of them.
     let taken = rooms.sequencer.directory().anchors().unwrap().clone();
     let path = anchors.prove(1, 7, taken.size).await.unwrap().unwrap();
-    verify_inclusion(&leaf_hash(&ledger.entries()[7]), 7, taken.size, &path, &taken.root).unwrap();
+    verify_inclusion(&leaf_hash(&entries(ledger.as_ref()).await[7]), 7, taken.size, &path, &taken.root).unwrap();
     assert_eq!(anchors.prove(1, 200, 200).await.unwrap(), None);
     assert_eq!(anchors.prove(1, 7, 201).await.unwrap(), None);
     assert_eq!(anchors.prove(2, 7, 200).await.unwrap(), None);
 
     // After a restart the file spares the reading, and without it the log itself tells.
-    let latest = anchors.latest().await;
-    assert_eq!(open(&rooms, &ledger, folder.path()).await.latest().await, latest);
+    let latest = anchors.latest().await.unwrap();
+    let again = open(&rooms, &ledger, folder.path()).await;
+    assert_eq!(again.latest().await.unwrap(), latest);
     let elsewhere = tempfile::tempdir().unwrap();
-    assert_eq!(open(&rooms, &ledger, elsewhere.path()).await.latest().await, latest);
+    let other = open(&rooms, &ledger, elsewhere.path()).await;
+    assert_eq!(other.latest().await.unwrap(), latest);
+    for anchors in [again, other] {
+        let (head, shown) = (anchors.head(), anchors.head().checkpoint);
+        assert_eq!((head.size, shown), (200, ledger.checkpoint().await.unwrap().unwrap().into()));
+    }
 }
 
-#[tokio::test]
-async fn a_second_log_that_lost_entries_is_known_by_what_the_directory_took() {
-    let (rooms, ledger, anchors, _folder) = registry().await;
+async fn a_second_log_that_lost_entries_is_known_by_what_the_directory_took(place: Place) {
+    let (rooms, ledger, anchors, _folder) = registry(&place).await;
     let evidence = Evidence::default();
     let first = evidence.grow(&["a"]).await;
     anchors.anchor(&note(3, 1, first, 10), &[]).await.unwrap().unwrap();
     let second = evidence.grow(&["b"]).await;
     anchors.anchor(&note(3, 1, second, 20), &evidence.proof(1, 2).await).await.unwrap().unwrap();
     anchors.take().await.unwrap();
-    assert_eq!(check_whole(&rooms.sequencer, &ledger).await.unwrap(), None);
+    assert_eq!(check_whole(&rooms.sequencer, ledger.as_ref()).await.unwrap(), None);
     let lost = MemoryLedger::default();
-    lost.append(0, ledger.entries()[..1].to_vec()).await.unwrap();
+    lost.append(0, entries(ledger.as_ref()).await[..1].to_vec()).await.unwrap();
     assert!(check_whole(&rooms.sequencer, &lost).await.unwrap().unwrap().contains("has 1 entries"));
     lost.append(1, vec![b"another".to_vec()]).await.unwrap();
     assert!(check_whole(&rooms.sequencer, &lost).await.unwrap().unwrap().contains("are not those"));
@@ -180,4 +206,46 @@ async fn proofs_over_a_ledger_hold() {
         let root = evidence.leaves.position().await.unwrap().root;
         verify_inclusion(&leaf_hash(entry.as_bytes()), index, 20, &path, &root).unwrap();
     }
+}
+
+/// Two registries over one second log: each anchors, each has it taken, and both show what was taken last.
+#[tokio::test]
+async fn two_registries_keep_one_second_log() {
+    let place = Place::postgres("anchors::tests::two_registries_keep_one_second_log").await;
+    let Some(place) = place else { return };
+    let (rooms, _, one, folder) = registry(&place).await;
+    rooms.sequencer.submit(key_added_to("civil-affairs", "2", 4, NOW_MS)).await.unwrap().unwrap();
+    let other_ledger = place.open_second(1).await.unwrap().shared();
+    let other = open(&rooms, &other_ledger, &folder.path().join("other")).await;
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    let running = tokio::spawn(Arc::clone(&other).run(rooms.stop.clone()));
+    let evidence = [Evidence::default(), Evidence::default()];
+    for round in 0..20_u64 {
+        let mut notes = Vec::new();
+        for (number, evidence) in (1..).zip(&evidence) {
+            let (old, new) = (round, evidence.grow(&[&format!("{number} {round}")]).await);
+            let proof = if old == 0 { Vec::new() } else { evidence.proof(old, new.0).await };
+            notes.push((note_of(number, new, 10 + round), proof));
+        }
+        let (here, there) = tokio::join!(one.anchor(&notes[0].0, &notes[0].1), other.anchor(&notes[1].0, &notes[1].1));
+        let (here, there) = (here.unwrap().unwrap(), there.unwrap().unwrap());
+        assert_eq!((here.index + there.index, here.index.abs_diff(there.index)), (4 * round + 1, 1));
+        let (here, there) = tokio::join!(one.take(), other.take());
+        assert_eq!((here.unwrap(), there.unwrap()), (2 * round + 2, 2 * round + 2));
+    }
+    assert_eq!(one.latest().await.unwrap(), other.latest().await.unwrap());
+    one.anchor(&note_of(1, evidence[0].grow(&["last"]).await, 99), &evidence[0].proof(20, 21).await)
+        .await
+        .unwrap()
+        .unwrap();
+    one.take().await.unwrap();
+    // The other one shows it as soon as it has read the directory.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while other.head().size < 41 {
+        assert!(Instant::now() < deadline, "the other registry does not follow");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(one.head().checkpoint, other.head().checkpoint);
+    rooms.stop.cancel();
+    running.await.unwrap().unwrap();
 }

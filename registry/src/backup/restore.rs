@@ -13,11 +13,7 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use host::{
-    committer::CommitterOptions,
-    config as host_config, files,
-    store::{SMALL_CACHE_BYTES, Store, StoreError},
-};
+use host::{config as host_config, files};
 use sha2::{Digest, Sha256};
 use trust::{
     directory::{self, Directory},
@@ -25,6 +21,8 @@ use trust::{
     log::{
         bundle::EntryBundle,
         checkpoint::{self, LogKey},
+        frontier::Frontier,
+        hash::leaf_hash,
         note::SignedNote,
     },
 };
@@ -35,12 +33,13 @@ use crate::{
     config::{self, Config},
     init,
     keys::{self, AUTHORITY_FILE, AUTHORITY_OLD_FILE, LOG_FILE, LOG_OLD_FILE},
-    ledger::{self, Append, Ledger, OpenLedger, SignedHead, SledLedger},
+    ledger::{self, Append, Ledger, OpenLedger, SignedHead},
     recovery::{
         Cause, Mark,
         events::{self, Event, Events, What},
     },
-    store, waiting,
+    store::{self, StoreChoice},
+    waiting,
 };
 
 /// The largest file in a backup: a bundle of 256 entries.
@@ -110,9 +109,6 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The second log's store cannot be opened.
-    #[error(transparent)]
-    SecondStore(#[from] StoreError),
 }
 
 /// What was restored.
@@ -252,7 +248,7 @@ async fn bring_back(backup: &Path, folder: &Path, manifest: Manifest, now_ms: u6
     let outcome = directory_back(backup, folder, &manifest, &config, &ledger, now_ms).await;
     ledger.close().await?;
     let (marked, has_keys) = outcome?;
-    second_log_back(backup, folder, &manifest).await?;
+    second_log_back(backup, folder, &manifest, &choice).await?;
     others_back(backup, folder)?;
     let size = manifest.size;
     let detail = format!("from a backup of {} (Unix milliseconds) with {size} statements", manifest.made_ms);
@@ -405,10 +401,28 @@ fn check_keys(folder: &Path, directory: &Directory) -> Result<bool, Error> {
     Ok(keys.join(LOG_FILE).exists())
 }
 
-async fn second_log_back(backup: &Path, folder: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let store = Store::open(&anchors::folder(folder, manifest.anchors_log), SMALL_CACHE_BYTES / 4)?;
-    let options = CommitterOptions { name: "anchors".to_owned(), ..CommitterOptions::default() };
-    let ledger = SledLedger::open(store, options, |error| tracing::error!(%error, "the second log"))?;
+/// Writes the second log into the registry's store. A database may hold it, or more of it, already.
+async fn second_log_back(
+    backup: &Path,
+    folder: &Path,
+    manifest: &Manifest,
+    choice: &StoreChoice,
+) -> Result<(), Error> {
+    let opened = choice
+        .open_second(folder, manifest.anchors_log, |error| tracing::error!(%error, "the second log"))
+        .await?;
+    let outcome = second_log_into(backup, folder, manifest, choice, opened.shared().as_ref()).await;
+    opened.close().await?;
+    outcome
+}
+
+async fn second_log_into(
+    backup: &Path,
+    folder: &Path,
+    manifest: &Manifest,
+    choice: &StoreChoice,
+    ledger: &dyn Ledger,
+) -> Result<(), Error> {
     let mut entries = Vec::new();
     let read = entries_of(backup, ANCHORS, |_, entry| {
         entries.push(entry);
@@ -417,17 +431,27 @@ async fn second_log_back(backup: &Path, folder: &Path, manifest: &Manifest) -> R
     if read != manifest.anchors_size {
         return Err(Error::Damaged { reason: format!("{read} of {} anchors are there", manifest.anchors_size) });
     }
-    let mut at = 0;
-    for chunk in entries.chunks(256) {
+    let held = ledger.position().await?.size;
+    let common = held.min(read);
+    let mut tree = Frontier::new();
+    for entry in entries.iter().take(usize::try_from(common).unwrap_or(usize::MAX)) {
+        tree.append(leaf_hash(entry));
+    }
+    if common > 0 && anchors::root_at(ledger, common).await? != tree.root() {
+        return Err(Error::OtherDirectory { place: choice.place(folder) });
+    }
+    let mut at = common;
+    for chunk in entries[usize::try_from(common).unwrap_or(entries.len())..].chunks(256) {
         ledger.append(at, chunk.to_vec()).await?;
         at += chunk.len() as u64;
     }
-    if let Some(note) = one_file(backup, &format!("{ANCHORS}/{CHECKPOINT}"))? {
+    let note = one_file(backup, &format!("{ANCHORS}/{CHECKPOINT}"))?.filter(|_| held < read);
+    if let Some(note) = note {
         let note = String::from_utf8_lossy(&note).into_owned();
-        // The time is of no account: one process has this log.
+        // The time is of no account: the directory has what was taken.
         ledger.keep_checkpoint(SignedHead { note, size: at, time_seconds: 0 }).await?;
     }
-    Ok(ledger.close().await?)
+    Ok(())
 }
 
 /// The other files, as far as their names are those of files that a backup has.

@@ -1,5 +1,5 @@
 //! Copying a ledger from one store to another, while no registry runs over either: entries, tiles, and the last checkpoint,
-//! so that the log goes on where it was. Nothing is taken for done before everything was read back and led to the same root.
+//! so that the log goes on where it was; so for the directory, and for each second log. Nothing is taken for done before everything was read back and led to the same root.
 //! Out of scope: which stores (`store`), and pending enrolments, which go with it.
 
 use trust::log::{
@@ -25,7 +25,7 @@ pub enum CopyError {
         what: String,
     },
     /// There is something in the target.
-    #[error("the target holds {size} statements already: nothing was changed; name an empty one")]
+    #[error("the target holds {size} entries already: nothing was changed; name an empty one")]
     InUse {
         /// How many.
         size: u64,
@@ -44,7 +44,7 @@ pub enum CopyError {
 /// What was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// How many statements.
+    /// How many entries.
     pub size: u64,
     /// The root over them, the same in both.
     pub root: Hash,
@@ -57,10 +57,8 @@ pub async fn copy(
     to: &dyn Ledger,
     mut progress: impl FnMut(&'static str, u64, u64),
 ) -> Result<Copied, CopyError> {
-    let (source, target) = (from.position().await?, to.position().await?);
-    if target.size > 0 || to.checkpoint().await?.is_some() {
-        return Err(CopyError::InUse { size: target.size });
-    }
+    check_empty(to).await?;
+    let source = from.position().await?;
     if source.size == 0 {
         return Err(CopyError::Nothing);
     }
@@ -91,6 +89,15 @@ pub async fn copy(
     Ok(Copied { size: source.size, root: source.root })
 }
 
+/// That there is nothing in the target.
+pub async fn check_empty(to: &dyn Ledger) -> Result<(), CopyError> {
+    let target = to.position().await?;
+    match target.size > 0 || to.checkpoint().await?.is_some() {
+        true => Err(CopyError::InUse { size: target.size }),
+        false => Ok(()),
+    }
+}
+
 /// Reads both through: entry by entry, tile by tile, to the root.
 async fn compare(
     from: &dyn Ledger,
@@ -104,7 +111,7 @@ async fn compare(
         let at = tree.size();
         let (here, there) = (from.read(at, AT_ONCE).await?, to.read(at, AT_ONCE).await?);
         if here.is_empty() || here != there {
-            return Err(differs(format!("statement {at} and those behind it")));
+            return Err(differs(format!("entry {at} and those behind it")));
         }
         for entry in &there {
             for tile in tree.append(leaf_hash(entry)) {

@@ -5,12 +5,15 @@
 //! durable as the database makes it (with a synchronous standby, on two machines). A checkpoint is kept under the same lock,
 //! and only one that goes forward: no two processes ever show checkpoints that contradict, nor a time before one shown.
 //!
+//! The registry's second log is another ledger in the same database, with the same tables in a schema of its own.
+//!
 //! What every process knows by heart is the tree's right edge, computed from the entries themselves and compared with the
 //! root in the row. Out of scope: replication and failover, which are PostgreSQL's own.
 
 mod fault;
 mod rows;
 mod schema;
+mod tables;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -31,11 +34,8 @@ use trust::{
 };
 
 pub use self::fault::DatabaseError;
-use self::fault::explain;
+use self::{fault::explain, tables::Tables};
 use super::{Append, Error, Keep, Later, Ledger, Position, ReadLimit, SignedHead, Turn};
-
-/// How many connections one process opens at most.
-const MOST_CONNECTIONS: u32 = 16;
 
 /// How long a connection may be waited for, before the database counts as away.
 const SLOWEST_CONNECTION: Duration = Duration::from_secs(3);
@@ -48,9 +48,6 @@ const CATCH_UP: usize = 1024;
 
 /// By what name the database knows a registry.
 const APPLICATION: &str = "errand registry";
-
-/// The channel on which processes tell each other that something was appended or kept.
-const CHANNEL: &str = "errand_registry";
 
 /// Where the database is, and how to sign in. Prints without its password.
 #[derive(Clone)]
@@ -103,6 +100,7 @@ impl fmt::Debug for Database {
 #[derive(Clone)]
 pub struct PostgresLedger {
     pool: PgPool,
+    tables: Tables,
     place: Arc<str>,
     /// The right edge of what is durable, as far as this process has read it.
     edge: Arc<ArcSwap<Frontier>>,
@@ -119,10 +117,22 @@ impl fmt::Debug for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// Connects, makes or updates the tables, and checks that size and root fit the entries at the log's end and the tiles.
+    /// Connects to the directory, makes or updates the tables, and checks that size and root fit the entries at the log's
+    /// end and the tiles.
     pub async fn open(database: &Database) -> Result<Self, Error> {
+        Self::open_tables(database, Tables::Directory).await
+    }
+
+    /// The same for the second log with this number.
+    pub async fn open_second(database: &Database, log: u32) -> Result<Self, Error> {
+        Self::open_tables(database, Tables::Second(log)).await
+    }
+
+    async fn open_tables(database: &Database, tables: Tables) -> Result<Self, Error> {
         let place: Arc<str> = database.place().into();
+        let schema = tables.schema();
         let session = [
+            ("search_path", schema.as_str()),
             // What is acknowledged is on the disk, and where there is a synchronous standby, on its disk too.
             ("synchronous_commit", "on"),
             // Whoever holds the log's lock and hangs must not stop the other processes for ever.
@@ -131,10 +141,10 @@ impl PostgresLedger {
             ("statement_timeout", "60s"),
         ];
         let pool = PgPoolOptions::new()
-            .max_connections(MOST_CONNECTIONS)
+            .max_connections(tables.most_connections())
             .acquire_timeout(SLOWEST_CONNECTION)
             .connect_lazy_with(database.options.clone().options(session));
-        schema::prepare(&pool, &place).await?;
+        schema::prepare(&pool, &place, tables).await?;
         let head = rows::head(&pool).await?;
         let edge = rows::restore(&pool, head.position.size).await?;
         if edge.root() != head.position.root {
@@ -142,9 +152,9 @@ impl PostgresLedger {
         }
         let (told, changes) = watch::channel(0);
         let stop = CancellationToken::new();
-        tokio::spawn(listen(pool.clone(), told, stop.clone()));
+        tokio::spawn(listen(pool.clone(), schema, told, stop.clone()));
         let edge = Arc::new(ArcSwap::from_pointee(edge));
-        Ok(Self { pool, place, edge, advancing: Arc::default(), changes, stop })
+        Ok(Self { pool, tables, place, edge, advancing: Arc::default(), changes, stop })
     }
 
     /// Ends all connections.
@@ -161,6 +171,11 @@ impl PostgresLedger {
     /// How many connections registries have to the database; for a command that must have it alone.
     pub(crate) async fn registries_at_work(&self) -> Result<i64, Error> {
         rows::connections(&self.pool, APPLICATION).await
+    }
+
+    /// The numbers of the second logs in the database.
+    pub(crate) async fn second_logs(&self) -> Result<Vec<u32>, Error> {
+        rows::second_logs(&self.pool).await
     }
 
     /// Changes whenever another process has told of something.
@@ -216,7 +231,7 @@ impl PostgresLedger {
         let tiles: Vec<FullTile> = entries.iter().flat_map(|entry| edge.append(leaf_hash(entry))).collect();
         let position = Position { size: edge.size(), root: edge.root() };
         rows::insert(&mut transaction, at_size, entries, &tiles, position).await?;
-        rows::notify(&mut transaction).await?;
+        rows::notify(&mut transaction, self.tables).await?;
         transaction.commit().await.map_err(explain)?;
         // Somebody may have read on since; then theirs is the newer.
         let _turn = self.advancing.lock().await;
@@ -278,7 +293,7 @@ impl Ledger for PostgresLedger {
 
     fn cosignatures(&self) -> Later<'_, Vec<String>> {
         Box::pin(async move {
-            let notes = sqlx::query_scalar("SELECT note FROM errand_registry.cosignatures ORDER BY witness");
+            let notes = sqlx::query_scalar("SELECT note FROM cosignatures ORDER BY witness");
             notes.fetch_all(&self.pool).await.map_err(explain)
         })
     }
@@ -288,7 +303,7 @@ impl Ledger for PostgresLedger {
             let mut transaction = self.pool.begin().await.map_err(explain)?;
             for (witness, note) in notes {
                 sqlx::query(
-                    "INSERT INTO errand_registry.cosignatures (witness, note) VALUES ($1, $2)
+                    "INSERT INTO cosignatures (witness, note) VALUES ($1, $2)
                      ON CONFLICT (witness) DO UPDATE SET note = excluded.note",
                 )
                 .bind(witness)
@@ -304,7 +319,7 @@ impl Ledger for PostgresLedger {
 
     fn mark(&self) -> Later<'_, Option<String>> {
         Box::pin(async move {
-            let mark = sqlx::query_scalar("SELECT mark FROM errand_registry.head");
+            let mark = sqlx::query_scalar("SELECT mark FROM head");
             mark.fetch_one(&self.pool).await.map_err(explain)
         })
     }
@@ -313,10 +328,10 @@ impl Ledger for PostgresLedger {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await.map_err(explain)?;
             // Whoever is appending and signing just now comes to its end first.
-            rows::wait_for_turn(&mut transaction).await?;
-            let marking = sqlx::query("UPDATE errand_registry.head SET mark = $1").bind(mark);
+            rows::wait_for_turn(&mut transaction, self.tables).await?;
+            let marking = sqlx::query("UPDATE head SET mark = $1").bind(mark);
             marking.execute(&mut *transaction).await.map_err(explain)?;
-            rows::notify(&mut transaction).await?;
+            rows::notify(&mut transaction, self.tables).await?;
             transaction.commit().await.map_err(explain)
         })
     }
@@ -333,7 +348,7 @@ impl Ledger for PostgresLedger {
                 return Ok(Keep::Superseded);
             }
             rows::keep(&mut transaction, &head).await?;
-            rows::notify(&mut transaction).await?;
+            rows::notify(&mut transaction, self.tables).await?;
             transaction.commit().await.map_err(explain)?;
             Ok(Keep::Kept)
         })
@@ -342,7 +357,7 @@ impl Ledger for PostgresLedger {
     fn turn(&self) -> Later<'_, Turn> {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await.map_err(explain)?;
-            rows::wait_for_turn(&mut transaction).await?;
+            rows::wait_for_turn(&mut transaction, self.tables).await?;
             // Dropping the transaction rolls it back, and that ends the turn; so does the end of this process.
             Ok(Turn::held(transaction))
         })
@@ -360,10 +375,10 @@ impl Ledger for PostgresLedger {
 }
 
 /// Counts what other processes tell, for as long as the database can be listened to; again when it is back.
-async fn listen(pool: PgPool, told: watch::Sender<u64>, stop: CancellationToken) {
+async fn listen(pool: PgPool, channel: String, told: watch::Sender<u64>, stop: CancellationToken) {
     let listening = async {
         loop {
-            if let Err(error) = listen_once(&pool, &told).await {
+            if let Err(error) = listen_once(&pool, &channel, &told).await {
                 tracing::debug!(%error, "not listening to the database");
             }
             tokio::time::sleep(POLL).await;
@@ -372,9 +387,9 @@ async fn listen(pool: PgPool, told: watch::Sender<u64>, stop: CancellationToken)
     stop.run_until_cancelled(listening).await;
 }
 
-async fn listen_once(pool: &PgPool, told: &watch::Sender<u64>) -> Result<(), sqlx::Error> {
+async fn listen_once(pool: &PgPool, channel: &str, told: &watch::Sender<u64>) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+    listener.listen(channel).await?;
     loop {
         // What was told while the connection was lost is told by the loss itself.
         listener.try_recv().await?;

@@ -6,12 +6,9 @@ mod copying;
 mod database;
 mod shared;
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{collections::HashMap, path::Path, sync::Mutex};
 
-use host::{
-    committer::CommitterOptions,
-    store::{MAX_VALUE_BYTES, SMALL_CACHE_BYTES, Store},
-};
+use host::store::MAX_VALUE_BYTES;
 use trust::{
     directory::LARGEST_ENTRY,
     log::{
@@ -23,31 +20,50 @@ use trust::{
 };
 
 use super::{postgres::Database, *};
-use crate::postgres_server;
+use crate::{
+    postgres_server,
+    store::{self, StoreChoice},
+};
 
 /// A place where a ledger can be opened again and again.
-enum Place {
+pub(crate) enum Place {
     Postgres(postgres_server::Scratch),
     Sled(tempfile::TempDir),
 }
 
 impl Place {
-    fn sled() -> Option<Self> {
+    pub(crate) fn sled() -> Option<Self> {
         Some(Self::Sled(tempfile::tempdir().unwrap()))
     }
 
-    async fn postgres(test: &str) -> Option<Self> {
+    pub(crate) async fn postgres(test: &str) -> Option<Self> {
         postgres_server::scratch(test).await.map(Self::Postgres)
     }
 
-    async fn open(&self) -> Result<OpenLedger, Error> {
-        Ok(match self {
-            Self::Postgres(scratch) => OpenLedger::Postgres(PostgresLedger::open(&database(scratch)).await?),
-            Self::Sled(folder) => {
-                let store = Store::open(&folder.path().join("directory"), SMALL_CACHE_BYTES)?;
-                OpenLedger::Sled(SledLedger::open(store, CommitterOptions::default(), |_| {})?)
-            }
-        })
+    fn choice(&self) -> (StoreChoice, &Path) {
+        match self {
+            Self::Postgres(scratch) => (StoreChoice::Postgres(database(scratch)), Path::new("")),
+            Self::Sled(folder) => (StoreChoice::Embedded, folder.path()),
+        }
+    }
+
+    async fn open(&self) -> Result<OpenLedger, store::Error> {
+        let (choice, folder) = self.choice();
+        choice.open(folder, |_| {}).await
+    }
+
+    /// The second log with this number.
+    pub(crate) async fn open_second(&self, log: u32) -> Result<OpenLedger, store::Error> {
+        let (choice, folder) = self.choice();
+        choice.open_second(folder, log, |_| {}).await
+    }
+
+    /// The second logs that are there.
+    pub(crate) async fn second_logs(&self) -> Vec<u32> {
+        let opened = self.open().await.unwrap();
+        let logs = store::second_logs(&opened, self.choice().1).await.unwrap();
+        opened.close().await.unwrap();
+        logs
     }
 }
 
@@ -61,13 +77,14 @@ macro_rules! on_both_stores {
         mod on_sled {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(super::Place::sled().unwrap()).await;
+                super::$test($crate::ledger::tests::Place::sled().unwrap()).await;
             })*
         }
         mod on_postgres {
             $(#[tokio::test]
             async fn $test() {
-                if let Some(place) = super::Place::postgres(concat!("ledger::", stringify!($test))).await {
+                let test = concat!(module_path!(), "::", stringify!($test));
+                if let Some(place) = $crate::ledger::tests::Place::postgres(test).await {
                     super::$test(place).await;
                 }
             })*
@@ -75,12 +92,15 @@ macro_rules! on_both_stores {
     };
 }
 
+pub(crate) use on_both_stores;
+
 on_both_stores!(
     a_read_keeps_to_its_limit_in_bytes_and_always_gets_on,
     an_empty_ledger_is_empty,
     a_mark_stays_until_it_is_taken_away,
     entries_of_every_length_come_back_after_reopening,
     the_last_checkpoint_is_kept,
+    the_second_log_is_a_log_of_its_own_in_the_same_store,
     the_tiles_lead_to_the_root_at_every_boundary,
     who_thinks_the_log_has_another_size_appends_nothing,
 );
@@ -241,4 +261,28 @@ async fn the_last_checkpoint_is_kept(place: Place) {
     let opened = place.open().await.unwrap();
     assert_eq!(opened.shared().checkpoint().await.unwrap().as_deref(), Some("two"));
     opened.close().await.unwrap();
+}
+
+async fn the_second_log_is_a_log_of_its_own_in_the_same_store(place: Place) {
+    assert!(place.second_logs().await.is_empty());
+    let entries: Vec<_> = (0..300).map(entry).collect();
+    let opened = [place.open().await.unwrap(), place.open_second(1).await.unwrap(), place.open_second(2).await.unwrap()];
+    for (ledger, entries) in opened.iter().zip([&entries[..], &entries[7..], &entries[9..]]) {
+        fill(ledger.shared().as_ref(), entries).await;
+        let position = ledger.shared().position().await.unwrap();
+        assert_eq!((position.size, position.root), (entries.len() as u64, tree(entries).root()));
+        ledger.shared().keep_checkpoint(head(&position.size.to_string(), position.size, 1)).await.unwrap();
+    }
+    for ledger in &opened {
+        ledger.close().await.unwrap();
+    }
+    drop(opened);
+    let opened = place.open_second(1).await.unwrap();
+    let ledger = opened.shared();
+    assert_eq!(ledger.read(0, ReadLimit::entries(1000)).await.unwrap(), entries[7..]);
+    assert_eq!(ledger.checkpoint().await.unwrap().as_deref(), Some("293"));
+    assert!(ledger.tile(TileCoordinate::new(0, 0, 256).unwrap()).await.unwrap().is_some());
+    opened.close().await.unwrap();
+    drop((ledger, opened));
+    assert_eq!(place.second_logs().await, [1, 2]);
 }

@@ -9,12 +9,9 @@ use trust::log::{
 
 use super::{
     super::{Error, Position, ReadLimit, SignedHead},
-    CHANNEL,
     fault::explain,
+    tables::Tables,
 };
-
-/// The lock in which processes queue for their turn to append. Any number, and always the same.
-const TURN_LOCK: i64 = 0x0045_7272_616e_6402;
 
 /// The row that is locked by whoever appends.
 pub(super) struct Head {
@@ -45,7 +42,7 @@ fn head_of(row: &PgRow) -> Result<Head, Error> {
 
 pub(super) async fn head(pool: &PgPool) -> Result<Head, Error> {
     let row =
-        sqlx::query("SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM errand_registry.head")
+        sqlx::query("SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM head")
             .fetch_one(pool)
             .await
             .map_err(explain)?;
@@ -55,7 +52,7 @@ pub(super) async fn head(pool: &PgPool) -> Result<Head, Error> {
 /// The same, and nobody else appends or keeps a checkpoint until the transaction ends.
 pub(super) async fn lock_head(connection: &mut PgConnection) -> Result<Head, Error> {
     let row = sqlx::query(
-        "SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM errand_registry.head FOR UPDATE",
+        "SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM head FOR UPDATE",
     )
     .fetch_one(connection)
     .await
@@ -73,13 +70,24 @@ pub(super) async fn connections(pool: &PgPool, application: &str) -> Result<i64,
     .map_err(explain)
 }
 
-pub(super) async fn wait_for_turn(connection: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(TURN_LOCK).execute(connection).await.map_err(explain)?;
+/// The numbers of the second logs that have a schema of their own.
+pub(super) async fn second_logs(pool: &PgPool) -> Result<Vec<u32>, Error> {
+    let names: Vec<String> = sqlx::query_scalar("SELECT nspname::text FROM pg_namespace ORDER BY nspname")
+        .fetch_all(pool)
+        .await
+        .map_err(explain)?;
+    let mut logs: Vec<u32> = names.iter().filter_map(|name| Tables::second_named(name)).collect();
+    logs.sort_unstable();
+    Ok(logs)
+}
+
+pub(super) async fn wait_for_turn(connection: &mut PgConnection, tables: Tables) -> Result<(), Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(tables.turn_lock()).execute(connection).await.map_err(explain)?;
     Ok(())
 }
 
-pub(super) async fn notify(connection: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(connection).await.map_err(explain)?;
+pub(super) async fn notify(connection: &mut PgConnection, tables: Tables) -> Result<(), Error> {
+    sqlx::query("SELECT pg_notify($1, '')").bind(tables.schema()).execute(connection).await.map_err(explain)?;
     Ok(())
 }
 
@@ -92,7 +100,7 @@ pub(super) async fn insert(
 ) -> Result<(), Error> {
     let first = signed(at_size)?;
     let indexes: Vec<i64> = (first..).take(entries.len()).collect();
-    sqlx::query("INSERT INTO errand_registry.entries (index, entry) SELECT * FROM unnest($1::bigint[], $2::bytea[])")
+    sqlx::query("INSERT INTO entries (index, entry) SELECT * FROM unnest($1::bigint[], $2::bytea[])")
         .bind(indexes)
         .bind(entries)
         .execute(&mut *connection)
@@ -103,7 +111,7 @@ pub(super) async fn insert(
         let indexes: Vec<i64> = tiles.iter().map(|tile| signed(tile.coordinate.index())).collect::<Result<_, _>>()?;
         let hashes: Vec<Vec<u8>> = tiles.iter().map(|tile| encode_tile(&tile.hashes)).collect();
         sqlx::query(
-            "INSERT INTO errand_registry.tiles (level, index, hashes) \
+            "INSERT INTO tiles (level, index, hashes) \
              SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])",
         )
         .bind(levels)
@@ -113,7 +121,7 @@ pub(super) async fn insert(
         .await
         .map_err(explain)?;
     }
-    sqlx::query("UPDATE errand_registry.head SET size = $1, root = $2")
+    sqlx::query("UPDATE head SET size = $1, root = $2")
         .bind(signed(position.size)?)
         .bind(position.root.as_bytes().as_slice())
         .execute(connection)
@@ -123,7 +131,7 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn keep(connection: &mut PgConnection, head: &SignedHead) -> Result<(), Error> {
-    sqlx::query("UPDATE errand_registry.head SET checkpoint = $1, checkpoint_size = $2, checkpoint_seconds = $3")
+    sqlx::query("UPDATE head SET checkpoint = $1, checkpoint_size = $2, checkpoint_seconds = $3")
         .bind(&head.note)
         .bind(signed(head.size)?)
         .bind(signed(head.time_seconds)?)
@@ -140,7 +148,7 @@ pub(super) async fn read(pool: &PgPool, start: u64, limit: ReadLimit) -> Result<
     let rows = sqlx::query(
         "SELECT index, entry FROM (
              SELECT index, entry, sum(octet_length(entry)) OVER (ORDER BY index) AS bytes
-             FROM (SELECT index, entry FROM errand_registry.entries WHERE index >= $1 ORDER BY index LIMIT $2) AS wanted
+             FROM (SELECT index, entry FROM entries WHERE index >= $1 ORDER BY index LIMIT $2) AS wanted
          ) AS counted
          WHERE bytes <= $3 OR index = $1 ORDER BY index",
     )
@@ -161,7 +169,7 @@ pub(super) async fn read(pool: &PgPool, start: u64, limit: ReadLimit) -> Result<
 
 pub(super) async fn finished_tile(pool: &PgPool, level: u8, index: u64) -> Result<Vec<Hash>, Error> {
     let hashes: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT hashes FROM errand_registry.tiles WHERE level = $1 AND index = $2")
+        sqlx::query_scalar("SELECT hashes FROM tiles WHERE level = $1 AND index = $2")
             .bind(i16::from(level))
             .bind(signed(index)?)
             .fetch_optional(pool)
