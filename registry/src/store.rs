@@ -186,7 +186,9 @@ impl StoreChoice {
 pub async fn second_logs(ledger: &OpenLedger, folder: &Path) -> Result<Vec<u32>, ledger::Error> {
     match ledger {
         OpenLedger::Postgres(ledger) => ledger.second_logs().await,
-        OpenLedger::Sled(_) => Ok((1..=MOST_SECOND_LOGS).filter(|log| anchors::folder(folder, *log).exists()).collect()),
+        OpenLedger::Sled(_) => {
+            Ok((1..=MOST_SECOND_LOGS).filter(|log| anchors::folder(folder, *log).exists()).collect())
+        }
     }
 }
 

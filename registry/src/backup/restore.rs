@@ -402,15 +402,9 @@ fn check_keys(folder: &Path, directory: &Directory) -> Result<bool, Error> {
 }
 
 /// Writes the second log into the registry's store. A database may hold it, or more of it, already.
-async fn second_log_back(
-    backup: &Path,
-    folder: &Path,
-    manifest: &Manifest,
-    choice: &StoreChoice,
-) -> Result<(), Error> {
-    let opened = choice
-        .open_second(folder, manifest.anchors_log, |error| tracing::error!(%error, "the second log"))
-        .await?;
+async fn second_log_back(backup: &Path, folder: &Path, manifest: &Manifest, choice: &StoreChoice) -> Result<(), Error> {
+    let opened =
+        choice.open_second(folder, manifest.anchors_log, |error| tracing::error!(%error, "the second log")).await?;
     let outcome = second_log_into(backup, folder, manifest, choice, opened.shared().as_ref()).await;
     opened.close().await?;
     outcome

@@ -266,7 +266,8 @@ async fn the_last_checkpoint_is_kept(place: Place) {
 async fn the_second_log_is_a_log_of_its_own_in_the_same_store(place: Place) {
     assert!(place.second_logs().await.is_empty());
     let entries: Vec<_> = (0..300).map(entry).collect();
-    let opened = [place.open().await.unwrap(), place.open_second(1).await.unwrap(), place.open_second(2).await.unwrap()];
+    let opened =
+        [place.open().await.unwrap(), place.open_second(1).await.unwrap(), place.open_second(2).await.unwrap()];
     for (ledger, entries) in opened.iter().zip([&entries[..], &entries[7..], &entries[9..]]) {
         fill(ledger.shared().as_ref(), entries).await;
         let position = ledger.shared().position().await.unwrap();

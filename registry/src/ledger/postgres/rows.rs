@@ -41,22 +41,19 @@ fn head_of(row: &PgRow) -> Result<Head, Error> {
 }
 
 pub(super) async fn head(pool: &PgPool) -> Result<Head, Error> {
-    let row =
-        sqlx::query("SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM head")
-            .fetch_one(pool)
-            .await
-            .map_err(explain)?;
+    let row = sqlx::query("SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM head")
+        .fetch_one(pool)
+        .await
+        .map_err(explain)?;
     head_of(&row)
 }
 
 /// The same, and nobody else appends or keeps a checkpoint until the transaction ends.
 pub(super) async fn lock_head(connection: &mut PgConnection) -> Result<Head, Error> {
-    let row = sqlx::query(
-        "SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM head FOR UPDATE",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(explain)?;
+    let row = sqlx::query("SELECT size, root, checkpoint, checkpoint_size, checkpoint_seconds FROM head FOR UPDATE")
+        .fetch_one(connection)
+        .await
+        .map_err(explain)?;
     head_of(&row)
 }
 
@@ -82,7 +79,11 @@ pub(super) async fn second_logs(pool: &PgPool) -> Result<Vec<u32>, Error> {
 }
 
 pub(super) async fn wait_for_turn(connection: &mut PgConnection, tables: Tables) -> Result<(), Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(tables.turn_lock()).execute(connection).await.map_err(explain)?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(tables.turn_lock())
+        .execute(connection)
+        .await
+        .map_err(explain)?;
     Ok(())
 }
 
@@ -168,13 +169,12 @@ pub(super) async fn read(pool: &PgPool, start: u64, limit: ReadLimit) -> Result<
 }
 
 pub(super) async fn finished_tile(pool: &PgPool, level: u8, index: u64) -> Result<Vec<Hash>, Error> {
-    let hashes: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT hashes FROM tiles WHERE level = $1 AND index = $2")
-            .bind(i16::from(level))
-            .bind(signed(index)?)
-            .fetch_optional(pool)
-            .await
-            .map_err(explain)?;
+    let hashes: Option<Vec<u8>> = sqlx::query_scalar("SELECT hashes FROM tiles WHERE level = $1 AND index = $2")
+        .bind(i16::from(level))
+        .bind(signed(index)?)
+        .fetch_optional(pool)
+        .await
+        .map_err(explain)?;
     let hashes = hashes.ok_or_else(|| Error::damaged(format!("tile {index} of level {level} is missing")))?;
     decode_tile(&hashes, TILE_WIDTH).map_err(Error::damaged)
 }

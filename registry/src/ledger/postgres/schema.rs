@@ -103,11 +103,7 @@ pub(super) async fn prepare(pool: &PgPool, place: &str, tables: Tables) -> Resul
     transaction.commit().await.map_err(explain)
 }
 
-async fn migrate(
-    transaction: &mut Transaction<'static, Postgres>,
-    place: String,
-    tables: Tables,
-) -> Result<(), Error> {
+async fn migrate(transaction: &mut Transaction<'static, Postgres>, place: String, tables: Tables) -> Result<(), Error> {
     let schema = tables.schema();
     let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .bind(format!("{schema}.version"))
@@ -123,10 +119,8 @@ async fn migrate(
         );
         transaction.execute(sqlx::raw_sql(AssertSqlSafe(begin))).await.map_err(explain)?;
     }
-    let found: i32 = sqlx::query_scalar("SELECT version FROM version")
-        .fetch_one(&mut **transaction)
-        .await
-        .map_err(explain)?;
+    let found: i32 =
+        sqlx::query_scalar("SELECT version FROM version").fetch_one(&mut **transaction).await.map_err(explain)?;
     let migrations = migrations(tables);
     let known = i32::try_from(migrations.len()).unwrap_or(i32::MAX);
     if found > known {
