@@ -27,6 +27,7 @@ const FILES: &[&str] = &[
     "admin/v1/supervision.proto",
     "admin/v1/services.proto",
     "admin/v1/access.proto",
+    "admin/v1/tasks.proto",
     "admin/v1/directory_view.proto",
     "admin/v1/node_keys.proto",
     "admin/v1/registry_keys.proto",

@@ -12,6 +12,7 @@ mod lookup;
 pub mod nodes;
 mod services;
 pub mod successions;
+pub mod tasks;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 //! live (`records`).
 
 mod charge;
+mod defer;
 mod evaluate;
 mod known;
 mod rate;
@@ -24,7 +25,7 @@ use std::{
 
 use host::clock::Clock;
 use prost::Message;
-use proto::exchange::v1::{self as wire, answer::Outcome};
+use proto::exchange::v1 as wire;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use trust::{
@@ -42,6 +43,7 @@ use self::{
 };
 use crate::{
     budget::{self, BudgetKey, GuessBudget},
+    clerk::{self, Clerks},
     config::{Limits, OfficerLimits},
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
@@ -63,6 +65,9 @@ pub enum Unanswered {
     /// Guesses could not be charged, so nothing was looked up.
     #[error(transparent)]
     Budget(#[from] budget::Error),
+    /// A deferral could not be kept, or what follows one not read.
+    #[error(transparent)]
+    Clerk(#[from] clerk::Error),
     /// Too little disk to record anything.
     #[error("too little disk is free to record anything")]
     DiskFull,
@@ -106,6 +111,7 @@ pub struct Answerer {
     waiting: Semaphore,
     disk_low: AtomicBool,
     counts: Counts,
+    clerks: Option<Arc<Clerks>>,
 }
 
 /// What an answerer is made of.
@@ -210,6 +216,7 @@ impl Answerer {
             waiting: Semaphore::new(MOST_WAITING),
             disk_low: AtomicBool::new(false),
             counts: Counts::default(),
+            clerks: None,
         }
     }
 
@@ -244,17 +251,17 @@ impl Answerer {
             Err(refusal) => return self.refuse_unopened(&seen, peer, &signed, &refusal).await,
         };
         let key = request_key(&question.sender, question.id.as_bytes());
+        // A question that was deferred is known for as long as its answer is awaited, and longer.
+        if let Some(first_index) = self.clerks.as_ref().and_then(|clerks| clerks.question(&key)) {
+            return self.again(&seen, &question, &digest, &signed, first_index).await;
+        }
         let turn = loop {
             match self.known.begin(&key) {
                 Begin::Mine(turn) => break turn,
                 Begin::InFlight(ended) => drop(ended.await),
-                Begin::Stored(first_index) => match self.stored(first_index, &digest)? {
-                    Some(answer) => return Ok(answer),
-                    None => {
-                        let refusal = Refusal::new(Code::RequestIdReused).at("request_id");
-                        return self.refuse(&seen, &question, &digest, &signed, refusal, None).await;
-                    }
-                },
+                Begin::Stored(first_index) => {
+                    return self.again(&seen, &question, &digest, &signed, first_index).await;
+                }
             }
         };
         if answering.is_none() {
@@ -289,7 +296,7 @@ impl Answerer {
             Ok(charged) => charged,
             Err(refusal) => return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await,
         };
-        let outcome = Outcome::Verdicts(self.evaluate(&permit, question, now_ms).await);
+        let outcome = self.outcome(seen.directory().profile(), &permit, question, now_ms).await;
         let grant = permit.grant;
         let answer = self.build(&seen, &question.wire, &question.wire.sender, digest.as_bytes().to_vec(), outcome);
         let answer = wire::Answer { grant: grant.as_bytes().to_vec(), ..answer };
@@ -335,6 +342,24 @@ impl Answerer {
             return Err(Refusal::new(Code::DirectoryDiverges).at("directory_root"));
         }
         Ok(())
+    }
+
+    /// Answers a known question again.
+    async fn again(
+        &self,
+        seen: &Seen,
+        question: &Question,
+        digest: &Digest,
+        signed: &wire::Signed,
+        first_index: u64,
+    ) -> Result<wire::Signed, Unanswered> {
+        match self.stored(first_index, digest)? {
+            Some(answer) => Ok(answer),
+            None => {
+                let refusal = Refusal::new(Code::RequestIdReused).at("request_id");
+                self.refuse(seen, question, digest, signed, refusal, None).await
+            }
+        }
     }
 
     /// The stored answer to a known question; `None` where it came with other bytes under the same id.

@@ -30,12 +30,14 @@ use crate::{
     answer::{self, Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
     budget::{self, Book},
+    clerk::{self, Clerks, ClerksParts},
     compare::Comparer,
     config::Config,
     custody::Custody,
     custody_edge::CustodyEdge,
+    duty::{self, Duties},
     export::Exporter,
-    journal::{Journal, JournalError, SledJournal},
+    journal::{Journal, JournalError, RecordHead, SledJournal},
     keys::{self, Keyring, rotation::KeyCare},
     office_edge::OfficeEdge,
     office_keys::{self, OfficeKeys},
@@ -91,6 +93,12 @@ pub enum Error {
     /// The ready file cannot be written.
     #[error(transparent)]
     Ready(#[from] ready_file::Error),
+    /// What is to be done, or what waits for a person, cannot be opened.
+    #[error(transparent)]
+    Clerk(#[from] clerk::Error),
+    /// What is to be done cannot be opened.
+    #[error(transparent)]
+    Duty(#[from] duty::Error),
     /// The records cannot be opened.
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -148,6 +156,10 @@ pub struct Parts {
     pub asker: Arc<Asker>,
     /// Answers.
     pub answerer: Arc<Answerer>,
+    /// What must still happen.
+    pub duties: Arc<Duties>,
+    /// Questions that a person answers.
+    pub clerks: Arc<Clerks>,
     /// Exports evidence.
     pub exporter: Arc<Exporter>,
     /// Anchors evidence.
@@ -201,7 +213,7 @@ impl App {
         let pending = Arc::new(PendingDecisions::open(&config.dir)?);
         // First, so that a second program in the same folder stops here with a plain sentence.
         let admin = AdminSocket::bind(&config.dir)?;
-        let (view, evidence, records, budget) = open_stores(&config, &clock, &random, &supervisor).await?;
+        let Stores { view, evidence, records, budget, duties } = open_stores(&config, &clock, &random, &supervisor).await?;
         let sources = Arc::new(Sources::open(&config.dir, Arc::clone(&records), Arc::clone(&clock))?);
         let journal: Arc<dyn Journal> = Arc::clone(&evidence) as Arc<dyn Journal>;
         let readiness = Readiness::new();
@@ -244,7 +256,8 @@ impl App {
             turn: tokio::sync::Mutex::default(),
         });
         let calendar = view.seen().directory().profile().calendar.clone();
-        let (asked, answered) = recall(Arc::clone(&journal), config.dir.clone(), calendar, clock.now_ms()).await?;
+        let begun = (config.dir.clone(), calendar, clock.now_ms());
+        let (asked, answered, owed) = recall(Arc::clone(&journal), duties.covered(), begun).await?;
         let parts = AskerParts {
             me: config.party(),
             node: config.node.clone(),
@@ -258,7 +271,7 @@ impl App {
             officers: config.officers.asking,
             budget_key: Arc::clone(budget.key()),
         };
-        let asker = Arc::new(Asker::new(parts, asked));
+        let asker = Arc::new(Asker::new(parts, asked).with_duties(Arc::clone(&duties))?);
         let parts = AnswererParts {
             me: config.party(),
             node: config.node.clone(),
@@ -272,7 +285,21 @@ impl App {
             limits: config.limits,
             officers: config.officers.answering,
         };
-        let answerer = Arc::new(Answerer::new(parts, answered));
+        let clerks = Arc::new(Clerks::open(ClerksParts {
+            me: config.party(),
+            node: config.node.clone(),
+            signer: Arc::clone(&keys) as _,
+            view: Arc::clone(&view),
+            journal: Arc::clone(&journal),
+            duties: Arc::clone(&duties),
+            clock: Arc::clone(&clock),
+        })?);
+        let answerer = Arc::new(Answerer::new(parts, answered).with_clerks(Arc::clone(&clerks)));
+        let recovered = clerks.recover(&owed).await? + asker.recover(&owed).await?;
+        if recovered > 0 {
+            tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
+        }
+        duties.cover(journal.size()).await?;
         let evidence_log = LogOf { party: config.party(), node: config.node.clone(), number: 1 };
         let book = Arc::new(AnchorBook::open(&config.dir)?);
         let anchorer = Arc::new(Anchorer {
@@ -296,6 +323,7 @@ impl App {
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             asker: Arc::clone(&asker),
+            clerks: Arc::clone(&clerks),
             clock: Arc::clone(&clock),
         });
         let interrupted = asker.close_interrupted().await?;
@@ -322,6 +350,8 @@ impl App {
             publisher,
             asker,
             answerer,
+            duties,
+            clerks,
             exporter,
             anchorer,
             office_keys,
@@ -361,14 +391,23 @@ impl App {
     }
 }
 
+struct Stores {
+    view: Arc<View>,
+    evidence: Arc<SledJournal>,
+    records: Arc<Records>,
+    budget: Book,
+    duties: Arc<Duties>,
+}
+
 async fn open_stores(
     config: &Arc<Config>,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
     supervisor: &Supervisor,
-) -> Result<(Arc<View>, Arc<SledJournal>, Arc<Records>, Book), Error> {
+) -> Result<Stores, Error> {
     let (config, clock, random) = (Arc::clone(config), Arc::clone(clock), Arc::clone(random));
     let (fatal, view_fatal, budget_fatal) = (supervisor.fatal(), supervisor.fatal(), supervisor.fatal());
+    let duties_fatal = supervisor.fatal();
     tokio::task::spawn_blocking(move || {
         let failed = move |reason: &str| view_fatal.report("the directory's store", reason);
         let snapshots = Snapshots::of(&config.dir, random.as_ref()).map_err(view::Error::from)?;
@@ -377,31 +416,45 @@ async fn open_stores(
         let budget = Book::open(&config.dir, random.as_ref(), move |reason| {
             budget_fatal.report("the guess budget", reason);
         })?;
-        let evidence = SledJournal::open(&config.dir, random, clock.as_ref(), failed)?;
+        let evidence = SledJournal::open(&config.dir, Arc::clone(&random), clock.as_ref(), failed)?;
         let records = Records::open(&config.dir)?;
-        Ok((Arc::new(view), Arc::new(evidence), Arc::new(records), budget))
+        let failed = move |error: host::committer::CommitterError| duties_fatal.report("the due-list", error);
+        let duties = Duties::open(&config.dir, clock, random, failed)?;
+        Ok(Stores {
+            view: Arc::new(view),
+            evidence: Arc::new(evidence),
+            records: Arc::new(records),
+            budget,
+            duties: Arc::new(duties),
+        })
     })
     .await?
 }
 
-/// Reads back, in one pass over the newest evidence, what both sides must know of what was before.
+/// Reads back, in one pass over the newest evidence, what both sides must know of what was before; with the records that
+/// bear a duty and stand where the due-list may not know of it, the oldest first.
 async fn recall(
     journal: Arc<dyn Journal>,
-    dir: PathBuf,
-    calendar: Calendar,
-    now_ms: u64,
-) -> Result<(ask::Recalled, answer::Recalled), Error> {
+    covered: u64,
+    (dir, calendar, now_ms): (PathBuf, Calendar, u64),
+) -> Result<(ask::Recalled, answer::Recalled, Vec<RecordHead>), Error> {
     tokio::task::spawn_blocking(move || {
         let saved = Saved::load(&dir, journal.as_ref())?;
         let mut asked = ask::Recalled::starting(&saved, &calendar, now_ms);
         let mut answered = answer::Recalled::starting(&saved, &calendar, now_ms);
         let (mut asked_on, mut answered_on) = (true, true);
+        let mut owed = Vec::new();
         journal.newest(0, &mut |head| {
             asked_on = asked_on && asked.take(&head).is_continue();
             answered_on = answered_on && answered.take(&head).is_continue();
-            if asked_on || answered_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            let owed_on = head.first_index >= covered;
+            if owed_on && head.duty {
+                owed.push(head);
+            }
+            if asked_on || answered_on || owed_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        Ok((asked, answered))
+        owed.reverse();
+        Ok((asked, answered, owed))
     })
     .await?
 }
@@ -432,6 +485,7 @@ fn peer_edge(parts: &Parts) -> PeerEdge {
         parts.config.exchange.clone(),
         Arc::clone(&parts.view),
         Arc::clone(&parts.answerer),
+        Arc::clone(&parts.asker),
         Arc::clone(&parts.comparer),
         parts.peer_connections.clone(),
     )

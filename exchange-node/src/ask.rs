@@ -7,6 +7,7 @@
 //! Out of scope: who may speak for an office (`office_edge`), connections (`peers`).
 
 mod idempotency;
+mod later;
 mod record;
 mod request;
 mod send;
@@ -35,8 +36,9 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use self::{idempotency::Idempotency, record::last};
+use self::{idempotency::Idempotency, later::Awaiting, record::last};
 pub use self::{
+    later::{Awaited, NotReceived},
     request::OfficeQuestion,
     send::Courier,
     show::{NotFound, show_in},
@@ -44,6 +46,7 @@ pub use self::{
 use crate::{
     budget::BudgetKey,
     config::{Limits, OfficerLimits},
+    duty,
     journal::{Journal, JournalError, NewEntry, RecordHead},
     keys::NodeSigner,
     usage::{self, Mark, Officers, RecalledOfficers, Saved, Usage},
@@ -63,6 +66,9 @@ pub enum Error {
     /// Too little disk to record anything, so nothing was asked.
     #[error("too little disk is free to record anything, so nothing was asked: free some (`doctor` shows how much)")]
     DiskFull,
+    /// What is awaited could not be kept.
+    #[error(transparent)]
+    Duty(#[from] duty::Error),
     /// Evidence could not be made durable or read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -176,6 +182,8 @@ pub struct Asked {
     pub item: String,
     /// The officer.
     pub officer: String,
+    /// The provider's officer who answered; empty where no person did.
+    pub clerk: String,
 }
 
 /// What an asker is made of.
@@ -222,6 +230,8 @@ pub struct Asker {
     keys: Idempotency,
     /// Questions that a crash interrupted and whose outcome is not recorded yet.
     interrupted: Mutex<Vec<(u64, Digest)>>,
+    /// Answers that are to come; `None` where nothing is kept of them.
+    awaiting: Option<Awaiting>,
 }
 
 impl Asker {
@@ -245,6 +255,7 @@ impl Asker {
             officers: Officers::new(officers, budget_key, recalled.officers),
             keys: recalled.keys,
             interrupted: Mutex::new(recalled.interrupted),
+            awaiting: None,
         }
     }
 
@@ -333,7 +344,13 @@ impl Asker {
                     message: signed.encode_to_vec(),
                 };
                 let grant = sent.grant.filter(|_| matches!(answer.wire.outcome, Some(Answered::Verdicts(_))));
-                let committed = self.commit(vec![entry], Some(sent.index), key, grant, None).await?;
+                let is_deferral = matches!(answer.wire.outcome, Some(Answered::Deferral(_)));
+                let _expected = self.awaiting.as_ref().filter(|_| is_deferral).map(|awaiting| self.expect(awaiting));
+                let marks = (grant, None);
+                let committed = self.commit(vec![entry], Some(sent.index), key, marks, is_deferral).await?;
+                if is_deferral {
+                    self.await_answer(sent.index, committed.first_index, &answer.wire).await?;
+                }
                 self.count(&self.answered, grant);
                 (ending_of(answer.wire), last(&committed)?)
             }
@@ -355,6 +372,7 @@ impl Asker {
             case_number: office.case_number.clone(),
             item: office.item().to_owned(),
             officer: office.officer.clone(),
+            clerk: String::new(),
         })
     }
 }

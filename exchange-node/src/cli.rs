@@ -19,6 +19,7 @@ mod read;
 mod records;
 mod relay;
 mod service;
+mod tasks;
 mod text;
 mod unpack;
 mod verify;
@@ -102,6 +103,9 @@ pub enum Command {
     /// Asks another department one question and waits for the answer.
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Questions that a person answers: list, show, answer, reject.
+    #[command(subcommand, after_help = "Example:\n  exchange-node tasks list")]
+    Tasks(tasks::Command),
     /// Evidence of questions and answers: show, export, check, unpack.
     #[command(subcommand, after_help = "Example:\n  exchange-node evidence show 123-9f3a2c1e4b5d6a70")]
     Evidence(evidence::Command),
@@ -265,6 +269,7 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Access(command) => access::run(command, &folder, output, now_ms).await,
         Command::Directory(command) => directory::run(command, &folder, output).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
+        Command::Tasks(command) => tasks::run(command, &folder, output).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,
         Command::Keys(command) => keys::run(command, &folder, output, now_ms).await,

@@ -31,6 +31,7 @@ use self::statements::{Excerpt, Wanted};
 use crate::{
     anchors::{AnchorBook, Proved},
     ask::Asker,
+    clerk::Clerks,
     config::Config,
     custody::KeptLog,
     journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
@@ -103,6 +104,8 @@ pub struct Exporter {
     pub journal: Arc<dyn Journal>,
     /// Reads verifications back.
     pub asker: Arc<Asker>,
+    /// Knows which answers follow a deferral.
+    pub clerks: Arc<Clerks>,
     /// The time.
     pub clock: Arc<dyn host::clock::Clock>,
 }
@@ -119,6 +122,10 @@ impl Exporter {
             anchored: &|index, end| self.book.proof(&self.evidence, index, end),
             head: Head::Own(key.as_ref()),
             journal: self.journal.as_ref(),
+            answers: &|question| {
+                let awaited = self.asker.awaited(question).map(|row| row.answers).unwrap_or_default();
+                awaited.into_iter().chain(self.clerks.answers(question)).collect()
+            },
             directory_checkpoint: &self.view.checkpoint(),
             committed: seen.directory().committed(),
             directory: seen.directory(),
@@ -139,6 +146,8 @@ impl Exporter {
             anchored: &|_, _| None,
             head: Head::Kept(&kept.head, &kept.key),
             journal: &kept.journal,
+            // The list of what followed stays there too; what names its question is found.
+            answers: &|_| Vec::new(),
             directory_checkpoint: &self.view.checkpoint(),
             committed: seen.directory().committed(),
             directory: seen.directory(),
@@ -176,6 +185,8 @@ struct Source<'a> {
     anchored: &'a ProofOf<'a>,
     head: Head<'a>,
     journal: &'a dyn Journal,
+    /// The entries of all answers to a question that was deferred.
+    answers: &'a dyn Fn(u64) -> Vec<u64>,
     directory_checkpoint: &'a str,
     /// The last commitment to the state, which shows that nothing was held back.
     committed: Option<&'a Committed>,
@@ -220,10 +231,11 @@ impl Source<'_> {
     }
 
     /// The entry with those that belong to it: on the asking side its question, on the answering side the rest of its
-    /// commit.
+    /// commit; and every answer to the same question.
     fn related(&self, entry: StoredEntry) -> Result<Vec<Kept>, Error> {
         let mut indexes: Vec<u64> = entry.companions.clone().collect();
         indexes.extend(entry.about);
+        indexes.extend((self.answers)(entry.about.unwrap_or(entry.companions.start)));
         indexes.sort_unstable();
         indexes.dedup();
         let mut kept = Vec::with_capacity(indexes.len());

@@ -99,6 +99,8 @@ pub struct Commit {
     pub grant: Option<[u8; 16]>,
     /// Where it counts as a use of an officer: a keyed hash of the officer (`usage::Officers`).
     pub officer: Option<[u8; 16]>,
+    /// Whether something must still happen because of it (`duty`): a start looks there for what a crash cut short.
+    pub duty: bool,
 }
 
 /// By what a repeated question is known, without telling who asked.
@@ -157,6 +159,8 @@ pub struct RecordHead {
     pub grant: Option<[u8; 16]>,
     /// As committed.
     pub officer: Option<[u8; 16]>,
+    /// As committed.
+    pub duty: bool,
 }
 
 /// Something that comes later.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use host::{clock::Clock, random::Random};
 use proto::office::v1::{
-    ExportEvidenceRequest, ExportEvidenceResponse, ListServicesRequest, ListServicesResponse, ServiceSummary,
-    ShowRequest, State, VerifyRequest, VerifyResponse,
+    ExportEvidenceRequest, ExportEvidenceResponse, FetchRequest, ListServicesRequest, ListServicesResponse,
+    ServiceSummary, ShowRequest, State, VerifyRequest, VerifyResponse,
     verifications_server::{Verifications, VerificationsServer},
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -19,6 +19,7 @@ use trust::{
 
 use crate::{
     ask::{Asked, Asker, Ending, Error, NotFound, OfficeQuestion},
+    clerk::ticket_of,
     export::Exporter,
     notices,
     office_keys::OfficeKeys,
@@ -103,6 +104,25 @@ impl Verifications for OfficeEdge {
         match shown.map_err(|error| Status::internal(error.to_string()))? {
             Ok(asked) => Ok(Response::new(self.response(asked))),
             Err(NotFound::Failed(error)) => Err(failed(&error)),
+            Err(error) => Err(Status::not_found(error.to_string())),
+        }
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<VerifyResponse>, Status> {
+        self.system(request.metadata())?;
+        let ticket = request.into_inner().ticket;
+        let asker = Arc::clone(&self.asker);
+        // In a task of its own: where the office hangs up, what came is still recorded.
+        let fetched = tokio::spawn(async move {
+            match ticket.parse::<Receipt>() {
+                Ok(receipt) => asker.fetch_by_receipt(&receipt).await,
+                Err(_) => asker.fetch_by_ticket(ticket.trim()).await,
+            }
+        });
+        match fetched.await.map_err(|error| Status::internal(error.to_string()))? {
+            Ok(asked) => Ok(Response::new(self.response(asked))),
+            Err(NotFound::Failed(error)) => Err(failed(&error)),
+            Err(NotFound::Unknown) => Err(Status::not_found("this node awaits no answer with this ticket or receipt")),
             Err(error) => Err(Status::not_found(error.to_string())),
         }
     }
@@ -198,6 +218,7 @@ fn question(request: VerifyRequest, system: String, trace: Option<String>) -> Of
         idempotency_key: request.idempotency_key,
         max_record_age_seconds: request.max_record_age_seconds,
         timeout_ms: request.timeout_ms,
+        accepts_deferral: request.accepts_deferral,
         trace,
     }
 }
@@ -213,6 +234,7 @@ pub(crate) fn response(asked: Asked) -> VerifyResponse {
         case_number: asked.case_number,
         item: asked.item,
         officer: asked.officer,
+        clerk: asked.clerk,
         ..VerifyResponse::default()
     };
     match asked.ending {
@@ -223,6 +245,7 @@ pub(crate) fn response(asked: Asked) -> VerifyResponse {
         }
         Ending::Deferred(deferral) => {
             response.set_state(State::Deferred);
+            response.ticket = asked.request_digest.as_ref().map(ticket_of).unwrap_or_default();
             response.deferral = Some(deferral);
         }
         Ending::Refused { refusal, by } => {

@@ -12,8 +12,8 @@ use host::{
     tls::{PeerPolicy, TlsKeyDigest},
 };
 use proto::exchange::v1::{
-    CompareRequest, CompareResponse, HelloRequest, HelloResponse, TellRequest, TellResponse, VerifyRequest,
-    VerifyResponse,
+    CompareRequest, CompareResponse, DeliverRequest, DeliverResponse, HelloRequest, HelloResponse, TellRequest,
+    TellResponse, VerifyRequest, VerifyResponse,
     exchange_server::{Exchange, ExchangeServer},
 };
 use tonic::{Request, Response, Status};
@@ -24,6 +24,7 @@ use trust::{
 
 use crate::{
     answer::{Answerer, Unanswered},
+    ask::{Asker, NotReceived},
     compare::{self, Comparer},
     view::View,
 };
@@ -62,6 +63,7 @@ pub struct PeerEdge {
     exchange: ExchangeId,
     view: Arc<View>,
     answerer: Arc<Answerer>,
+    asker: Arc<Asker>,
     comparer: Arc<Comparer>,
     connections: Connections,
     unattributed: Arc<AtomicU64>,
@@ -73,10 +75,11 @@ impl PeerEdge {
         exchange: ExchangeId,
         view: Arc<View>,
         answerer: Arc<Answerer>,
+        asker: Arc<Asker>,
         comparer: Arc<Comparer>,
         connections: Connections,
     ) -> Self {
-        Self { exchange, view, answerer, comparer, connections, unattributed: Arc::default() }
+        Self { exchange, view, answerer, asker, comparer, connections, unattributed: Arc::default() }
     }
 
     /// As a tonic service with its limit on messages.
@@ -114,8 +117,28 @@ impl Exchange for PeerEdge {
         let peer = self.peer(&request)?;
         let signed = request.into_inner().request.ok_or_else(|| Status::invalid_argument("there is no request"))?;
         match self.answerer.answer(&peer, signed).await {
-            Ok(answer) => Ok(Response::new(VerifyResponse { answer: Some(answer) })),
+            Ok(answer) => {
+                let later = self.answerer.later(&answer).map_err(|error| bare(&error))?;
+                Ok(Response::new(VerifyResponse { answer: Some(answer), later }))
+            }
             Err(error) => Err(bare(&error)),
+        }
+    }
+
+    async fn deliver(&self, request: Request<DeliverRequest>) -> Result<Response<DeliverResponse>, Status> {
+        let peer = self.peer(&request)?;
+        let answer = request.into_inner().answer.ok_or_else(|| Status::invalid_argument("there is no answer"))?;
+        let asker = Arc::clone(&self.asker);
+        // In a task of its own: where the other side hangs up, what came is still recorded whole.
+        let received = tokio::spawn(async move { asker.receive(&peer, answer).await }).await;
+        match received.map_err(|error| Status::internal(error.to_string()))? {
+            Ok(()) => Ok(Response::new(DeliverResponse {})),
+            Err(NotReceived::Unawaited) => Err(Status::not_found("no such answer is awaited here")),
+            Err(error @ NotReceived::Invalid(_)) => Err(Status::invalid_argument(error.to_string())),
+            Err(NotReceived::Failed(error)) => {
+                tracing::error!(%error, "a later answer was not recorded");
+                Err(Status::unavailable("this node cannot record an answer now"))
+            }
         }
     }
 
@@ -168,6 +191,7 @@ fn bare(error: &Unanswered) -> Status {
         Unanswered::TooMany => Status::resource_exhausted("too many questions at once"),
         Unanswered::DirectoryMissing => Status::unavailable("this node is not ready"),
         Unanswered::Budget(_)
+        | Unanswered::Clerk(_)
         | Unanswered::DiskFull
         | Unanswered::Ended(_)
         | Unanswered::Journal(_)

@@ -139,7 +139,7 @@ impl Peers {
         request: &wire::Signed,
         limit: Duration,
         held_by: Option<&NodeId>,
-    ) -> Result<wire::Signed, Undelivered> {
+    ) -> Result<wire::VerifyResponse, Undelivered> {
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
         let candidates = self.candidates(nodes, request, held_by);
@@ -155,8 +155,11 @@ impl Peers {
             let status = match timeout(left(), client.verify(message)).await {
                 Ok(Ok(response)) => {
                     peer.proved.store(true, Ordering::Relaxed);
-                    let answer = response.into_inner().answer;
-                    return answer.ok_or_else(|| peer.undelivered(SendFailure::Rejected));
+                    let response = response.into_inner();
+                    return match response.answer {
+                        Some(_) => Ok(response),
+                        None => Err(peer.undelivered(SendFailure::Rejected)),
+                    };
                 }
                 Ok(Err(status)) => status,
                 // Whether it had left by then is not known.
@@ -176,6 +179,18 @@ impl Peers {
             }));
         }
         Err(Undelivered { failure: SendFailure::Unreachable, held_by: held_by.cloned() })
+    }
+
+    /// Delivers an answer that follows an earlier one to the node that asked.
+    pub async fn deliver(&self, node: &Node, answer: &wire::Signed, limit: Duration) -> Result<(), Status> {
+        let peer = self.peer(node).map_err(|error| Status::unavailable(error.to_string()))?;
+        let (connection, _guard) = peer.least_busy();
+        let mut client = connection.client.clone();
+        let message = wire::DeliverRequest { answer: Some(answer.clone()) };
+        match timeout(limit, client.deliver(message)).await {
+            Ok(delivered) => delivered.map(drop),
+            Err(_) => Err(Status::deadline_exceeded("it did not take the answer in time")),
+        }
     }
 
     /// Tells a statement that should not wait for the directory to every node given. Who is not reached learns it from

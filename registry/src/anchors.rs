@@ -1,5 +1,6 @@
 //! The registry's second log: what nobody needs to replay and everybody may want to compare. It holds the checkpoints of
-//! all nodes' evidence logs, each as its node signed it; the directory takes this log's own checkpoint at intervals.
+//! all nodes' evidence logs, each as its node signed it, and the overdue answers that nodes stated; the directory takes
+//! this log's own checkpoint at intervals.
 //!
 //! **Invariant:** a checkpoint is taken only where it is shown to continue what the same evidence log had anchored before.
 //! A node that rewrites its history cannot anchor it, not even together with whoever runs the registry later: every
@@ -13,12 +14,14 @@
 
 mod ask;
 mod known;
+mod overdue;
 mod tiles;
 mod verify;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -31,6 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trust::{
     anchor::{self, Revoked},
+    ids::DepartmentId,
     log::hash::Hash,
     refusal::{Code, Refusal},
 };
@@ -38,6 +42,7 @@ use trust::{
 use self::known::{Known, Latest};
 pub use self::{
     ask::Asked,
+    overdue::Counted,
     tiles::{consistency, inclusion, root_at},
     verify::{Contradiction, Verified},
 };
@@ -112,6 +117,8 @@ pub struct Anchors {
     parts: AnchorsParts,
     known: tokio::sync::Mutex<Known>,
     head: RwLock<Head>,
+    /// How many overdue answers each department stated on this day.
+    stated_today: Mutex<(u64, BTreeMap<DepartmentId, u32>)>,
 }
 
 impl Anchors {
@@ -124,7 +131,7 @@ impl Anchors {
         let mut known = Known::load(&parts.folder, parts.log);
         known.catch_up(parts.ledger.as_ref()).await?;
         let nothing = RwLock::new(Head { size: 0, checkpoint: "".into() });
-        let anchors = Self { parts, known: tokio::sync::Mutex::new(known), head: nothing };
+        let anchors = Self { parts, known: tokio::sync::Mutex::new(known), head: nothing, stated_today: Mutex::default() };
         anchors.follow().await?;
         Ok(Arc::new(anchors))
     }
@@ -190,6 +197,11 @@ impl Anchors {
                 }
             }
         }
+    }
+
+    /// Which second log it is.
+    pub fn number(&self) -> u32 {
+        self.parts.log
     }
 
     /// The last entry of an evidence log.

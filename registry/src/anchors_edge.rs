@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use host::clock::Clock;
-use proto::registry::v1::{self as wire, anchor_response::Outcome, anchors_server};
+use prost::Message;
+use proto::registry::v1::{
+    self as wire, anchor_response::Outcome, anchors_server, state_overdue_response::Outcome as Overdue,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -30,12 +33,14 @@ const LONGEST_PROOF: usize = 130;
 pub struct AnchorsEdge {
     anchors: Arc<Anchors>,
     failures: Failures,
+    clock: Arc<dyn Clock>,
 }
 
 impl AnchorsEdge {
     /// The service over the second log.
     pub fn server(anchors: Arc<Anchors>, clock: Arc<dyn Clock>) -> anchors_server::AnchorsServer<Self> {
-        let edge = Self { anchors, failures: Failures::new(MOST_STRAY_ANCHORS, clock) };
+        let failures = Failures::new(MOST_STRAY_ANCHORS, Arc::clone(&clock));
+        let edge = Self { anchors, failures, clock };
         anchors_server::AnchorsServer::new(edge).max_decoding_message_size(16 * 1024)
     }
 }
@@ -61,6 +66,25 @@ impl anchors_server::Anchors for AnchorsEdge {
             }
         };
         Ok(Response::new(wire::AnchorResponse { outcome: Some(outcome) }))
+    }
+
+    async fn state_overdue(
+        &self,
+        request: Request<wire::StateOverdueRequest>,
+    ) -> Result<Response<wire::StateOverdueResponse>, Status> {
+        let source = self.failures.admit(&request)?;
+        let envelope = request.into_inner().overdue.ok_or_else(|| Status::invalid_argument("there is no statement"))?;
+        let stated = self.anchors.state_overdue(&envelope.encode_to_vec(), self.clock.now_ms()).await;
+        let outcome = match stated.map_err(|error| failed(&error))? {
+            Ok(index) => Overdue::Recorded(wire::RecordedOverdue { log: self.anchors.number(), index }),
+            Err(refusal) => {
+                if !matches!(refusal.code, Code::NotOverdue | Code::Overloaded) {
+                    self.failures.count(source);
+                }
+                Overdue::Refused(refusal.to_wire())
+            }
+        };
+        Ok(Response::new(wire::StateOverdueResponse { outcome: Some(outcome) }))
     }
 
     async fn last(

@@ -329,7 +329,7 @@ impl App {
         };
         let operators = Server::builder()
             .add_service(health)
-            .add_service(EvidenceEdge::server(sequencer.clone(), anchors, Arc::new(keys.tls)))
+            .add_service(EvidenceEdge::server(sequencer.clone(), Arc::clone(&anchors), Arc::new(keys.tls)))
             .add_service(OperatorsHistoryEdge::server(recovery, backup))
             .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
             .add_service(ReviewsEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&clock)))
@@ -341,7 +341,7 @@ impl App {
                 rotation,
                 move || served_tls.key_digest().to_string(),
             ))
-            .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), clock))
+            .add_service(SupervisionEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&anchors), clock))
             .add_service(readers)
             .add_service(KeptEdge::server(sequencer.clone(), shared, witnesses))
             .add_service(AdminEdge::new(sequencer, authority, enrolment, standing));

@@ -1,7 +1,8 @@
 //! The authority's board: what departments and the authority itself owe a reply to, each with its clock. Computed from
 //! the directory whenever somebody looks. A kind of thing that can be overdue is one entry of `SOURCES`.
 //!
-//! Out of scope: what the directory does not know (whether supply has begun, which the two departments see).
+//! Out of scope: what the directory does not know (whether supply has begun, which the two departments see), and overdue
+//! answers, which stand in the second log (`anchors`).
 
 use proto::admin::v1 as wire;
 use trust::{
@@ -23,7 +24,7 @@ pub fn board(directory: &Directory, now_ms: u64, all: bool) -> wire::BoardRespon
     let is_overdue = |due: &wire::Due| due.clock.as_ref().is_some_and(|clock| clock.colour == Colour::Red.as_str());
     let overdue = u32::try_from(due.iter().filter(|due| is_overdue(due)).count()).unwrap_or(u32::MAX);
     due.retain(|due| all || is_overdue(due));
-    wire::BoardResponse { due, overdue }
+    wire::BoardResponse { due, overdue, overdue_answers: Vec::new() }
 }
 
 /// A clock as operators see it.

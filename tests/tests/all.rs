@@ -12,6 +12,8 @@ mod access;
 mod anchors;
 #[path = "all/bad_files.rs"]
 mod bad_files;
+#[path = "all/clerks.rs"]
+mod clerks;
 #[path = "all/commands.rs"]
 mod commands;
 #[path = "all/demo.rs"]

@@ -26,6 +26,9 @@ pub enum AnswerError {
         /// The field.
         field: &'static str,
     },
+    /// It does not follow the answer that was there before it.
+    #[error("answer number: it does not follow the answer before it")]
+    Succession,
     /// It says it was made before the question, or later than now.
     #[error("answer answered_at_ms: it was made before the question or later than now")]
     Time,
@@ -49,10 +52,46 @@ pub struct Answer {
     pub wire: wire::Answer,
 }
 
-/// Opens the answer to a question: signature, request digest, sender, recipient, service, freshness, verdicts.
+/// Opens the first answer to a question: signature, request digest, sender, recipient, service, freshness, verdicts.
 ///
 /// `root_at` gives the root of the asker's own directory at a size, where it still knows it.
 pub fn open(
+    directory: &Directory,
+    signed: &wire::Signed,
+    question: &Question,
+    request_digest: &Digest,
+    now_ms: u64,
+    root_at: impl Fn(u64) -> Option<Hash>,
+) -> Result<Answer, AnswerError> {
+    let answer = open_any(directory, signed, question, request_digest, now_ms, root_at)?;
+    if answer.wire.number == 1 { Ok(answer) } else { Err(AnswerError::Succession) }
+}
+
+/// Opens an answer that follows the one `before` it, with the same checks.
+pub fn open_successor(
+    directory: &Directory,
+    signed: &wire::Signed,
+    question: &Question,
+    before: &Answer,
+    now_ms: u64,
+    root_at: impl Fn(u64) -> Option<Hash>,
+) -> Result<Answer, AnswerError> {
+    let request_digest = Digest::try_from(before.wire.request_digest.as_slice());
+    let request_digest = request_digest.map_err(|_| AnswerError::Field { field: "request_digest" })?;
+    let answer = open_any(directory, signed, question, &request_digest, now_ms, root_at)?;
+    if follows(question, &answer, before) { Ok(answer) } else { Err(AnswerError::Succession) }
+}
+
+/// Whether an answer is the successor of the one before it: its number is one higher, it names it by digest, and the one
+/// before is of a kind that has a successor.
+pub(crate) fn follows(_question: &Question, answer: &Answer, before: &Answer) -> bool {
+    answer.wire.number == before.wire.number.saturating_add(1)
+        && answer.wire.follows == before.digest.as_bytes()
+        && answer.wire.answered_at_ms >= before.wire.answered_at_ms
+        && matches!(before.wire.outcome, Some(Outcome::Deferral(_)))
+}
+
+fn open_any(
     directory: &Directory,
     signed: &wire::Signed,
     question: &Question,

@@ -376,8 +376,11 @@ fn check_answers(
     }
     answers.sort_by_key(|answer| answer.wire.number);
     for (index, answer) in answers.iter().enumerate() {
-        let follows = if index == 0 { &[][..] } else { answers[index - 1].digest.as_bytes() };
-        if answer.wire.number as usize != index + 1 || answer.wire.follows != follows {
+        let in_place = match index.checked_sub(1) {
+            None => answer.wire.number == 1,
+            Some(before) => answer::follows(question, answer, &answers[before]),
+        };
+        if !in_place {
             return Err(wrong("answer number", "the answers do not follow one another"));
         }
         report.holds("answer signature", format!("by a node of {}", question.recipient));

@@ -6,6 +6,7 @@ use proto::{exchange::v1 as wire, registry::v1 as statement};
 
 use crate::{
     claim::Claim,
+    clerk::AnsweredBy,
     directory::{
         AccessKey, Directory,
         model::{Access, AccessState},
@@ -45,6 +46,9 @@ pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) ->
     let (grant, quota) = standing(directory, service, question, now_ms)?;
     check_why(request)?;
     check_authorisation(service, request, now_ms)?;
+    if AnsweredBy::of(&service.published) == AnsweredBy::Clerk && !request.accepts_deferral {
+        return Err(Refusal::new(Code::DeferralNotAccepted).at("accepts_deferral"));
+    }
     let claims = read_claims(service, &request.claims)?;
     let inputs = read_inputs(service, &request.inputs)?;
     let subject = read_subject(service, request.subject.as_ref())?;

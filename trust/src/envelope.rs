@@ -36,6 +36,7 @@ macro_rules! payload {
 payload!(wire::Request, "request");
 payload!(wire::Answer, "answer");
 payload!(wire::Outcome, "outcome");
+payload!(wire::Overdue, "overdue");
 payload!(wire::AttestationRoot, "attestation-root");
 payload!(wire::RelayRegistration, "relay-registration");
 payload!(proto::registry::v1::Statement, "statement");

@@ -343,6 +343,8 @@ impl Fixture {
     pub fn answer(&self, request: &exchange::Request, digest: &Digest, verdict: exchange::Verdict) -> exchange::Answer {
         let grant = self.directory.all_access().find_map(|(_, access)| access.grant_statement);
         exchange::Answer {
+            clerk: String::new(),
+            second_clerk: String::new(),
             wire_version: WIRE_VERSION,
             exchange_id: request.exchange_id.clone(),
             request_digest: digest.as_bytes().to_vec(),

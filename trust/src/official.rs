@@ -14,7 +14,7 @@ use crate::{
 pub const LONGEST_TEXT: usize = 200;
 
 /// The kinds of decision that a profile can ask four eyes for.
-pub const KINDS: [&str; 7] = [
+pub const KINDS: [&str; 8] = [
     "access.approve",
     "access.extend",
     "access.refuse",
@@ -22,6 +22,7 @@ pub const KINDS: [&str; 7] = [
     "access.return",
     "access.revoke",
     "access.suspend",
+    "clerk.answer",
 ];
 
 /// The stable codes of a refused application, each with what it means.

@@ -46,9 +46,11 @@ codes! {
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     CheckpointOutdated "CHECKPOINT_OUTDATED" "The checkpoint is not one of the directory's latest" "cosign the newest checkpoint";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";
+    ClerkDeclined "CLERK_DECLINED" "A clerk declined to answer" "read the reason, correct the question and ask again, or ask the department";
     ClockBackwards "CLOCK_BACKWARDS" "This node's clock is behind a time it has verified" "set the clock; `doctor` shows both times";
     DecisionPending "DECISION_PENDING" "Another decision waits for the second officer" "confirm it (`access confirm`) or set it aside (`access reject`)";
     DecisionUnnamed "DECISION_UNNAMED" "The decision does not name officer and document as the authority's profile asks" "give --officer and --document";
+    DeferralNotAccepted "DEFERRAL_NOT_ACCEPTED" "A person answers this service, and the question does not accept a later answer" "ask again and accept a deferral (`verify --accept-deferral`)";
     DepartmentClosed "DEPARTMENT_CLOSED" "The department has ended" "ask its successor, which the detail and `registry department list` name";
     DepartmentSuspended "DEPARTMENT_SUSPENDED" "The department is suspended" "ask the authority";
     DepartmentUnknown "DEPARTMENT_UNKNOWN" "The department is not admitted to this exchange" "check the department's id; the authority admits departments";
@@ -76,6 +78,7 @@ codes! {
     MacWrong "MAC_WRONG" "The enrolment does not fit its token" "use the token as it was made, once, on one machine";
     MessageMalformed "MESSAGE_MALFORMED" "The message lacks something or cannot be read" "correct the field; docs/protocol.md has the form";
     MessageTooLarge "MESSAGE_TOO_LARGE" "The message is too large" "send less; docs/protocol.md has the limits";
+    NotOverdue "NOT_OVERDUE" "The answer is not overdue yet" "wait until its due time has passed";
     OfficerMissing "OFFICER_MISSING" "The question names no officer" "give the officer's number";
     OperatorNotCovered "OPERATOR_NOT_COVERED" "The grant does not cover the operator" "apply for access with this operator, or use one that is covered";
     OperatorUnknown "OPERATOR_UNKNOWN" "The attribute does not allow the operator" "look the operators up with `services list`";
@@ -106,6 +109,7 @@ codes! {
     SubjectMalformed "SUBJECT_MALFORMED" "The subject's identifier is not valid" "compare it with the document";
     SubjectSchemeUnsupported "SUBJECT_SCHEME_UNSUPPORTED" "The service does not know subjects of this scheme" "use a scheme of the service description";
     SystemNotCovered "SYSTEM_NOT_COVERED" "The grant names another system" "ask through that system";
+    TaskClosed "TASK_CLOSED" "The question does not wait for this any more" "look at it with `tasks show`";
     TokenUnknown "TOKEN_UNKNOWN" "The enrolment token is unknown, used or expired" "ask the authority for a new token";
     TooManyClaims "TOO_MANY_CLAIMS" "The question has too many claims, or none" "ask 1 to 32 claims at once";
     WireVersionUnsupported "WIRE_VERSION_UNSUPPORTED" "The message speaks a wire version that this node does not" "update the older side";

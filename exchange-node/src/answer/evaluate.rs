@@ -58,7 +58,7 @@ impl Answerer {
     }
 }
 
-fn unavailable(permit: &Permit<'_>, reason: Reason) -> wire::Verdicts {
+pub(super) fn unavailable(permit: &Permit<'_>, reason: Reason) -> wire::Verdicts {
     let verdicts = permit.claims.iter().map(|claim| ClaimOutcome::unavailable(reason).to_proto(claim)).collect();
     wire::Verdicts { verdicts, record_as_of: String::new() }
 }

@@ -15,7 +15,7 @@ use trust::{
 
 use super::{Answerer, Unanswered, charge::Charged, known::Turn};
 use crate::{
-    journal::{Commit, JournalError, NewEntry, RequestMark},
+    journal::{Commit, NewEntry, RequestMark},
     keys::seal,
     view::Seen,
 };
@@ -85,6 +85,8 @@ impl Answerer {
             directory_root: seen.root().as_bytes().to_vec(),
             grant: Vec::new(),
             outcome: Some(outcome),
+            clerk: String::new(),
+            second_clerk: String::new(),
         }
     }
 
@@ -109,18 +111,28 @@ impl Answerer {
         let mark = turn.as_ref().zip(digest).filter(|_| entries.len() == 2);
         let request = mark.map(|(turn, digest)| RequestMark { key: *turn.key(), digest });
         let Charged { grant, officer } = charged;
+        let is_deferral = matches!(answer.outcome, Some(Outcome::Deferral(_)));
         let at_ms = answer.answered_at_ms;
-        let commit = Commit { at_ms, entries, about: None, request, idempotency: None, grant, officer };
+        let commit = Commit { at_ms, entries, request, grant, officer, duty: is_deferral, ..Commit::default() };
+        let clerks = self.clerks.clone().filter(|_| is_deferral);
+        let deferred = clerks.map(|clerks| (clerks, question.clone(), answer.clone()));
         let journal = Arc::clone(&self.journal);
         // In a task of its own: the asker may hang up at any moment, and a commit under way cannot be taken back. Were
         // it not remembered, the asker's retry would be answered a second time.
         let committing = tokio::spawn(async move {
             let at_ms = commit.at_ms;
+            // Until the task stands in the book a start must look for it in the journal.
+            let _expected = deferred.as_ref().map(|(clerks, ..)| clerks.expect());
             let committed = journal.commit(commit).await?;
+            if let Some((clerks, question, answer)) = &deferred {
+                let request = envelope::peek::<wire::Request>(question, LARGEST_REQUEST);
+                let request = request.map_err(|_| Unanswered::StoredAnswerUnreadable)?;
+                clerks.deferred(committed.first_index, &request, answer, answer_digest).await?;
+            }
             if let Some(turn) = turn.filter(|_| request.is_some()) {
                 turn.answered(committed.first_index, at_ms);
             }
-            Ok::<_, JournalError>(())
+            Ok::<_, Unanswered>(())
         });
         committing.await??;
         Ok(sealed)

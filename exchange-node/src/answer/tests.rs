@@ -1,7 +1,7 @@
 //! The answering side against a journal and records that fail on purpose.
 
 use host::clock::MockClock;
-use proto::exchange::v1::EntryKind;
+use proto::exchange::v1::{EntryKind, answer::Outcome};
 use trust::{
     claim::{Row, Verdict},
     fixture::{self, Fixture, NOW_MS, key, party},

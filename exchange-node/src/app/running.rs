@@ -17,9 +17,10 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, keys::KeysEdge,
-        nodes::NodesEdge, successions::SuccessionsEdge,
+        nodes::NodesEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     cosigner::Cosigner,
+    duty::act::Acting,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     teller::Teller,
@@ -129,10 +130,24 @@ pub(super) async fn start(
         async move {
             while stop.run_until_cancelled(tokio::time::sleep(SAVE_USES_EVERY)).await.is_some() {
                 save_uses(&parts).await;
+                // The next start need not look for duties in what is older.
+                parts.duties.cover(parts.journal.size()).await?;
             }
             save_uses(&parts).await;
             Ok(())
         }
+    });
+
+    supervisor.essential("duties", {
+        let actor = Acting {
+            asker: Arc::clone(&parts.asker),
+            clerks: Arc::clone(&parts.clerks),
+            view: Arc::clone(&parts.view),
+            peers: Arc::clone(&parts.peers),
+            link: Arc::clone(&parts.link),
+            clock: Arc::clone(&parts.clock),
+        };
+        Arc::clone(&parts.duties).run(Arc::new(actor), stop.clone())
     });
 
     supervisor.essential("own statements", {
@@ -236,6 +251,7 @@ pub(super) async fn start(
         .add_service(NodesEdge::server(parts.clone()))
         .add_service(SuccessionsEdge::server(parts.clone()))
         .add_service(AccessEdge::new(parts.clone()).server())
+        .add_service(TasksEdge::server(Arc::clone(&parts.clerks), Arc::clone(&parts.clock)))
         .add_service(KeysEdge::server(Arc::clone(&parts.care)));
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)

@@ -28,7 +28,7 @@ impl Asker {
         let entry = NewEntry { kind: EntryKind::QuestionSent, digest, message: signed.encode_to_vec() };
         let grant = Digest::try_from(question.wire.grant.as_slice()).ok();
         let grant = grant.map(|grant| usage::mark(&grant, self.me.department()));
-        let committed = self.commit(vec![entry], None, key, grant, officer).await?;
+        let committed = self.commit(vec![entry], None, key, (grant, officer), false).await?;
         self.count(&self.asked, grant);
         Ok(Sent { question, digest, signed, index: committed.first_index, wait, grant })
     }
@@ -51,6 +51,7 @@ impl Asker {
             case_number: office.case_number.clone(),
             item: office.item().to_owned(),
             officer: office.officer.clone(),
+            clerk: String::new(),
         })
     }
 
@@ -76,7 +77,7 @@ impl Asker {
         let (sealed, digest) = seal(&outcome, self.signer.as_ref());
         let message = envelope::signed(sealed).encode_to_vec();
         let entry = NewEntry { kind: EntryKind::Outcome, digest, message };
-        last(&self.commit(vec![entry], about, None, None, None).await?)
+        last(&self.commit(vec![entry], about, None, (None, None), false).await?)
     }
 
     pub(super) async fn commit(
@@ -84,10 +85,11 @@ impl Asker {
         entries: Vec<NewEntry>,
         about: Option<u64>,
         idempotency: Option<[u8; 16]>,
-        grant: Option<Mark>,
-        officer: Option<Mark>,
+        (grant, officer): (Option<Mark>, Option<Mark>),
+        duty: bool,
     ) -> Result<Committed, Error> {
-        let commit = Commit { at_ms: self.clock.now_ms(), entries, about, request: None, idempotency, grant, officer };
+        let at_ms = self.clock.now_ms();
+        let commit = Commit { at_ms, entries, about, idempotency, grant, officer, duty, ..Commit::default() };
         Ok(self.journal.commit(commit).await?)
     }
 

@@ -61,6 +61,8 @@ pub struct OfficeQuestion {
     pub max_record_age_seconds: u64,
     /// Gives up waiting after so many milliseconds; 0 for the service's own time to answer.
     pub timeout_ms: u32,
+    /// Whether an answer may come later: a person looks it up.
+    pub accepts_deferral: bool,
     /// Correlates logs; `None` lets the node choose.
     pub trace: Option<String>,
 }
@@ -100,6 +102,7 @@ impl OfficeQuestion {
             system: self.system.clone(),
             authorisation: self.authorisation.clone(),
             max_record_age_seconds: self.max_record_age_seconds,
+            accepts_deferral: self.accepts_deferral,
             ..wire::Request::default()
         }
     }

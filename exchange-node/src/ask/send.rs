@@ -19,6 +19,7 @@ use super::Asker;
 use crate::{
     peers::{Peers, SendFailure, Undelivered},
     usage::Mark,
+    view::Seen,
 };
 
 /// The first pause before a question is sent again; each is twice the one before.
@@ -39,7 +40,7 @@ pub trait Courier: Send + Sync {
         request: &'a wire::Signed,
         limit: Duration,
         held_by: Option<&'a NodeId>,
-    ) -> BoxFuture<'a, Result<wire::Signed, Undelivered>>;
+    ) -> BoxFuture<'a, Result<wire::VerifyResponse, Undelivered>>;
 }
 
 impl Courier for Peers {
@@ -49,7 +50,7 @@ impl Courier for Peers {
         request: &'a wire::Signed,
         limit: Duration,
         held_by: Option<&'a NodeId>,
-    ) -> BoxFuture<'a, Result<wire::Signed, Undelivered>> {
+    ) -> BoxFuture<'a, Result<wire::VerifyResponse, Undelivered>> {
         Box::pin(self.verify(nodes, request, limit, held_by))
     }
 }
@@ -77,7 +78,8 @@ impl Asker {
             let nodes: Vec<Node> = self.view.seen().directory().nodes_of(provider).cloned().collect();
             let left = deadline.saturating_duration_since(Instant::now());
             let failure = match self.courier.verify(&nodes, &sent.signed, left, held_by.as_ref()).await {
-                Ok(signed) => return self.open(sent, signed).await,
+                // Answers that follow this one are delivered by themselves.
+                Ok(response) => return self.open(sent, response.answer.unwrap_or_default()).await,
                 Err(undelivered) => {
                     held_by = held_by.or(undelivered.held_by);
                     undelivered.failure
@@ -92,27 +94,34 @@ impl Asker {
         }
     }
 
+    /// Opens an answer; where its key is in directory news that this node has yet to get, waits for them.
+    pub(super) async fn open_caught_up(
+        &self,
+        signed: &wire::Signed,
+        open: impl Fn(&Seen, u64) -> Result<answer::Answer, AnswerError>,
+    ) -> Result<answer::Answer, AnswerError> {
+        let opened = open(&self.view.seen(), self.clock.now_ms());
+        if matches!(opened, Err(AnswerError::Envelope(EnvelopeError::KeyUnknown)))
+            && let Ok(claimed) = envelope::peek::<wire::Answer>(signed, answer::LARGEST_ANSWER)
+            && claimed.directory_size > self.view.seen().size()
+        {
+            // The other side has read on: its new key may be in what this node has yet to get.
+            let _ = tokio::time::timeout(CATCH_UP, self.view.reached(claimed.directory_size)).await;
+            return open(&self.view.seen(), self.clock.now_ms());
+        }
+        opened
+    }
+
     pub(super) async fn open(
         &self,
         sent: &Sent,
         signed: wire::Signed,
     ) -> Result<(wire::Signed, answer::Answer), String> {
-        let open = || {
-            let seen = self.view.seen();
-            let now_ms = self.clock.now_ms();
+        let opened = self.open_caught_up(&signed, |seen, now_ms| {
             let root_at = |size| self.view.root_at(size);
             answer::open(seen.directory(), &signed, &sent.question, &sent.digest, now_ms, root_at)
-        };
-        let mut opened = open();
-        if matches!(opened, Err(AnswerError::Envelope(EnvelopeError::KeyUnknown)))
-            && let Ok(claimed) = envelope::peek::<wire::Answer>(&signed, answer::LARGEST_ANSWER)
-            && claimed.directory_size > self.view.seen().size()
-        {
-            // The other side has read on: its new key may be in what this node has yet to get.
-            let _ = tokio::time::timeout(CATCH_UP, self.view.reached(claimed.directory_size)).await;
-            opened = open();
-        }
-        match opened {
+        });
+        match opened.await {
             Ok(answer) => {
                 if let Some(wire::answer::Outcome::Refusal(refusal)) = &answer.wire.outcome
                     && refusal.code == Code::DirectoryDiverges.as_str()

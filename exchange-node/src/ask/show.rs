@@ -34,11 +34,27 @@ pub enum NotFound {
 impl Asker {
     /// The verification that the receipt was given for.
     pub fn show(&self, receipt: &Receipt) -> Result<Asked, NotFound> {
-        show_in(self.journal.as_ref(), receipt)
+        let stored = self.journal.entry(receipt.index()).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+        if !receipt.fits(&stored.entry) {
+            return Err(NotFound::Unknown);
+        }
+        match stored.about.and_then(|question| self.newest(question)) {
+            // The same question, as it stands now.
+            Some(newest) if newest != stored.index => self.show_entry(newest),
+            _ => read_back(self.journal.as_ref(), &stored, *receipt),
+        }
+    }
+
+    pub(super) fn show_entry(&self, index: u64) -> Result<Asked, NotFound> {
+        let stored = self.journal.entry(index).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+        let receipt = stored.entry.receipt(index);
+        read_back(self.journal.as_ref(), &stored, receipt)
     }
 
     /// The stored answer under an idempotency key; refused where the question is another one.
     pub(super) async fn repeat(&self, office: &OfficeQuestion, index: u64) -> Result<Asked, Error> {
+        let first = self.journal.entry(index)?.ok_or(Error::StoredUnreadable)?;
+        let index = first.about.and_then(|question| self.newest(question)).unwrap_or(index);
         let stored = self.journal.entry(index)?.ok_or(Error::StoredUnreadable)?;
         let question = match stored.about {
             Some(question) => self.journal.entry(question)?.ok_or(Error::StoredUnreadable)?,
@@ -88,9 +104,12 @@ fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Receipt) -> R
     };
     let request: Option<wire::Request> = question.as_ref().and_then(message);
     let claims = request.as_ref().map_or(&[][..], |request| &request.claims);
+    let mut clerk = String::new();
     let ending = match stored.entry.kind {
         EntryKind::AnswerReceived | EntryKind::AnswerGiven => {
-            ending_of(message(stored).ok_or(Error::StoredUnreadable)?)
+            let answer: wire::Answer = message(stored).ok_or(Error::StoredUnreadable)?;
+            clerk.clone_from(&answer.clerk);
+            ending_of(answer)
         }
         EntryKind::Outcome => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
             Some(What::Unanswered(reason)) => unanswered(claims, &reason),
@@ -114,11 +133,12 @@ fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Receipt) -> R
         case_number: request.case_number,
         item: request.purpose.map(|purpose| purpose.item).unwrap_or_default(),
         officer: request.officer,
+        clerk,
     })
 }
 
 /// The message of an entry. It was verified when it was made or received, and the entry's digest binds it since.
-fn message<M: Payload>(stored: &StoredEntry) -> Option<M> {
+pub(super) fn message<M: Payload>(stored: &StoredEntry) -> Option<M> {
     let signed = wire::Signed::decode(stored.message.as_deref()?).ok()?;
     if envelope::digest_of(&signed).ok()? != stored.entry.envelope {
         return None;

@@ -54,7 +54,7 @@ impl Courier for CourierDouble {
         request: &'a wire::Signed,
         _limit: Duration,
         held_by: Option<&'a NodeId>,
-    ) -> BoxFuture<'a, Result<wire::Signed, Undelivered>> {
+    ) -> BoxFuture<'a, Result<wire::VerifyResponse, Undelivered>> {
         Box::pin(async move {
             let undelivered = |failure, held_by| Undelivered { failure, held_by };
             self.held_by.lock().unwrap().push(held_by.cloned());
@@ -78,7 +78,8 @@ impl Courier for CourierDouble {
             {
                 *envelope.payload.last_mut().unwrap() ^= 1;
             }
-            Ok(answer)
+            let later = self.provider.later(&answer).map_err(|_| undelivered(SendFailure::Rejected, None))?;
+            Ok(wire::VerifyResponse { answer: Some(answer), later })
         })
     }
 }

@@ -11,12 +11,12 @@ use std::{
 use clap::Args;
 use proto::{
     exchange::v1::{Authorisation, Claim, Input, LegalBasis, Purpose, Subject},
-    office::v1::VerifyRequest,
+    office::v1::{FetchRequest, VerifyRequest},
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-pub(super) use self::result::{show, verdict_json, verdicts_table};
+pub(super) use self::result::{show, value_text, verdict_json, verdicts_table};
 use super::{Error, Exit, node::Folder, output::Output, service, text};
 
 /// Shown below the help of `verify`.
@@ -25,17 +25,24 @@ A claim is attribute=value, !=, >=, <=, < (before), > (after), or by name: 'stat
 The exit code tells the worst verdict: 0 match, 4 mismatch, 6 unavailable, 5 no record; 7 is a refusal.
 
 Example:
-  exchange-node verify civil-affairs/marriage-registration --claim marital_status=single --item 公租房申请 --case GZF-2026-0001 --officer 1024";
+  exchange-node verify civil-affairs/marriage-registration --claim marital_status=single --item 公租房申请 --case GZF-2026-0001 --officer 1024
+  exchange-node verify --ticket 9f3a2c1e4b5d6a70";
 
 /// What `verify` needs.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// The service, DEPARTMENT/SERVICE.
-    #[arg(value_name = "SERVICE", value_parser = text::service)]
-    service: (String, String),
+    #[arg(value_name = "SERVICE", value_parser = text::service, required_unless_present = "ticket")]
+    service: Option<(String, String)>,
     /// What is to be compared with the record; may be given several times.
-    #[arg(long = "claim", value_name = "CLAIM", value_parser = text::claim, required = true)]
+    #[arg(long = "claim", value_name = "CLAIM", value_parser = text::claim, required_unless_present = "ticket")]
     claims: Vec<Claim>,
+    /// Fetches an answer that was deferred instead: by its ticket, or by the receipt of the deferral.
+    #[arg(long, value_name = "TICKET", exclusive = true)]
+    ticket: Option<String>,
+    /// Accepts that a person answers, and that the answer comes later.
+    #[arg(long)]
+    accept_deferral: bool,
     /// A value that selects rows, NAME=VALUE; may be given several times.
     #[arg(long = "input", value_name = "NAME=VALUE", value_parser = text::input)]
     inputs: Vec<Input>,
@@ -43,7 +50,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "ATTRIBUTE")]
     disclose: Vec<String>,
     /// The public service item that it is for.
-    #[arg(long, value_name = "ITEM", required_unless_present = "scenario")]
+    #[arg(long, value_name = "ITEM", required_unless_present_any = ["scenario", "ticket"])]
     item: Option<String>,
     /// The use scenario, where it is for no item.
     #[arg(long, value_name = "TEXT")]
@@ -52,11 +59,11 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "BASIS", value_parser = text::legal_basis)]
     basis: Vec<LegalBasis>,
     /// The case number (办件编号).
-    #[arg(long, value_name = "NUMBER")]
-    case: String,
+    #[arg(long, value_name = "NUMBER", required_unless_present = "ticket")]
+    case: Option<String>,
     /// The officer who asks.
-    #[arg(long, value_name = "NUMBER")]
-    officer: String,
+    #[arg(long, value_name = "NUMBER", required_unless_present = "ticket")]
+    officer: Option<String>,
     /// How the subject is identified; without it the service's first way.
     #[arg(long, value_name = "SCHEME")]
     scheme: Option<String>,
@@ -87,17 +94,22 @@ pub struct VerifyArgs {
 }
 
 pub(super) async fn run(args: VerifyArgs, folder: &Folder, output: Output, now_ms: u64) -> Result<Exit, Error> {
+    if let Some(ticket) = args.ticket {
+        let response = folder.office().await?.fetch(FetchRequest { ticket }).await?.into_inner();
+        return Ok(show(output, &response));
+    }
+    let service = args.service.clone().unwrap_or_default();
     text::check_not_over("--authorisation-until", args.authorisation_until, now_ms).map_err(Error::Usage)?;
     let claims = with_disclosure(args.claims.clone(), &args.disclose).map_err(Error::Usage)?;
     let authorisation = authorisation(&args)?;
     let scheme = match &args.scheme {
         Some(scheme) => scheme.clone(),
-        None => first_scheme(folder, &args).await?,
+        None => first_scheme(folder, &service, args.major).await?,
     };
     let subject = read_subject(&scheme)?;
     let request = VerifyRequest {
-        provider: args.service.0,
-        service: args.service.1,
+        provider: service.0,
+        service: service.1,
         service_version: args.major,
         subject: Some(Subject { scheme, value: subject.to_string() }),
         inputs: args.inputs,
@@ -108,19 +120,20 @@ pub(super) async fn run(args: VerifyArgs, folder: &Folder, output: Output, now_m
             legal_bases: args.basis,
             scenario: args.scenario.unwrap_or_default(),
         }),
-        case_number: args.case,
-        officer: args.officer,
+        case_number: args.case.unwrap_or_default(),
+        officer: args.officer.unwrap_or_default(),
         authorisation,
         idempotency_key: args.idempotency_key,
         max_record_age_seconds: u64::from(args.max_record_age) * 86_400,
         timeout_ms: args.timeout_ms,
+        accepts_deferral: args.accept_deferral,
     };
     let response = folder.office().await?.verify(request).await?.into_inner();
     Ok(show(output, &response))
 }
 
-async fn first_scheme(folder: &Folder, args: &VerifyArgs) -> Result<String, Error> {
-    let found = service::find(folder, &args.service, args.major).await?;
+async fn first_scheme(folder: &Folder, service: &(String, String), major: u32) -> Result<String, Error> {
+    let found = service::find(folder, service, major).await?;
     let schemes = found.service.map(|service| service.subject_schemes).unwrap_or_default();
     schemes.into_iter().next().ok_or_else(|| Error::Usage("say how the subject is identified: --scheme".to_owned()))
 }

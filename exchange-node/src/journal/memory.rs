@@ -162,6 +162,7 @@ impl Journal for MemoryJournal {
                 idempotency: commit.idempotency,
                 grant: commit.grant,
                 officer: commit.officer,
+                duty: commit.duty,
             };
             if visit(head).is_break() {
                 break;

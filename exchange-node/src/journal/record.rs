@@ -4,7 +4,7 @@
 //! | bytes | head |
 //! |---|---|
 //! | 1 | format, 1 |
-//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency, 8 grant, 32 officer |
+//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency, 8 grant, 32 officer; 64 says that a duty follows from it |
 //! | 1 | number of entries, 1 to 4 |
 //! | 1 each | kinds, as numbered in evidence.proto |
 //! | 8 | when, Unix milliseconds |
@@ -113,6 +113,7 @@ pub(super) struct Head<'a> {
     pub(super) idempotency: Option<[u8; 16]>,
     pub(super) grant: Option<[u8; 16]>,
     pub(super) officer: Option<[u8; 16]>,
+    pub(super) duty: bool,
     pub(super) entries: Entries,
     lengths: [usize; MOST_ENTRIES],
     bytes: &'a [u8],
@@ -130,7 +131,7 @@ impl<'a> Head<'a> {
         let [format, fields, count] = reader.array()?;
         let count = usize::from(count);
         if format != FORMAT
-            || fields & !(ABOUT | REQUEST | IDEMPOTENCY | GRANT | OFFICER) != 0
+            || fields & !(ABOUT | REQUEST | IDEMPOTENCY | GRANT | OFFICER | DUTY) != 0
             || !(1..=MOST_ENTRIES).contains(&count)
         {
             return Err(Malformed);
@@ -158,7 +159,8 @@ impl<'a> Head<'a> {
         if !reader.rest.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { at_ms, key_id, about, request, idempotency, grant, officer, entries, lengths, bytes })
+        let duty = fields & DUTY != 0;
+        Ok(Self { at_ms, key_id, about, request, idempotency, grant, officer, duty, entries, lengths, bytes })
     }
 
     /// The messages, one for each entry; `None` if the payload is not the one that was sealed with this head.
@@ -190,6 +192,7 @@ impl<'a> Head<'a> {
             idempotency: self.idempotency,
             grant: self.grant,
             officer: self.officer,
+            duty: self.duty,
         }
     }
 }
@@ -200,7 +203,8 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
         | has(commit.request.is_some(), REQUEST)
         | has(commit.idempotency.is_some(), IDEMPOTENCY)
         | has(commit.grant.is_some(), GRANT)
-        | has(commit.officer.is_some(), OFFICER);
+        | has(commit.officer.is_some(), OFFICER)
+        | has(commit.duty, DUTY);
     // At most MOST_ENTRIES entries, and kinds are numbered from 0 to 5.
     bytes.extend_from_slice(&[FORMAT, fields, entries.len() as u8]);
     bytes.extend(entries.iter().map(|entry| i32::from(entry.kind) as u8));
@@ -256,6 +260,7 @@ const REQUEST: u8 = 2;
 const IDEMPOTENCY: u8 = 4;
 const GRANT: u8 = 8;
 const OFFICER: u8 = 32;
+const DUTY: u8 = 64;
 /// The longest head, in bytes.
 pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + 16 + 16 + MOST_ENTRIES * (64 + 4);
 const NO_ENTRY: Entry = Entry { kind: EntryKind::Unspecified, salt: [0; 32], envelope: Digest::new([0; 32]) };

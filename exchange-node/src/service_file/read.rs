@@ -4,9 +4,11 @@
 mod attribute;
 mod fields;
 
+use host::period::Period;
 use prost::Message;
 use proto::exchange::v1::LegalBasis;
 use proto::registry::v1 as wire;
+use trust::clerk::AnsweredBy;
 use trust::directory::LARGEST_STATEMENT;
 use trust::ids::{Digest, ServiceName};
 use trust::service::Service;
@@ -85,7 +87,8 @@ fn read(fields: &mut Fields<'_>, problems: &mut Problems) -> wire::ServicePublis
     published.replaces_proofs = fields.texts("replaces_proofs", problems);
     let cycles = ["real_time", "daily", "weekly", "monthly", "yearly"];
     published.update_cycle = fields.one_of("update_cycle", &cycles, None, problems);
-    published.answered_by = fields.one_of("answered_by", &["record", "clerk"], Some("record"), problems);
+    published.answered_by = fields.one_of("answered_by", &AnsweredBy::NAMES, Some("record"), problems);
+    clerk_time(fields, &mut published, problems);
     published.time_to_answer_ms =
         fields.number("time_to_answer_ms", 1..=LONGEST_ANSWER_MS, problems).unwrap_or(USUAL_ANSWER_MS);
     published.guesses_per_day = fields.number("guesses_per_day", 1..=1000, problems).unwrap_or(0);
@@ -96,6 +99,30 @@ fn read(fields: &mut Fields<'_>, problems: &mut Problems) -> wire::ServicePublis
     published.contact = fields.optional_text("contact", problems);
     published.catalogue_code = fields.optional_text("catalogue_code", problems);
     published
+}
+
+/// Within what time a clerk answers: in working days, or sooner.
+fn clerk_time(fields: &mut Fields<'_>, published: &mut wire::ServicePublished, problems: &mut Problems) {
+    const FIELD: &str = "clerk_answers_within";
+    let text = fields.optional_text(FIELD, problems);
+    let Some(line) = fields.line(FIELD) else { return };
+    let days = text.strip_suffix("working days").or(text.strip_suffix("working day")).map(str::trim);
+    let period = || text.parse::<Period>().ok().map(Period::duration);
+    match (days, period()) {
+        _ if published.answered_by == "record" => {
+            problems.add(line, FIELD, "needs answered_by: clerk or record_then_clerk");
+        }
+        (Some(days), _) => match days.parse() {
+            Ok(days @ 1..=366) => published.clerk_days = days,
+            _ => problems.add(line, FIELD, "must be 1 to 366 working days"),
+        },
+        (None, Some(period)) if period.as_secs() <= 30 * 86_400 && period.as_secs() > 0 => {
+            published.clerk_seconds = u32::try_from(period.as_secs()).unwrap_or(u32::MAX);
+        }
+        (None, _) => {
+            problems.add(line, FIELD, "must be such as \"3 working days\", or a time of at most 30 days such as \"4h\"")
+        }
+    }
 }
 
 fn version(fields: &mut Fields<'_>, problems: &mut Problems) -> (u32, u32) {

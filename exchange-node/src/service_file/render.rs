@@ -51,6 +51,11 @@ pub(super) fn service(service: &wire::ServicePublished) -> String {
     out.text("contact", &service.contact);
     out.text("catalogue_code", &service.catalogue_code);
     out.text("answered_by", &service.answered_by);
+    match (service.clerk_seconds, service.clerk_days) {
+        (0, 0) => {}
+        (0, days) => out.text("clerk_answers_within", &format!("{days} working days")),
+        (seconds, _) => out.text("clerk_answers_within", &format!("{seconds}s")),
+    }
     if service.guesses_per_day != 0 {
         out.field("guesses_per_day", &service.guesses_per_day.to_string());
     }

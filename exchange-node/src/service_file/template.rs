@@ -141,8 +141,11 @@ contact: {contact}
 # Its code in the national data catalogue, where it has one. 目录代码
 {code}
 
-# "record" where records answer, "clerk" where a person does.
+# "record" where records answer, "clerk" where a person does, "record_then_clerk" where a person does when there is no record.
 answered_by: record
+
+# Within what time a person answers; without it as the authority's profile says. 人工核验的答复时限
+# clerk_answers_within: 3 working days
 
 # How many different values a department may try for one subject and data item in a day; without it 3.
 # guesses_per_day: 3

@@ -254,7 +254,7 @@ fn each_fault_has_its_line_and_field() {
             "29: record_as_of: the column marital_status must hold dates",
         ),
         ("contact: 民政局婚姻登记处 0890-000-0000", "contact: \"a\\nb\"", "32: contact: must be one line"),
-        ("answered_by: record", "answered_by: person", "34: answered_by: must be record or clerk"),
+        ("answered_by: record", "answered_by: person", "34: answered_by: must be record, clerk or record_then_clerk"),
         ("guesses_per_day: 3", "guesses_per_day: -3", "35: guesses_per_day: must be a whole number"),
         ("guesses_per_day: 3", "service: other", "35: service: stands on line 1 already"),
         ("[resident_id]", "&a [resident_id]", "4: anchors (&) are not allowed"),

@@ -77,6 +77,7 @@ impl registry_evidence_server::RegistryEvidence for EvidenceEdge {
         let mut response = wire::VerifyAnchorsResponse {
             entries: verified.entries,
             logs: verified.logs.len() as u64,
+            overdue: verified.overdue,
             contradictions: verified
                 .contradictions
                 .iter()

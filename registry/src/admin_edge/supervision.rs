@@ -11,12 +11,13 @@ use tonic::{Request, Response, Status};
 use trust::directory::Object;
 
 use super::changed;
-use crate::{authority::Authority, board, sequencer::Sequencer};
+use crate::{anchors::Anchors, authority::Authority, board, sequencer::Sequencer};
 
 /// The service.
 pub struct SupervisionEdge {
     sequencer: Sequencer,
     authority: Arc<Authority>,
+    anchors: Arc<Anchors>,
     clock: Arc<dyn Clock>,
 }
 
@@ -25,9 +26,10 @@ impl SupervisionEdge {
     pub fn new(
         sequencer: Sequencer,
         authority: Arc<Authority>,
+        anchors: Arc<Anchors>,
         clock: Arc<dyn Clock>,
     ) -> supervision_server::SupervisionServer<Self> {
-        supervision_server::SupervisionServer::new(Self { sequencer, authority, clock })
+        supervision_server::SupervisionServer::new(Self { sequencer, authority, anchors, clock })
     }
 
     /// The settings, where they were stated, and what an operator should know of them.
@@ -71,8 +73,20 @@ impl supervision_server::Supervision for SupervisionEdge {
     }
 
     async fn board(&self, request: Request<wire::BoardRequest>) -> Result<Response<wire::BoardResponse>, Status> {
+        let overdue = self.anchors.overdue().await.map_err(|error| {
+            tracing::error!(%error, "the second log cannot be read");
+            Status::unavailable("the registry cannot use its second log")
+        })?;
+        let overdue_answers = overdue
+            .into_iter()
+            .map(|(department, counted)| wire::OverdueAnswers {
+                department: department.to_string(),
+                count: counted.count,
+                last_due_ms: counted.last_due_ms,
+            })
+            .collect();
         let board = board::board(&self.sequencer.directory(), self.clock.now_ms(), request.into_inner().all);
-        Ok(Response::new(board))
+        Ok(Response::new(wire::BoardResponse { overdue_answers, ..board }))
     }
 }
 
@@ -86,16 +100,28 @@ mod tests {
 
     use super::*;
     use crate::{
+        anchors::AnchorsParts,
         authority::sealed,
         fixture::{NOW_MS, Rooms, exchange, key, profile, rooms},
+        ledger::memory::MemoryLedger,
     };
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn edge(rooms: &Rooms) -> SupervisionEdge {
+    async fn edge(rooms: &Rooms) -> SupervisionEdge {
+        let parts = AnchorsParts {
+            folder: std::path::PathBuf::from("/nowhere"),
+            log: 1,
+            reason: String::new(),
+            ledger: Arc::new(MemoryLedger::default()),
+            directory: Arc::new(rooms.ledger.clone()),
+            sequencer: rooms.sequencer.clone(),
+            interval: DAY,
+        };
         SupervisionEdge {
             sequencer: rooms.sequencer.clone(),
             authority: Arc::clone(&rooms.authority),
+            anchors: Anchors::open(parts).await.unwrap(),
             clock: Arc::new(rooms.clock.clone()),
         }
     }
@@ -126,7 +152,7 @@ mod tests {
     async fn an_overdue_application_shows_on_the_board() {
         let rooms = rooms().await;
         applied(&rooms).await;
-        let edge = edge(&rooms);
+        let edge = edge(&rooms).await;
         let board = async |all| edge.board(Request::new(wire::BoardRequest { all })).await.unwrap().into_inner();
         assert_eq!((board(true).await.due.len(), board(false).await.due.len()), (1, 0));
         rooms.clock.advance(DAY * 30);
@@ -148,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn settings_that_break_the_rules_change_nothing() {
         let rooms = rooms().await;
-        let edge = edge(&rooms);
+        let edge = edge(&rooms).await;
         let shown = async || edge.show_profile(Request::new(wire::ShowProfileRequest {})).await.unwrap().into_inner();
         let before = shown().await;
         assert!(before.notes[0].contains("holiday calendar"), "{:?}", before.notes);

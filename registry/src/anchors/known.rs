@@ -1,11 +1,21 @@
-//! What was anchored last of each evidence log: read from the second log itself, and spared most of the reading at the
+//! What was anchored last of each evidence log, and which answers are overdue: read from the second log itself, and spared most of the reading at the
 //! next start by a file. The file is believed for what it says about entries before it; losing it costs a full reading.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use host::files;
+use prost::Message;
+use proto::exchange::v1::{Envelope, Overdue};
 use serde::{Deserialize, Serialize};
-use trust::log::{checkpoint::Checkpoint, hash::Hash, note::SignedNote};
+use trust::{
+    envelope,
+    ids::{DepartmentId, Digest, Party},
+    log::{checkpoint::Checkpoint, hash::Hash, note::SignedNote},
+    overdue,
+};
 
 use super::CHUNK;
 use crate::ledger::{self, Ledger, ReadLimit};
@@ -26,12 +36,29 @@ pub(super) struct Known {
     /// How many entries of the second log have been read.
     pub(super) covered: u64,
     latest: HashMap<String, Latest>,
+    /// The entry of every overdue answer, by the digest of its request.
+    overdue: HashMap<Digest, u64>,
+    /// How many there are, by the department that owes them.
+    counted: BTreeMap<DepartmentId, Counted>,
+}
+
+/// How many deferred answers a department did not give in time.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// How many.
+    pub count: u64,
+    /// When the newest was due, Unix milliseconds.
+    pub last_due_ms: u64,
 }
 
 #[derive(Deserialize, Serialize)]
 struct Saved {
     covered: u64,
     latest: Vec<(String, u64, u64, String, u64)>,
+    #[serde(default)]
+    overdue: Vec<(String, u64)>,
+    #[serde(default)]
+    counted: BTreeMap<String, Counted>,
 }
 
 impl Known {
@@ -43,7 +70,14 @@ impl Known {
         let latest = saved.latest.into_iter().filter_map(|(origin, index, size, root, seconds)| {
             Some((origin, Latest { index, size, root: root.parse().ok()?, seconds }))
         });
-        Self { covered: saved.covered, latest: latest.collect() }
+        let overdue = saved.overdue.into_iter().filter_map(|(request, index)| Some((request.parse().ok()?, index)));
+        let counted = saved.counted.into_iter().filter_map(|(id, counted)| Some((id.parse().ok()?, counted)));
+        Self {
+            covered: saved.covered,
+            latest: latest.collect(),
+            overdue: overdue.collect(),
+            counted: counted.collect(),
+        }
     }
 
     /// Into the file.
@@ -51,7 +85,12 @@ impl Known {
         let latest = self.latest.iter().map(|(origin, latest)| {
             (origin.clone(), latest.index, latest.size, latest.root.to_string(), latest.seconds)
         });
-        let saved = Saved { covered: self.covered, latest: latest.collect() };
+        let saved = Saved {
+            covered: self.covered,
+            latest: latest.collect(),
+            overdue: self.overdue.iter().map(|(request, index)| (request.to_string(), *index)).collect(),
+            counted: self.counted.iter().map(|(id, counted)| (id.to_string(), *counted)).collect(),
+        };
         let bytes = serde_json::to_vec(&saved).unwrap_or_default();
         files::replace_file(&folder.join(name(log)), &bytes, files::PRIVATE_MODE)
     }
@@ -67,6 +106,8 @@ impl Known {
             for entry in ledger.read(self.covered, ReadLimit::entries(CHUNK)).await? {
                 if let Some((origin, latest)) = parse(self.covered, &entry) {
                     self.latest.insert(origin, latest);
+                } else if let Some(overdue) = overdue::is_one(&entry).then(|| claimed(&entry)).flatten() {
+                    self.count(self.covered, &overdue);
                 }
                 self.covered += 1;
             }
@@ -80,6 +121,32 @@ impl Known {
 
     pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Latest)> {
         self.latest.iter()
+    }
+
+    /// Where the overdue answer to a request stands.
+    pub(super) fn overdue(&self, request: &Digest) -> Option<u64> {
+        self.overdue.get(request).copied()
+    }
+
+    /// How many overdue answers each department has.
+    pub(super) fn counted(&self) -> &BTreeMap<DepartmentId, Counted> {
+        &self.counted
+    }
+
+    /// An overdue answer that was just appended.
+    pub(super) fn learn_overdue(&mut self, index: u64, overdue: &Overdue) {
+        self.covered = index + 1;
+        self.count(index, overdue);
+    }
+
+    fn count(&mut self, index: u64, overdue: &Overdue) {
+        let request = Digest::try_from(overdue.request_digest.as_slice());
+        let (Ok(request), Ok(party)) = (request, overdue.sender.parse::<Party>()) else { return };
+        if self.overdue.insert(request, index).is_none() {
+            let counted = self.counted.entry(party.department().clone()).or_default();
+            counted.count += 1;
+            counted.last_due_ms = counted.last_due_ms.max(overdue.due_at_ms);
+        }
     }
 
     /// An entry that was just appended.
@@ -99,6 +166,12 @@ fn parse(index: u64, entry: &[u8]) -> Option<(String, Latest)> {
     let latest =
         Latest { index, size: checkpoint.size(), root: checkpoint.root(), seconds: seconds.max().unwrap_or(0) };
     Some((checkpoint.origin().to_owned(), latest))
+}
+
+/// What an overdue answer says; it was verified when it was taken.
+fn claimed(entry: &[u8]) -> Option<Overdue> {
+    let envelope = Envelope::decode(entry).ok()?;
+    envelope::peek(&envelope::signed(envelope), overdue::LARGEST_OVERDUE).ok()
 }
 
 fn name(log: u32) -> String {

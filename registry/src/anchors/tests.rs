@@ -21,6 +21,7 @@ use crate::{
 };
 
 on_both_stores!(
+    an_overdue_answer_counts_once_across_restarts_and_only_for_the_department_that_says_it,
     a_second_log_that_lost_entries_is_known_by_what_the_directory_took,
     the_directory_takes_the_second_log_with_one_statement_a_turn,
     what_continues_is_anchored_and_what_does_not_is_refused,
@@ -248,4 +249,49 @@ async fn two_registries_keep_one_second_log() {
     assert_eq!(one.head().checkpoint, other.head().checkpoint);
     rooms.stop.cancel();
     running.await.unwrap().unwrap();
+}
+
+/// What the node with key 3 says of an answer that it owes.
+fn overdue(signer: u8, request: u8, due_ms: u64) -> Vec<u8> {
+    let overdue = proto::exchange::v1::Overdue {
+        exchange_id: "ninghe".into(),
+        sender: "ninghe/civil-affairs".into(),
+        sender_node: "1".into(),
+        recipient: "ninghe/civil-affairs".into(),
+        service: "marriage-registration".into(),
+        service_version: 1,
+        request_digest: vec![request; 32],
+        deferral: vec![9; 32],
+        due_at_ms: due_ms,
+        stated_at_ms: due_ms + 1,
+    };
+    prost::Message::encode_to_vec(&trust::envelope::seal(&overdue, &key(signer)).0)
+}
+
+async fn an_overdue_answer_counts_once_across_restarts_and_only_for_the_department_that_says_it(place: Place) {
+    let (rooms, ledger, anchors, folder) = registry(&place).await;
+    assert_eq!(anchors.state_overdue(&overdue(3, 1, NOW_MS), NOW_MS).await.unwrap(), Ok(0));
+    assert_eq!(anchors.state_overdue(&overdue(3, 1, NOW_MS), NOW_MS + 5).await.unwrap(), Ok(0), "said again");
+    assert_eq!(anchors.state_overdue(&overdue(3, 2, NOW_MS + 7), NOW_MS).await.unwrap(), Ok(1));
+    let refused = anchors.state_overdue(&overdue(4, 3, NOW_MS), NOW_MS).await.unwrap().unwrap_err();
+    assert_eq!(refused.code, Code::KeyUnknown);
+    let early = anchors.state_overdue(&overdue(3, 3, NOW_MS + 3_600_000), NOW_MS).await.unwrap().unwrap_err();
+    assert_eq!(early.code, Code::NotOverdue);
+    let evidence = Evidence::default();
+    anchors.anchor(&note(3, 1, evidence.grow(&["a"]).await, 10), &[]).await.unwrap().unwrap();
+    anchors.take().await.unwrap();
+
+    let counted = Counted { count: 2, last_due_ms: NOW_MS + 7 };
+    for anchors in [&anchors, &open(&rooms, &ledger, folder.path()).await] {
+        let by_department: Vec<_> = anchors.overdue().await.unwrap().into_values().collect();
+        assert_eq!(by_department, [counted]);
+        let verified = anchors.verify().await.unwrap();
+        assert_eq!((verified.overdue, verified.entries), (2, 3));
+        assert!(verified.contradictions.is_empty(), "{:?}", verified.contradictions);
+    }
+    // An entry that nobody signed is found by whoever reads the log.
+    let forged = overdue(4, 5, NOW_MS);
+    ledger.append(3, vec![forged]).await.unwrap();
+    let verified = anchors.verify().await.unwrap();
+    assert_eq!(verified.contradictions[0].index, 3);
 }

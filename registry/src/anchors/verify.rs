@@ -1,12 +1,14 @@
-//! The whole second log, read again: every entry is a checkpoint that a key of its node signed, each evidence log only
+//! The whole second log, read again: every entry is a checkpoint or an overdue answer that a key of its node signed, each evidence log only
 //! grows, and the log leads to what the directory took. Where it is asked to, the nodes themselves show that each
 //! checkpoint continues the one before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use trust::{
     anchor::{self, Revoked},
+    ids::Digest,
     log::{frontier::Frontier, hash::Hash, hash::leaf_hash},
+    overdue,
 };
 
 use super::{Anchors, CHUNK, Error};
@@ -28,6 +30,10 @@ pub struct Verified {
     pub entries: u64,
     /// The checkpoints of each evidence log in order: size and root. Only neighbours that differ.
     pub logs: HashMap<String, Vec<(u64, Hash)>>,
+    /// How many overdue answers there are.
+    pub overdue: u64,
+    /// The requests of the overdue answers.
+    requests: HashSet<Digest>,
     /// What contradicts itself.
     pub contradictions: Vec<Contradiction>,
 }
@@ -70,6 +76,16 @@ impl Anchors {
 
 impl Verified {
     fn entry(&mut self, anchors: &Anchors, index: u64, entry: &[u8]) {
+        if overdue::is_one(entry) {
+            return match overdue::read(&anchors.parts.sequencer.directory(), entry, Revoked::Taken) {
+                Ok(stated) if self.requests.insert(stated.request) => self.overdue += 1,
+                Ok(_) => {
+                    let what = "the same answer is overdue twice".to_owned();
+                    self.contradictions.push(Contradiction { index, what });
+                }
+                Err(error) => self.contradictions.push(Contradiction { index, what: error.to_string() }),
+            };
+        }
         let read = anchor::read(&anchors.parts.sequencer.directory(), entry, Revoked::Taken);
         let anchored = match read {
             Ok(anchored) => anchored,

@@ -59,12 +59,14 @@ pub(super) async fn run(cli: &Cli, command: &AnchorsCommand) -> Result<Shown, Fa
             let json = json!({
                 "entries": verified.entries,
                 "logs": verified.logs,
+                "overdue": verified.overdue,
                 "shown": verified.shown,
                 "unreachable": verified.unreachable,
             });
             let facts = [
                 ("anchors", verified.entries.to_string()),
                 ("evidence logs", verified.logs.to_string()),
+                ("overdue answers", verified.overdue.to_string()),
                 ("shown by their nodes", verified.shown.to_string()),
                 ("not reached", verified.unreachable.join("\n")),
             ];

@@ -149,12 +149,30 @@ pub(super) async fn board(cli: &Cli, arguments: &BoardArguments) -> Result<Shown
             stands,
         ]);
     }
+    let answers: Vec<Value> = board
+        .overdue_answers
+        .iter()
+        .map(|late| json!({ "department": late.department, "count": late.count, "last_due_ms": late.last_due_ms }))
+        .collect();
+    let late: String = board
+        .overdue_answers
+        .iter()
+        .map(|late| {
+            format!(
+                "\n{} did not answer {} deferred question(s) in time, the last due at {}.",
+                late.department,
+                late.count,
+                time(late.last_due_ms)
+            )
+        })
+        .collect();
     let text = match board.due.is_empty() {
         true if arguments.all => "Nobody owes a reply.".to_owned(),
         true => "Nothing is overdue.".to_owned(),
         false => format!("{}\n{} overdue.", table.trim_fmt(), board.overdue),
     };
-    Ok(Shown { json: json!({ "due": json, "overdue": board.overdue }), text })
+    let json = json!({ "due": json, "overdue": board.overdue, "overdue_answers": answers });
+    Ok(Shown { json, text: format!("{text}{late}") })
 }
 
 /// A clock for people: its colour, and how many working days are left or have passed.

@@ -72,6 +72,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "To answer a request for correction (条例 26). 校核答复时限。"),
     number!("clocks", review_days, 1 to 366, 2,
         "To review a new service (条例 16). 目录审核时限。"),
+    number!("clocks", clerk_days, 1 to 366, 10,
+        "For a clerk to answer a question, where the service does not say otherwise. 人工核验的答复时限。"),
     number!("clocks", amber_days, 1 to 366, 2,
         "With so many days left a clock is amber. 剩余天数不多于此值时显示为黄色。"),
     Setting {

@@ -10,8 +10,8 @@ use host::{
 };
 use prost::Message;
 use proto::exchange::v1::{
-    Answer, CompareRequest, CompareResponse, HelloRequest, HelloResponse, Signed, TellRequest, TellResponse,
-    VerifyRequest, VerifyResponse,
+    Answer, CompareRequest, CompareResponse, DeliverRequest, DeliverResponse, HelloRequest, HelloResponse, Signed,
+    TellRequest, TellResponse, VerifyRequest, VerifyResponse,
     exchange_server::{Exchange, ExchangeServer},
     signed::Form,
 };
@@ -44,7 +44,7 @@ impl Exchange for Limit {
             let encoded = pre_authentication_encoding(Answer::TYPE, &envelope.payload);
             envelope.signatures[0].sig = self.signer.sign(&encoded).to_vec();
         }
-        Ok(Response::new(VerifyResponse { answer: Some(answer) }))
+        Ok(Response::new(VerifyResponse { answer: Some(answer), later: Vec::new() }))
     }
 
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
@@ -52,6 +52,10 @@ impl Exchange for Limit {
     }
 
     async fn compare(&self, _: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
+        Err(Status::unimplemented("the limit only verifies and signs"))
+    }
+
+    async fn deliver(&self, _: Request<DeliverRequest>) -> Result<Response<DeliverResponse>, Status> {
         Err(Status::unimplemented("the limit only verifies and signs"))
     }
 

@@ -17,8 +17,8 @@ use host::{
     tls::{AnyKey, ClientAuthentication, ServerTls, TlsIdentity},
 };
 use proto::exchange::v1::{
-    CompareRequest, CompareResponse, HelloRequest, HelloResponse, TellRequest, TellResponse, Verdict, VerifyRequest,
-    VerifyResponse,
+    CompareRequest, CompareResponse, DeliverRequest, DeliverResponse, HelloRequest, HelloResponse, TellRequest,
+    TellResponse, Verdict, VerifyRequest, VerifyResponse,
     answer::Outcome,
     exchange_client::ExchangeClient,
     exchange_server::{Exchange, ExchangeServer},
@@ -61,6 +61,11 @@ impl Exchange for Impostor {
     }
 
     async fn compare(&self, _: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(Status::unavailable("thank you"))
+    }
+
+    async fn deliver(&self, _: Request<DeliverRequest>) -> Result<Response<DeliverResponse>, Status> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Err(Status::unavailable("thank you"))
     }

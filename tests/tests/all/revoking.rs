@@ -18,8 +18,8 @@ use host::{
 use proto::{
     admin::v1::RevokeKeyRequest,
     exchange::v1::{
-        CompareRequest, CompareResponse, HelloRequest, HelloResponse, TellRequest, TellResponse, VerifyRequest,
-        VerifyResponse,
+        CompareRequest, CompareResponse, DeliverRequest, DeliverResponse, HelloRequest, HelloResponse, TellRequest,
+        TellResponse, VerifyRequest, VerifyResponse,
         exchange_server::{Exchange, ExchangeServer},
     },
     registry::v1::{NodeRemoved, statement::Body},
@@ -174,6 +174,10 @@ impl Exchange for Silent {
     }
 
     async fn compare(&self, _: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
+        Err(Status::unavailable("silence"))
+    }
+
+    async fn deliver(&self, _: Request<DeliverRequest>) -> Result<Response<DeliverResponse>, Status> {
         Err(Status::unavailable("silence"))
     }
 

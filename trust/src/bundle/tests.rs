@@ -93,6 +93,46 @@ fn a_sound_bundle_holds_and_shows_question_and_answer() {
     assert!(report.checks.iter().any(|check| matches!(check.finding, Finding::NotShown(_))));
 }
 
+/// A deferral and the clerk's answer that follows it, changed by `change`, as housing's evidence has them.
+fn succession(fixture: &Fixture, change: impl Fn(&mut wire::Answer, &mut wire::Answer)) -> wire::EvidenceBundle {
+    let request = wire::Request { accepts_deferral: true, ..fixture.request() };
+    let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
+    let given = fixture.answer(&request, &request_digest, wire::Verdict::Match);
+    let deferral = wire::Deferral { reason: "clerk".into(), due_at_ms: given.answered_at_ms + 9 };
+    let mut first = wire::Answer { outcome: Some(Outcome::Deferral(deferral)), ..given.clone() };
+    let mut second = wire::Answer { number: 2, clerk: "2001".into(), ..given };
+    change(&mut first, &mut second);
+    let (first_envelope, first_digest) = seal(&first, &key("civil-affairs node 1"));
+    if second.follows.is_empty() {
+        second.follows = first_digest.as_bytes().to_vec();
+    }
+    let (second_envelope, second_digest) = seal(&second, &key("civil-affairs node 1"));
+    let messages = [
+        (EntryKind::QuestionSent, signed(request_envelope), request_digest),
+        (EntryKind::AnswerReceived, signed(first_envelope), first_digest),
+        (EntryKind::AnswerReceived, signed(second_envelope), second_digest),
+    ];
+    bundle_of(fixture, &messages)
+}
+
+#[test]
+fn a_deferral_and_the_answer_that_follows_it_hold_together_and_nothing_else_follows() {
+    let fixture = Fixture::town();
+    let sound = succession(&fixture, |_, _| ());
+    let report = verify(&sound.encode_to_vec(), &authority());
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    assert_eq!(report.answers.len(), 2);
+    let mut without_promise = sound;
+    without_promise.logs[0].items.remove(1);
+    assert_eq!(wrong_check(&without_promise), "answer number");
+    let other = succession(&fixture, |_, second| second.follows = vec![9; 32]);
+    assert_eq!(wrong_check(&other), "answer number");
+    let verdict_twice = succession(&fixture, |first, second| first.outcome.clone_from(&second.outcome));
+    assert_eq!(wrong_check(&verdict_twice), "answer number", "a verdict has no successor");
+    let earlier = succession(&fixture, |first, _| first.answered_at_ms += 5);
+    assert_eq!(wrong_check(&earlier), "answer number", "made before what it follows");
+}
+
 /// The statements that one relies on suffice; the rest of the directory need not be there.
 #[test]
 fn an_excerpt_of_the_directory_suffices() {

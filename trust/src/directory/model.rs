@@ -60,6 +60,8 @@ pub struct Clocks {
     pub review: u32,
     /// With so many days left a clock is amber.
     pub amber: u32,
+    /// For a clerk to answer, where the service does not say otherwise.
+    pub clerk: u32,
 }
 
 /// How long a withdrawal is told before, where the profile does not say otherwise: as long as a view may be old, so that
@@ -99,6 +101,7 @@ impl Profile {
                 correction: or_usual(profile.correction_days, 10),
                 review: or_usual(profile.review_days, 2),
                 amber: or_usual(profile.amber_days, 2),
+                clerk: or_usual(profile.clerk_days, 10),
             },
             // Checked before it is folded: one that cannot be read does not come here.
             calendar: profile.calendar.as_ref().and_then(|found| Calendar::from_wire(found).ok()).unwrap_or_default(),

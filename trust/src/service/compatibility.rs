@@ -71,8 +71,13 @@ pub fn compare(before: &wire::ServicePublished, after: &wire::ServicePublished) 
     ] {
         found.text(field, one, other, Effect::Compatible);
     }
-    let (one, other) = (before.time_to_answer_ms, after.time_to_answer_ms);
-    found.text("time_to_answer_ms", &one.to_string(), &other.to_string(), Effect::Compatible);
+    for (field, one, other) in [
+        ("time_to_answer_ms", before.time_to_answer_ms, after.time_to_answer_ms),
+        ("clerk_days", before.clerk_days, after.clerk_days),
+        ("clerk_seconds", before.clerk_seconds, after.clerk_seconds),
+    ] {
+        found.text(field, &one.to_string(), &other.to_string(), Effect::Compatible);
+    }
     for (field, one, other, usual) in [
         ("guesses_per_day", before.guesses_per_day, after.guesses_per_day, USUAL_GUESSES_PER_DAY),
         ("guesses_per_year", before.guesses_per_year, after.guesses_per_year, USUAL_GUESSES_PER_YEAR),

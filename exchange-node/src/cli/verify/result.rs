@@ -65,6 +65,8 @@ fn to_json(response: &VerifyResponse, exit: Exit) -> serde_json::Value {
         "item": response.item,
         "officer": response.officer,
         "notice": response.notice,
+        "ticket": response.ticket,
+        "clerk": response.clerk,
         "due_at_ms": response.deferral.as_ref().map(|deferral| deferral.due_at_ms),
     })
 }
@@ -82,7 +84,7 @@ pub(in crate::cli) fn verdict_json(claim: &ClaimVerdict) -> serde_json::Value {
 }
 
 /// A disclosed value in its usual form.
-fn value_text(value: &Value) -> String {
+pub(in crate::cli) fn value_text(value: &Value) -> String {
     match &value.kind {
         Some(Kind::Text(text) | Kind::Decimal(text) | Kind::Date(text)) => text.clone(),
         Some(Kind::Boolean(boolean)) => boolean.to_string(),
@@ -133,6 +135,9 @@ fn to_text(response: &VerifyResponse) -> String {
     }
     if let Some(deferral) = &response.deferral {
         text += &format!("The answer will follow by {} ({}).\n", output::moment(deferral.due_at_ms), deferral.reason);
+        if !response.ticket.is_empty() {
+            text += &format!("It comes by itself; to look: exchange-node verify --ticket {}\n", response.ticket);
+        }
     }
     text += &output::pairs([
         ("asked", format!("{}/{}", response.provider, response.service)),
@@ -140,6 +145,8 @@ fn to_text(response: &VerifyResponse) -> String {
         ("record of", response.record_as_of.clone()),
         ("case", [response.case_number.as_str(), &response.item].join(" ").trim().to_owned()),
         ("officer", response.officer.clone()),
+        ("ticket", response.ticket.clone()),
+        ("answered by", if response.clerk.is_empty() { String::new() } else { format!("officer {}", response.clerk) }),
         ("took", if response.elapsed_ms > 0.0 { format!("{:.1} ms", response.elapsed_ms) } else { String::new() }),
         ("receipt", response.receipt.clone()),
         ("to know", response.notice.clone()),
@@ -188,7 +195,7 @@ mod tests {
             "outcome": "match", "state": "answered", "record_as_of": "", "refusal": null, "refused_by": "",
             "unanswered": "", "receipt": "12-0011223344556677", "request_digest": "",
             "provider": "ninghe/civil-affairs", "service": "marriage-registration", "elapsed_ms": 0.0, "asked_at_ms": 0,
-            "case_number": "", "item": "", "officer": "", "due_at_ms": null, "notice": "",
+            "case_number": "", "item": "", "officer": "", "due_at_ms": null, "notice": "", "ticket": "", "clerk": "",
             "verdicts": [{
                 "attribute": "marital_status", "operator": "equals", "verdict": "MATCH", "by_absence": false,
                 "reason": "", "disclosed": null,

@@ -29,6 +29,7 @@ pub(super) fn check(profile: Option<&wire::Profile>) -> Result<(), StatementErro
         ("correction_days", profile.correction_days),
         ("review_days", profile.review_days),
         ("amber_days", profile.amber_days),
+        ("clerk_days", profile.clerk_days),
     ] {
         if days > MOST_DAYS {
             return Err(StatementError::rule(&format!("profile.{field}"), format!("is at most {MOST_DAYS}")));

@@ -1,0 +1,316 @@
+//! Answers that come later: after a deferral the provider delivers them by itself, and where it does not, they are asked for
+//! again with the same request. Each is opened as the successor of the one before it, made durable beside it, and found by
+//! the same receipt and by the ticket.
+//!
+//! **Invariant:** a delivery is acknowledged only once it is durable here, and one that comes twice changes nothing. Out of
+//! scope: how the provider comes to its answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use prost::Message;
+use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
+use serde::{Deserialize, Serialize};
+use trust::{
+    answer::{self, AnswerError},
+    envelope,
+    evidence::Receipt,
+    ids::{Digest, NodeId, Party},
+    question::Question,
+};
+
+use super::{Asked, Asker, Error, NotFound, show::message};
+use crate::{
+    clerk::ticket_of,
+    duty::{Change, Duties, Duty, Expectation, What},
+    journal::{NewEntry, RecordHead},
+    usage,
+};
+
+/// The book's name in the due-list.
+const BOOK: &str = "awaited";
+
+/// How long after its due time an answer that has not come is asked for.
+const GRACE_MS: u64 = 30_000;
+
+/// How long asking for it may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer that was deferred, with all that came of it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Awaited {
+    /// The question's entry.
+    pub question: u64,
+    /// The request's identity, 64 hex digits.
+    pub request: String,
+    /// The entries of its answers, the deferral first.
+    pub answers: Vec<u64>,
+    /// When the answer is due, Unix milliseconds.
+    pub due_ms: u64,
+    /// Whether nothing more comes.
+    pub done: bool,
+}
+
+/// What is awaited.
+pub(super) struct Awaiting {
+    duties: std::sync::Arc<Duties>,
+    book: Mutex<HashMap<u64, Awaited>>,
+    by_request: Mutex<HashMap<String, u64>>,
+    /// One delivery at a time, so that two of the same are one.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Why a delivered answer is not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReceived {
+    /// Our own failure.
+    #[error(transparent)]
+    Failed(#[from] Error),
+    /// It is not to be believed.
+    #[error(transparent)]
+    Invalid(#[from] AnswerError),
+    /// Nobody here awaits it.
+    #[error("no such answer is awaited here")]
+    Unawaited,
+}
+
+impl Asker {
+    /// Awaits deferred answers, and keeps in the list what is awaited.
+    ///
+    /// # Errors
+    ///
+    /// The list cannot be read.
+    pub fn with_duties(mut self, duties: std::sync::Arc<Duties>) -> Result<Self, Error> {
+        let rows = duties.rows::<Awaited>(BOOK)?;
+        let by_request = rows.iter().map(|row| (row.request.clone(), row.question)).collect();
+        let book = rows.into_iter().map(|row| (row.question, row)).collect();
+        let (book, by_request) = (Mutex::new(book), Mutex::new(by_request));
+        self.awaiting = Some(Awaiting { duties, book, by_request, turn: tokio::sync::Mutex::default() });
+        Ok(self)
+    }
+
+    pub(super) fn expect<'a>(&self, awaiting: &'a Awaiting) -> Expectation<'a> {
+        awaiting.duties.expect(self.journal.size())
+    }
+
+    /// A deferral came and is in the evidence.
+    pub(super) async fn await_answer(&self, question: u64, index: u64, answer: &wire::Answer) -> Result<(), Error> {
+        let (Some(awaiting), Some(Outcome::Deferral(deferral))) = (&self.awaiting, &answer.outcome) else {
+            return Ok(());
+        };
+        let request = Digest::try_from(answer.request_digest.as_slice()).map_err(|_| Error::StoredUnreadable)?;
+        let row = Awaited {
+            question,
+            request: request.to_string(),
+            answers: vec![index],
+            due_ms: deferral.due_at_ms,
+            done: false,
+        };
+        awaiting.keep(row, vec![fetch_duty(question, deferral.due_at_ms.saturating_add(GRACE_MS))]).await
+    }
+
+    /// The newest answer to a deferred question.
+    pub(super) fn newest(&self, question: u64) -> Option<u64> {
+        self.awaited(question).and_then(|row| row.answers.last().copied())
+    }
+
+    /// What is known of a deferred question, by its entry.
+    pub fn awaited(&self, question: u64) -> Option<Awaited> {
+        self.awaiting.as_ref().and_then(|awaiting| awaiting.row(question))
+    }
+
+    /// Takes an answer that a peer delivers.
+    ///
+    /// # Errors
+    ///
+    /// It is not taken, and why.
+    pub async fn receive(&self, peer: &Party, signed: wire::Signed) -> Result<(), NotReceived> {
+        let awaiting = self.awaiting.as_ref().ok_or(NotReceived::Unawaited)?;
+        let claimed = envelope::peek::<wire::Answer>(&signed, answer::LARGEST_ANSWER).map_err(AnswerError::from)?;
+        let request = Digest::try_from(claimed.request_digest.as_slice());
+        let request = request.map_err(|_| AnswerError::Field { field: "request_digest" })?;
+        if claimed.sender != peer.to_string() {
+            return Err(AnswerError::Field { field: "sender" }.into());
+        }
+        let _turn = awaiting.turn.lock().await;
+        let row = awaiting.by_request(&request.to_string()).ok_or(NotReceived::Unawaited)?;
+        let digest = envelope::digest_of(&signed).map_err(AnswerError::from)?;
+        for index in &row.answers {
+            let known = self.journal.entry(*index).map_err(Error::from)?.ok_or(Error::StoredUnreadable)?;
+            if known.entry.envelope == digest {
+                return Ok(());
+            }
+        }
+        let (question, before) = self.last_of(&row, &request)?;
+        let opened = self.open_caught_up(&signed, |seen, now_ms| {
+            let root_at = |size| self.view.root_at(size);
+            answer::open_successor(seen.directory(), &signed, &question, &before, now_ms, root_at)
+        });
+        let opened = opened.await?;
+        let grant = Digest::try_from(question.wire.grant.as_slice()).ok();
+        let grant = grant.filter(|_| matches!(opened.wire.outcome, Some(Outcome::Verdicts(_))));
+        let grant = grant.map(|grant| usage::mark(&grant, self.me.department()));
+        let entry =
+            NewEntry { kind: EntryKind::AnswerReceived, digest: opened.digest, message: signed.encode_to_vec() };
+        let _expected = self.expect(awaiting);
+        let committed = self.commit(vec![entry], Some(row.question), None, (grant, None), true).await?;
+        self.count(&self.answered, grant);
+        self.came(row, committed.first_index, &opened.wire).await?;
+        tracing::info!(provider = claimed.sender, service = claimed.service, "a deferred answer has come");
+        Ok(())
+    }
+
+    /// The question of a row, and the answer that the next one follows.
+    fn last_of(&self, row: &Awaited, request: &Digest) -> Result<(Question, answer::Answer), Error> {
+        let stored = |index: u64| self.journal.entry(index)?.ok_or(Error::StoredUnreadable);
+        let asked = stored(row.question)?;
+        if asked.entry.envelope != *request {
+            return Err(Error::StoredUnreadable);
+        }
+        let wire: wire::Request = message(&asked).ok_or(Error::StoredUnreadable)?;
+        let question = Question::read(wire).map_err(|_| Error::StoredUnreadable)?;
+        let before = stored(row.answers.last().copied().ok_or(Error::StoredUnreadable)?)?;
+        let wire = message(&before).ok_or(Error::StoredUnreadable)?;
+        Ok((question, answer::Answer { digest: before.entry.envelope, wire }))
+    }
+
+    /// An answer to a row is in the evidence.
+    async fn came(&self, mut row: Awaited, index: u64, answer: &wire::Answer) -> Result<(), Error> {
+        let Some(awaiting) = &self.awaiting else { return Ok(()) };
+        row.answers.push(index);
+        let change = match &answer.outcome {
+            Some(Outcome::Deferral(deferral)) => {
+                row.due_ms = deferral.due_at_ms;
+                fetch_duty(row.question, deferral.due_at_ms.saturating_add(GRACE_MS))
+            }
+            _ => {
+                row.done = true;
+                Change::Done(fetch_id(row.question))
+            }
+        };
+        awaiting.keep(row, vec![change]).await
+    }
+
+    /// Asks the provider again for a deferred answer, with the same request; whether it is there now.
+    ///
+    /// # Errors
+    ///
+    /// Our own failure.
+    pub async fn fetch(&self, question: u64) -> Result<bool, Error> {
+        let Some(row) = self.awaited(question) else { return Ok(true) };
+        if row.done {
+            return Ok(true);
+        }
+        let asked = self.journal.entry(question)?.ok_or(Error::StoredUnreadable)?;
+        let bytes = asked.message.as_deref().ok_or(Error::StoredUnreadable)?;
+        let signed = wire::Signed::decode(bytes).map_err(|_| Error::StoredUnreadable)?;
+        let (question, before) = self.last_of(&row, &asked.entry.envelope)?;
+        let provider = question.recipient.department();
+        let nodes: Vec<_> = self.view.seen().directory().nodes_of(provider).cloned().collect();
+        let held_by: Option<NodeId> = before.wire.sender_node.parse().ok();
+        let response = match self.courier.verify(&nodes, &signed, PATIENCE, held_by.as_ref()).await {
+            Ok(response) => response,
+            Err(undelivered) => {
+                tracing::info!(provider = %question.recipient, reason = undelivered.failure.as_str(), "a deferred answer cannot be asked for now");
+                return Ok(false);
+            }
+        };
+        for later in response.later {
+            match self.receive(&question.recipient, later).await {
+                Ok(()) => {}
+                Err(NotReceived::Failed(error)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(provider = %question.recipient, %error, "a later answer is not believed");
+                    break;
+                }
+            }
+        }
+        Ok(self.awaited(row.question).is_none_or(|row| row.done))
+    }
+
+    /// The question with this ticket, as it stands now; asks for its answer where that has not come.
+    ///
+    /// # Errors
+    ///
+    /// There is no such ticket, or our own failure.
+    pub async fn fetch_by_ticket(&self, ticket: &str) -> Result<Asked, NotFound> {
+        let row = self.awaiting.as_ref().and_then(|awaiting| awaiting.by_ticket(ticket)).ok_or(NotFound::Unknown)?;
+        self.fetch(row.question).await?;
+        let newest = self.newest(row.question).ok_or(NotFound::Unknown)?;
+        self.show_entry(newest)
+    }
+
+    /// The same by the receipt of its deferral. What was not deferred is shown as it is.
+    ///
+    /// # Errors
+    ///
+    /// There is no such verification, or our own failure.
+    pub async fn fetch_by_receipt(&self, receipt: &Receipt) -> Result<Asked, NotFound> {
+        let stored = self.journal.entry(receipt.index()).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+        if let Some(question) = stored.about.filter(|_| receipt.fits(&stored.entry)) {
+            self.fetch(question).await?;
+        }
+        self.show(receipt)
+    }
+
+    /// Looks through records of the journal that bear a duty, the oldest first, for what a crash kept from the list.
+    ///
+    /// # Errors
+    ///
+    /// What they say cannot be read or kept.
+    pub async fn recover(&self, heads: &[RecordHead]) -> Result<usize, Error> {
+        let mut recovered = 0;
+        for head in heads.iter().filter(|head| head.kinds == [EntryKind::AnswerReceived]) {
+            let Some(question) = head.about else { continue };
+            let stored = self.journal.entry(head.first_index)?.ok_or(Error::StoredUnreadable)?;
+            let answer: wire::Answer = message(&stored).ok_or(Error::StoredUnreadable)?;
+            match self.awaited(question) {
+                None => self.await_answer(question, head.first_index, &answer).await?,
+                Some(row) if row.answers.contains(&head.first_index) => continue,
+                Some(row) => self.came(row, head.first_index, &answer).await?,
+            }
+            recovered += 1;
+        }
+        Ok(recovered)
+    }
+}
+
+impl Awaiting {
+    fn row(&self, question: u64) -> Option<Awaited> {
+        lock(&self.book).get(&question).cloned()
+    }
+
+    fn by_request(&self, request: &str) -> Option<Awaited> {
+        let question = lock(&self.by_request).get(request).copied();
+        question.and_then(|question| self.row(question))
+    }
+
+    fn by_ticket(&self, ticket: &str) -> Option<Awaited> {
+        let has_it = |row: &&Awaited| row.request.parse().is_ok_and(|request| ticket_of(&request) == ticket);
+        lock(&self.book).values().find(has_it).cloned()
+    }
+
+    async fn keep(&self, row: Awaited, mut changes: Vec<Change>) -> Result<(), Error> {
+        changes.push(Change::row(BOOK, format!("{:020}", row.question), &row));
+        self.duties.commit(changes).await?;
+        lock(&self.by_request).insert(row.request.clone(), row.question);
+        lock(&self.book).insert(row.question, row);
+        Ok(())
+    }
+}
+
+fn fetch_id(question: u64) -> String {
+    format!("fetch/{question:020}")
+}
+
+fn fetch_duty(question: u64, at_ms: u64) -> Change {
+    Change::Put(Duty { id: fetch_id(question), order: fetch_id(question), at_ms, what: What::Fetch { question } })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

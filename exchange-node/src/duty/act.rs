@@ -1,0 +1,144 @@
+//! Does what is to be done: carries an answer to the node that asked, asks for one that has not come, tells the registry what
+//! is overdue. Whatever fails is tried again by the list. Out of scope: when (`duty`).
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use host::clock::Clock;
+use proto::{
+    exchange::v1::Envelope,
+    registry::v1::{StateOverdueRequest, state_overdue_response::Outcome},
+};
+use tokio::time::timeout;
+use trust::{ids::Party, refusal::Code};
+
+use super::{Acted, Actor, Duty, What};
+use crate::{
+    ask::Asker,
+    clerk::{Clerks, Task},
+    peers::Peers,
+    view::{RegistryLink, View},
+};
+
+/// How long one attempt may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often an answer that is late is asked for.
+const ASK_AGAIN_MS: u64 = 3_600_000;
+
+/// For how long an answer is carried to a node that does not take it, and for how long one is asked for.
+const GIVE_UP_MS: u64 = 60 * 86_400_000;
+
+/// Does duties.
+pub struct Acting {
+    /// The asking side.
+    pub asker: Arc<Asker>,
+    /// Questions that a person answers.
+    pub clerks: Arc<Clerks>,
+    /// The directory.
+    pub view: Arc<View>,
+    /// Other nodes.
+    pub peers: Arc<Peers>,
+    /// The registry.
+    pub link: Arc<RegistryLink>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Actor for Acting {
+    fn act<'a>(&'a self, duty: &'a Duty) -> BoxFuture<'a, Acted> {
+        Box::pin(async move {
+            let acted = match duty.what {
+                What::Deliver { question, answer } => self.deliver(question, answer).await,
+                What::Fetch { question } => self.fetch(question).await,
+                What::Forget { question } => Ok(Acted::Done(vec![self.clerks.forget(question)])),
+                What::Overdue { question } => self.overdue(question).await,
+            };
+            acted.unwrap_or_else(|error| {
+                tracing::warn!(duty = duty.id, %error, "not done yet; it is tried again");
+                Acted::Later(None)
+            })
+        })
+    }
+}
+
+/// Why something was not done, for the log.
+type NotDone = Box<dyn std::error::Error + Send + Sync>;
+
+impl Acting {
+    async fn deliver(&self, question: u64, answer: u64) -> Result<Acted, NotDone> {
+        let Some(task) = self.clerks.task(question) else { return Ok(Acted::Done(Vec::new())) };
+        let node = {
+            let consumer: Party = task.consumer.parse()?;
+            let seen = self.view.seen();
+            let mut nodes = seen.directory().nodes_of(consumer.department());
+            nodes.find(|node| node.node.as_str() == task.consumer_node).cloned()
+        };
+        let signed = self.clerks.answer_at(answer)?;
+        let delivered = match &node {
+            Some(node) => self.peers.deliver(node, &signed, PATIENCE).await.map_err(NotDone::from),
+            None => Err("the directory has no such node (any more)".into()),
+        };
+        match delivered {
+            Ok(()) => {
+                self.clerks.delivered(question).await?;
+                Ok(Acted::Done(Vec::new()))
+            }
+            Err(error) if self.is_given_up(&task) => {
+                // It stays where it is: whoever asks again with the same request gets it.
+                tracing::error!(ticket = task.ticket(), consumer = task.consumer, %error, "an answer was never taken; it is not carried any longer");
+                self.clerks.delivered(question).await?;
+                Ok(Acted::Done(Vec::new()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_given_up(&self, task: &Task) -> bool {
+        self.clock.now_ms() > task.answered_ms.saturating_add(GIVE_UP_MS)
+    }
+
+    async fn fetch(&self, question: u64) -> Result<Acted, NotDone> {
+        let now_ms = self.clock.now_ms();
+        let is_over = |due_ms: u64| now_ms > due_ms.saturating_add(GIVE_UP_MS);
+        match self.asker.awaited(question) {
+            None => Ok(Acted::Done(Vec::new())),
+            Some(row) if row.done || is_over(row.due_ms) => Ok(Acted::Done(Vec::new())),
+            Some(_) if self.asker.fetch(question).await? => Ok(Acted::Done(Vec::new())),
+            Some(_) => Ok(Acted::Later(Some(now_ms.saturating_add(ASK_AGAIN_MS)))),
+        }
+    }
+
+    async fn overdue(&self, question: u64) -> Result<Acted, NotDone> {
+        let due_ms = self.clerks.task(question).map_or(0, |task| task.due_ms);
+        if self.clock.now_ms() < due_ms {
+            return Ok(Acted::Later(Some(due_ms)));
+        }
+        let Some(overdue) = self.clerks.overdue(question) else { return Ok(Acted::Done(Vec::new())) };
+        match self.state(overdue).await? {
+            Outcome::Recorded(recorded) => {
+                tracing::warn!(index = recorded.index, "the registry has recorded that an answer is overdue");
+                self.clerks.overdue_recorded(question).await?;
+                Ok(Acted::Done(Vec::new()))
+            }
+            // The registry's clock is behind; or it takes no more today, and says until when.
+            Outcome::Refused(refusal) if refusal.code == Code::Overloaded.as_str() => {
+                Ok(Acted::Later(Some(refusal.retry_at_ms)))
+            }
+            Outcome::Refused(refusal) => Err(format!("{}: {}", refusal.code, refusal.message).into()),
+        }
+    }
+
+    async fn state(&self, overdue: Envelope) -> Result<Outcome, NotDone> {
+        let mut anchors = self.link.anchors(Some(&self.view))?;
+        let request = StateOverdueRequest { overdue: Some(overdue) };
+        let response = timeout(PATIENCE, anchors.state_overdue(request)).await??.into_inner();
+        response.outcome.ok_or_else(|| "the registry's answer is empty".into())
+    }
+}
+
+impl std::fmt::Debug for Acting {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Acting").finish_non_exhaustive()
+    }
+}

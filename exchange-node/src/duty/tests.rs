@@ -1,0 +1,100 @@
+//! The due-list: nothing is lost across a restart, an order is kept, and what fails is tried again.
+
+use std::collections::HashMap;
+
+use host::{
+    clock::{MockClock, SystemClock},
+    random::SeededRandom,
+};
+
+use super::*;
+
+/// An empty list in a folder, by a clock.
+pub(crate) fn duties(dir: &Path, clock: Arc<dyn Clock>) -> Arc<Duties> {
+    Arc::new(Duties::open(dir, clock, Arc::new(SeededRandom::new(7)), |_| ()).unwrap())
+}
+
+fn duty(id: &str, order: &str, at_ms: u64) -> Duty {
+    Duty { id: id.into(), order: order.into(), at_ms, what: What::Overdue { question: 1 } }
+}
+
+/// Fails each duty as often as told, and keeps what was done.
+#[derive(Default)]
+struct Recorder {
+    fail: Mutex<HashMap<String, u32>>,
+    done: Mutex<Vec<String>>,
+}
+
+impl Actor for Recorder {
+    fn act<'a>(&'a self, duty: &'a Duty) -> BoxFuture<'a, Acted> {
+        Box::pin(async move {
+            if let Some(left) = self.fail.lock().unwrap().get_mut(&duty.id).filter(|left| **left > 0) {
+                *left -= 1;
+                return Acted::Later(None);
+            }
+            self.done.lock().unwrap().push(duty.id.clone());
+            Acted::Done(vec![Change::row("done", duty.id.clone(), &duty.id)])
+        })
+    }
+}
+
+/// Runs the list until it is empty.
+async fn run_down(duties: &Arc<Duties>, actor: &Arc<Recorder>) {
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Arc::clone(duties).run(Arc::clone(actor) as _, stop.clone()));
+    let emptied = async {
+        while duties.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), emptied).await.expect("everything is done");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_tried_again_and_nothing_of_its_order_overtakes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = duties(dir.path(), Arc::new(SystemClock));
+    let put = ["b", "a", "c"].map(|id| Change::Put(duty(id, "one", 0)));
+    list.commit(put.into_iter().chain([Change::Put(duty("other", "two", 0))]).collect()).await.unwrap();
+    let actor = Arc::new(Recorder::default());
+    actor.fail.lock().unwrap().insert("a".into(), 3);
+    run_down(&list, &actor).await;
+    let done = actor.done.lock().unwrap().clone();
+    assert_eq!(done.iter().filter(|id| *id != "other").collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(done[0], "other", "another order does not wait for it");
+    assert_eq!(list.rows::<String>("done").unwrap(), ["a", "b", "c", "other"]);
+}
+
+#[tokio::test]
+async fn a_list_is_there_again_after_a_restart_and_knows_how_far_it_covers_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(MockClock::at(1000));
+    let list = duties(dir.path(), Arc::clone(&clock));
+    list.commit(vec![Change::Put(duty("late", "one", 5000)), Change::Put(duty("soon", "two", 1000))]).await.unwrap();
+    list.commit(vec![Change::Put(duty("soon", "two", 900))]).await.unwrap();
+    assert_eq!(list.count(), 2, "the same duty stands there once");
+    let under_way = list.expect(7);
+    list.cover(12).await.unwrap();
+    assert_eq!(list.covered(), 7, "what is under way is not here yet");
+    drop(under_way);
+    list.cover(12).await.unwrap();
+    drop(list);
+    let list = duties(dir.path(), clock);
+    assert_eq!((list.count(), list.covered()), (2, 12));
+    assert_eq!(list.locked().take(1000).map(|duty| duty.id).as_deref(), Some("soon"));
+    assert!(list.locked().take(1000).is_none(), "not before its time");
+    assert_eq!(list.locked().take(5000).map(|duty| duty.id).as_deref(), Some("late"));
+}
+
+#[tokio::test]
+async fn what_is_too_long_changes_nothing_and_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = duties(dir.path(), Arc::new(MockClock::at(0)));
+    let long = Change::row("book", "key", &"x".repeat(5000));
+    assert!(matches!(list.commit(vec![Change::Put(duty("a", "a", 0)), long]).await, Err(Error::TooLong { .. })));
+    assert_eq!(list.count(), 0);
+    list.commit(vec![Change::Put(duty("a", "a", 0))]).await.unwrap();
+    assert_eq!(list.count(), 1);
+}
