@@ -345,7 +345,7 @@ impl Asker {
                 };
                 let grant = sent.grant.filter(|_| matches!(answer.wire.outcome, Some(Answered::Verdicts(_))));
                 let is_deferral = matches!(answer.wire.outcome, Some(Answered::Deferral(_)));
-                let _expected = self.awaiting.as_ref().filter(|_| is_deferral).map(|awaiting| self.expect(awaiting));
+                let _expected = self.awaiting.as_ref().filter(|_| is_deferral).map(|awaiting| self.announce(awaiting));
                 let marks = (grant, None);
                 let committed = self.commit(vec![entry], Some(sent.index), key, marks, is_deferral).await?;
                 if is_deferral {

@@ -125,8 +125,8 @@ impl Clerks {
     }
 
     /// Says that a deferral is about to be made durable. Held until [`Clerks::deferred`] has returned.
-    pub(crate) fn expect(&self) -> Expectation<'_> {
-        self.parts.duties.expect(self.parts.journal.size())
+    pub(crate) fn announce(&self) -> Expectation<'_> {
+        self.parts.duties.announce(self.parts.journal.size())
     }
 
     /// A question was answered with a deferral, and both are in the evidence, the question at `question` and the deferral

@@ -237,7 +237,7 @@ impl Duties {
     }
 
     /// Says that a commit with a duty is about to be made in a journal of `size` entries. Held until the duty is here.
-    pub fn expect(&self, size: u64) -> Expectation<'_> {
+    pub fn announce(&self, size: u64) -> Expectation<'_> {
         let number = self.next_expected.fetch_add(1, Ordering::Relaxed);
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(number, size);
         Expectation { duties: self, number }
@@ -259,6 +259,15 @@ impl Duties {
             expected.values().copied().min()
         };
         self.store.cover(under_way.map_or(size, |floor| floor.min(size))).await
+    }
+
+    /// Writes what was submitted, refuses what comes later, and lets go of the store.
+    ///
+    /// # Errors
+    ///
+    /// The writer had ended by itself.
+    pub async fn close(&self) -> Result<(), Error> {
+        Ok(self.store.close().await?)
     }
 
     /// Does what is due, until `stop`.

@@ -122,7 +122,7 @@ impl Answerer {
         let committing = tokio::spawn(async move {
             let at_ms = commit.at_ms;
             // Until the task stands in the book a start must look for it in the journal.
-            let _expected = deferred.as_ref().map(|(clerks, ..)| clerks.expect());
+            let _expected = deferred.as_ref().map(|(clerks, ..)| clerks.announce());
             let committed = journal.commit(commit).await?;
             if let Some((clerks, question, answer)) = &deferred {
                 let request = envelope::peek::<wire::Request>(question, LARGEST_REQUEST);

@@ -93,8 +93,8 @@ impl Asker {
         Ok(self)
     }
 
-    pub(super) fn expect<'a>(&self, awaiting: &'a Awaiting) -> Expectation<'a> {
-        awaiting.duties.expect(self.journal.size())
+    pub(super) fn announce<'a>(&self, awaiting: &'a Awaiting) -> Expectation<'a> {
+        awaiting.duties.announce(self.journal.size())
     }
 
     /// A deferral came and is in the evidence.
@@ -156,7 +156,7 @@ impl Asker {
         let grant = grant.map(|grant| usage::mark(&grant, self.me.department()));
         let entry =
             NewEntry { kind: EntryKind::AnswerReceived, digest: opened.digest, message: signed.encode_to_vec() };
-        let _expected = self.expect(awaiting);
+        let _expected = self.announce(awaiting);
         let committed = self.commit(vec![entry], Some(row.question), None, (grant, None), true).await?;
         self.count(&self.answered, grant);
         self.came(row, committed.first_index, &opened.wire).await?;

@@ -157,7 +157,7 @@ impl Clerks {
             duty: true,
             ..Commit::default()
         };
-        let _expected = self.expect();
+        let _expected = self.announce();
         let committed = self.parts.journal.commit(commit).await?;
         let answered = Task { officer: officer.to_owned(), ..task };
         self.answered(answered, committed.first_index, answer.answered_at_ms).await

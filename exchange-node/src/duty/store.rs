@@ -8,7 +8,7 @@ use std::{
 };
 
 use host::{
-    committer::{Committer, CommitterError, CommitterOptions, Sequencer, SequencerFault, Writes},
+    committer::{Committer, CommitterError, CommitterOptions, CommitterStopped, Sequencer, SequencerFault, Writes},
     store::{MAX_VALUE_BYTES, Store},
 };
 use serde::de::DeserializeOwned;
@@ -84,6 +84,10 @@ impl DutyStore {
             return Err(Error::TooLong { bytes });
         }
         Ok(self.committer.submit(job).await?)
+    }
+
+    pub(super) async fn close(&self) -> Result<(), CommitterStopped> {
+        self.committer.close().await
     }
 
     pub(super) fn covered(&self) -> u64 {

@@ -75,7 +75,7 @@ async fn a_list_is_there_again_after_a_restart_and_knows_how_far_it_covers_the_j
     list.commit(vec![Change::Put(duty("late", "one", 5000)), Change::Put(duty("soon", "two", 1000))]).await.unwrap();
     list.commit(vec![Change::Put(duty("soon", "two", 900))]).await.unwrap();
     assert_eq!(list.count(), 2, "the same duty stands there once");
-    let under_way = list.expect(7);
+    let under_way = list.announce(7);
     list.cover(12).await.unwrap();
     assert_eq!(list.covered(), 7, "what is under way is not here yet");
     drop(under_way);
