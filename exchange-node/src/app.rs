@@ -385,7 +385,9 @@ impl App {
         let outcome = supervisor.run(drain).await;
         drop(ready);
         let (closed, budget) = (parts.evidence.close().await, parts.budget.close().await);
+        let duties = parts.duties.close().await;
         outcome?;
+        duties?;
         budget?;
         Ok(closed?)
     }
