@@ -38,7 +38,7 @@ pub struct VerifyArgs {
     #[arg(long = "claim", value_name = "CLAIM", value_parser = text::claim, required_unless_present = "ticket")]
     claims: Vec<Claim>,
     /// Fetches an answer that was deferred instead: by its ticket, or by the receipt of the deferral.
-    #[arg(long, value_name = "TICKET", exclusive = true)]
+    #[arg(long, value_name = "TICKET", conflicts_with_all = ["service", "claims", "item", "scenario", "case", "officer"])]
     ticket: Option<String>,
     /// Accepts that a person answers, and that the answer comes later.
     #[arg(long)]

@@ -55,7 +55,7 @@ impl Actor for Acting {
                 What::Overdue { question } => self.overdue(question).await,
             };
             acted.unwrap_or_else(|error| {
-                tracing::warn!(duty = duty.id, %error, "not done yet; it is tried again");
+                tracing::info!(duty = duty.id, %error, "not done yet; it is tried again");
                 Acted::Later(None)
             })
         })
@@ -76,7 +76,7 @@ impl Acting {
         };
         let signed = self.clerks.answer_at(answer)?;
         let delivered = match &node {
-            Some(node) => self.peers.deliver(node, &signed, PATIENCE).await.map_err(NotDone::from),
+            Some(node) => self.peers.deliver(node, &signed, PATIENCE).await.map_err(|status| told(&status)),
             None => Err("the directory has no such node (any more)".into()),
         };
         match delivered {
@@ -132,9 +132,15 @@ impl Acting {
     async fn state(&self, overdue: Envelope) -> Result<Outcome, NotDone> {
         let mut anchors = self.link.anchors(Some(&self.view))?;
         let request = StateOverdueRequest { overdue: Some(overdue) };
-        let response = timeout(PATIENCE, anchors.state_overdue(request)).await??.into_inner();
+        let response = timeout(PATIENCE, anchors.state_overdue(request)).await?;
+        let response = response.map_err(|status| told(&status))?.into_inner();
         response.outcome.ok_or_else(|| "the registry's answer is empty".into())
     }
+}
+
+/// What the other side said, in one line.
+fn told(status: &tonic::Status) -> NotDone {
+    format!("{}: {}", status.code(), status.message()).into()
 }
 
 impl std::fmt::Debug for Acting {
