@@ -168,6 +168,7 @@ pub(super) async fn board(cli: &Cli, arguments: &BoardArguments) -> Result<Shown
         .collect();
     let text = match board.due.is_empty() {
         true if arguments.all => "Nobody owes a reply.".to_owned(),
+        true if !late.is_empty() => "No reply is overdue.".to_owned(),
         true => "Nothing is overdue.".to_owned(),
         false => format!("{}\n{} overdue.", table.trim_fmt(), board.overdue),
     };
