@@ -213,7 +213,8 @@ impl App {
         let pending = Arc::new(PendingDecisions::open(&config.dir)?);
         // First, so that a second program in the same folder stops here with a plain sentence.
         let admin = AdminSocket::bind(&config.dir)?;
-        let Stores { view, evidence, records, budget, duties } = open_stores(&config, &clock, &random, &supervisor).await?;
+        let Stores { view, evidence, records, budget, duties } =
+            open_stores(&config, &clock, &random, &supervisor).await?;
         let sources = Arc::new(Sources::open(&config.dir, Arc::clone(&records), Arc::clone(&clock))?);
         let journal: Arc<dyn Journal> = Arc::clone(&evidence) as Arc<dyn Journal>;
         let readiness = Readiness::new();
