@@ -257,8 +257,10 @@ impl App {
             turn: tokio::sync::Mutex::default(),
         });
         let calendar = view.seen().directory().profile().calendar.clone();
+        // A journal that was restored from its backup may be shorter than the list has seen it.
+        let covered = Some(duties.covered()).filter(|covered| *covered <= journal.size()).unwrap_or(0);
         let begun = (config.dir.clone(), calendar, clock.now_ms());
-        let (asked, answered, owed) = recall(Arc::clone(&journal), duties.covered(), begun).await?;
+        let (asked, answered, owed) = recall(Arc::clone(&journal), covered, begun).await?;
         let parts = AskerParts {
             me: config.party(),
             node: config.node.clone(),

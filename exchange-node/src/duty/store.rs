@@ -95,12 +95,12 @@ impl DutyStore {
     }
 
     pub(super) async fn cover(&self, size: u64) -> Result<(), Error> {
-        if size <= self.covered() {
+        if size == self.covered() {
             return Ok(());
         }
         let key = String::from_utf8_lossy(COVERED).into_owned();
         self.committer.submit(vec![(key, Some(size.to_be_bytes().to_vec()))]).await?;
-        self.covered.fetch_max(size, Ordering::AcqRel);
+        self.covered.store(size, Ordering::Release);
         Ok(())
     }
 }
