@@ -131,7 +131,8 @@ impl Anchors {
         let mut known = Known::load(&parts.folder, parts.log);
         known.catch_up(parts.ledger.as_ref()).await?;
         let nothing = RwLock::new(Head { size: 0, checkpoint: "".into() });
-        let anchors = Self { parts, known: tokio::sync::Mutex::new(known), head: nothing, stated_today: Mutex::default() };
+        let anchors =
+            Self { parts, known: tokio::sync::Mutex::new(known), head: nothing, stated_today: Mutex::default() };
         anchors.follow().await?;
         Ok(Arc::new(anchors))
     }
