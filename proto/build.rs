@@ -26,6 +26,7 @@ const FILES: &[&str] = &[
     "admin/v1/departments.proto",
     "admin/v1/supervision.proto",
     "admin/v1/services.proto",
+    "admin/v1/sources.proto",
     "admin/v1/access.proto",
     "admin/v1/tasks.proto",
     "admin/v1/directory_view.proto",

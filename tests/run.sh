@@ -27,6 +27,7 @@ need losetup mount
 need setpriv util-linux
 # Debian keeps its programs off the path; the tests start a server of their own, as a plain user.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+need mariadb-install-db mariadb-server
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -11,6 +11,7 @@ pub mod keys;
 mod lookup;
 pub mod nodes;
 mod services;
+mod sources;
 pub mod successions;
 pub mod tasks;
 
@@ -37,7 +38,7 @@ use self::{
 pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
 use crate::{app::Parts, doctor, office_keys, publish, view::Seen};
 
-pub use self::evidence::EvidenceEdge;
+pub use self::{evidence::EvidenceEdge, sources::SourcesEdge};
 
 /// The largest message, in bytes: a service description, or a piece of a records file.
 const LARGEST_MESSAGE: usize = 256 * 1024;

@@ -5,6 +5,7 @@
 
 mod access;
 mod catalogue;
+mod config;
 mod departments;
 mod directory;
 mod evidence;
@@ -94,6 +95,9 @@ pub enum Command {
     /// Records of an own service.
     #[command(subcommand, after_help = "Example:\n  exchange-node records import marriage-registration people.csv")]
     Records(records::Command),
+    /// The configuration files: check them.
+    #[command(subcommand, after_help = "Example:\n  exchange-node config check")]
+    Config(config::Command),
     /// Access to data services: apply, decide, look up.
     #[command(subcommand, after_help = "Example:\n  exchange-node access list")]
     Access(access::Command),
@@ -266,6 +270,7 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Departments(command) => read::run_departments(command, &folder, output).await,
         Command::Log(command) => log::run(command, &folder, output).await,
         Command::Records(command) => records::run(command, &folder, output).await,
+        Command::Config(command) => config::run(&command, &folder, output),
         Command::Access(command) => access::run(command, &folder, output, now_ms).await,
         Command::Directory(command) => directory::run(command, &folder, output).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,

@@ -6,6 +6,7 @@
 mod directory;
 mod evidence;
 mod running;
+mod sources;
 
 use std::path::Path;
 
@@ -61,6 +62,7 @@ pub fn offline(dir: &Path) -> Vec<Finding> {
             config::Limits::default().free_disk_mib
         }
     };
+    findings.extend(sources::offline(dir));
     findings.extend(key_files(dir));
     findings.push(backup(dir, None));
     findings.push(match NodeKeys::read(dir) {

@@ -19,6 +19,7 @@ pub mod raw;
 mod service;
 pub mod settings;
 pub mod sql;
+pub mod watch;
 
 use std::{collections::BTreeMap, fmt, path::Path, pin::Pin, sync::Arc};
 
@@ -163,6 +164,23 @@ impl Sources {
     pub fn services(&self) -> &[Arc<ServiceSource>] {
         &self.services
     }
+}
+
+/// Everything that is wrong with `sources.toml` and the files that it names, without connecting to anything: one sentence
+/// each, with its line. Empty where all is well or there is no such file.
+pub fn mistakes(dir: &Path) -> Vec<String> {
+    let settings = match Settings::load(dir) {
+        Ok(settings) => settings,
+        Err(settings::Error::Wrong { path, mistakes }) => {
+            return mistakes.iter().map(|mistake| format!("{}, {mistake}", path.display())).collect();
+        }
+        Err(error) => return vec![error.to_string()],
+    };
+    let fault = |(name, source): (&String, &settings::SourceSettings)| {
+        let fault = source.kind.fault(dir)?;
+        Some(Error::SetUp { name: name.clone(), reason: fault }.to_string())
+    };
+    settings.sources.iter().filter_map(fault).collect()
 }
 
 impl RecordSource for Sources {

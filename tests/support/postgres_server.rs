@@ -47,6 +47,11 @@ impl Scratch {
         format!("postgres://{user}@localhost/{}?host={socket}", self.database)
     }
 
+    /// The database's name.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// The server.
     pub(crate) fn server(&self) -> &Server {
         match &self.server {

@@ -1,6 +1,8 @@
 //! The one integration binary: scenarios on real processes, faults, interop, and rules about the code itself. Each module
 //! names what it shows; each test reads like a sentence.
 
+#[path = "../support/mariadb_server.rs"]
+mod mariadb_server;
 #[path = "../support/postgres_server.rs"]
 mod postgres_server;
 #[path = "all/support.rs"]
@@ -72,6 +74,8 @@ mod restarts;
 mod revoking;
 #[path = "all/services.rs"]
 mod services;
+#[path = "all/sources.rs"]
+mod sources;
 #[path = "all/state.rs"]
 mod state;
 #[path = "all/tidy.rs"]

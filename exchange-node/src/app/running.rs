@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
-        AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, keys::KeysEdge,
+        AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge, keys::KeysEdge,
         nodes::NodesEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     cosigner::Cosigner,
     duty::act::Acting,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
+    sources,
     teller::Teller,
     usage::Saved,
     view::{Ending, Follower},
@@ -172,6 +173,17 @@ pub(super) async fn start(
         }
     });
 
+    supervisor.essential("sources", {
+        let (sources, view) = (Arc::clone(&parts.sources), Arc::clone(&parts.view));
+        let (me, stop) = (parts.config.department.clone(), stop.clone());
+        async move {
+            stop.run_until_cancelled(sources::watch::run(sources, view, me)).await;
+            // Where the view has ended there is nothing left to look at.
+            stop.cancelled().await;
+            Ok(())
+        }
+    });
+
     supervisor.essential("keys", {
         let (care, stop) = (Arc::clone(&parts.care), stop.clone());
         async move {
@@ -249,6 +261,7 @@ pub(super) async fn start(
         .add_service(AdminEdge::new(parts.clone()).server())
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))
+        .add_service(SourcesEdge::server(parts.clone()))
         .add_service(SuccessionsEdge::server(parts.clone()))
         .add_service(AccessEdge::new(parts.clone()).server())
         .add_service(TasksEdge::server(Arc::clone(&parts.clerks), Arc::clone(&parts.clock)))

@@ -1,6 +1,7 @@
 //! `records`: hands a file of records to the running node and shows how the import goes. Out of scope: what a row must
 //! look like (`crate::records`).
 
+mod check;
 mod sending;
 
 use std::{
@@ -31,6 +32,12 @@ pub enum Command {
                       exchange-node records import marriage-registration people.jsonl --quarantine"
     )]
     Import(ImportArgs),
+    /// Looks one subject up as a question would, and shows every step: query, rows, mapping, verdicts.
+    #[command(
+        after_help = "Nothing of it is logged; the subject is read from standard input.\n\nExample:\n  \
+                      exchange-node records check marriage-registration --subject-stdin --claim marital_status=single"
+    )]
+    Check(check::CheckArgs),
 }
 
 /// What `records import` needs.
@@ -80,7 +87,10 @@ impl FileFormat {
 }
 
 pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Result<Exit, Error> {
-    let Command::Import(args) = command;
+    let args = match command {
+        Command::Check(args) => return check::run(args, folder, output).await,
+        Command::Import(args) => args,
+    };
     let format = args.format.map_or_else(|| FileFormat::of(&args.file), Ok)?;
     let (source, size): (Box<dyn Read + Send>, u64) = open(&args.file)?;
     let mut node = folder.admin().await?;

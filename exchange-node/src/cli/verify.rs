@@ -169,7 +169,7 @@ fn authorisation(args: &VerifyArgs) -> Result<Option<Authorisation>, Error> {
 /// A subject is at most this long; whatever is longer is not one.
 const LONGEST_SUBJECT: u64 = 1024;
 
-fn read_subject(scheme: &str) -> Result<Zeroizing<String>, Error> {
+pub(super) fn read_subject(scheme: &str) -> Result<Zeroizing<String>, Error> {
     let unreadable = |error: io::Error| Error::Usage(format!("the subject cannot be read: {error}"));
     let line = if io::stdin().is_terminal() {
         Zeroizing::new(rpassword::prompt_password(format!("Subject ({scheme}; not shown): ")).map_err(unreadable)?)

@@ -14,7 +14,7 @@ use trust::{
     service::Review,
 };
 
-use super::{backup, directory, evidence, free_disk, key_files, ok, span, warning, wrong};
+use super::{backup, directory, evidence, free_disk, key_files, ok, sources, span, warning, wrong};
 use crate::{
     app::Parts,
     notices::{self, Fate, Notice},
@@ -49,6 +49,7 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     };
     findings.push(registry(parts).await);
     findings.extend(records);
+    findings.extend(sources::examine(parts).await);
     findings.push(free_disk(&parts.config.dir, parts.config.limits.free_disk_mib));
     findings.push(peer_port(parts, node.as_ref()).await);
     findings.extend(relays(parts));
@@ -210,6 +211,8 @@ fn records(directory: &Directory, parts: &Parts, held: &[RecordsStatus], now_ms:
         .services()
         .filter(|service| service.id.department == parts.config.department)
         .filter(|service| notices::state_word(service, now_ms) != "withdrawn")
+        // Those whose records are elsewhere are looked at there.
+        .filter(|service| parts.sources.of_service(service).is_none())
         .map(|service| {
             let name = format!("{} v{}", service.id.service, service.id.major);
             let held =

@@ -54,6 +54,19 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// What is wrong with the files that it names, seen from the node's folder `dir`.
+    pub fn fault(&self, dir: &Path) -> Option<String> {
+        match self {
+            Self::Mysql(database) | Self::Postgres(database) => database.password.read(dir).err(),
+            Self::Sqlite { path } => {
+                let path = dir.join(path);
+                (!path.is_file()).then(|| format!("path: there is no file {}", path.display()))
+            }
+        }
+    }
+}
+
 /// Bounds on asking one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {

@@ -114,7 +114,7 @@ fn is_near(host: &str) -> bool {
 
 impl Password {
     /// The password itself. Blocks for a file.
-    fn read(&self, dir: &Path) -> Result<Option<zeroize::Zeroizing<String>>, String> {
+    pub(super) fn read(&self, dir: &Path) -> Result<Option<zeroize::Zeroizing<String>>, String> {
         match self {
             Self::None => Ok(None),
             Self::Environment(name) => match std::env::var(name) {
