@@ -138,7 +138,11 @@ impl Server {
     fn as_plain_user(&self, program: &str) -> Command {
         let mut command = Command::new("setpriv");
         if rustix::process::geteuid().is_root() {
-            command.args([format!("--reuid={PLAIN_USER}"), format!("--regid={PLAIN_USER}"), "--clear-groups".to_owned()]);
+            command.args([
+                format!("--reuid={PLAIN_USER}"),
+                format!("--regid={PLAIN_USER}"),
+                "--clear-groups".to_owned(),
+            ]);
         }
         command.args(["--pdeathsig", "KILL"]).arg(program).current_dir("/").stdin(Stdio::null());
         command

@@ -49,7 +49,10 @@ impl Sources for SourcesEdge {
             id.and_then(|id| seen.directory().service(&id).cloned())
         };
         let service = service.ok_or_else(|| {
-            Status::not_found(format!("this department has no service {:?}: `service list` shows them", request.service))
+            Status::not_found(format!(
+                "this department has no service {:?}: `service list` shows them",
+                request.service
+            ))
         })?;
         let subject = request.subject.unwrap_or_default();
         let scheme = service.schemes.first().map(|scheme| scheme.as_str()).unwrap_or_default();

@@ -33,10 +33,8 @@ pub enum Command {
     )]
     Import(ImportArgs),
     /// Looks one subject up as a question would, and shows every step: query, rows, mapping, verdicts.
-    #[command(
-        after_help = "Nothing of it is logged; the subject is read from standard input.\n\nExample:\n  \
-                      exchange-node records check marriage-registration --subject-stdin --claim marital_status=single"
-    )]
+    #[command(after_help = "Nothing of it is logged; the subject is read from standard input.\n\nExample:\n  \
+                      exchange-node records check marriage-registration --subject-stdin --claim marital_status=single")]
     Check(check::CheckArgs),
 }
 

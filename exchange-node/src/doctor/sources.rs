@@ -36,9 +36,14 @@ pub(super) async fn examine(parts: &Parts) -> Vec<Finding> {
             remarks.extend(noticed.notes.into_iter().map(|note| format!("lately {note}")));
         }
         findings.push(if !faults.is_empty() {
-            wrong(&check, faults.join("; "), "see that the source runs and that sources.toml says the right things of it")
+            wrong(
+                &check,
+                faults.join("; "),
+                "see that the source runs and that sources.toml says the right things of it",
+            )
         } else if !remarks.is_empty() {
-            let advice = format!("put it right in {names} or in sources.toml; `records check` shows one lookup step by step");
+            let advice =
+                format!("put it right in {names} or in sources.toml; `records check` shows one lookup step by step");
             warning(&check, remarks.join("; "), advice)
         } else {
             ok(&check, format!("they are in {names}, and fit the service"))
@@ -47,8 +52,11 @@ pub(super) async fn examine(parts: &Parts) -> Vec<Finding> {
     for source in parts.sources.services() {
         let of_none = {
             let seen = parts.view.seen();
-            let mut own = seen.directory().services().filter(|service| service.id.department == parts.config.department);
-            !own.any(|service| service.id.service == *source.service() && source.major().is_none_or(|m| m == service.id.major))
+            let mut own =
+                seen.directory().services().filter(|service| service.id.department == parts.config.department);
+            !own.any(|service| {
+                service.id.service == *source.service() && source.major().is_none_or(|m| m == service.id.major)
+            })
         };
         if of_none {
             let check = format!("records of {}", source.service());

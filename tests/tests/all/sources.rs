@@ -17,8 +17,8 @@ use town::harness::{Office, Scope, eventually};
 use crate::{
     mariadb_server, postgres_server,
     support::{
-        BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, exit, housings_scope, marital_status, question, resident,
-        said, skip, verdict,
+        BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, exit, housings_scope, marital_status, question,
+        resident, said, skip, verdict,
     },
 };
 
@@ -135,7 +135,8 @@ async fn a_table_in_postgresql_answers_and_what_it_cannot_say_is_unavailable() {
     assert_eq!(verdict(&answer).verdict(), Verdict::Unavailable);
 
     // The operator sees each step; nobody else does.
-    let arguments = ["records", "check", "marriage-registration", "--subject-stdin", "--claim", "marital_status=married", "--json"];
+    let arguments =
+        ["records", "check", "marriage-registration", "--subject-stdin", "--claim", "marital_status=married", "--json"];
     let checked = place.town.cli_with_input("civil-affairs", &arguments, &format!("{unmapped}\n")).await.unwrap();
     assert_eq!(exit(&checked), 0, "{}", said(&checked));
     let shown: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
@@ -204,7 +205,10 @@ async fn no_query_can_write_to_postgresql() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb_answers_cannot_be_written_to_and_comes_back_by_itself() {
     let Some(mut server) = mariadb_server::own().await else {
-        skip("mariadb_answers_cannot_be_written_to_and_comes_back_by_itself", "MariaDB is not installed on this machine");
+        skip(
+            "mariadb_answers_cannot_be_written_to_and_comes_back_by_itself",
+            "MariaDB is not installed on this machine",
+        );
         return;
     };
     server.sql(&format!(
@@ -219,7 +223,8 @@ async fn mariadb_answers_cannot_be_written_to_and_comes_back_by_itself() {
          RETURN '20'; END",
     );
     let place = town().await;
-    configure(&place, &mysql(&place, &server, "SELECT visit(:subject) AS state, DATE '2018-05-20' AS registered")).await;
+    configure(&place, &mysql(&place, &server, "SELECT visit(:subject) AS state, DATE '2018-05-20' AS registered"))
+        .await;
     for _ in 0..2 {
         let answer = place.ask(marital_status(&MARRIED, "married")).await;
         assert_eq!(outcome(&answer), (Verdict::Unavailable, "source_down".to_owned()));
@@ -250,7 +255,9 @@ async fn mariadb_answers_cannot_be_written_to_and_comes_back_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_that_is_slowed_killed_and_restarted_gives_no_wrong_verdict() {
-    let Some(mut scratch) = postgres_server::own("postgresql_that_is_slowed_killed_and_restarted").await else { return };
+    let Some(mut scratch) = postgres_server::own("postgresql_that_is_slowed_killed_and_restarted").await else {
+        return;
+    };
     scratch.sql(&format!(
         "CREATE TABLE marriages (number char(18) PRIMARY KEY, state smallint, registered date);
          INSERT INTO marriages VALUES ('{}', 20, '2018-05-20');
@@ -260,7 +267,11 @@ async fn postgresql_that_is_slowed_killed_and_restarted_gives_no_wrong_verdict()
         *MARRIED
     ));
     let place = town().await;
-    configure(&place, &postgres(&scratch, "SELECT state, registered FROM marriages WHERE number = :subject AND slow()")).await;
+    configure(
+        &place,
+        &postgres(&scratch, "SELECT state, registered FROM marriages WHERE number = :subject AND slow()"),
+    )
+    .await;
     comes_to(&place, &MARRIED, "married", Verdict::Match).await;
     let asking = Asking::begin(&place).await;
 
@@ -301,7 +312,9 @@ impl Asking {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         // One who is married, and one of whom the complete register has no row.
-        for (subject, status) in [(&*MARRIED, "married"), (&*SINGLE, "single"), (&*MARRIED, "single"), (&*SINGLE, "married")] {
+        for (subject, status) in
+            [(&*MARRIED, "married"), (&*SINGLE, "single"), (&*MARRIED, "single"), (&*SINGLE, "married")]
+        {
             let office: Office = place.town.office("housing").await.unwrap();
             let (stop, question) = (Arc::clone(&stop), marital_status(subject, status));
             let name = format!("{}{status}", if *subject == *MARRIED { "married? " } else { "single? " });
@@ -331,7 +344,10 @@ impl Asking {
                     "single? single" => (Verdict::Match, true),
                     _ => (Verdict::Mismatch, true),
                 };
-                assert!(verdict == Verdict::Unavailable || (verdict, by_absence) == right, "{name}: {verdict:?}, {by_absence}");
+                assert!(
+                    verdict == Verdict::Unavailable || (verdict, by_absence) == right,
+                    "{name}: {verdict:?}, {by_absence}"
+                );
             }
         }
     }
@@ -382,7 +398,9 @@ async fn rows_of_sqlite_are_summed_counted_and_selected_and_two_sources_must_agr
         let text = |year: &str| proto::exchange::v1::Value {
             kind: Some(proto::exchange::v1::value::Kind::Text(year.to_owned())),
         };
-        question.inputs.extend(year.map(|year| proto::exchange::v1::Input { name: "year".into(), value: Some(text(year)) }));
+        question
+            .inputs
+            .extend(year.map(|year| proto::exchange::v1::Input { name: "year".into(), value: Some(text(year)) }));
         outcome(&place.ask(question).await)
     };
     let matches = (Verdict::Match, String::new());
@@ -416,15 +434,21 @@ async fn every_mistake_in_sources_toml_is_named_before_the_start_and_at_it() {
     let node = place.town.node("civil-affairs");
     node.stop().await.unwrap();
     let file = node.dir().join("sources.toml");
-    fs::write(&file, "[sources.a]\nkind = \"postgres\"\nhost = \"db.example\"\ntls = \"off\"\nuser = \"u\"\npasswort = \"p\"\n\
-        [services.marriage-registration]\nsource = \"b\"\nquery = \"SELECT 1\"\n")
+    fs::write(
+        &file,
+        "[sources.a]\nkind = \"postgres\"\nhost = \"db.example\"\ntls = \"off\"\nuser = \"u\"\npasswort = \"p\"\n\
+        [services.marriage-registration]\nsource = \"b\"\nquery = \"SELECT 1\"\n",
+    )
     .unwrap();
     let checked = place.cli("civil-affairs", &["config", "check"]).await;
     assert_eq!(exit(&checked), 2, "{}", said(&checked));
     let told = said(&checked);
-    for expected in ["line 4, field `sources.a.tls`: can be off only", "line 6, field `sources.a.passwort`: there is no such field",
-        "line 1, field `sources.a.database`: is missing", "line 8, field `services.marriage-registration.source`: there is no right table"]
-    {
+    for expected in [
+        "line 4, field `sources.a.tls`: can be off only",
+        "line 6, field `sources.a.passwort`: there is no such field",
+        "line 1, field `sources.a.database`: is missing",
+        "line 8, field `services.marriage-registration.source`: there is no right table",
+    ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }
     let doctored = place.cli("civil-affairs", &["doctor"]).await;
