@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
-        AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge, keys::KeysEdge,
-        nodes::NodesEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
+        keys::KeysEdge, nodes::NodesEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     cosigner::Cosigner,
     duty::act::Acting,

@@ -381,21 +381,4 @@ fn trouble(error: &sqlx::Error, place: &str) -> Trouble {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_old_form_of_a_number_is_known_for_the_last_century_alone() {
-        let subject = |text| Subject::parse_as(Scheme::ResidentId, text).unwrap();
-        assert_eq!(fifteen_digits(&subject("11010519491231002X")).as_deref(), Some("110105491231002"));
-        // The old form reads as the same number again.
-        assert_eq!(subject("110105491231002"), subject("11010519491231002X"));
-        assert_eq!(fifteen_digits(&subject("440524188001010014")), None);
-    }
-
-    #[test]
-    fn a_server_elsewhere_must_show_who_it_is() {
-        assert!(["/run/postgresql", "localhost", "127.0.0.1", "::1"].into_iter().all(is_near));
-        assert!(!["db.example", "10.0.0.5", ""].into_iter().any(is_near));
-    }
-}
+mod tests;

@@ -17,8 +17,8 @@ use town::harness::{Office, Scope, eventually};
 use crate::{
     mariadb_server, postgres_server,
     support::{
-        BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, exit, housings_scope, marital_status, question,
-        resident, said, skip, verdict,
+        BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, document::Document, exit, housings_scope,
+        marital_status, question, resident, said, skip, verdict,
     },
 };
 
@@ -351,6 +351,43 @@ impl Asking {
             }
         }
     }
+}
+
+/// The providers' guide, from the table to the answering service, in both languages.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_providers_guide_leads_from_a_table_to_an_answering_service() {
+    let Some(scratch) = postgres_server::scratch("the_providers_guide_leads").await else { return };
+    let guide = Document::read("docs/providers.md");
+    let chinese = Document::read("docs/providers.zh.md");
+    let shown = |document: &Document| {
+        document.blocks.iter().map(|block| (block.mark.clone(), block.text.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&guide), shown(&chinese));
+    let file = |name: &str| {
+        let mark = format!("file: {name}");
+        guide.blocks.iter().find(|block| block.mark == mark).unwrap_or_else(|| panic!("{mark}")).text.clone()
+    };
+    scratch.sql(&file("table.sql"));
+    let place = town().await;
+    let node = place.town.node("civil-affairs");
+    let sources = file("sources.toml")
+        .replace("\"/run/postgresql\"", &format!("\"{}\"", scratch.server().socket().display()))
+        .replace("\"civil\"\nuser", &format!("\"{}\"\nuser", scratch.database()));
+    fs::write(node.dir().join("sources.toml"), &sources).unwrap();
+    let run = |block: &str| {
+        let path = format!("{}:{}", place.town.programs().dir().display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", &guide.tested(block).text]);
+        let output = command.env("PATH", path).env("EXCHANGE_DIR", node.dir()).output().unwrap();
+        assert!(output.status.success(), "{block}: {}", said(&output));
+        said(&output)
+    };
+    assert!(run("check").contains("The configuration can be read."));
+    configure(&place, &sources).await;
+    let looked = run("look");
+    assert!(looked.contains("they are in civil, and fit the service") && looked.contains("MATCH"), "{looked}");
+    comes_to(&place, &MARRIED, "married", Verdict::Match).await;
+    place.town.stop().await.unwrap();
 }
 
 const PENSION: &str = "service: pension\nversion: \"1.0\"\nname: {zh: 养老金}\nsubject: [resident_id]\nsharing: conditional\n\

@@ -1,0 +1,146 @@
+//! That no connection can write, whatever is asked over it, shown on SQLite, which needs no server; PostgreSQL and MariaDB
+//! are among the scenarios. And that a file which another program replaces or locks is trouble, never an empty register.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
+
+use super::*;
+use crate::sources::raw::Raw;
+
+async fn writer(path: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+fn service() -> Arc<Service> {
+    let published = trust::fixture::marriage_registration();
+    Arc::new(Service::check(&published, trust::ids::Digest::new([7; 32])).unwrap())
+}
+
+fn asked() -> Asked {
+    let subject = Subject::parse_as(Scheme::ResidentId, "11010519491231002X").unwrap();
+    Asked { service: service(), subject, inputs: Vec::new() }
+}
+
+fn database(path: &Path) -> Database {
+    let bounds = Bounds { timeout: Duration::from_secs(20), ..Bounds::default() };
+    Database::sqlite(path, bounds).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_that_is_asked_of_sqlite_can_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let mut writer = writer(&path).await;
+    writer
+        .execute("CREATE TABLE t (id TEXT, state TEXT); INSERT INTO t VALUES ('11010519491231002X', '20')")
+        .await
+        .unwrap();
+    let database = database(&path);
+    let reads = database.asked_by(Query::parse("SELECT state FROM t WHERE id = :subject").unwrap());
+    assert_eq!(reads.fetch(asked()).await.unwrap().rows, [[Raw::Text("20".to_owned())]]);
+    for text in [
+        "DELETE FROM t WHERE id = :subject RETURNING state",
+        "UPDATE t SET state = '10' WHERE id = :subject RETURNING state",
+        "INSERT INTO t VALUES (:subject, '30') RETURNING state",
+        "CREATE TABLE u AS SELECT :subject AS id",
+    ] {
+        // Past the check of its words.
+        let refused = database.asked_by(Query::unchecked(text)).fetch(asked()).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("readonly") || refused.to_string().contains("read-only"),
+            "{text}: {refused}"
+        );
+    }
+    // Nor after a query that takes the session's own lock off: the file itself was opened for reading.
+    let unlock = database.asked_by(Query::unchecked("PRAGMA query_only = OFF")).fetch(Asked { ..asked() }).await;
+    assert!(unlock.is_ok(), "{unlock:?}");
+    let delete = database.asked_by(Query::unchecked("DELETE FROM t WHERE id = :subject RETURNING state"));
+    for _ in 0..20 {
+        assert!(delete.fetch(asked()).await.is_err());
+    }
+    assert_eq!(reads.fetch(asked()).await.unwrap().rows, [[Raw::Text("20".to_owned())]]);
+}
+
+#[tokio::test]
+async fn every_kind_of_cell_of_sqlite_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    writer(&path).await.execute("CREATE TABLE t (id TEXT PRIMARY KEY)").await.unwrap();
+    let query = "SELECT 'a' AS a, 7 AS b, 1.5 AS c, NULL AS d, x'00' AS e WHERE :subject IS NOT NULL";
+    let fetched = database(&path).asked_by(Query::parse(query).unwrap()).fetch(asked()).await.unwrap();
+    assert_eq!(fetched.columns, ["a", "b", "c", "d", "e"]);
+    let expected =
+        [Raw::Text("a".to_owned()), Raw::Integer(7), Raw::Inexact, Raw::Null, Raw::Foreign("BLOB".to_owned())];
+    assert_eq!(fetched.rows, [expected]);
+}
+
+#[tokio::test]
+async fn a_missing_index_and_a_missing_column_are_found_before_anybody_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let mut writer = writer(&path).await;
+    writer.execute("CREATE TABLE t (id TEXT, marital_status TEXT)").await.unwrap();
+    let source = database(&path).asked_by(Query::parse("SELECT marital_status FROM t WHERE id = :subject").unwrap());
+    let examined = source.examine(service()).await.unwrap();
+    assert!(examined.remarks.iter().any(|remark| remark.contains("no index helps")), "{examined:?}");
+    writer.execute("CREATE INDEX t_id ON t (id)").await.unwrap();
+    let examined = source.examine(service()).await.unwrap();
+    assert_eq!(examined.remarks, [""; 0]);
+    let fit = crate::sources::mapping::Mapping::default().fit(&service(), &|_| false, &examined.columns);
+    assert_eq!(fit, ["there is no column registered_on: what needs it is UNAVAILABLE"]);
+    let unknown = database(&path).asked_by(Query::parse("SELECT a FROM t WHERE id = :subject AND :colour").unwrap());
+    let wrong = unknown.fetch(asked()).await.unwrap_err();
+    assert!(matches!(&wrong, Trouble::Wrong(reason) if reason.contains(":colour")), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_no_database_is_trouble() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let query = || Query::parse("SELECT state FROM t WHERE id = :subject").unwrap();
+    let gone = database(&path).asked_by(query()).fetch(asked()).await;
+    assert!(gone.is_err() && !path.exists(), "{gone:?}");
+    fs::write(&path, "nothing like a database, and long enough to be looked at as one").unwrap();
+    assert!(database(&path).asked_by(query()).fetch(asked()).await.is_err());
+}
+
+#[test]
+fn a_password_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "geheim\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let password = Password::File("password".into());
+    let refused = password.read(folder.path()).unwrap_err();
+    assert!(refused.contains("others can read it") && !refused.contains("geheim"), "{refused}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(password.read(folder.path()).unwrap().unwrap().as_str(), "geheim");
+    assert!(!format!("{password:?}").contains("geheim"));
+}
+
+#[test]
+fn what_is_bound_is_the_subject_in_its_forms_and_the_inputs() {
+    let query = Query::parse("SELECT 1 WHERE :subject = :subject_15 OR :subject_lower = ''").unwrap();
+    let bound = parameters(&query, &asked()).unwrap();
+    let texts = bound.iter().map(|parameter| parameter.text().unwrap()).collect::<Vec<_>>();
+    assert_eq!(texts, ["11010519491231002X", "110105491231002", "11010519491231002x"]);
+    assert!(!format!("{bound:?}").contains("4912"));
+}
+
+#[test]
+fn the_old_form_of_a_number_is_known_for_the_last_century_alone() {
+    let subject = |text| Subject::parse_as(Scheme::ResidentId, text).unwrap();
+    assert_eq!(fifteen_digits(&subject("11010519491231002X")).as_deref(), Some("110105491231002"));
+    // The old form reads as the same number again.
+    assert_eq!(subject("110105491231002"), subject("11010519491231002X"));
+    assert_eq!(fifteen_digits(&subject("440524188001010014")), None);
+}
+
+#[test]
+fn a_server_elsewhere_must_show_who_it_is() {
+    assert!(["/run/postgresql", "localhost", "127.0.0.1", "::1"].into_iter().all(is_near));
+    assert!(!["db.example", "10.0.0.5", ""].into_iter().any(is_near));
+}
