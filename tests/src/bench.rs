@@ -9,4 +9,5 @@ pub mod exchange;
 pub mod limit;
 pub mod load;
 pub mod places;
+pub mod sources;
 pub mod summary;

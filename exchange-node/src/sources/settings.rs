@@ -42,6 +42,7 @@ pub struct SourceSettings {
 
 /// The kinds of sources.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Kind {
     /// MySQL or MariaDB.
     Mysql(DatabaseSettings),

@@ -365,11 +365,11 @@ fn trouble(error: &sqlx::Error, place: &str) -> Trouble {
             let mysql = error
                 .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
                 .map(sqlx::mysql::MySqlDatabaseError::number);
-            let is_passing = matches!(&code[..code.len().min(2)], "08" | "53" | "55" | "57" | "40")
+            let is_passing = matches!(code.get(..2).unwrap_or_default(), "08" | "53" | "55" | "57" | "40")
                 || matches!(mysql, Some(1040 | 1053 | 1205 | 1213 | 1317 | 1927 | 1969 | 3024))
                 || (mysql.is_none() && matches!(code.as_ref(), "5" | "6" | "14"));
             // Class 22 of the standard: data. Its messages quote the datum.
-            let speaks_of_data = code.starts_with("22") || matches!(mysql, Some(1292 | 1366 | 1264 | 1406));
+            let speaks_of_data = code.starts_with("22") || matches!(mysql, Some(1264 | 1292 | 1366 | 1406 | 1411 | 1525));
             let words =
                 if speaks_of_data { "a value in it cannot be converted as the query says" } else { error.message() };
             let number = mysql.map_or_else(|| code.to_string(), |number| number.to_string());

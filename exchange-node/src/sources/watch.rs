@@ -18,6 +18,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// Looks at the sources for as long as it is polled.
 pub async fn run(sources: Arc<Sources>, view: Arc<View>, me: DepartmentId) {
     let mut examined: HashMap<ServiceId, Digest> = HashMap::new();
+    let mut told: HashMap<ServiceId, String> = HashMap::new();
     let mut sizes = view.sizes();
     loop {
         sizes.borrow_and_update();
@@ -34,16 +35,16 @@ pub async fn run(sources: Arc<Sources>, view: Arc<View>, me: DepartmentId) {
                 continue;
             }
             let outcomes = source.examine(&service).await;
-            for outcome in &outcomes {
-                match outcome {
-                    Ok(remarks) if remarks.is_empty() => {}
-                    Ok(remarks) => {
-                        let remarks = remarks.join("; ");
-                        tracing::warn!(service = %service.id, remarks, "a source does not fit the service in everything");
-                    }
-                    Err(reason) => tracing::warn!(service = %service.id, reason, "a source cannot be looked at"),
-                }
+            let news = outcomes.iter().flat_map(|outcome| match outcome {
+                Ok(remarks) => remarks.clone(),
+                Err(reason) => vec![reason.clone()],
+            });
+            let news = news.collect::<Vec<_>>().join("; ");
+            // Said once, however often it is looked at again.
+            if !news.is_empty() && told.get(&service.id) != Some(&news) {
+                tracing::warn!(service = %service.id, reason = news, "a source does not fit the service in everything");
             }
+            told.insert(service.id.clone(), news);
             if outcomes.iter().all(Result::is_ok) {
                 tracing::info!(service = %service.id, sources = source.source_names().join(", "), "the source was looked at");
                 examined.insert(service.id.clone(), service.statement);

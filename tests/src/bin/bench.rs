@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use tests::bench::{exchange, limit};
+use tests::bench::{exchange, limit, sources};
 
 #[derive(Parser)]
 #[command(about = "Measures how fast the exchange is, beside its limit", args_conflicts_with_subcommands = true)]
@@ -20,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Section {
+    /// Answers from each kind of source of records, beside the database's query alone.
+    Sources(sources::Options),
     /// The bare server; started by the benchmark itself.
     #[command(hide = true)]
     LimitServer { provider: PathBuf, asker: String, answer: PathBuf, ready: PathBuf },
@@ -30,6 +32,7 @@ async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.section {
         None => exchange::run(&cli.exchange, &cli.summary).await,
+        Some(Section::Sources(options)) => sources::run(&options, &cli.summary).await,
         Some(Section::LimitServer { provider, asker, answer, ready }) => {
             limit::serve(&provider, asker.parse()?, &answer, &ready).await
         }
