@@ -81,6 +81,8 @@ async fn examine_on(
         nullable: None,
     };
     let columns = statement.columns().iter().map(found).collect();
+    // Whoever plans knows the tables as they were when the connection last read: so it reads.
+    sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").persistent(false).fetch_optional(&mut *connection).await?;
     // Not kept: a plan that was made before there was an index is told again, whatever has happened since.
     let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
     let explain = sqlx::query_with(explain, arguments(parameters)?).persistent(false);
