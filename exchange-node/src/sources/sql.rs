@@ -369,7 +369,8 @@ fn trouble(error: &sqlx::Error, place: &str) -> Trouble {
                 || matches!(mysql, Some(1040 | 1053 | 1205 | 1213 | 1317 | 1927 | 1969 | 3024))
                 || (mysql.is_none() && matches!(code.as_ref(), "5" | "6" | "14"));
             // Class 22 of the standard: data. Its messages quote the datum.
-            let speaks_of_data = code.starts_with("22") || matches!(mysql, Some(1264 | 1292 | 1366 | 1406 | 1411 | 1525));
+            let speaks_of_data =
+                code.starts_with("22") || matches!(mysql, Some(1264 | 1292 | 1366 | 1406 | 1411 | 1525));
             let words =
                 if speaks_of_data { "a value in it cannot be converted as the query says" } else { error.message() };
             let number = mysql.map_or_else(|| code.to_string(), |number| number.to_string());

@@ -85,7 +85,9 @@ pub async fn run(options: &Options, summary: &Path) -> anyhow::Result<()> {
     }
     let mariadb = mariadb_server::own().await;
     if let Some(server) = &mariadb {
-        server.sql("CREATE TABLE marriages (number CHAR(18) PRIMARY KEY, marital_status VARCHAR(20), registered_on DATE)");
+        server.sql(
+            "CREATE TABLE marriages (number CHAR(18) PRIMARY KEY, marital_status VARCHAR(20), registered_on DATE)",
+        );
         server.sql(&format!(
             "SET autocommit = 0; LOAD DATA INFILE '{}' INTO TABLE marriages FIELDS TERMINATED BY ',' IGNORE 1 LINES; COMMIT",
             readable(&csv)?
@@ -172,7 +174,8 @@ fn query_alone(place: &Place, source: &str, in_flight: usize) -> anyhow::Result<
     };
     let source = Arc::new(database.map_err(anyhow::Error::msg)?.asked_by(Query::parse(QUERY)?));
     let yaml = include_str!("../../../examples/quick-start/marriage-registration.yaml");
-    let mut published = service_file::parse(yaml, "marriage-registration.yaml").map_err(|wrong| anyhow::anyhow!("{wrong:?}"))?;
+    let mut published =
+        service_file::parse(yaml, "marriage-registration.yaml").map_err(|wrong| anyhow::anyhow!("{wrong:?}"))?;
     "civil-affairs".clone_into(&mut published.department);
     let service = Service::check(&published, Digest::new(Sha256::digest(yaml).into()))
         .map_err(|error| anyhow::anyhow!("{error:?}"))?;
@@ -218,7 +221,8 @@ fn report(
     println!("\nanswers, node to node:\n{}\nthe query alone:\n{}", answers.table(), queries.table());
     let key = |name| (name, options.records, options.in_flight);
     let rate = |figures: &Figures, name| figures.median(key(name), |point| point.per_second);
-    let rps: Map<String, Value> = sources.iter().map(|(name, _)| ((*name).to_owned(), json!(rate(answers, name)))).collect();
+    let rps: Map<String, Value> =
+        sources.iter().map(|(name, _)| ((*name).to_owned(), json!(rate(answers, name)))).collect();
     let of_databases = sources.iter().filter(|(_, source)| !source.is_empty());
     let query_rps: Map<String, Value> =
         of_databases.map(|(name, _)| ((*name).to_owned(), json!(rate(queries, name)))).collect();
