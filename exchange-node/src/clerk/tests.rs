@@ -46,11 +46,13 @@ impl Desk {
         let mut service = fixture::marriage_registration();
         service.answered_by = answered_by.into();
         service.clerk_seconds = 60;
+        // No row is no record here.
+        service.attributes[0].absence = None;
         fixture.publish(service);
         fixture.apply_for_access("0011223344556677");
         fixture.grant("0011223344556677", |_| ());
         let dir = tempfile::tempdir().unwrap();
-        let view = view_of(&dir.path().join("view"), &fixture).await;
+        let view = view_of(dir.path(), &fixture).await;
         let journal = Arc::new(MemoryJournal::new());
         let clock = MockClock::at(NOW_MS);
         Self::over(dir, fixture, view, journal, clock, found)
