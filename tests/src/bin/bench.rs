@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use tests::bench::{exchange, limit, sources};
+use tests::bench::{directory, exchange, limit, sources};
 
 #[derive(Parser)]
 #[command(about = "Measures how fast the exchange is, beside its limit", args_conflicts_with_subcommands = true)]
@@ -22,9 +22,14 @@ struct Cli {
 enum Section {
     /// Answers from each kind of source of records, beside the database's query alone.
     Sources(sources::Options),
+    /// A directory of a million statements.
+    Directory(directory::Options),
     /// The bare server; started by the benchmark itself.
     #[command(hide = true)]
     LimitServer { provider: PathBuf, asker: String, answer: PathBuf, ready: PathBuf },
+    /// How many signatures this core verifies in a second; started by the benchmark itself.
+    #[command(hide = true)]
+    SignatureLimit { seconds: f64 },
 }
 
 #[tokio::main]
@@ -33,8 +38,13 @@ async fn main() -> anyhow::Result<()> {
     match cli.section {
         None => exchange::run(&cli.exchange, &cli.summary).await,
         Some(Section::Sources(options)) => sources::run(&options, &cli.summary).await,
+        Some(Section::Directory(options)) => directory::run(&options, &cli.summary).await,
         Some(Section::LimitServer { provider, asker, answer, ready }) => {
             limit::serve(&provider, asker.parse()?, &answer, &ready).await
+        }
+        Some(Section::SignatureLimit { seconds }) => {
+            println!("{}", directory::limit::verify(seconds));
+            Ok(())
         }
     }
 }
