@@ -17,6 +17,8 @@ use trust::{
     key::PublicKey,
 };
 
+use crate::view::DirectorySettings;
+
 /// The name of the file that `init` writes.
 pub const FILE_NAME: &str = "node.toml";
 
@@ -97,6 +99,9 @@ pub struct Config {
     /// How often this node's evidence is anchored at the registry, in seconds.
     #[serde(default = "usual_anchor_interval")]
     pub anchor_interval_seconds: u32,
+    /// How the directory is followed.
+    #[serde(default)]
+    pub directory: DirectorySettings,
     /// Bounds on what others can use up.
     #[serde(default)]
     pub limits: Limits,
@@ -262,6 +267,12 @@ impl NewConfig<'_> {
              log_format = \"pretty\"\n\
              # How often this node's evidence is anchored at the registry, so that nobody can rewrite it later.\n\
              anchor_interval_seconds = {anchor_interval}\n\
+             \n\
+             [directory]\n\
+             # How the registry is followed: \"auto\", \"watch\" (its own port alone) or \"tiles\" (asked for now and then).\n\
+             follow = \"auto\"\n\
+             # How often tiles are asked for news, where they are.\n\
+             poll = \"10s\"\n\
              \n\
              [limits]\n\
              # Questions of other departments, and of this department's offices, at once.\n\

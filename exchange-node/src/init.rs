@@ -33,7 +33,7 @@ use crate::{
     keys::{self, Keyring, NewKeys},
     peers::Peers,
     publish::{self, Publisher},
-    view::{self, Follower, RegistryLink, View},
+    view::{self, DirectorySettings, Follower, RegistryLink, Tiles, View},
 };
 
 /// How long the registry may take to enrol, and the directory to arrive.
@@ -175,7 +175,7 @@ pub async fn init(
     let tls_key = made.tls.key_digest();
     drop(made);
 
-    let published = publish_node(options, &token, &link, &clock, admitted_at, &place).await?;
+    let published = publish_node(options, &token, &link, (&clock, random), admitted_at, &place).await?;
     said(match published {
         true => format!("the directory says where node {} is reached: {}", options.node, place.told()),
         false => "serve will say in the directory where the node answers".to_owned(),
@@ -328,12 +328,25 @@ async fn enrol(link: &RegistryLink, token: &EnrolmentToken, made: &NewKeys) -> R
     }
 }
 
+/// Waits until the view has so many statements, for as long as it comes nearer: a large directory takes minutes.
+async fn arrived(view: &View, size: u64) -> Result<(), Error> {
+    let mut read = 0;
+    while tokio::time::timeout(PATIENCE, view.reached(size)).await.is_err() {
+        let now = view.next_index().await;
+        if now <= read {
+            return Err(Error::DirectoryLate);
+        }
+        read = now;
+    }
+    Ok(())
+}
+
 /// Reads the directory and says in it which key the node has and, where the address is known, where it answers.
 async fn publish_node(
     options: &InitOptions,
     token: &EnrolmentToken,
     link: &Arc<RegistryLink>,
-    clock: &Arc<dyn Clock>,
+    (clock, random): (&Arc<dyn Clock>, Arc<dyn Random>),
     admitted_at: u64,
     place: &Place,
 ) -> Result<bool, Error> {
@@ -348,11 +361,11 @@ async fn publish_node(
         clock: Arc::clone(clock),
         condition: Readiness::new().condition("directory"),
         teller: None,
+        tiles: Tiles { settings: DirectorySettings::default(), keys: Some(Arc::clone(&keys)), random },
     };
     let following = tokio::spawn(follower.run(stop.clone()));
     let publishing = async {
-        let arrived = tokio::time::timeout(PATIENCE, view.reached(admitted_at + 1)).await;
-        arrived.map_err(|_| Error::DirectoryLate)?;
+        arrived(&view, admitted_at + 1).await?;
         let publisher = Publisher {
             exchange: token.exchange.clone(),
             department: token.department.clone(),

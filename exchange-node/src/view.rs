@@ -19,6 +19,7 @@ mod roots;
 mod snapshot;
 mod stored;
 mod suspicion;
+mod tiles;
 mod witnessing;
 
 use std::{
@@ -58,6 +59,7 @@ pub use self::{
     registry_link::RegistryLink,
     snapshot::Snapshots,
     suspicion::Suspicion,
+    tiles::{DirectorySettings, Follow, Tiles},
     witnessing::Witnessed,
 };
 use crate::findings::{self, Findings};

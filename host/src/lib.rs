@@ -13,6 +13,7 @@ pub mod random;
 pub mod config;
 pub mod files;
 pub mod period;
+pub mod put_down;
 pub mod sealed;
 pub mod telemetry;
 

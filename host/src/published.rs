@@ -1,8 +1,10 @@
-//! Files that somebody publishes under one address: read over plain HTTP, or from a folder with a copy of them. For what
-//! is signed, so that neither the way nor the place has to be trusted.
+//! Files that somebody publishes under one address: read over plain HTTP, from a folder with a copy of them, or, where only
+//! members may read them, over mutual TLS from a peer that is known by its key. For what is signed, so that neither the way
+//! nor the place has to be trusted.
 //!
 //! Limits: a file is at most as large as its reader says, an answer takes at most 30 seconds, redirects are not followed.
-//! Out of scope: TLS (whoever publishes behind it can be read through a copy in a folder), and what the files say.
+//! Out of scope: TLS to servers known by name (whoever publishes behind it can be read through a copy in a folder), and
+//! what the files say.
 
 use std::{
     fmt,
@@ -17,6 +19,10 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::Mutex};
+use tonic::transport::Channel;
+use tower::{Service, ServiceExt};
+
+use crate::{edge::ChannelLimits, tls::PeerConnector};
 
 /// How long one answer may take.
 const SLOWEST_ANSWER: Duration = Duration::from_secs(30);
@@ -126,13 +132,31 @@ impl fmt::Display for Place {
 #[derive(Debug)]
 pub struct Reader {
     place: Place,
+    /// The peer, where the files are read from one that is known by its key.
+    peer: Option<Channel>,
     connection: Mutex<Option<http1::SendRequest<Empty<Bytes>>>>,
+}
+
+/// A file with its ETag, where the server gave it one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Its ETag.
+    pub tag: Option<String>,
 }
 
 impl Reader {
     /// A reader of a place.
     pub fn new(place: Place) -> Self {
-        Self { place, connection: Mutex::new(None) }
+        Self { place, peer: None, connection: Mutex::new(None) }
+    }
+
+    /// A reader of what a peer serves, held to its key, at `address` as far as errors say.
+    pub fn of_peer(connector: &PeerConnector, address: &str) -> Self {
+        let place = Place::Http { authority: address.to_owned(), path: "/".to_owned() };
+        let peer = Some(connector.channel(&ChannelLimits::default()));
+        Self { place, peer, connection: Mutex::new(None) }
     }
 
     /// The place.
@@ -142,50 +166,97 @@ impl Reader {
 
     /// Reads one file, of at most `limit` bytes. Its name is a relative path with plain parts, such as `tile/0/000`.
     pub async fn read(&self, name: &str, limit: usize) -> Result<Vec<u8>, Error> {
+        let read = self.read_newer(name, limit, None).await?;
+        read.map(|file| file.bytes).ok_or_else(|| Error::NotFound { what: format!("{}{name}", self.place) })
+    }
+
+    /// As [`Reader::read`], unless the file has still the tag `known`: then `None`. Files of a folder have no tags.
+    pub async fn read_newer(&self, name: &str, limit: usize, known: Option<&str>) -> Result<Option<Tagged>, Error> {
         match &self.place {
             Place::Folder(folder) => {
                 let path = folder.join(name);
                 let read = tokio::task::spawn_blocking(move || read_file(&path, limit)).await;
-                read.map_err(|error| Error::File { path: folder.join(name), source: io::Error::other(error) })?
+                let read = read.map_err(|error| Error::File { path: folder.join(name), source: io::Error::other(error) })?;
+                Ok(Some(Tagged { bytes: read?, tag: None }))
             }
             Place::Http { authority, path } => {
-                let (path, what) = (format!("{path}{name}"), format!("{}{name}", self.place));
-                let fetched = tokio::time::timeout(SLOWEST_ANSWER, self.fetch(authority, &path, &what, limit)).await;
-                fetched.unwrap_or_else(|_| Err(Error::TimedOut { what }))
+                let what = format!("{}{name}", self.place);
+                let ask = Ask { authority, path: format!("{path}{name}"), known, what: &what, limit };
+                let fetched = tokio::time::timeout(SLOWEST_ANSWER, self.fetch(&ask)).await;
+                fetched.unwrap_or_else(|_| Err(Error::TimedOut { what: what.clone() }))
             }
         }
     }
 
-    async fn fetch(&self, authority: &str, path: &str, what: &str, limit: usize) -> Result<Vec<u8>, Error> {
+    async fn fetch(&self, ask: &Ask<'_>) -> Result<Option<Tagged>, Error> {
+        if let Some(peer) = &self.peer {
+            let failed = |source: tonic::transport::Error| connection_error(ask.authority, source);
+            let mut peer = peer.clone();
+            let request = ask.request(tonic::body::Body::empty());
+            return ask.take(peer.ready().await.map_err(failed)?.call(request).await.map_err(failed)?).await;
+        }
         let mut kept = self.connection.lock().await;
         let is_kept = kept.is_some();
         let mut sender = match kept.take() {
             Some(sender) => sender,
-            None => connect(authority).await?,
+            None => connect(ask.authority).await?,
         };
-        let failed = |source: hyper::Error| connection_error(authority, source);
-        let answer = match send(&mut sender, authority, path).await {
+        let failed = |source: hyper::Error| connection_error(ask.authority, source);
+        let answer = match send(&mut sender, ask).await {
             Ok(answer) => answer,
             // A kept connection may have been closed meanwhile.
             Err(_) if is_kept => {
-                sender = connect(authority).await?;
-                send(&mut sender, authority, path).await.map_err(failed)?
+                sender = connect(ask.authority).await?;
+                send(&mut sender, ask).await.map_err(failed)?
             }
             Err(error) => return Err(failed(error)),
         };
+        let taken = ask.take(answer).await?;
+        *kept = Some(sender);
+        Ok(taken)
+    }
+}
+
+/// What is asked for.
+struct Ask<'a> {
+    authority: &'a str,
+    path: String,
+    known: Option<&'a str>,
+    what: &'a str,
+    limit: usize,
+}
+
+impl Ask<'_> {
+    fn request<B>(&self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        // A path of plain parts below one that was read as a URI.
+        *request.uri_mut() = self.path.parse().unwrap_or_default();
+        if let Some(tag) = self.known.and_then(|tag| tag.parse().ok()) {
+            request.headers_mut().insert(header::IF_NONE_MATCH, tag);
+        }
+        request
+    }
+
+    async fn take<B>(&self, answer: http::Response<B>) -> Result<Option<Tagged>, Error>
+    where
+        B: hyper::body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let what = self.what.to_owned();
         match answer.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Err(Error::NotFound { what: what.to_owned() }),
-            status => return Err(Error::Status { what: what.to_owned(), status }),
+            StatusCode::NOT_MODIFIED if self.known.is_some() => return Ok(None),
+            StatusCode::NOT_FOUND => return Err(Error::NotFound { what }),
+            status => return Err(Error::Status { what, status }),
         }
-        let body = Limited::new(answer.into_body(), limit).collect().await.map_err(|error| {
+        let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let body = Limited::new(answer.into_body(), self.limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                return Error::TooLarge { what: what.to_owned(), limit };
+                return Error::TooLarge { what: self.what.to_owned(), limit: self.limit };
             }
-            Error::Connection { address: authority.to_owned(), source: error }
+            Error::Connection { address: self.authority.to_owned(), source: error }
         })?;
-        *kept = Some(sender);
-        Ok(body.to_bytes().to_vec())
+        Ok(Some(Tagged { bytes: body.to_bytes().to_vec(), tag }))
     }
 }
 
@@ -200,14 +271,11 @@ async fn connect(authority: &str) -> Result<http1::SendRequest<Empty<Bytes>>, Er
 
 async fn send(
     sender: &mut http1::SendRequest<Empty<Bytes>>,
-    authority: &str,
-    path: &str,
+    ask: &Ask<'_>,
 ) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
     sender.ready().await?;
-    let mut request = Request::new(Empty::new());
-    // A path of plain parts below one that was read as a URI.
-    *request.uri_mut() = path.parse().unwrap_or_default();
-    if let Ok(host) = authority.parse() {
+    let mut request = ask.request(Empty::new());
+    if let Ok(host) = ask.authority.parse() {
         request.headers_mut().insert(header::HOST, host);
     }
     sender.send_request(request).await
@@ -297,5 +365,18 @@ mod tests {
         assert!(matches!(reader.read("tile/0", 5).await, Err(Error::Connection { .. })));
         // The server is gone.
         assert!(matches!(reader.read("tile/0", 5).await, Err(Error::Connection { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_has_not_changed_is_not_read_again() {
+        let found = "HTTP/1.1 200 OK\r\netag: \"a\"\r\ncontent-length: 5\r\n\r\n12345";
+        let same = "HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n";
+        let place = server(vec![found, same, same]).await.parse().unwrap();
+        let reader = Reader::new(place);
+        let first = reader.read_newer("tile/0", 5, None).await.unwrap().unwrap();
+        assert_eq!((first.bytes.as_slice(), first.tag.as_deref()), (&b"12345"[..], Some("\"a\"")));
+        assert_eq!(reader.read_newer("tile/0", 5, first.tag.as_deref()).await.unwrap(), None);
+        // Nobody asked for a change: it is no answer.
+        assert!(matches!(reader.read("tile/0", 5).await, Err(Error::Status { .. })));
     }
 }

@@ -46,6 +46,7 @@ use crate::{
     recovery::{Recovery, RecoveryParts},
     rotation::{self, Rotation, RotationParts},
     sequencer::{self, Sequencer, SequencerParts},
+    snapshot::{self, Snapshots},
     store::{self, StoreChoice},
     tile_edge,
     waiting::{self, Waiting},
@@ -100,6 +101,9 @@ pub enum Error {
     /// The directory cannot be used.
     #[error(transparent)]
     Sequencer(#[from] sequencer::Error),
+    /// What was verified cannot be put down.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -169,6 +173,7 @@ impl App {
         let store = config.store.clone().with_password(folder, config.store_password_file.as_deref())?;
         let ledger = store.open_patiently(folder, move |error| fatal.report("ledger", error)).await?;
         let shared = ledger.shared();
+        let snapshots = Snapshots::of(folder, random.as_ref())?;
         let log_keys = LogKeys::new(keys.other_log_keys.into_iter().chain([keys.log]));
         let again = CancellationToken::new();
         let parts = SequencerParts {
@@ -182,6 +187,7 @@ impl App {
             listen_first: Duration::from_secs(config.listen_first_seconds),
             again: again.clone(),
             store: readiness.condition("store"),
+            snapshots: Some(Arc::clone(&snapshots)),
         };
         let (sequencer, task) = Sequencer::start(parts).await?;
         let stopping = stop.clone();
@@ -191,6 +197,7 @@ impl App {
             begun_again.cancelled().await;
             stopping.cancel();
         });
+        keep_verified(&supervisor, snapshots, &sequencer, &shared);
         let (second, anchors) = open_anchors(folder, &config, &store, &shared, &sequencer, &supervisor).await?;
         let witnesses = Witnesses::open(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)).await?;
         let (kept, stopping) = (witnesses.clone(), stop.clone());
@@ -201,7 +208,9 @@ impl App {
         let served_tls = Arc::clone(&tls);
         let limits = ListenerLimits { max_connections: config.most_connections, ..ListenerLimits::default() };
         let grpc = bind(config.listen, Security::Tls(tls), limits).await?;
-        let tiles = bind(config.tiles, Security::Plain, limits).await?;
+        let members = ClientAuthentication::Required(Arc::new(tile_edge::Members::new(sequencer.clone())));
+        let members_tls = ServerTls::new(&keys.tls, members)?;
+        let tiles = bind(config.tiles, Security::Either(Arc::clone(&members_tls)), limits).await?;
         let addresses = Addresses {
             pid: std::process::id(),
             address: grpc.local_address(),
@@ -220,7 +229,7 @@ impl App {
             authority: Arc::clone(&authority),
             sequencer: sequencer.clone(),
             log_keys: Arc::clone(&log_keys),
-            tls: Arc::clone(&served_tls),
+            tls: vec![Arc::clone(&served_tls), members_tls],
             names: init::certificate_names(&config.advertise, addresses.address.ip()),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
@@ -384,6 +393,25 @@ fn spawn_grpc(supervisor: &Supervisor, router: Router, incoming: Incoming) {
     let stopping = supervisor.stop_token().cancelled_owned();
     supervisor
         .essential("directory port", async move { Ok(router.serve_with_incoming_shutdown(incoming, stopping).await?) });
+}
+
+/// Puts down what was verified, and compares with the ledger what was relied on at the start.
+fn keep_verified(
+    supervisor: &Supervisor,
+    snapshots: Arc<Snapshots>,
+    sequencer: &Sequencer,
+    ledger: &Arc<dyn Ledger>,
+) {
+    let stop = supervisor.stop_token();
+    supervisor.essential("verified directory", snapshot::keep(snapshots, sequencer.clone(), stop.clone()));
+    if let Some(resumed) = sequencer.resumed() {
+        let (comparing, fatal) = (snapshot::compare(Arc::clone(ledger), resumed, stop), supervisor.fatal());
+        tokio::spawn(async move {
+            if let Err(error) = comparing.await {
+                fatal.report("ledger", error);
+            }
+        });
+    }
 }
 
 fn until_stopped(supervisor: &Supervisor, name: &str, task: impl Future<Output = ()> + Send + 'static) {

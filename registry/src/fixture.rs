@@ -77,6 +77,7 @@ pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts 
         listen_first: Duration::ZERO,
         again: CancellationToken::new(),
         store: host::readiness::Readiness::new().condition("store"),
+        snapshots: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod log_keys;
 pub mod ledger;
 pub mod recovery;
 pub mod sequencer;
+pub mod snapshot;
 pub mod store;
 pub mod witnesses;
 

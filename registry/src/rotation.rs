@@ -66,7 +66,7 @@ pub struct Rotation {
     authority: Arc<Authority>,
     sequencer: Sequencer,
     log_keys: Arc<LogKeys>,
-    tls: Arc<ServerTls>,
+    tls: Vec<Arc<ServerTls>>,
     names: Vec<String>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -105,7 +105,7 @@ pub struct RotationParts {
     /// The log's keys.
     pub log_keys: Arc<LogKeys>,
     /// The directory port's TLS.
-    pub tls: Arc<ServerTls>,
+    pub tls: Vec<Arc<ServerTls>>,
     /// Names for new certificates.
     pub names: Vec<String>,
     /// The time.
@@ -313,7 +313,7 @@ impl Rotation {
     async fn switch_tls(&self) -> Result<Result<Accepted, authority::Error>, Error> {
         let _turn = self.turn.lock().await;
         let next = self.next_tls()?;
-        self.tls.reload(&next)?;
+        self.tls.iter().try_for_each(|tls| tls.reload(&next))?;
         // Said once: where the authority signs elsewhere, the statement waits, and nodes accept either key until then.
         remove(&self.path(TLS_SWITCH_FILE))?;
         tracing::info!(key = %next.key_digest(), "the directory port answers with another TLS key");
@@ -355,7 +355,7 @@ impl Rotation {
         if next.key_digest().as_bytes() != named {
             return Ok(());
         }
-        self.tls.reload(&next)?;
+        self.tls.iter().try_for_each(|tls| tls.reload(&next))?;
         let bytes = files::read_private_file(&path)?;
         files::replace_file(&self.path(TLS_FILE), &bytes, files::PRIVATE_MODE)?;
         Ok(remove(&path)?)

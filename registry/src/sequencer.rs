@@ -34,15 +34,18 @@ use trust::{
     key::PublicKey,
     log::{
         checkpoint::{self, Checkpoint, LogKey},
+        hash::Hash,
         note::{self, key::KeyName},
     },
     refusal::{Code, Refusal},
 };
 
 use crate::{
+    anchors::root_at,
     ledger::{self, Ledger, ReadLimit},
     log_keys::LogKeys,
     recovery::{self, Cause, Mark},
+    snapshot::Snapshots,
 };
 
 /// How many statements may wait; more are told to come back.
@@ -148,6 +151,8 @@ pub struct SequencerParts {
     pub again: CancellationToken,
     /// Whether the store is there.
     pub store: Condition,
+    /// Where what was verified before was put down.
+    pub snapshots: Option<Arc<Snapshots>>,
 }
 
 /// Submits statements and reads the directory. Clones share it.
@@ -163,7 +168,17 @@ impl Sequencer {
     /// [`SequencerTask::run`] does. Where the ledger is marked, or the registry listens first, nothing is signed.
     pub async fn start(parts: SequencerParts) -> Result<(Self, SequencerTask), Error> {
         let origin: KeyName = directory::origin(&parts.exchange).parse()?;
-        let mut directory = Directory::new(parts.exchange, parts.authority_key);
+        let put_down = match &parts.snapshots {
+            Some(snapshots) => {
+                snapshots.read(&parts.exchange, &parts.authority_key, parts.ledger.as_ref()).await?
+            }
+            None => None,
+        };
+        let resumed = put_down.as_ref().map(|directory| (directory.size(), directory.root()));
+        if let Some((size, _)) = resumed {
+            tracing::info!(size, "going on from what was verified before");
+        }
+        let mut directory = put_down.unwrap_or_else(|| Directory::new(parts.exchange, parts.authority_key));
         let kept = parts.ledger.checkpoint().await?;
         // Whose signatures it must bear is known once the log was read to there.
         let claimed = kept.as_ref().map(|note| checkpoint::peek(note.as_bytes())).transpose()?;
@@ -204,6 +219,7 @@ impl Sequencer {
             head: watch::Sender::new(head),
             holding: watch::Sender::new(holding),
             clock: Arc::clone(&parts.clock),
+            resumed,
         });
         let mut task = SequencerTask {
             shared: Arc::clone(&shared),
@@ -251,6 +267,11 @@ impl Sequencer {
         }
     }
 
+    /// The size and root that this registry took its own word for at the start.
+    pub fn resumed(&self) -> Option<(u64, Hash)> {
+        self.shared.resumed
+    }
+
     /// The directory as it stands. Let go of it before waiting for anything.
     pub fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.shared.directory()
@@ -273,6 +294,7 @@ struct Shared {
     /// Whether nothing is signed now.
     holding: watch::Sender<Option<Holding>>,
     clock: Arc<dyn Clock>,
+    resumed: Option<(u64, Hash)>,
 }
 
 impl Shared {
@@ -351,8 +373,14 @@ impl SequencerTask {
     }
 }
 
-/// Reads the whole ledger into the directory, and compares it with what was signed for it.
+/// Reads what the directory lacks of the ledger, and compares it with what was signed for it.
 async fn replay(directory: &mut Directory, ledger: &dyn Ledger, signed: Option<&Checkpoint>) -> Result<(), Error> {
+    let before = signed.filter(|signed| (1..=directory.size()).contains(&signed.size()));
+    if let Some(signed) = before
+        && root_at(ledger, signed.size()).await? != signed.root()
+    {
+        return Err(Error::CheckpointBroken { size: signed.size() });
+    }
     loop {
         let entries = ledger.read(directory.size(), ReadLimit::entries(REPLAY_CHUNK)).await?;
         if entries.is_empty() {

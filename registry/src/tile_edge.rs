@@ -3,8 +3,12 @@
 //! finished tiles never change and say so, everything else is fresh for a moment, and everything has an ETag. So a hundred
 //! thousand nodes that poll ask this port for little more than whether anything is new.
 //!
-//! The second log is served in the same way below `/anchors`. What was served lately is kept in memory: it is served on while the store is away. Out of scope: TLS (put a proxy in
-//! front where one is wanted).
+//! The second log is served in the same way below `/anchors`. What was served lately is kept in memory: it is served on
+//! while the store is away.
+//!
+//! Where the authority's profile keeps tiles for members, they are served over mutual TLS alone, at the same port, to whoever
+//! shows the TLS key of a node in the directory; no cache keeps them for others. Out of scope: TLS for everybody else (put a
+//! proxy in front where it is wanted).
 
 mod kept;
 
@@ -17,10 +21,13 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use host::edge::{Listener, PeerStream};
-use hyper::server::conn::http1;
+use host::{
+    edge::{Listener, PeerInfo, PeerStream},
+    tls::{PeerPolicy, TlsKeyDigest},
+};
+use hyper::server::conn::{http1, http2};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::sync::Semaphore;
@@ -44,6 +51,14 @@ const MOST_BUNDLES: usize = 8;
 
 /// How long a client may take for the head of its request.
 const SLOWEST_HEAD: Duration = Duration::from_secs(10);
+
+/// How often a member that says nothing is asked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How many tiles a member may ask for at once over one connection.
+const MOST_STREAMS: u32 = 32;
+
+const MEMBERS_ONLY: &str = "the authority's profile keeps these tiles for nodes of the exchange: connect with TLS and show a node's key\n";
 
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 /// A checkpoint may be a second old: a revocation is told to peers directly.
@@ -71,6 +86,33 @@ impl Tiles {
 struct Logs {
     directory: Tiles,
     anchors: Tiles,
+    members: Members,
+}
+
+/// Who is a member: a node of a department that takes part.
+#[derive(Clone)]
+pub struct Members {
+    sequencer: Sequencer,
+}
+
+impl Members {
+    /// As the registry's own directory says.
+    pub fn new(sequencer: Sequencer) -> Self {
+        Self { sequencer }
+    }
+
+    fn are_all_there_is(&self) -> bool {
+        self.sequencer.directory().profile().tiles_members_only
+    }
+}
+
+impl PeerPolicy for Members {
+    fn accepts(&self, key: &TlsKeyDigest) -> bool {
+        let directory = self.sequencer.directory();
+        let node = directory.node_by_tls_key(key.as_bytes());
+        let department = node.and_then(|node| directory.department(&node.department));
+        department.is_some_and(|department| department.suspended.is_none())
+    }
 }
 
 /// The directory's head with its witnesses' cosignatures.
@@ -83,6 +125,7 @@ fn witnessed(sequencer: &Sequencer, witnesses: &Witnesses) -> Head {
 pub fn router(sequencer: Sequencer, ledger: Arc<dyn Ledger>, witnesses: Witnesses, anchors: Arc<Anchors>) -> Router {
     let second = anchors.ledger();
     let logs = Logs {
+        members: Members::new(sequencer.clone()),
         directory: Tiles::new(Box::new(move || witnessed(&sequencer, &witnesses)), ledger),
         anchors: Tiles::new(Box::new(move || anchors.head()), second),
     };
@@ -111,17 +154,35 @@ pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) 
 }
 
 async fn serve_one(stream: PeerStream, router: Router, stop: CancellationToken) {
-    let service = TowerToHyperService::new(router);
+    let peer = stream.info();
+    let service = TowerToHyperService::new(router.layer(axum::Extension(peer)));
+    if peer.tls_key.is_some() {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
+            .max_concurrent_streams(MOST_STREAMS)
+            .serve_connection(TokioIo::new(stream), service);
+        return until_stopped(connection, http2::Connection::graceful_shutdown, stop).await;
+    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(SLOWEST_HEAD)
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service);
+    until_stopped(connection, http1::Connection::graceful_shutdown, stop).await;
+}
+
+/// Drives a connection to its end; on `stop` to the end of what is under way.
+async fn until_stopped<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down: impl FnOnce(std::pin::Pin<&mut C>),
+    stop: CancellationToken,
+) {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
             connection.await
         }
     };
@@ -130,7 +191,32 @@ async fn serve_one(stream: PeerStream, router: Router, stop: CancellationToken) 
     }
 }
 
-async fn answer(State(logs): State<Arc<Logs>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+async fn answer(
+    State(logs): State<Arc<Logs>>,
+    axum::Extension(peer): axum::Extension<PeerInfo>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let only_members = logs.members.are_all_there_is();
+    // Asked with each request: a connection outlives its key's welcome.
+    if only_members && !peer.tls_key.is_some_and(|key| logs.members.accepts(&key)) {
+        return ([(header::CACHE_CONTROL, "no-store")], (StatusCode::FORBIDDEN, MEMBERS_ONLY)).into_response();
+    }
+    let answer = read_log(&logs, method, uri, headers).await;
+    if only_members { for_members(answer) } else { answer }
+}
+
+/// What a member was served is kept by nobody for others.
+fn for_members(mut answer: Response) -> Response {
+    let said = answer.headers().get(header::CACHE_CONTROL).and_then(|said| said.to_str().ok());
+    if let Some(private) = said.map(|said| said.replacen("public", "private", 1)).and_then(|said| said.parse().ok()) {
+        answer.headers_mut().insert(header::CACHE_CONTROL, private);
+    }
+    answer
+}
+
+async fn read_log(logs: &Logs, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }

@@ -80,5 +80,7 @@ mod sources;
 mod state;
 #[path = "all/tidy.rs"]
 mod tidy;
+#[path = "all/tiles.rs"]
+mod tiles;
 #[path = "all/witnesses.rs"]
 mod witnesses;

@@ -26,7 +26,7 @@ use crate::{
     sources,
     teller::Teller,
     usage::Saved,
-    view::{Ending, Follower},
+    view::{Ending, Follower, Tiles},
 };
 
 /// How often the uses of grants are written down.
@@ -78,6 +78,11 @@ pub(super) async fn start(
             link: Arc::clone(&parts.link),
             clock: Arc::clone(&parts.clock),
         })),
+        tiles: Tiles {
+            settings: parts.config.directory,
+            keys: Some(Arc::clone(&parts.keys)),
+            random: Arc::clone(&parts.random),
+        },
     };
     supervisor.restarted("directory follower", FOLLOW, {
         let stop = stop.clone();

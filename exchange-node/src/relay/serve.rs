@@ -36,7 +36,7 @@ use super::{
 };
 use trust::ids::{DepartmentId, NodeId};
 
-use crate::view::{self, Follower, RegistryLink, View};
+use crate::view::{self, DirectorySettings, Follower, RegistryLink, Tiles, View};
 
 /// How long an opening may take, and each step of a registration.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -179,6 +179,11 @@ impl App {
             clock: Arc::clone(&shared.clock),
             condition: Readiness::new().condition("directory"),
             teller: None,
+            tiles: Tiles {
+                settings: DirectorySettings::default(),
+                keys: None,
+                random: Arc::clone(&shared.random),
+            },
         };
         let follow = Restart { longest: Duration::from_secs(5), ..Restart::default() };
         supervisor.restarted("directory follower", follow, {

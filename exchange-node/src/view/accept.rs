@@ -40,13 +40,16 @@ pub(super) enum Source {
     File,
     /// The registry.
     Registry,
+    /// Tiles, which anybody on the way may have altered, or kept for a while.
+    Tiles,
 }
 
 impl Source {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
-            Self::Registry => "registry",
+            // Where what came so speaks against anybody, the log's key vouches for it.
+            Self::Registry | Self::Tiles => "registry",
         }
     }
 }
@@ -110,6 +113,33 @@ impl View {
             let waiting = self.let_go(&mut followed).await?;
             if !expected {
                 self.find_lie(error, Source::Registry, checkpoint, waiting, now_ms);
+            }
+        }
+        outcome
+    }
+
+    /// Takes what came as tiles: entries, and a checkpoint that covers them. What does not fit is let go of, and speaks
+    /// against the registry only where the log's key vouches for it: the checkpoint by itself, or a statement that is in
+    /// the tree that it signed.
+    pub(super) async fn accept_tiles(
+        &self,
+        start: u64,
+        entries: Vec<Vec<u8>>,
+        checkpoint: &str,
+        now_ms: u64,
+    ) -> Result<(), Error> {
+        let mut followed = self.followed.lock().await;
+        let (covered, are_none) = (followed.frontier.size(), entries.is_empty());
+        let outcome = self.take(&mut followed, Source::Tiles, start, entries, checkpoint, now_ms).await;
+        if let Err(error) = &outcome {
+            let signed = match error {
+                Error::Statement { .. } => followed.frontier.size() > covered,
+                Error::Forked { .. } | Error::RolledBack { .. } => are_none,
+                _ => false,
+            };
+            let waiting = self.let_go(&mut followed).await?;
+            if signed {
+                self.find_lie(error, Source::Tiles, checkpoint, waiting, now_ms);
             }
         }
         outcome

@@ -1,15 +1,15 @@
 //! Follows the registry: asks for what is new, hands it to the view, and begins again when the connection ends. Out of
-//! scope: whether what comes may be believed, which the view decides.
+//! scope: whether what comes may be believed, which the view decides, and reading tiles (`tiles`).
 
 use std::{sync::Arc, time::Duration};
 
 use host::{clock::Clock, readiness::Condition, supervise::TaskError};
 use proto::registry::v1::{ReadRequest, ReadResponse, WatchRequest, directory_client::DirectoryClient};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming, transport::Channel};
 
-use super::{RegistryLink, View};
+use super::{Follow, RegistryLink, Tiles, View};
 use crate::{teller::Teller, view};
 
 /// The registry sends a checkpoint at least every 10 seconds; three missed ones mean that it is gone.
@@ -18,6 +18,8 @@ const SILENCE: Duration = Duration::from_secs(35);
 /// How soon a registry that lacks statements is looked at again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Where the registry has no place left for watchers, it is asked again after so long.
+const WATCH_AGAIN: Duration = Duration::from_secs(300);
 
 /// The task that follows the registry.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub struct Follower {
     pub condition: Condition,
     /// Tells the registry what this node saw; `None` where another process of the node does.
     pub teller: Option<Arc<Teller>>,
+    /// What is needed to read tiles.
+    pub tiles: Tiles,
 }
 
 impl Follower {
@@ -48,16 +52,28 @@ impl Follower {
     }
 
     async fn follow(&self) -> Result<(), TaskError> {
+        let follow = self.tiles.settings.follow;
         let mut pause = FIRST_PAUSE;
         loop {
             // First of all: a registry that was put back from an older copy must hear of it before it signs anything.
             self.tell().await?;
-            let start = self.view.next_index().await;
+            if follow == Follow::Tiles {
+                return self.poll(None).await;
+            }
             let mut client = self.link.directory(Some(&self.view))?;
+            if follow == Follow::Auto {
+                self.catch_up(&mut client).await;
+            }
+            let start = self.view.next_index().await;
             match client.watch(WatchRequest { start }).await {
                 Ok(response) => return self.take(response.into_inner()).await,
                 // It has fewer statements than it once signed for: let it say so under its signature.
                 Err(status) if status.code() == Code::OutOfRange => self.look_at_the_head(client).await?,
+                Err(status) if status.code() == Code::ResourceExhausted && follow == Follow::Auto => {
+                    tracing::info!("too many watch the registry: its tiles are asked for news");
+                    self.poll(Some(Instant::now() + WATCH_AGAIN)).await?;
+                    return Err("the registry is watched again".into());
+                }
                 // tonic says only "transport error"; the connector says why.
                 Err(status) => {
                     return Err(self
@@ -117,7 +133,7 @@ impl Follower {
         }
     }
 
-    fn report(&self) {
+    pub(super) fn report(&self) {
         match self.view.check_usable(self.clock.now_ms()) {
             Ok(()) => self.condition.met(),
             Err(refusal) => self.condition.unmet(refusal.code.as_str()),

@@ -8,11 +8,11 @@ use std::{
 
 use host::{
     edge::ChannelLimits,
-    tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsKeyDigest},
+    tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
 use proto::registry::v1::{
-    anchors_client::AnchorsClient, directory_client::DirectoryClient, enrolment_client::EnrolmentClient,
-    history_client::HistoryClient, witnesses_client::WitnessesClient,
+    anchors_client::AnchorsClient, catalogue_client::CatalogueClient, directory_client::DirectoryClient,
+    enrolment_client::EnrolmentClient, history_client::HistoryClient, witnesses_client::WitnessesClient,
 };
 use tonic::transport::Channel;
 
@@ -49,6 +49,22 @@ impl RegistryLink {
     /// The second log's service.
     pub fn anchors(&self, view: Option<&View>) -> Result<AnchorsClient<Channel>, SetupError> {
         Ok(AnchorsClient::new(self.channel(view)?.1))
+    }
+
+    /// What the directory means to a reader.
+    pub fn catalogue(&self, view: Option<&View>) -> Result<CatalogueClient<Channel>, SetupError> {
+        Ok(CatalogueClient::new(self.channel(view)?.1))
+    }
+
+    /// A tile port of the registry, as a member who shows `identity`: held to the registry's TLS key.
+    pub fn tiles(
+        &self,
+        view: Option<&View>,
+        address: &str,
+        identity: &TlsIdentity,
+    ) -> Result<PeerConnector, SetupError> {
+        let options = ConnectorOptions { attempt_timeout: Duration::from_secs(3) };
+        PeerConnector::new([address.to_owned()], self.place(view).keys, Some(identity), options)
     }
 
     /// The enrolment service.

@@ -2,15 +2,9 @@
 //! signatures again at its next start. Whoever can write the node's `directory` folder and not its keys can make it verify
 //! everything again, and nothing else. Out of scope: what stands in it (`trust::directory::snapshot`).
 
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::path::Path;
 
-use host::{
-    random::Random,
-    sealed::{self, SealKey},
-};
+use host::{put_down::PutDown, random::Random, sealed};
 use trust::{
     directory::{Directory, snapshot::SnapshotError},
     ids::ExchangeId,
@@ -42,31 +36,25 @@ pub enum Error {
 
 /// Where a node puts down what it verified.
 #[derive(Debug)]
-pub struct Snapshots {
-    path: PathBuf,
-    key: SealKey,
-    /// The size of the latest one.
-    latest: AtomicU64,
-}
+pub struct Snapshots(PutDown);
 
 impl Snapshots {
     /// Those of the node in the folder `dir`.
     pub fn of(dir: &Path, random: &dyn Random) -> Result<Self, Error> {
-        let key = SealKey::read_or_make(&dir.join("keys").join(KEY_FILE), random)?;
-        Ok(Self { path: dir.join(FILE), key, latest: AtomicU64::new(0) })
+        let key = dir.join("keys").join(KEY_FILE);
+        Ok(Self(PutDown::new(dir.join(FILE), &key, PURPOSE, FEWEST_STATEMENTS, random)?))
     }
 
     /// What was put down, at most so many statements; `None` where there is nothing that can be relied on, and everything is
     /// verified anew.
     pub(super) fn read(&self, exchange: &ExchangeId, authority_key: &PublicKey, size: u64) -> Option<Directory> {
-        let read = sealed::read(&self.path, &self.key, PURPOSE, |input| {
-            Directory::read_snapshot(exchange, authority_key, input).map_err(Error::from)
-        });
+        let read =
+            self.0.read(|input| Directory::read_snapshot(exchange, authority_key, input).map_err(Error::from));
         match read {
             Ok(directory) => {
                 // One of more than is stored is of a folder that was moved away.
                 let directory = directory.filter(|directory| directory.size() <= size)?;
-                self.latest.store(directory.size(), Ordering::Release);
+                self.0.covers(directory.size());
                 Some(directory)
             }
             Err(error) => {
@@ -78,13 +66,11 @@ impl Snapshots {
 
     /// Whether so much was verified since that it is worth putting down.
     pub(super) fn is_due(&self, size: u64) -> bool {
-        let latest = self.latest.load(Ordering::Acquire);
-        size >= latest + FEWEST_STATEMENTS.max(latest / 50)
+        self.0.is_due(size)
     }
 
     pub(super) fn put_down(&self, directory: &Directory) -> Result<(), super::Error> {
-        sealed::write(&self.path, &self.key, PURPOSE, |out| directory.write_snapshot(out).map_err(Error::from))?;
-        self.latest.store(directory.size(), Ordering::Release);
+        self.0.write(directory.size(), |out| directory.write_snapshot(out).map_err(Error::from))?;
         Ok(())
     }
 }

@@ -30,6 +30,8 @@ pub enum Security {
     Plain,
     /// TLS 1.3.
     Tls(Arc<ServerTls>),
+    /// TLS 1.3 for whoever begins with a handshake, and nothing for the others: they can be told why they are not served.
+    Either(Arc<ServerTls>),
 }
 
 /// A bound port that does not accept yet; bind early, so that port 0 can be told.
@@ -130,6 +132,16 @@ impl Listener {
     }
 }
 
+/// Whether a client's first byte is that of a TLS handshake record. It stays where it is.
+async fn begins_with_handshake(socket: &TcpStream, limits: &ListenerLimits) -> io::Result<bool> {
+    let mut first = [0];
+    let peeked = timeout(limits.handshake_timeout, socket.peek(&mut first)).await;
+    Ok(peeked.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? == 1 && first[0] == TLS_HANDSHAKE)
+}
+
+/// The first byte of a TLS connection (RFC 8446, 5.1); no HTTP method begins with it.
+const TLS_HANDSHAKE: u8 = 22;
+
 /// How long to wait after a failed accept; without it a lack of descriptors would use up a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -142,8 +154,14 @@ async fn shake_hands(
 ) -> io::Result<PeerStream> {
     // Answers are small and must not wait for company.
     socket.set_nodelay(true)?;
+    let security = match security {
+        Security::Either(tls) if begins_with_handshake(&socket, limits).await? => Security::Tls(tls),
+        Security::Either(_) => Security::Plain,
+        security => security,
+    };
     let (transport, tls_key) = match security {
-        Security::Plain => (Transport::Plain(socket), None),
+        // One of two, chosen above.
+        Security::Plain | Security::Either(_) => (Transport::Plain(socket), None),
         Security::Tls(tls) => {
             let handshake = timeout(limits.handshake_timeout, TlsAcceptor::from(tls.config()).accept(socket));
             let stream = tokio::select! {

@@ -45,6 +45,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
     ("", ""),
     ("clocks", "Time limits in working days (工作日), as the local rules have them."),
     ("services", "What data services need (数据服务): a review before they answer, and notice before they end."),
+    ("tiles", "Who may read the directory's tiles (目录瓦片)."),
     ("decisions", "What the departments' decisions on access (共享申请的审核) need to count."),
 ];
 
@@ -106,6 +107,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     number!("services", withdrawal_notice_seconds, 1 to 31_536_000, 864_000,
         "How long before its end a service's withdrawal is told at least, in seconds: 864000 are ten days. 撤回服务须提前告知的时长（秒）。"),
+    Setting {
+        table: "tiles",
+        key: "tiles_members_only",
+        comment: "Whether only nodes of the exchange read them, over mutual TLS; otherwise anybody does, and any HTTP cache may serve\nthem. 仅限本交换体系的节点读取；否则公开，可由任何 HTTP 缓存提供。",
+        kind: Kind::Flag {
+            read: |profile| profile.tiles_members_only,
+            write: |profile, flag| profile.tiles_members_only = flag,
+        },
+    },
     Setting {
         table: "decisions",
         key: "decisions_named",

@@ -3,7 +3,7 @@
 
 use std::{
     path::Path,
-    process::{Child, Command},
+    process::Command,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use prost::Message;
 use serde_json::{Map, json};
 
 use super::{
+    directory::running::Ended,
     driver::Driver,
     load::{Ask, measure},
     places::{Place, cold_start, resident_mb},
@@ -54,16 +55,6 @@ const NODE: &str = "node to node";
 
 /// How many entries the evidence log has at least when the node is started cold.
 const COLD_ENTRIES: u64 = 100_000;
-
-/// Ends the child with the benchmark, however it ends.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 async fn measure_all(options: &Options, summary: &Path, dir: &Path, places: &[Arc<Place>]) -> anyhow::Result<()> {
     let numbers = Arc::new(AtomicU64::new(0));

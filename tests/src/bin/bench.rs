@@ -30,6 +30,17 @@ enum Section {
     /// How many signatures this core verifies in a second; started by the benchmark itself.
     #[command(hide = true)]
     SignatureLimit { seconds: f64 },
+    /// A bare server of one file; started by the benchmark itself.
+    #[command(hide = true)]
+    HttpLimit { file: PathBuf, ready: PathBuf },
+    /// Asks for one file over and over; started by the benchmark itself.
+    #[command(hide = true)]
+    HttpLoad {
+        address: String,
+        name: String,
+        #[arg(action = clap::ArgAction::Set)]
+        newer: bool,
+    },
 }
 
 #[tokio::main]
@@ -42,8 +53,13 @@ async fn main() -> anyhow::Result<()> {
         Some(Section::LimitServer { provider, asker, answer, ready }) => {
             limit::serve(&provider, asker.parse()?, &answer, &ready).await
         }
+        Some(Section::HttpLimit { file, ready }) => directory::tiles::serve(file, ready).await,
+        Some(Section::HttpLoad { address, name, newer }) => {
+            println!("{}", directory::tiles::ask(&address, &name, newer).await?);
+            Ok(())
+        }
         Some(Section::SignatureLimit { seconds }) => {
-            println!("{}", directory::limit::verify(seconds));
+            println!("{}", directory::limit::verify(seconds)?);
             Ok(())
         }
     }

@@ -41,6 +41,8 @@ pub struct Profile {
     pub four_eyes: BTreeSet<String>,
     /// Whether decisions on access count only with officer and document.
     pub decisions_named: bool,
+    /// Whether the directory's tiles are served to nodes of the exchange alone.
+    pub tiles_members_only: bool,
 }
 
 /// Time limits in working days (政务数据共享条例 16-26).
@@ -107,6 +109,7 @@ impl Profile {
             calendar: profile.calendar.as_ref().and_then(|found| Calendar::from_wire(found).ok()).unwrap_or_default(),
             four_eyes: profile.four_eyes.iter().cloned().collect(),
             decisions_named: profile.decisions_named,
+            tiles_members_only: profile.tiles_members_only,
             view_lifetime_ms: u64::from(profile.view_lifetime_hours) * 3_600_000,
             clock_skew_ms: u64::from(profile.clock_skew_seconds) * 1000,
             request_validity_ms: u64::from(profile.request_validity_seconds) * 1000,

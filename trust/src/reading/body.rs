@@ -292,6 +292,7 @@ fn profile(profile: &wire::Profile) -> Vec<Fact> {
         ("holiday calendars", calendars(profile)),
         ("four eyes", profile.four_eyes.join(", ")),
         ("decisions name officer and document", if profile.decisions_named { "always" } else { "" }.to_owned()),
+        ("tiles are for", if profile.tiles_members_only { "members" } else { "" }.to_owned()),
     ]
 }
 

@@ -81,38 +81,8 @@ impl Place {
         Ok(plan.start().await?.stop().await?)
     }
 
-    /// Writes statements into the stopped registry's ledger.
     async fn fill(&self, statements: u64) -> anyhow::Result<()> {
-        let folder = self.registry();
-        let keys = registry::keys::Keys::read(&folder)?;
-        let authority = keys.authority.context("the authority's key is here")?;
-        let (config, _) = registry::config::Config::load(&folder.join(registry::config::FILE_NAME))?;
-        let ledger = config.store.open(&folder, |error| eprintln!("{error}")).await?;
-        let shared = ledger.shared();
-        let mut directory = Directory::new(config.exchange, config.authority_key);
-        for entry in shared.read(0, ReadLimit::entries(1000)).await? {
-            directory.apply(&entry)?;
-        }
-        let (started, mut size) = (Instant::now(), directory.size());
-        let mut maker = Maker::new(directory, &authority, &keys.log, SystemClock.now_ms(), statements);
-        let bar = terminal::progress("making statements", statements, "statements");
-        loop {
-            let entries = maker.more()?;
-            if entries.is_empty() {
-                break;
-            }
-            for chunk in entries.chunks(512) {
-                match shared.append(size, chunk.to_vec()).await? {
-                    Append::Appended { size: now, .. } => size = now,
-                    Append::Moved { size } => anyhow::bail!("somebody else writes: {size}"),
-                }
-                bar.set_position(size);
-            }
-        }
-        bar.finish_and_clear();
-        let (departments, seconds) = (maker.departments(), started.elapsed().as_secs_f64());
-        println!("made {size} statements of {departments} departments in {seconds:.0} s; they are kept for next time");
-        Ok(ledger.close().await?)
+        fill(&self.registry(), statements).await
     }
 
     /// The registry's folder.
@@ -123,6 +93,11 @@ impl Place {
     /// The folder of a department's node.
     pub fn node(&self, department: &str) -> PathBuf {
         self.dir.join(department)
+    }
+
+    /// How many statements it was made with.
+    pub fn statements(&self) -> anyhow::Result<u64> {
+        Ok(std::fs::read_to_string(self.dir.join(MADE))?.trim().parse()?)
     }
 
     /// The programs.
@@ -158,6 +133,39 @@ impl Place {
     pub fn keys(&self, department: &str) -> anyhow::Result<NodeKeys> {
         Ok(NodeKeys::read(&self.node(department))?)
     }
+}
+
+/// Writes statements of made-up departments into the ledger of a registry that is stopped, until it has so many.
+pub async fn fill(folder: &Path, statements: u64) -> anyhow::Result<()> {
+    let keys = registry::keys::Keys::read(folder)?;
+    let authority = keys.authority.context("the authority's key is here")?;
+    let (config, _) = registry::config::Config::load(&folder.join(registry::config::FILE_NAME))?;
+    let ledger = config.store.open(folder, |error| eprintln!("{error}")).await?;
+    let shared = ledger.shared();
+    let mut directory = Directory::new(config.exchange, config.authority_key);
+    for entry in shared.read(0, ReadLimit::entries(1000)).await? {
+        directory.apply(&entry)?;
+    }
+    let (started, mut size) = (Instant::now(), directory.size());
+    let mut maker = Maker::new(directory, &authority, &keys.log, SystemClock.now_ms(), statements);
+    let bar = terminal::progress("making statements", statements, "statements");
+    loop {
+        let entries = maker.more()?;
+        if entries.is_empty() {
+            break;
+        }
+        for chunk in entries.chunks(512) {
+            match shared.append(size, chunk.to_vec()).await? {
+                Append::Appended { size: now, .. } => size = now,
+                Append::Moved { size } => anyhow::bail!("somebody else writes: {size}"),
+            }
+            bar.set_position(size);
+        }
+    }
+    bar.finish_and_clear();
+    let (departments, seconds) = (maker.departments(), started.elapsed().as_secs_f64());
+    println!("made {size} statements of {departments} departments in {seconds:.0} s; they are kept for next time");
+    Ok(ledger.close().await?)
 }
 
 /// A department that submits statements of its own to the registry.

@@ -66,19 +66,9 @@ impl Running {
         self.memory("VmHWM:")
     }
 
-    /// The memory that it has resident, in MB (10⁶ bytes).
-    pub fn resident_mb(&self) -> anyhow::Result<f64> {
-        self.memory("VmRSS:")
-    }
-
     /// The processor time that it has used.
     pub fn processor_seconds(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // Behind the name, which may have spaces; the 14th and 15th of all fields, in hundredths of a second.
-        let fields = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-        let mut ticks = fields.split(' ').skip(11).map_while(|field| field.parse::<f64>().ok());
-        let (user, system) = (ticks.next().context("no time")?, ticks.next().context("no time")?);
-        Ok((user + system) / 100.0)
+        processor_seconds(&self.child.id().to_string())
     }
 
     fn memory(&self, name: &str) -> anyhow::Result<f64> {
@@ -112,6 +102,28 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The processor time that a process has used, by its id, or `self`. On a machine that others use too this is what a core
+/// to itself would have taken.
+pub fn processor_seconds(process: &str) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Behind the name, which may have spaces; the 14th and 15th of all fields, in hundredths of a second.
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
+    let mut ticks = fields.split(' ').skip(11).map_while(|field| field.parse::<f64>().ok());
+    let (user, system) = (ticks.next().context("no time")?, ticks.next().context("no time")?);
+    Ok((user + system) / 100.0)
+}
+
+/// Ends the child with the benchmark, however it ends.
+#[derive(Debug)]
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
