@@ -29,6 +29,9 @@ use trust::{
 /// How often it is killed.
 const KILLS: usize = 20;
 
+/// How long a writer waits before it tries again.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How many write at once.
 const WRITERS: usize = 8;
 
@@ -57,6 +60,9 @@ pub async fn measure() -> anyhow::Result<Map<String, Value>> {
                 {
                     said.push((at.index, digest));
                     accepted.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    // It is being killed: whoever asks without a pause would keep it from coming up.
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
             anyhow::Ok(said)
