@@ -21,7 +21,7 @@ use trust::{
 };
 
 use super::{
-    place::{Place, RegistryReady, Submitter},
+    place::{DEPARTMENTS, Place, RegistryReady, Submitter},
     rounded,
     running::Running,
     seen,
@@ -65,12 +65,12 @@ pub async fn measure(place: &Place, ready: &RegistryReady, nodes: &[Running]) ->
     let (accepted, _) = submitter.say(&object, None, Body::NodePublished(published)).await?;
 
     let mut standing = Vec::new();
-    for running in nodes {
+    for (running, department) in nodes.iter().zip(DEPARTMENTS) {
         seen(running, accepted.index + 1).await?;
-        if running.dir() == place.node("housing") {
+        if department == "housing" {
             continue;
         }
-        let theirs = TlsIdentity::read(&running.dir().join("keys/tls.pem"))?.key_digest();
+        let theirs = place.keys(department)?.tls.key_digest();
         let address = running.ready::<NodeReady>()?.peer;
         let connector = PeerConnector::new([address], [theirs], Some(&identity), ConnectorOptions::default())?;
         let mut stream = connector.connect().await?;
