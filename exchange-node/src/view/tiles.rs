@@ -132,12 +132,21 @@ impl Follower {
     /// Asks the tiles for news until then, for good without it.
     pub(super) async fn poll(&self, until: Option<Instant>) -> Result<(), TaskError> {
         let (mut reader, mut known) = (None, None);
+        let mut members = self.is_for_members();
         while until.is_none_or(|until| Instant::now() < until) {
             let from = match reader.take() {
                 Some(reader) => reader,
-                None => self.checkpoint_reader().await?,
+                None => self.checkpoint_reader(members).await?,
             };
-            let read = from.read_newer("checkpoint", audit::LONGEST_CHECKPOINT, known.as_deref()).await?;
+            let read = from.read_newer("checkpoint", audit::LONGEST_CHECKPOINT, known.as_deref()).await;
+            let read = match read.map_err(Error::from) {
+                // That tiles are for members now is news itself.
+                Err(error) if error.is_forbidden() && !members => {
+                    members = true;
+                    continue;
+                }
+                read => read?,
+            };
             if let Some(file) = read {
                 let checkpoint = String::from_utf8_lossy(&file.bytes).into_owned();
                 self.take_news(&checkpoint).await?;
@@ -174,9 +183,9 @@ impl Follower {
         }
     }
 
-    async fn checkpoint_reader(&self) -> Result<Reader, Error> {
+    async fn checkpoint_reader(&self, members: bool) -> Result<Reader, Error> {
         let address = self.tile_addresses().await?.into_iter().next().ok_or(Error::NoAddress)?;
-        self.reader(&address, self.is_for_members())
+        self.reader(&address, members)
     }
 
     /// Reads everything that a checkpoint covers and the view lacks.
