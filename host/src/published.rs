@@ -176,7 +176,8 @@ impl Reader {
             Place::Folder(folder) => {
                 let path = folder.join(name);
                 let read = tokio::task::spawn_blocking(move || read_file(&path, limit)).await;
-                let read = read.map_err(|error| Error::File { path: folder.join(name), source: io::Error::other(error) })?;
+                let read =
+                    read.map_err(|error| Error::File { path: folder.join(name), source: io::Error::other(error) })?;
                 Ok(Some(Tagged { bytes: read?, tag: None }))
             }
             Place::Http { authority, path } => {

@@ -86,9 +86,8 @@ mod tests {
         };
         assert_eq!(read(&put_down).unwrap(), None);
         assert!(!put_down.is_due(99) && put_down.is_due(100));
-        let text = |out: &mut dyn Write| {
-            out.write_all(b"done").map_err(|source| Error::Io { path: "work".into(), source })
-        };
+        let text =
+            |out: &mut dyn Write| out.write_all(b"done").map_err(|source| Error::Io { path: "work".into(), source });
         put_down.write(100_000, text).unwrap();
         assert_eq!(read(&put_down).unwrap().as_deref(), Some("done"));
         assert!(!put_down.is_due(101_999) && put_down.is_due(102_000));

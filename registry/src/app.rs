@@ -396,12 +396,7 @@ fn spawn_grpc(supervisor: &Supervisor, router: Router, incoming: Incoming) {
 }
 
 /// Puts down what was verified, and compares with the ledger what was relied on at the start.
-fn keep_verified(
-    supervisor: &Supervisor,
-    snapshots: Arc<Snapshots>,
-    sequencer: &Sequencer,
-    ledger: &Arc<dyn Ledger>,
-) {
+fn keep_verified(supervisor: &Supervisor, snapshots: Arc<Snapshots>, sequencer: &Sequencer, ledger: &Arc<dyn Ledger>) {
     let stop = supervisor.stop_token();
     supervisor.essential("verified directory", snapshot::keep(snapshots, sequencer.clone(), stop.clone()));
     if let Some(resumed) = sequencer.resumed() {

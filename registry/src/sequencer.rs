@@ -169,9 +169,7 @@ impl Sequencer {
     pub async fn start(parts: SequencerParts) -> Result<(Self, SequencerTask), Error> {
         let origin: KeyName = directory::origin(&parts.exchange).parse()?;
         let put_down = match &parts.snapshots {
-            Some(snapshots) => {
-                snapshots.read(&parts.exchange, &parts.authority_key, parts.ledger.as_ref()).await?
-            }
+            Some(snapshots) => snapshots.read(&parts.exchange, &parts.authority_key, parts.ledger.as_ref()).await?,
             None => None,
         };
         let resumed = put_down.as_ref().map(|directory| (directory.size(), directory.root()));

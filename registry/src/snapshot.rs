@@ -8,12 +8,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use host::{
-    put_down::PutDown,
-    random::Random,
-    sealed,
-    supervise::TaskError,
-};
+use host::{put_down::PutDown, random::Random, sealed, supervise::TaskError};
 use tokio_util::sync::CancellationToken;
 use trust::{
     directory::{Directory, snapshot::SnapshotError},
@@ -219,9 +214,8 @@ mod tests {
     async fn entries_that_are_not_those_that_were_verified_are_found() {
         let ledger = founded().await;
         let position = ledger.position().await.unwrap();
-        let compared = async |root: Hash| {
-            compare(Arc::new(ledger.clone()), (position.size, root), CancellationToken::new()).await
-        };
+        let compared =
+            async |root: Hash| compare(Arc::new(ledger.clone()), (position.size, root), CancellationToken::new()).await;
         compared(position.root).await.unwrap();
         let error = compared(leaf_hash(b"another")).await.unwrap_err();
         assert!(matches!(error, ledger::Error::Damaged { .. }), "{error}");

@@ -58,7 +58,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How many tiles a member may ask for at once over one connection.
 const MOST_STREAMS: u32 = 32;
 
-const MEMBERS_ONLY: &str = "the authority's profile keeps these tiles for nodes of the exchange: connect with TLS and show a node's key\n";
+const MEMBERS_ONLY: &str =
+    "the authority's profile keeps these tiles for nodes of the exchange: connect with TLS and show a node's key\n";
 
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 /// A checkpoint may be a second old: a revocation is told to peers directly.

@@ -179,11 +179,7 @@ impl App {
             clock: Arc::clone(&shared.clock),
             condition: Readiness::new().condition("directory"),
             teller: None,
-            tiles: Tiles {
-                settings: DirectorySettings::default(),
-                keys: None,
-                random: Arc::clone(&shared.random),
-            },
+            tiles: Tiles { settings: DirectorySettings::default(), keys: None, random: Arc::clone(&shared.random) },
         };
         let follow = Restart { longest: Duration::from_secs(5), ..Restart::default() };
         supervisor.restarted("directory follower", follow, {

@@ -48,8 +48,7 @@ impl Snapshots {
     /// What was put down, at most so many statements; `None` where there is nothing that can be relied on, and everything is
     /// verified anew.
     pub(super) fn read(&self, exchange: &ExchangeId, authority_key: &PublicKey, size: u64) -> Option<Directory> {
-        let read =
-            self.0.read(|input| Directory::read_snapshot(exchange, authority_key, input).map_err(Error::from));
+        let read = self.0.read(|input| Directory::read_snapshot(exchange, authority_key, input).map_err(Error::from));
         match read {
             Ok(directory) => {
                 // One of more than is stored is of a folder that was moved away.

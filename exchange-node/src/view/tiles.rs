@@ -121,7 +121,9 @@ impl Follower {
         // An error comes again when the registry is watched, and is told there.
         let Ok(head) = client.read(ReadRequest { start, limit: 1 }).await else { return };
         let checkpoint = head.into_inner().checkpoint;
-        let Some(size) = covered_by(&checkpoint).filter(|size| *size >= start.saturating_add(FAR_BEHIND)) else { return };
+        let Some(size) = covered_by(&checkpoint).filter(|size| *size >= start.saturating_add(FAR_BEHIND)) else {
+            return;
+        };
         tracing::info!(statements = size - start, "far behind: reading tiles");
         match self.read_up_to(&checkpoint, size).await {
             Ok(()) => tracing::info!(size, "the directory was read as tiles"),

@@ -93,7 +93,8 @@ async fn size(place: &Place, ready: &RegistryReady) -> anyhow::Result<u64> {
 async fn anchor(client: &mut AnchorsClient<Channel>, party: Party, number: usize) -> anyhow::Result<()> {
     let log = LogOf { party, node: "1".parse()?, number: 1 };
     let last = client.last(LastAnchorRequest { origin: log.to_string() }).await?.into_inner().last;
-    let before = last.map(|last| checkpoint::peek(last.checkpoint.as_bytes())).transpose()?.map_or(0, |last| last.size());
+    let before =
+        last.map(|last| checkpoint::peek(last.checkpoint.as_bytes())).transpose()?.map_or(0, |last| last.size());
     let leaves = Leaves((0..=before).map(|entry| leaf_hash(format!("{log} {entry}").as_bytes())).collect());
     let mut frontier = Frontier::new();
     leaves.0.iter().for_each(|leaf| drop(frontier.append(*leaf)));

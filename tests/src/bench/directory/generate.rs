@@ -63,13 +63,7 @@ pub struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     /// Goes on from a directory, to so many statements.
-    pub fn new(
-        directory: Directory,
-        authority: &'a SigningKey,
-        log: &'a SigningKey,
-        now_ms: u64,
-        goal: u64,
-    ) -> Self {
+    pub fn new(directory: Directory, authority: &'a SigningKey, log: &'a SigningKey, now_ms: u64, goal: u64) -> Self {
         Self { directory, authority, log, departments: Vec::new(), now_ms, goal, entries: Vec::new() }
     }
 
@@ -312,10 +306,7 @@ fn service(number: usize, minor_version: u32) -> wire::ServicePublished {
         minor_version,
         name: Some(wire::LocalName { zh: format!("登记簿{number}"), en: format!("Register {number}") }),
         subject_schemes: vec!["resident_id".into()],
-        attributes: vec![
-            attribute("status", "enum", &["active", "ended"]),
-            attribute("registered_on", "date", &[]),
-        ],
+        attributes: vec![attribute("status", "enum", &["active", "ended"]), attribute("registered_on", "date", &[])],
         sharing: wire::SharingClass::Conditional.into(),
         legal_bases: vec![LegalBasis { instrument: "登记条例".into(), article: "4".into() }],
         conditions: "仅用于所列事项的办理".into(),

@@ -24,9 +24,12 @@ pub fn verify(seconds: f64) -> anyhow::Result<f64> {
             (message, signature)
         })
         .collect();
-    let all = || signed.iter().enumerate().all(|(at, (message, signature))| {
-        keys[at % keys.len()].public_key().verifies(message, signature)
-    });
+    let all = || {
+        signed
+            .iter()
+            .enumerate()
+            .all(|(at, (message, signature))| keys[at % keys.len()].public_key().verifies(message, signature))
+    };
     // Once before, so that every key's point is known.
     assert!(all(), "a signature does not verify");
     let (started, before, mut verified) = (Instant::now(), processor_seconds("self")?, 0);

@@ -49,8 +49,7 @@ pub async fn measure(place: &Place, ready: &RegistryReady, nodes: &[Running]) ->
     let node = format!("stolen-{}", &stolen.public_key().id().to_string()[..8]);
     let key = stolen.public_key().clone();
     let described = DescribedKey { role: Role::Node, key, valid_from_ms: 0, valid_until_ms: None };
-    let added =
-        KeyAdded { department: "housing".into(), key: Some(described.to_wire()), node: node.clone() };
+    let added = KeyAdded { department: "housing".into(), key: Some(described.to_wire()), node: node.clone() };
     submitter.say(&Object::Key(*stolen.public_key().id()), None, Body::KeyAdded(added)).await?;
     let published = NodePublished {
         department: "housing".into(),
