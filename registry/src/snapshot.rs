@@ -163,6 +163,7 @@ pub async fn compare(
 #[cfg(test)]
 mod tests {
     use host::{clock::MockClock, random::SeededRandom};
+    use trust::key::Signer;
 
     use super::*;
     use crate::{

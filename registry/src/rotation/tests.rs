@@ -202,7 +202,7 @@ async fn a_statement_that_was_overtaken_on_its_way_waits_again() {
 #[tokio::test]
 async fn the_tls_key_is_told_first_and_shown_when_its_moment_comes() {
     let desk = desk(true).await;
-    let before = desk.rotation.tls.key_digest();
+    let before = desk.rotation.tls[0].key_digest();
     let (said, next) = desk.rotation.announce_next_tls(60_000).await.unwrap();
     said.unwrap();
     let told = |desk: &Desk| {
@@ -211,10 +211,10 @@ async fn the_tls_key_is_told_first_and_shown_when_its_moment_comes() {
         (known.tls_key.clone(), known.next_tls_key.clone())
     };
     assert_eq!(told(&desk).1, next.key_digest().as_bytes());
-    assert_eq!(desk.rotation.tls.key_digest(), before);
+    assert_eq!(desk.rotation.tls[0].key_digest(), before);
     assert_eq!(desk.rotation.tls_switch_ms(), Some(NOW_MS + 60_000));
     desk.rotation.switch_tls().await.unwrap().unwrap();
-    assert_eq!(desk.rotation.tls.key_digest(), next.key_digest());
+    assert_eq!(desk.rotation.tls[0].key_digest(), next.key_digest());
     assert_eq!(told(&desk), (next.key_digest().as_bytes().to_vec(), Vec::new()));
     assert_eq!(TlsIdentity::read(&desk.key_file(TLS_FILE)).unwrap().key_digest(), next.key_digest());
     assert_eq!(desk.rotation.tls_switch_ms(), None);
