@@ -222,7 +222,6 @@ impl<'a, 't> Table<'a, 't> {
         self.entry(name).map(|(_, value)| value.get_ref())
     }
 
-    #[expect(clippy::type_complexity, reason = "the parser's own entry")]
     fn entry(&self, name: &str) -> Option<(&'a Spanned<std::borrow::Cow<'t, str>>, &'a Spanned<DeValue<'t>>)> {
         self.entries.iter().find(|(key, _)| key.get_ref().as_ref() == name)
     }
