@@ -18,6 +18,7 @@ pub mod sealed;
 pub mod telemetry;
 
 pub mod disk;
+pub mod postgres;
 pub mod store;
 
 pub mod committer;

@@ -44,6 +44,7 @@ use crate::{
     ledger::{self, Ledger, OpenLedger},
     log_keys::LogKeys,
     recovery::{Recovery, RecoveryParts},
+    replicas::Replicas,
     rotation::{self, Rotation, RotationParts},
     sequencer::{self, Sequencer, SequencerParts},
     snapshot::{self, Snapshots},
@@ -224,11 +225,24 @@ impl App {
 
         let authority = Authority::new(config.exchange.clone(), keys.authority, sequencer.clone(), Arc::clone(&clock));
         let authority = Arc::new(authority.with_waiting(Arc::new(Waiting::open(folder)?)));
+        let replicas = match &ledger {
+            OpenLedger::Postgres(ledger) => {
+                let id = data_encoding::HEXLOWER.encode(&host::random::array::<16>(random.as_ref()));
+                let place = addresses.advertised.join(" ");
+                Some(Replicas::join(ledger, id, place, folder.to_owned(), Arc::clone(&log_keys)).await?)
+            }
+            OpenLedger::Sled(_) => None,
+        };
+        if let Some(replicas) = replicas.clone() {
+            let stopping = stop.clone();
+            supervisor.essential("replicas", async move { Ok(replicas.run(stopping).await?) });
+        }
         let rotation = Arc::new(Rotation::new(RotationParts {
             folder: folder.to_owned(),
             authority: Arc::clone(&authority),
             sequencer: sequencer.clone(),
             log_keys: Arc::clone(&log_keys),
+            replicas,
             tls: vec![Arc::clone(&served_tls), members_tls],
             names: init::certificate_names(&config.advertise, addresses.address.ip()),
             clock: Arc::clone(&clock),

@@ -27,6 +27,7 @@ pub mod catalogue;
 pub mod enrolment;
 pub mod profile_file;
 pub mod review;
+pub mod replicas;
 pub mod rotation;
 pub mod waiting;
 pub mod words;

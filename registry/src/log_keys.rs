@@ -44,6 +44,11 @@ impl LogKeys {
         }
     }
 
+    /// All that are held.
+    pub(crate) fn all(&self) -> Vec<Arc<SigningKey>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Lets go of all but these.
     fn keep_only(&self, keep: &[PublicKey]) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);

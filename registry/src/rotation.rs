@@ -34,8 +34,10 @@ use crate::{
     authority::{self, Authority},
     carried::{self, CarriedStatement},
     init::AUTHORITY_PUBLIC_FILE,
+    ledger,
     keys::{self, AUTHORITY_FILE, AUTHORITY_NEXT_FILE, AUTHORITY_OLD_FILE, TLS_FILE, TLS_NEXT_FILE, TLS_SWITCH_FILE},
     log_keys::{self, LogKeys},
+    replicas::Replicas,
     sequencer::{Accepted, Sequencer},
 };
 
@@ -49,6 +51,21 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] files::Error),
+    /// The ledger cannot be asked.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// Other registries over the same directory could not go on with the new key.
+    #[error(
+        "nothing was changed: the registries at {} do not hold the log's next key. Copy {} from this machine into the folder keys/ of each of them (mode 0600), and give the command again: they take it up by themselves",
+        registries.join(", "),
+        next.display()
+    )]
+    NotEverywhere {
+        /// The next key's file.
+        next: PathBuf,
+        /// Where the registries are that lack it.
+        registries: Vec<String>,
+    },
     /// A TLS key cannot be made or read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -66,6 +83,7 @@ pub struct Rotation {
     authority: Arc<Authority>,
     sequencer: Sequencer,
     log_keys: Arc<LogKeys>,
+    replicas: Option<Arc<Replicas>>,
     tls: Vec<Arc<ServerTls>>,
     names: Vec<String>,
     clock: Arc<dyn Clock>,
@@ -104,6 +122,8 @@ pub struct RotationParts {
     pub sequencer: Sequencer,
     /// The log's keys.
     pub log_keys: Arc<LogKeys>,
+    /// The registries over the same database, where it is shared.
+    pub replicas: Option<Arc<Replicas>>,
     /// The directory port's TLS.
     pub tls: Vec<Arc<ServerTls>>,
     /// Names for new certificates.
@@ -117,12 +137,13 @@ pub struct RotationParts {
 impl Rotation {
     /// Over these parts.
     pub fn new(parts: RotationParts) -> Self {
-        let RotationParts { folder, authority, sequencer, log_keys, tls, names, clock, random } = parts;
+        let RotationParts { folder, authority, sequencer, log_keys, replicas, tls, names, clock, random } = parts;
         Self {
             folder,
             authority,
             sequencer,
             log_keys,
+            replicas,
             tls,
             names,
             clock,
@@ -133,13 +154,20 @@ impl Rotation {
         }
     }
 
-    /// Changes the log's key: the new one is made here, and the old one signs the change.
+    /// Changes the log's key: the new one is made here, and the old one signs the change. Where several registries share the
+    /// directory, not before each of them holds the new one.
     pub async fn log_key(&self, reason: &str) -> Result<(Result<Accepted, authority::Error>, PublicKey), Error> {
         let _turn = self.turn.lock().await;
         let next = log_keys::make_next(&self.folder, self.random.as_ref())?;
         let public = next.public_key().clone();
         // Held before it is said: the checkpoint over the statement needs it.
         self.log_keys.hold(next);
+        if let Some(replicas) = &self.replicas {
+            let registries = replicas.lacking(public.id()).await?;
+            if !registries.is_empty() {
+                return Err(Error::NotEverywhere { next: self.path(keys::LOG_NEXT_FILE), registries });
+            }
+        }
         let in_force = self.sequencer.directory().log_key().cloned();
         let signers = in_force.iter().chain([&public]).filter_map(|key| self.log_keys.held(key)).collect::<Vec<_>>();
         let body = Body::LogKeyChanged(wire::LogKeyChanged {

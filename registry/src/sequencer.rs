@@ -109,7 +109,7 @@ pub enum Error {
     },
     /// The log's key in the folder is not the one in force.
     #[error(
-        "the log's key in force is not in keys/: the directory names another one than log.key, log.next.key or log.old.key; restore it from its backup"
+        "the log's key in force is not in keys/: the directory names another one than log.key, log.next.key or log.old.key; copy keys/log.key from another registry over the same database, or restore it from its backup"
     )]
     LogKeyWrong,
     /// The ledger failed.

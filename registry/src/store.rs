@@ -7,6 +7,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use host::{
     committer::{CommitterError, CommitterOptions},
     files,
+    postgres::{self, Database},
     store::{SMALL_CACHE_BYTES, Store, StoreError},
 };
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use crate::{
     enrolment::decisions::{self, Decisions, FolderDecisions, PostgresDecisions},
     ledger::{
         self, OpenLedger, PostgresLedger, SledLedger,
-        postgres::{Database, DatabaseError},
+        postgres::APPLICATION,
     },
 };
 
@@ -42,12 +43,17 @@ pub enum Error {
     /// Pending enrolments cannot be reached.
     #[error(transparent)]
     Decisions(#[from] decisions::Error),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
+    /// The database's address cannot be used.
+    #[error("`store`: {0}")]
+    Address(postgres::Error),
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
+    /// A configuration file is no place for a password.
+    #[error(
+        "the password of the database does not belong into `store`: name a file in `store_password_file`, or set {PASSWORD_VARIABLE}"
+    )]
+    PasswordInAddress,
     /// The password's file cannot be read.
     #[error("`store_password_file`: {0}")]
     Password(#[from] files::Error),
@@ -85,7 +91,11 @@ impl std::str::FromStr for StoreChoice {
         match text {
             EMBEDDED => Ok(Self::Embedded),
             _ if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
-                Ok(Self::Postgres(Database::parse(text)?))
+                let database = Database::parse(text).map_err(|error| match error {
+                    postgres::Error::PasswordInAddress => Error::PasswordInAddress,
+                    error => Error::Address(error),
+                })?;
+                Ok(Self::Postgres(database.named(APPLICATION)))
             }
             _ => Err(Error::Unknown),
         }
@@ -111,15 +121,7 @@ impl StoreChoice {
     /// With its password: that of the file (within `folder` where its path is relative), or that of the environment.
     pub fn with_password(self, folder: &Path, file: Option<&Path>) -> Result<Self, Error> {
         let Self::Postgres(database) = self else { return Ok(self) };
-        if let Some(file) = file {
-            let password = files::read_private_file(&folder.join(file))?;
-            return Ok(Self::Postgres(database.with_password(String::from_utf8_lossy(&password).trim_end())));
-        }
-        match std::env::var(PASSWORD_VARIABLE) {
-            Ok(password) => Ok(Self::Postgres(database.with_password(&password))),
-            // A socket, a certificate or ~/.pgpass may do without.
-            Err(_) => Ok(Self::Postgres(database)),
-        }
+        Ok(Self::Postgres(database.with_password_from(folder, file, PASSWORD_VARIABLE)?))
     }
 
     /// Opens the ledger. `on_fatal` is told when the embedded store's writer ends by itself.

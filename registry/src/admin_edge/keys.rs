@@ -20,6 +20,7 @@ use super::{internal, refused, unsaid};
 use crate::{
     authority::{self, Authority},
     enrolment::Enrolment,
+    ledger,
     rotation::{self, BroughtIn, Rotation},
     sequencer::{Accepted, Sequencer},
     waiting,
@@ -201,6 +202,8 @@ fn rotated(said: Result<Accepted, authority::Error>, key: String) -> Result<Resp
 fn failed(error: &rotation::Error) -> Status {
     match error {
         rotation::Error::Authority(error) => unsaid(error),
+        rotation::Error::NotEverywhere { .. } => Status::aborted(error.to_string()),
+        rotation::Error::Ledger(ledger::Error::Away { .. }) => Status::unavailable(error.to_string()),
         error => internal(error),
     }
 }

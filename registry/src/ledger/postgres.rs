@@ -12,16 +12,13 @@
 
 mod fault;
 mod rows;
-mod schema;
 mod tables;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
-};
+use host::postgres::Database;
+use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use trust::{
@@ -34,11 +31,12 @@ use trust::{
 };
 
 pub use self::fault::DatabaseError;
-use self::{fault::explain, tables::Tables};
+pub(crate) use self::fault::explain;
+use self::{
+    fault::found,
+    tables::Tables,
+};
 use super::{Append, Error, Keep, Later, Ledger, Position, ReadLimit, SignedHead, Turn};
-
-/// How long a connection may be waited for, before the database counts as away.
-const SLOWEST_CONNECTION: Duration = Duration::from_secs(3);
 
 /// How often the database is asked whether the log has grown: notifications may be lost.
 const POLL: Duration = Duration::from_millis(500);
@@ -47,54 +45,7 @@ const POLL: Duration = Duration::from_millis(500);
 const CATCH_UP: usize = 1024;
 
 /// By what name the database knows a registry.
-const APPLICATION: &str = "errand registry";
-
-/// Where the database is, and how to sign in. Prints without its password.
-#[derive(Clone)]
-pub struct Database {
-    options: PgConnectOptions,
-}
-
-impl Database {
-    /// Reads `postgres://user@host:port/database?sslmode=verify-full`. A password does not belong in it.
-    pub fn parse(url: &str) -> Result<Self, DatabaseError> {
-        // The parser's own message would quote the URL, and in it what looks like a password.
-        let options: PgConnectOptions = url.parse().map_err(|_| DatabaseError::Address)?;
-        let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
-        let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
-        if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=") {
-            return Err(DatabaseError::PasswordInAddress);
-        }
-        Ok(Self { options: options.application_name(APPLICATION) })
-    }
-
-    /// The same under another name than a registry's.
-    pub(crate) fn named(mut self, application: &str) -> Self {
-        self.options = self.options.application_name(application);
-        self
-    }
-
-    /// The same with a password.
-    pub fn with_password(mut self, password: &str) -> Self {
-        self.options = self.options.password(password);
-        self
-    }
-
-    /// Where it is, for people.
-    pub fn place(&self) -> String {
-        let options = &self.options;
-        let host =
-            options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
-        let database = options.get_database().unwrap_or(options.get_username());
-        format!("{host}:{}/{database}", options.get_port())
-    }
-}
-
-impl fmt::Debug for Database {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Database({})", self.place())
-    }
-}
+pub(crate) const APPLICATION: &str = "errand registry";
 
 /// The ledger in PostgreSQL. Clones share it.
 #[derive(Clone)]
@@ -131,20 +82,9 @@ impl PostgresLedger {
     async fn open_tables(database: &Database, tables: Tables) -> Result<Self, Error> {
         let place: Arc<str> = database.place().into();
         let schema = tables.schema();
-        let session = [
-            ("search_path", schema.as_str()),
-            // What is acknowledged is on the disk, and where there is a synchronous standby, on its disk too.
-            ("synchronous_commit", "on"),
-            // Whoever holds the log's lock and hangs must not stop the other processes for ever.
-            ("idle_in_transaction_session_timeout", "20s"),
-            ("lock_timeout", "20s"),
-            ("statement_timeout", "60s"),
-        ];
-        let pool = PgPoolOptions::new()
-            .max_connections(tables.most_connections())
-            .acquire_timeout(SLOWEST_CONNECTION)
-            .connect_lazy_with(database.options.clone().options(session));
-        schema::prepare(&pool, &place, tables).await?;
+        let pool = database.pool(&schema, tables.most_connections());
+        let made = host::postgres::Tables { schema: &schema, migrations: tables.migrations() };
+        host::postgres::prepare(&pool, &place, made).await.map_err(found)?;
         let head = rows::head(&pool).await?;
         let edge = rows::restore(&pool, head.position.size).await?;
         if edge.root() != head.position.root {

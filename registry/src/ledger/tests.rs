@@ -8,7 +8,7 @@ mod shared;
 
 use std::{collections::HashMap, path::Path, sync::Mutex};
 
-use host::store::MAX_VALUE_BYTES;
+use host::{postgres::Database, store::MAX_VALUE_BYTES};
 use trust::{
     directory::LARGEST_ENTRY,
     log::{
@@ -19,7 +19,7 @@ use trust::{
     },
 };
 
-use super::{postgres::Database, *};
+use super::{postgres::APPLICATION, *};
 use crate::{
     postgres_server,
     store::{self, StoreChoice},
@@ -68,7 +68,7 @@ impl Place {
 }
 
 fn database(scratch: &postgres_server::Scratch) -> Database {
-    Database::parse(&scratch.url()).unwrap()
+    Database::parse(&scratch.url()).unwrap().named(APPLICATION)
 }
 
 /// The same test for each store.

@@ -47,6 +47,7 @@ async fn desk(authority_is_here: bool) -> Desk {
         authority: Arc::clone(&authority),
         sequencer: rooms.sequencer.clone(),
         log_keys: Arc::clone(&rooms.log_keys),
+        replicas: None,
         tls: vec![ServerTls::new(&tls, ClientAuthentication::None).unwrap()],
         names: vec!["registry.example".to_owned()],
         clock,

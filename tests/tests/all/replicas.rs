@@ -10,8 +10,11 @@ use town::harness::eventually;
 
 use crate::{
     postgres_server,
-    support::replicas::{
-        LIMIT, Replicas, assert_nothing_is_lost_or_doubled, http, is_serving, registry, served, verified,
+    support::{
+        MARRIED, WIDOWED, marital_status,
+        replicas::{
+            LIMIT, Replicas, assert_nothing_is_lost_or_doubled, http, is_serving, registry, served, verified,
+        },
     },
 };
 
@@ -79,6 +82,115 @@ async fn three_registries_accept_at_once_and_keep_one_log_though_one_is_killed()
         assert!(announced.contains(&address), "{address} is not announced: {announced:?}");
     }
     println!("{} statements by {} writers, {} entries", said.len(), 3 * WRITERS, entries.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_registries_take_anchors_at_once_and_keep_one_second_log() {
+    let test = "replicas::three_registries_take_anchors_at_once_and_keep_one_second_log";
+    let Some(scratch) = postgres_server::scratch(test).await else { return };
+    let mut replicas = Replicas::start(&scratch, 3).await;
+    const LOGS: usize = 6;
+    const ANCHORS: usize = 12;
+    let mut writers = Vec::new();
+    for number in 0..LOGS {
+        let mut writer = replicas.department(number).await;
+        writer.add_key(0).await;
+        writers.push(writer);
+    }
+    let anchoring: Vec<_> = writers
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut writer)| {
+            // Each goes from registry to registry, so that every one has to know what the others took.
+            let mut clients: Vec<_> = (0..3).map(|replica| replicas.anchors((number + replica) % 3)).collect();
+            tokio::spawn(async move {
+                let mut indexes = Vec::new();
+                for turn in 0..ANCHORS {
+                    indexes.push(writer.anchor(0, &mut clients[turn % 3]).await);
+                }
+                indexes
+            })
+        })
+        .collect();
+    let mut indexes = Vec::new();
+    for anchored in anchoring {
+        indexes.extend(anchored.await.unwrap());
+    }
+    indexes.sort_unstable();
+    let all = LOGS * ANCHORS;
+    assert_eq!(indexes, (0..all as u64).collect::<Vec<_>>(), "one log, without gap or double");
+
+    // One has the directory take it; all serve what was taken, one that was away meanwhile too.
+    replicas.replicas[2].kill();
+    let taken = replicas.replicas[1].command(&["anchors", "take"]).await;
+    assert_eq!(taken["taken"], all, "{taken}");
+    replicas.replicas[2].start().await;
+    let checkpoint = http(replicas.replicas[1].tiles(), "/anchors/checkpoint").await;
+    assert_eq!(checkpoint.status, 200);
+    for number in 0..3 {
+        let same = async || {
+            let tiles = replicas.replicas[number].tiles();
+            http(tiles, "/anchors/checkpoint").await.body == checkpoint.body
+                && http(tiles, &format!("/anchors/tile/0/000.p/{all}")).await.status == 200
+        };
+        assert!(eventually(LIMIT, same).await, "registry {number} does not show what was taken");
+        let verified = replicas.replicas[number].command(&["anchors", "verify"]).await;
+        assert_eq!((&verified["entries"], &verified["logs"]), (&all.into(), &LOGS.into()), "{verified}");
+        let listed = replicas.replicas[number].command(&["anchors", "list"]).await;
+        let listed = listed["anchors"].as_array().unwrap();
+        assert!(listed.len() == LOGS && listed.iter().all(|log| log["size"] == ANCHORS), "{listed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_logs_key_changes_once_every_registry_holds_the_next_one() {
+    let test = "replicas::the_logs_key_changes_once_every_registry_holds_the_next_one";
+    let Some(scratch) = postgres_server::scratch(test).await else { return };
+    let mut replicas = Replicas::start(&scratch, 2).await;
+    let dirs = [0, 1].map(|number: usize| replicas.replicas[number].dir().join("keys"));
+    let in_force = async |number: usize| {
+        let listed = replicas.replicas[number].command(&["keys", "list"]).await;
+        let mut keys = listed["keys"].as_array().unwrap().clone();
+        keys.retain(|key| key["role"] == "log" && key["in_force"] == true);
+        (keys[0]["key_id"].as_str().unwrap().to_owned(), keys[0]["here"] == true)
+    };
+    let rotate = ["keys", "rotate-log", "--reason", "yearly change"];
+    let before = in_force(0).await;
+    let output = registry(&dirs[0].join(".."), &rotate).await;
+    let refused = crate::support::said(&output);
+    assert!(!output.status.success(), "{refused}");
+    let other = replicas.replicas[1].address().to_string();
+    assert!(refused.contains(&other) && refused.contains("log.next.key"), "{refused}");
+    assert_eq!((in_force(0).await, in_force(1).await), (before.clone(), before.clone()));
+
+    let copied = std::process::Command::new("cp").arg("-p").arg(dirs[0].join("log.next.key")).arg(&dirs[1]).status();
+    assert!(copied.unwrap().success());
+    let rotated = eventually(LIMIT, async || registry(&dirs[0].join(".."), &rotate).await.status.success());
+    assert!(rotated.await, "the other registry takes the key up");
+    let after = in_force(0).await;
+    assert!(after.0 != before.0 && after.1);
+    let followed = eventually(LIMIT, async || in_force(1).await == after && !dirs[1].join("log.next.key").exists());
+    assert!(followed.await, "the other registry goes on with it");
+    assert!(dirs[1].join("log.old.key").exists());
+
+    // Both sign on, with either key, and after a restart too.
+    let mut writer = replicas.department(0).await;
+    for number in 0..6 {
+        writer.add_key(number).await;
+    }
+    replicas.replicas[1].kill();
+    replicas.replicas[1].start().await;
+    replicas.rebalance();
+    for number in 6..12 {
+        writer.add_key(number).await;
+    }
+    for number in [0, 1] {
+        let all = async || served(&replicas, number).await.0.len() >= writer.said.len();
+        assert!(eventually(LIMIT, all).await);
+        let (entries, checkpoint) = served(&replicas, number).await;
+        assert_nothing_is_lost_or_doubled(&entries, &writer.said);
+        assert_eq!(verified(&replicas, &entries, &checkpoint).await, entries.len() as u64);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,6 +290,17 @@ async fn a_stopped_registry_moves_to_postgres_and_back_and_goes_on_with_the_same
     let url = scratch.url();
     let copy = async |from: &str, to: &str| registry(&dir, &["store", "copy", "--from", from, "--to", to]).await;
 
+    // Something is in the second log too.
+    place.ask(marital_status(&MARRIED, "married")).await;
+    place.json("housing", &["evidence", "anchors", "now"]).await;
+    let anchors_taken = async || {
+        let output = town.registry_cli(&["--json", "anchors", "take"]).await.unwrap();
+        let taken: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        taken["taken"].as_u64().unwrap()
+    };
+    assert_eq!(anchors_taken().await, 1);
+    let before = (before.0.max(status().await.0), status().await.1);
+
     let running = copy("sled", &url).await;
     assert!(!running.status.success() && crate::support::said(&running).contains("stop the other one first"));
     town.registry().stop().await.unwrap();
@@ -186,6 +309,8 @@ async fn a_stopped_registry_moves_to_postgres_and_back_and_goes_on_with_the_same
     let said: serde_json::Value = serde_json::from_slice(&copied.stdout).unwrap();
     assert_eq!((said["statements"].as_u64(), said["pending_enrolments"].as_u64()), (Some(before.0), Some(1)));
     assert_eq!(root(&said), before.1);
+    let second = said["second_logs"].clone();
+    assert_eq!((second[0]["log"].as_u64(), second[0]["entries"].as_u64()), (Some(1), Some(1)), "{said}");
     let again = copy("sled", &url).await;
     assert_eq!(again.status.code(), Some(2), "nothing is copied onto something: {}", crate::support::said(&again));
 
@@ -199,12 +324,21 @@ async fn a_stopped_registry_moves_to_postgres_and_back_and_goes_on_with_the_same
     // The nodes follow on as if nothing had happened.
     let followed = async || town.settled().await.is_ok();
     assert!(eventually(LIMIT, followed).await);
+    // So does the second log: the same one, not a successor.
+    place.ask(marital_status(&WIDOWED, "widowed")).await;
+    place.json("housing", &["evidence", "anchors", "now"]).await;
+    assert_eq!(anchors_taken().await, 2);
     let before = status().await;
 
     let busy = copy(&url, "sled").await;
     assert!(crate::support::said(&busy).contains("stop them all first"), "{}", crate::support::said(&busy));
     town.registry().stop().await.unwrap();
     std::fs::rename(dir.join("directory"), dir.join("directory.old")).unwrap();
+    // The connections of the registry that has just stopped may still be counted.
+    let kept = async || crate::support::said(&copy(&url, "sled").await).contains("the target holds 1 entries already");
+    assert!(eventually(LIMIT, kept).await, "the second log that is there is not written over");
+    std::fs::remove_dir_all(dir.join("directory")).unwrap();
+    std::fs::rename(dir.join("anchors"), dir.join("anchors.old")).unwrap();
     let copied = tokio::time::timeout(LIMIT, async {
         loop {
             let copied = copy(&url, "sled").await;
@@ -217,6 +351,7 @@ async fn a_stopped_registry_moves_to_postgres_and_back_and_goes_on_with_the_same
     });
     let said: serde_json::Value = serde_json::from_slice(&copied.await.unwrap().stdout).unwrap();
     assert_eq!((said["statements"].as_u64(), root(&said)), (Some(before.0), before.1.clone()));
+    assert_eq!(said["second_logs"][0]["entries"], 2, "{said}");
     std::fs::write(&config, written).unwrap();
     town.registry().start().await.unwrap();
     assert!(status().await.0 >= before.0);

@@ -1,11 +1,69 @@
 //! Which of the database's logs: each has the same tables in a schema of its own, so that one set of queries serves all.
-//! Out of scope: the tables themselves (`schema`).
+//! Out of scope: making them (`host::postgres`).
 
 /// The schema of the directory, and what those of the second logs begin with.
 const DIRECTORY: &str = "errand_registry";
 
 /// The lock in which processes queue for their turn to append to the directory. Any number, and always the same.
 const TURN_LOCK: i64 = 0x0045_7272_616e_6402;
+
+/// The tables of any log.
+const LEDGER: &str = "
+CREATE TABLE head (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    size bigint NOT NULL,
+    root bytea NOT NULL,
+    checkpoint text,
+    checkpoint_size bigint NOT NULL DEFAULT 0,
+    checkpoint_seconds bigint NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE head IS 'The log''s size and root, and the last checkpoint signed for it';
+CREATE TABLE entries (
+    index bigint PRIMARY KEY,
+    entry bytea NOT NULL
+);
+COMMENT ON TABLE entries IS 'The log''s entries, never changed';
+CREATE TABLE tiles (
+    level smallint NOT NULL,
+    index bigint NOT NULL,
+    hashes bytea NOT NULL,
+    PRIMARY KEY (level, index)
+);
+COMMENT ON TABLE tiles IS 'Finished tiles of the log''s tree, 256 hashes each, never changed';
+CREATE TABLE cosignatures (
+    witness text PRIMARY KEY,
+    note text NOT NULL
+);
+COMMENT ON TABLE cosignatures IS 'The last checkpoint that each witness cosigned';
+INSERT INTO head (size, root)
+    VALUES (0, '\\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
+";
+
+/// What is kept beside the directory.
+const ENROLMENTS: &str = "
+CREATE TABLE enrolments (
+    department text PRIMARY KEY,
+    decision bytea NOT NULL
+);
+COMMENT ON TABLE enrolments IS 'Departments that may enrol: decisions with the secrets of their tokens';
+";
+
+/// A log that was restored is marked.
+const MARK: &str = "
+ALTER TABLE head ADD COLUMN mark text;
+COMMENT ON COLUMN head.mark IS 'Set while this log signs nothing, because it was restored from an older copy';
+";
+
+/// Who runs over the directory.
+const REGISTRIES: &str = "
+CREATE TABLE registries (
+    id text PRIMARY KEY,
+    place text NOT NULL,
+    held text[] NOT NULL,
+    seen timestamptz NOT NULL
+);
+COMMENT ON TABLE registries IS 'The running registries, and which of the log''s keys each holds';
+";
 
 /// The tables of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +94,14 @@ impl Tables {
         match self {
             Self::Directory => TURN_LOCK,
             Self::Second(log) => TURN_LOCK ^ (i64::from(log) << 32),
+        }
+    }
+
+    /// What leads from each version of the tables to the next.
+    pub(super) fn migrations(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Directory => &[&[LEDGER, ENROLMENTS], &[MARK], &[REGISTRIES]],
+            Self::Second(_) => &[&[LEDGER], &[MARK]],
         }
     }
 

@@ -48,7 +48,7 @@ async fn tables_are_made_once_by_whoever_comes_first() {
     for opened in opening.collect::<Vec<_>>() {
         opened.await.unwrap().unwrap().close().await;
     }
-    assert_eq!(scratch.sql("SELECT version FROM errand_registry.version"), "2");
+    assert_eq!(scratch.sql("SELECT version FROM errand_registry.version"), "3");
 }
 
 #[tokio::test]

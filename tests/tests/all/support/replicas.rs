@@ -24,8 +24,8 @@ use prost::Message;
 use proto::{
     exchange::v1::Envelope,
     registry::v1::{
-        self as wire, ReadRequest, SubmitRequest, directory_client::DirectoryClient, history_client::HistoryClient,
-        statement::Body, submit_response::Outcome,
+        self as wire, ReadRequest, SubmitRequest, anchor_response, anchors_client::AnchorsClient,
+        directory_client::DirectoryClient, history_client::HistoryClient, statement::Body, submit_response::Outcome,
     },
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +36,12 @@ use trust::{
     envelope,
     ids::{Digest, ExchangeId},
     key::{DescribedKey, Role, Signer, SigningKey},
+    log::{
+        checkpoint::{self, Checkpoint, LogKey},
+        hash::{Hash, leaf_hash},
+        proof::{consistency_proof, tree_root},
+        tile::TileSource,
+    },
 };
 
 use crate::postgres_server::Scratch;
@@ -196,6 +202,13 @@ impl Replicas {
         RegistryLink::new(vec![address.to_string()], self.tls_key()).history(None).expect("a channel")
     }
 
+    /// A client of a registry's second log.
+    pub(crate) fn anchors(&self, number: usize) -> AnchorsClient<Channel> {
+        let address = self.replicas[number].address().to_string();
+        let connector = PeerConnector::new([address], [self.tls_key()], None, ConnectorOptions::default());
+        AnchorsClient::new(connector.expect("a connector").channel(&ChannelLimits::default()))
+    }
+
     pub(crate) fn authority(&self) -> &SigningKey {
         &self.authority
     }
@@ -216,7 +229,7 @@ impl Replicas {
             division: String::new(),
         });
         let object = Object::Department(id.parse().expect("an id"));
-        let mut writer = Writer { department: id, key: first, client: self.client(self.address), said: Vec::new() };
+        let mut writer = Writer { department: id, key: first, client: self.client(self.address), said: Vec::new(), evidence: Leaves::default() };
         writer.say(&object, body, Some(&self.authority)).await;
         writer
     }
@@ -235,6 +248,19 @@ pub(crate) struct Writer {
     client: DirectoryClient<Channel>,
     /// What was acknowledged: index and identity.
     pub(crate) said: Vec<(u64, Digest)>,
+    evidence: Leaves,
+}
+
+/// The leaves of a small log: fewer than a tile holds.
+#[derive(Default)]
+struct Leaves(Vec<Hash>);
+
+impl TileSource for &Leaves {
+    type Error = std::convert::Infallible;
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<Hash>, Self::Error> {
+        assert_eq!((level, index), (0, 0), "more than one tile");
+        Ok(self.0[..usize::from(width)].to_vec())
+    }
 }
 
 impl Writer {
@@ -249,6 +275,32 @@ impl Writer {
             node: "1".into(),
         });
         self.say(&Object::Key(*added.public_key().id()), body, None).await;
+    }
+
+    /// Adds an entry to an evidence log of its own and anchors its checkpoint, signed with the key of this number; insists
+    /// until it is taken. The index that it has in the second log.
+    pub(crate) async fn anchor(&mut self, number: usize, client: &mut AnchorsClient<Channel>) -> u64 {
+        let before = self.evidence.0.len() as u64;
+        self.evidence.0.push(leaf_hash(&before.to_be_bytes()));
+        let size = before + 1;
+        let root = tree_root(&&self.evidence, size).expect("a tree");
+        let proof = if before == 0 { Vec::new() } else { consistency_proof(&&self.evidence, before, size).expect("a proof") };
+        let signer = key(&format!("{} key {number}", self.department));
+        let origin = format!("ninghe/{}/1/evidence", self.department);
+        let log_key = LogKey::new(origin.parse().expect("a name"), signer.public_key().as_bytes()).expect("a key");
+        let unsigned = Checkpoint::new(log_key.origin(), size, root).expect("a checkpoint");
+        let note = checkpoint::sign(&unsigned, &log_key, 1_767_225_600 + size, |message| signer.sign(message));
+        let consistency = proof.iter().map(|hash| hash.as_bytes().to_vec()).collect();
+        let request = wire::AnchorRequest { checkpoint: note.expect("a note"), consistency };
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match client.anchor(request.clone()).await.map(|response| response.into_inner().outcome) {
+                Ok(Some(anchor_response::Outcome::Anchored(entry))) => return entry.index,
+                Ok(outcome) => assert!(Instant::now() < deadline, "{outcome:?}"),
+                Err(status) => assert!(Instant::now() < deadline, "{status}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn say(&mut self, object: &Object, body: Body, signer: Option<&SigningKey>) {
