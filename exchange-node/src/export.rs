@@ -26,7 +26,6 @@ use trust::{
     log::hash::Hash,
 };
 
-pub(crate) use self::statements::Tiles;
 use self::statements::{Excerpt, Wanted};
 use crate::{
     anchors::{AnchorBook, Proved},

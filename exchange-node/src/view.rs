@@ -20,6 +20,7 @@ mod snapshot;
 mod stored;
 mod suspicion;
 mod tiles;
+mod tree;
 mod witnessing;
 
 use std::{

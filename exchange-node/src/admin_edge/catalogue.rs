@@ -11,13 +11,12 @@ use proto::registry::v1::{
 use tonic::{Request, Response, Status};
 use trust::{
     catalogue::{self, StatementIndex},
-    log::{checkpoint::Checkpoint, frontier::Frontier, hash::leaf_hash, note::SignedNote, proof::inclusion_proof},
+    log::{checkpoint::Checkpoint, note::SignedNote},
 };
 
 use super::Answer;
 use crate::{
     app::Parts,
-    export::Tiles,
     view::{self, View},
 };
 
@@ -119,11 +118,8 @@ impl Catalogue for CatalogueEdge {
                 let why = format!("this node's view of the directory has {size} statements, counted from 0");
                 return Err(Status::not_found(why));
             }
-            let mut leaves = Vec::new();
-            for entry in view.entries().take(usize::try_from(size).unwrap_or(usize::MAX)) {
-                leaves.push(leaf_hash(&entry.map_err(|error| unreadable(&error))?));
-            }
-            let inclusion = inclusion_proof(&Tiles::new(leaves), index, size);
+            let tree = view.tree(size).map_err(|error| unreadable(&error))?;
+            let inclusion = tree.inclusion(index);
             let inclusion = inclusion.map_err(|error| Status::internal(error.to_string()))?;
             let entry = entry(view, index)?;
             let seen = view.seen();
@@ -143,11 +139,8 @@ impl Catalogue for CatalogueEdge {
 }
 
 fn root_at(view: &View, size: u64) -> Result<trust::log::hash::Hash, Status> {
-    let mut frontier = Frontier::new();
-    for entry in view.entries().take(usize::try_from(size).unwrap_or(usize::MAX)) {
-        frontier.append(leaf_hash(&entry.map_err(|error| unreadable(&error))?));
-    }
-    Ok(frontier.root())
+    let tree = view.tree(size).map_err(|error| unreadable(&error))?;
+    tree.root().map_err(|error| Status::internal(error.to_string()))
 }
 
 fn entry(view: &View, index: u64) -> Result<Vec<u8>, Status> {

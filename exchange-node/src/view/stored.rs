@@ -8,6 +8,7 @@
 //! | `e` index piece | one entry, in pieces |
 //! | `c` | the latest checkpoint that was verified: the copy ends where it says |
 //! | `r` digest piece | a revocation that came directly |
+//! | `t` bundle | the root over a whole bundle, once it was computed |
 //! | `w` department | the checkpoint that the department's witness cosigned last |
 //!
 //! Bundles make a sixth of the keys: the store opens sooner and needs less memory. Out of scope: whether any of it counts.
@@ -19,7 +20,7 @@ use host::{
     store::{MAX_VALUE_BYTES, SMALL_CACHE_BYTES, Store, StoreError},
 };
 use sha2::{Digest, Sha256};
-use trust::log::{bundle::EntryBundle, checkpoint::Checkpoint, note::SignedNote, tile::TILE_WIDTH};
+use trust::log::{bundle::EntryBundle, checkpoint::Checkpoint, hash::Hash, note::SignedNote, tile::TILE_WIDTH};
 
 use super::Error;
 
@@ -180,6 +181,37 @@ impl StoredDirectory {
         }
     }
 
+    /// The roots of the first bundles, as many of the first `most` as are kept without a gap.
+    pub(super) fn bundle_roots(&self, most: u64) -> Result<Vec<Hash>, Error> {
+        let mut roots = Vec::new();
+        for kept in self.store.db().range(prefix(ROOT, 0).as_slice()..prefix(ROOT, most).as_slice()) {
+            let (key, root) = kept.map_err(|error| self.failed(error))?;
+            let root = Hash::try_from(root.as_ref());
+            match root {
+                Ok(root) if key == prefix(ROOT, roots.len() as u64) => roots.push(root),
+                _ => break,
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Keeps roots that were computed. Only to spare work: it need not be durable.
+    pub(super) fn keep_bundle_roots(&self, roots: &[(u64, Hash)]) -> Result<(), Error> {
+        for (bundle, root) in roots {
+            let kept = self.store.db().insert(prefix(ROOT, *bundle), root.as_bytes().as_slice());
+            kept.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// As if a bundle had never been stored.
+    #[cfg(test)]
+    pub(super) fn lose_bundle(&self, bundle: u64) {
+        for key in self.store.db().scan_prefix(prefix(BUNDLE_KEY, bundle)).keys() {
+            self.store.db().remove(key.unwrap()).unwrap();
+        }
+    }
+
     pub(super) fn checkpoint(&self) -> Result<Option<String>, Error> {
         let bytes = self.joined(&[CHECKPOINT])?;
         let Some((length, text)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
@@ -270,6 +302,7 @@ fn put(start: u64, entries: Vec<Vec<u8>>, writes: &mut Writes) -> Result<(), Seq
 const BUNDLE_KEY: u8 = b'b';
 const CHECKPOINT: u8 = b'c';
 const ENTRY: u8 = b'e';
+const ROOT: u8 = b't';
 const REVOCATION: u8 = b'r';
 const WITNESSED: u8 = b'w';
 
