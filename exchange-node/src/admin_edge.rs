@@ -92,7 +92,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl Node for AdminEdge {
     async fn status(&self, _: Request<StatusRequest>) -> Answer<StatusResponse> {
-        let Parts { config, view, journal, addresses, .. } = self.parts.as_ref();
+        let Parts { config, view, journal, addresses, anchorer, .. } = self.parts.as_ref();
         let seen = self.seen();
         let age = view.age(self.parts.clock.now_ms());
         let (evidence_size, evidence_root) = journal.head();
@@ -113,6 +113,8 @@ impl Node for AdminEdge {
             directory_state: age.state.as_str().to_owned(),
             directory_expires_ms: age.expires_ms,
             directory_findings: u32::try_from(view.findings().open_ones().len()).unwrap_or(u32::MAX),
+            anchored: anchorer.book.last(&anchorer.evidence).map_or(0, |anchored| anchored.size),
+            anchoring_trouble: anchorer.trouble().map(|trouble| trouble.what).unwrap_or_default(),
             records: records_status(seen.directory(), self.me(), &self.parts.records.status()),
         }))
     }

@@ -14,7 +14,7 @@ mod keep;
 pub use self::{
     book::{AnchorBook, Anchored, Proved},
     check::{Checked, check_history},
-    keep::Anchorer,
+    keep::{Anchorer, Trouble},
 };
 
 /// Why anchoring does not work now.

@@ -20,6 +20,7 @@ use trust::{
         hash::{Hash, leaf_hash},
         proof::verify_inclusion,
     },
+    refusal::Code,
 };
 
 use super::{AnchorBook, Anchored, Error, book};
@@ -55,8 +56,28 @@ pub struct Anchorer {
     pub random: Arc<dyn Random>,
     /// How often.
     pub interval: Duration,
-    /// What went wrong in the last turn, for `doctor`.
-    pub trouble: Mutex<Option<String>>,
+    /// What went wrong in the last turn, for `doctor` and `status`.
+    pub trouble: Mutex<Option<Trouble>>,
+}
+
+/// What went wrong in the last turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// In words.
+    pub what: String,
+    /// Whether the registry or the evidence itself objects: then trying again does not help.
+    pub is_lasting: bool,
+}
+
+impl Trouble {
+    fn of(error: &Error) -> Self {
+        let is_lasting = match error {
+            Error::Behind { .. } => true,
+            Error::Refused(refusal) => refusal.code != Code::Overloaded.as_str(),
+            _ => false,
+        };
+        Self { what: error.to_string(), is_lasting }
+    }
 }
 
 impl Anchorer {
@@ -115,7 +136,6 @@ impl Anchorer {
                     self.jittered(self.interval.min(TRY_AGAIN))
                 }
             };
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err().map(|error| error.to_string());
         }
     }
 
@@ -125,8 +145,18 @@ impl Anchorer {
     ///
     /// What went wrong.
     pub async fn turn(&self) -> Result<(), Error> {
-        self.anchor().await?;
-        self.prove_pending().await
+        let outcome = match self.anchor().await {
+            Ok(()) => self.prove_pending().await,
+            failed => failed,
+        };
+        let trouble = outcome.as_ref().err().map(Trouble::of);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        outcome
+    }
+
+    /// What went wrong in the last turn; `None` where nothing did, or there was none yet.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the registry has as this log's last anchor; `None` where there is none.

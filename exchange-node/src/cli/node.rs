@@ -145,6 +145,8 @@ fn status_json(status: &StatusResponse) -> Value {
         "registry_reachable": status.registry_reachable,
         "evidence_size": status.evidence_size,
         "evidence_root": status.evidence_root,
+        "anchored": status.anchored,
+        "anchoring_trouble": status.anchoring_trouble,
         "peer_address": status.peer_address,
         "office_address": status.office_address,
         "version": status.version,
@@ -165,6 +167,7 @@ fn status_text(status: &StatusResponse) -> String {
         ("vouched for", vouched_text(status)),
         ("findings", findings_hint(status.directory_findings)),
         ("evidence", format!("{} entries, root {}", status.evidence_size, status.evidence_root)),
+        ("anchored", anchored_text(status)),
         ("memory", output::bytes(status.resident_bytes)),
         ("version", status.version.clone()),
     ]);
@@ -188,6 +191,13 @@ fn vouched_text(status: &StatusResponse) -> String {
         "expired" => format!("{vouched}; EXPIRED at {until}: nothing is asked or answered"),
         "clock_backwards" => format!("{vouched}; WRONG: this machine's clock is behind it"),
         _ => "by nobody yet".to_owned(),
+    }
+}
+
+fn anchored_text(status: &StatusResponse) -> String {
+    match status.anchoring_trouble.as_str() {
+        "" => format!("{} entries", status.anchored),
+        trouble => format!("{} entries; WARNING: not at the last turn: {trouble}", status.anchored),
     }
 }
 
@@ -258,6 +268,8 @@ mod tests {
         assert_eq!(
             keys,
             [
+                "anchored",
+                "anchoring_trouble",
                 "department",
                 "directory_expires_ms",
                 "directory_findings",

@@ -16,6 +16,7 @@ use trust::{
 
 use super::{backup, directory, evidence, free_disk, key_files, ok, sources, span, warning, wrong};
 use crate::{
+    anchors::Trouble,
     app::Parts,
     notices::{self, Fate, Notice},
     records::RecordsStatus,
@@ -55,6 +56,8 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     findings.extend(relays(parts));
     findings.push(office_port(parts.addresses.office).await);
     findings.push(evidence::examine(parts).await);
+    findings.push(anchors(parts));
+    findings.extend(shared(parts).await);
     findings
 }
 
@@ -289,6 +292,45 @@ fn relays(parts: &Parts) -> Vec<Finding> {
         .collect()
 }
 
+/// Whether the evidence is anchored at the registry.
+fn anchors(parts: &Parts) -> Finding {
+    let anchorer = &parts.anchorer;
+    let anchored = anchorer.book.last(&anchorer.evidence).map_or(0, |anchored| anchored.size);
+    anchoring(anchorer.trouble(), anchored, parts.journal.size())
+}
+
+fn anchoring(trouble: Option<Trouble>, anchored: u64, size: u64) -> Finding {
+    const CHECK: &str = "anchors";
+    let so_far = format!("{anchored} of {size} evidence entries are anchored");
+    match trouble {
+        None => ok(CHECK, so_far),
+        Some(Trouble { what, is_lasting: true }) => wrong(
+            CHECK,
+            format!("the evidence is not anchored any more ({so_far}): {what}"),
+            "keep the folder as it is, compare with `exchange-node evidence anchors check`, and call the authority",
+        ),
+        Some(Trouble { what, is_lasting: false }) => warning(
+            CHECK,
+            format!("the evidence was not anchored at the last turn ({so_far}): {what}"),
+            "it is tried again by itself; where it stays so, see that the registry can be reached and keeps its second log, and try `exchange-node evidence anchors now`",
+        ),
+    }
+}
+
+/// Whether the database is there that the department's nodes share.
+async fn shared(parts: &Parts) -> Option<Finding> {
+    const CHECK: &str = "shared database";
+    let shared = parts.shared.as_ref()?;
+    Some(match shared.check().await {
+        Ok(()) => ok(CHECK, format!("{} is there: quotas and answers are shared", shared.place())),
+        Err(error) => wrong(
+            CHECK,
+            format!("nothing is answered: {error}"),
+            "bring the database back, or look at `shared` in node.toml; every question gets UNAVAILABLE until then",
+        ),
+    })
+}
+
 async fn office_port(address: SocketAddr) -> Finding {
     const CHECK: &str = "office port";
     match timeout(PATIENCE, TcpStream::connect(address)).await {
@@ -328,6 +370,14 @@ mod tests {
         assert_eq!(certificate(Some(node), &held).level, OK);
         assert_eq!(certificate(Some(node), &[0; 32]).level, WRONG);
         assert_eq!(certificate(None, &held).level, WRONG);
+    }
+
+    #[test]
+    fn trouble_with_anchoring_is_told() {
+        let level = |trouble| anchoring(trouble, 3, 5).level;
+        let trouble = |is_lasting| Some(Trouble { what: "no".into(), is_lasting });
+        assert_eq!((level(None), level(trouble(false)), level(trouble(true))), (OK.into(), WARNING.into(), WRONG.into()));
+        assert!(anchoring(trouble(true), 3, 5).found.contains("3 of 5"));
     }
 
     #[test]

@@ -44,6 +44,8 @@ async fn what_was_anchored_before_a_revocation_stays_good_and_what_was_not_does_
     take(&place).await;
     let state = anchor(&place, "housing").await;
     assert_eq!(state["proved"], 2, "{state}");
+    let status = place.json("housing", &["status"]).await;
+    assert_eq!((&status["anchored"], &status["anchoring_trouble"]), (&2.into(), &"".into()), "{status}");
     let late = place.ask(marital_status(&SINGLE, "single")).await;
 
     let listed = place.town.registry_cli(&["anchors", "list", "--json"]).await.unwrap();
@@ -104,12 +106,39 @@ async fn a_rewritten_evidence_log_is_found_out_by_whoever_compares() {
     let now = place.cli("housing", &["evidence", "anchors", "now"]).await;
     assert_ne!(exit(&now), 0, "{}", said(&now));
     assert!(said(&now).contains("does not contain its last anchored checkpoint"), "{}", said(&now));
+    // The node's own operator is told wherever they look.
+    let doctor = place.cli("housing", &["doctor"]).await;
+    assert!(said(&doctor).contains("WRONG    anchors: the evidence is not anchored any more"), "{}", said(&doctor));
+    let status = place.json("housing", &["status"]).await;
+    let trouble = status["anchoring_trouble"].as_str().unwrap();
+    assert!(trouble.contains("does not contain its last anchored checkpoint"), "{status}");
     let found = check().await;
     assert_eq!(exit(&found), 8, "{}", said(&found));
     assert!(said(&found).contains("do not begin with the"), "{}", said(&found));
     let verified = verify().await;
     assert_eq!(exit(&verified), 1, "{}", said(&verified));
     assert!(said(&verified).contains("contradicts itself"), "{}", said(&verified));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_with_anchoring_is_told_and_ends_when_the_registry_is_back() {
+    let place = Place::civil_affairs_and_housing().await;
+    place.ask(marital_status(&MARRIED, "married")).await;
+    place.town.registry().stop().await.unwrap();
+    let now = place.cli("housing", &["evidence", "anchors", "now"]).await;
+    assert_ne!(exit(&now), 0, "{}", said(&now));
+    let trouble = async || place.json("housing", &["status"]).await["anchoring_trouble"].as_str().unwrap().to_owned();
+    assert!(trouble().await.contains("cannot be reached to anchor the evidence"), "{}", trouble().await);
+    let doctor = place.cli("housing", &["doctor"]).await;
+    assert!(said(&doctor).contains("warning  anchors: the evidence was not anchored at the last turn"), "{}", said(&doctor));
+    place.town.registry().start().await.unwrap();
+    let anchored = town::harness::eventually(std::time::Duration::from_secs(60), async || {
+        exit(&place.cli("housing", &["evidence", "anchors", "now"]).await) == 0
+    });
+    assert!(anchored.await, "it is anchored when the registry is back");
+    assert_eq!(trouble().await, "");
+    let doctor = place.cli("housing", &["doctor"]).await;
+    assert!(said(&doctor).contains("ok       anchors: 2 of 2 evidence entries are anchored"), "{}", said(&doctor));
 }
 
 fn copy_folder(from: &Path, to: &Path) {
