@@ -48,6 +48,7 @@ use crate::{
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
     records::RecordSource,
+    shared::{self, Claim, Shared},
     usage::{self, Officers, RecalledOfficers, Saved, Usage},
     view::{Seen, View},
 };
@@ -80,6 +81,9 @@ pub enum Unanswered {
     /// Evidence could not be made durable or read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The question could not be claimed or counted together with the department's other nodes.
+    #[error(transparent)]
+    Shared(#[from] shared::Error),
     /// The stored answer cannot be read.
     #[error("the stored answer cannot be read")]
     StoredAnswerUnreadable,
@@ -102,6 +106,7 @@ pub struct Answerer {
     officers: Officers,
     budget: Arc<dyn GuessBudget>,
     budget_key: Arc<BudgetKey>,
+    shared: Option<Arc<Shared>>,
     unopened: PerSecond,
     logged: PerSecond,
     answers: Semaphore,
@@ -138,6 +143,8 @@ pub struct AnswererParts {
     pub limits: Limits,
     /// What an officer of another department may ask.
     pub officers: OfficerLimits,
+    /// What the department's nodes share, where they do.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// What was answered before, read back from the evidence, the newest first.
@@ -157,6 +164,11 @@ impl Recalled {
         let usage = usage::Recalled::starting(usage::Kind::Given, saved, calendar, now_ms);
         let officers = RecalledOfficers::starting(usage::Kind::Given, calendar, now_ms);
         Self { known: KnownQuestions::new(REMEMBERED), knows_all: false, usage, officers, since_ms, now_ms }
+    }
+
+    /// What was used of every grant.
+    pub fn used(&self) -> Vec<usage::Standing> {
+        self.usage.standing()
     }
 
     /// Takes the next older record; breaks where older ones do not matter.
@@ -194,8 +206,20 @@ pub struct Counts {
 impl Answerer {
     /// Makes the answering side, which knows what was answered before.
     pub fn new(parts: AnswererParts, recalled: Recalled) -> Self {
-        let AnswererParts { me, node, signer, view, journal, records, budget, budget_key, clock, limits, officers } =
-            parts;
+        let AnswererParts {
+            me,
+            node,
+            signer,
+            view,
+            journal,
+            records,
+            budget,
+            budget_key,
+            clock,
+            limits,
+            officers,
+            shared,
+        } = parts;
         Self {
             me,
             node,
@@ -209,6 +233,7 @@ impl Answerer {
             officers: Officers::new(officers, Arc::clone(&budget_key), recalled.officers),
             budget,
             budget_key,
+            shared,
             unopened: PerSecond::new(limits.unopened_per_second),
             logged: PerSecond::new(LOGGED_PER_SECOND),
             answers: Semaphore::new(limits.answers_at_once),
@@ -225,7 +250,7 @@ impl Answerer {
         self.disk_low.store(low, Ordering::Release);
     }
 
-    /// What is used of each grant that this department gave.
+    /// What this node has answered under each grant that its department gave.
     pub fn usage(&self) -> &Usage {
         &self.usage
     }
@@ -269,7 +294,42 @@ impl Answerer {
             let refusal = Refusal::new(Code::Overloaded).retry_at(retry_at_ms);
             return self.refuse(&seen, &question, &digest, &signed, refusal, None).await;
         }
+        if let Some(shared) = &self.shared {
+            match shared.claim_request(turn.key(), &digest).await? {
+                Claim::Mine => {}
+                Claim::Answered(answer) => {
+                    self.counts.repeated.fetch_add(1, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Claim::OtherBytes => {
+                    let refusal = Refusal::new(Code::RequestIdReused).at("request_id");
+                    return self.refuse(&seen, &question, &digest, &signed, refusal, None).await;
+                }
+            }
+        }
         self.answer_new(seen, &question, &digest, &signed, turn).await
+    }
+
+    /// The answer that this node has stored, unless another node of the department has given one in its place.
+    async fn ours(
+        &self,
+        seen: &Seen,
+        question: &Question,
+        digest: &Digest,
+        signed: &wire::Signed,
+        stored: wire::Signed,
+    ) -> Result<wire::Signed, Unanswered> {
+        let Some(shared) = &self.shared else { return Ok(stored) };
+        let key = request_key(&question.sender, question.id.as_bytes());
+        match shared.claim_request(&key, digest).await? {
+            Claim::Answered(answer) => Ok(answer),
+            // It was made durable here, and then this node or the database stopped.
+            Claim::Mine => Ok(shared.keep_answer(&key, &stored).await?.unwrap_or(stored)),
+            Claim::OtherBytes => {
+                let refusal = Refusal::new(Code::RequestIdReused).at("request_id");
+                self.refuse(seen, question, digest, signed, refusal, None).await
+            }
+        }
     }
 
     async fn answer_new(
@@ -292,7 +352,7 @@ impl Answerer {
             Ok(permit) => permit,
             Err(refusal) => return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await,
         };
-        let charged = match self.charge(seen.directory(), &permit, question, now_ms).await? {
+        let charged = match self.charge(seen.directory(), &permit, question, &turn, now_ms).await? {
             Ok(charged) => charged,
             Err(refusal) => return self.refuse(&seen, question, digest, signed, refusal, Some(turn)).await,
         };
@@ -354,7 +414,7 @@ impl Answerer {
         first_index: u64,
     ) -> Result<wire::Signed, Unanswered> {
         match self.stored(first_index, digest)? {
-            Some(answer) => Ok(answer),
+            Some(answer) => self.ours(seen, question, digest, signed, answer).await,
             None => {
                 let refusal = Refusal::new(Code::RequestIdReused).at("request_id");
                 self.refuse(seen, question, digest, signed, refusal, None).await

@@ -47,6 +47,7 @@ use crate::{
     publish::Publisher,
     records::{RecordSource, Records, RecordsError},
     relay::waiting::Relays,
+    shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
     usage::Saved,
     view::{self, RegistryLink, Snapshots, View},
@@ -102,6 +103,9 @@ pub enum Error {
     /// The records cannot be opened.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// The password of the shared database cannot be read.
+    #[error("`shared_password_file`: {0}")]
+    SharedPassword(host::files::Error),
     /// Where the records are cannot be used as it is configured.
     #[error(transparent)]
     Sources(#[from] sources::Error),
@@ -178,6 +182,8 @@ pub struct Parts {
     pub custody: Arc<Custody>,
     /// Whether the node waits at its relays.
     pub relays: Relays,
+    /// What the department's nodes share, where they do.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// Where the node listens; what stands in `ready.json`.
@@ -256,11 +262,22 @@ impl App {
             changed: Arc::default(),
             turn: tokio::sync::Mutex::default(),
         });
+        let database = config.shared.clone().map(|database| {
+            database.with_password_from(
+                &config.dir,
+                config.shared_password_file.as_deref(),
+                shared::PASSWORD_VARIABLE,
+            )
+        });
+        let database = database.transpose().map_err(Error::SharedPassword)?;
         let calendar = view.seen().directory().profile().calendar.clone();
         // A journal that was restored from its backup may be shorter than the list has seen it.
         let covered = Some(duties.covered()).filter(|covered| *covered <= journal.size()).unwrap_or(0);
         let begun = (config.dir.clone(), calendar, clock.now_ms());
         let (asked, answered, owed) = recall(Arc::clone(&journal), covered, begun).await?;
+        let shared = database.map(|database| {
+            Arc::new(Shared::new(database, config.party(), config.node.clone(), answered.used(), budget.key()))
+        });
         let parts = AskerParts {
             me: config.party(),
             node: config.node.clone(),
@@ -282,11 +299,17 @@ impl App {
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             records: Arc::clone(&sources) as Arc<dyn RecordSource>,
-            budget: Arc::new(budget.clone()),
+            budget: match &shared {
+                Some(shared) => {
+                    Arc::new(SharedBudget { own: Arc::new(budget.clone()), shared: Arc::clone(shared) })
+                }
+                None => Arc::new(budget.clone()),
+            },
             budget_key: Arc::clone(budget.key()),
             clock: Arc::clone(&clock),
             limits: config.limits,
             officers: config.officers.answering,
+            shared: shared.clone(),
         };
         let clerks = Arc::new(Clerks::open(ClerksParts {
             me: config.party(),
@@ -364,6 +387,7 @@ impl App {
             peer_connections,
             custody,
             relays: Relays::default(),
+            shared,
         };
         Ok(Self { parts, supervisor, peer, office, admin })
     }

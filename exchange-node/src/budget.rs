@@ -133,6 +133,12 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The budget that the department's nodes share cannot be taken from now.
+    #[error("{reason}")]
+    Shared {
+        /// Why.
+        reason: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -192,6 +198,11 @@ impl BudgetKey {
 
     fn tried(&self, way: &str, value: &str) -> Tried {
         self.hash("tried", &[way, value])
+    }
+
+    /// By what two nodes find out whether they have the same key, without telling it.
+    pub fn check(&self) -> [u8; 16] {
+        self.hash("check", &[])
     }
 
     /// A subject as it may be counted and compared, without being told.

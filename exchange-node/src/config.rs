@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use host::{period::Period, telemetry::LogFormat, tls::TlsKeyDigest};
+use host::{period::Period, postgres::Database, telemetry::LogFormat, tls::TlsKeyDigest};
 use serde::{Deserialize, Deserializer, de};
 use trust::{
     ids::{DepartmentId, ExchangeId, NodeId, Party},
@@ -102,6 +102,14 @@ pub struct Config {
     /// How the directory is followed.
     #[serde(default)]
     pub directory: DirectorySettings,
+    /// The PostgreSQL database that the nodes of this department share, `postgres://user@host:port/database`: with it they
+    /// count quotas together, and a question has one answer at whichever of them it comes to.
+    #[serde(default, deserialize_with = "database")]
+    pub shared: Option<Database>,
+    /// The file with that database's password (mode 0600), within the node's folder where its path is relative. Left out:
+    /// EXCHANGE_SHARED_PASSWORD, or none.
+    #[serde(default)]
+    pub shared_password_file: Option<PathBuf>,
     /// Bounds on what others can use up.
     #[serde(default)]
     pub limits: Limits,
@@ -265,6 +273,9 @@ impl NewConfig<'_> {
              office_listen = \"{office_listen}\"\n\
              # \"pretty\" for people, \"json\" for machines.\n\
              log_format = \"pretty\"\n\
+             # With several nodes of one department: the PostgreSQL database in which they count quotas together and keep\n\
+             # one answer to a question, for example \"postgres://node@db.example:5432/errand\". Empty: this node counts alone.\n\
+             shared = \"\"\n\
              # How often this node's evidence is anchored at the registry, so that nobody can rewrite it later.\n\
              anchor_interval_seconds = {anchor_interval}\n\
              \n\
@@ -331,6 +342,20 @@ pub(crate) fn from_list<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
     texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
 }
 
+fn database<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Database>, D::Error> {
+    let address = String::deserialize(deserializer)?;
+    if address.is_empty() {
+        return Ok(None);
+    }
+    Database::parse(&address).map(Some).map_err(|error| match error {
+        host::postgres::Error::PasswordInAddress => de::Error::custom(format!(
+            "{error}: name a file in `shared_password_file`, or set {}",
+            crate::shared::PASSWORD_VARIABLE
+        )),
+        error => de::Error::custom(error),
+    })
+}
+
 pub(crate) fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
 }
@@ -379,6 +404,14 @@ mod tests {
         assert!(error.contains("colour"), "{error}");
         let error = read(&sample().replace("dial_out_only = false", "dial_out_only = true")).unwrap_err().to_string();
         assert!(error.contains("needs at least one relay"), "{error}");
+        let with = |address: &str| read(&sample().replace("shared = \"\"", &format!("shared = \"{address}\"")));
+        assert!(with("").unwrap().shared.is_none());
+        let shared = with("postgres://node@db.example:5433/errand").unwrap().shared.unwrap();
+        assert_eq!(shared.place(), "db.example:5433/errand");
+        let error = with("postgres://node:geheim@db/errand").unwrap_err().to_string();
+        assert!(error.contains("shared_password_file") && !error.contains("geheim"), "{error}");
+        let error = with("mysql://db/errand").unwrap_err().to_string();
+        assert!(error.contains("field `shared`") && error.contains("postgres://user@host"), "{error}");
         let everywhere = sample().replace("127.0.0.1:7443", "0.0.0.0:7443");
         assert!(read(&everywhere).is_ok());
         let error = read(&everywhere.replace("[\"node.civil-affairs.example:7443\"]", "[]")).unwrap_err().to_string();

@@ -33,7 +33,12 @@ pub mod records;
 pub mod relay;
 pub mod service_change;
 pub mod service_file;
+pub mod shared;
 pub mod sources;
 pub mod teller;
 pub mod usage;
 pub mod view;
+
+#[cfg(test)]
+#[path = "../../tests/support/postgres_server.rs"]
+mod postgres_server;

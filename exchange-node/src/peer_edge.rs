@@ -190,6 +190,10 @@ fn bare(error: &Unanswered) -> Status {
     match error {
         Unanswered::TooMany => Status::resource_exhausted("too many questions at once"),
         Unanswered::DirectoryMissing => Status::unavailable("this node is not ready"),
+        Unanswered::Shared(_) => {
+            tracing::warn!(%error, "no answer was given");
+            Status::unavailable("this node cannot count the question now")
+        }
         Unanswered::Budget(_)
         | Unanswered::Clerk(_)
         | Unanswered::DiskFull

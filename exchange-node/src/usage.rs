@@ -5,8 +5,8 @@
 //! gathered from there at every start, so that a crash loses none. A file beside the journal (`saved`) says what its first
 //! entries amount to, so that a start need not read all of them; it is never believed about a log that it does not fit.
 //!
-//! A day is one of the profile's calendar. Out of scope: whether a question is covered at all (`trust::decision`). Each
-//! node of a department counts for itself.
+//! A day is one of the profile's calendar. Out of scope: whether a question is covered at all (`trust::decision`), and
+//! counting together with other nodes of the department (`shared`).
 
 mod officers;
 mod saved;
@@ -124,6 +124,25 @@ impl Count {
     }
 }
 
+/// What is used of one grant, as it is brought somewhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The grant's mark.
+    pub mark: Mark,
+    /// In all.
+    pub total: u64,
+    /// The last day on which it was used, of the profile's calendar.
+    pub day: i64,
+    /// On that day.
+    pub in_day: u64,
+    /// The last second in which it was used, after 1970.
+    pub second: u64,
+    /// In that second.
+    pub in_second: u32,
+    /// The last time, Unix milliseconds.
+    pub last_ms: u64,
+}
+
 /// Uses of grants, of one kind.
 #[derive(Debug, Default)]
 pub struct Usage {
@@ -162,6 +181,35 @@ impl Usage {
     /// Counts one use that nothing limits.
     pub(crate) fn count(&self, mark: &Mark, calendar: &Calendar, now_ms: u64) {
         self.locked().entry(*mark).or_default().at(calendar, now_ms).add(now_ms);
+    }
+
+    /// What is used of every grant.
+    pub(crate) fn standing(&self) -> Vec<Standing> {
+        let standing = |(mark, count): (&Mark, &Count)| Standing {
+            mark: *mark,
+            total: count.total,
+            day: count.day,
+            in_day: count.in_day,
+            second: count.second,
+            in_second: count.in_second,
+            last_ms: count.last_ms,
+        };
+        self.locked().iter().map(standing).collect()
+    }
+
+    /// The uses that several counted, together and as they stand at this time.
+    pub(crate) fn summed(uses: impl IntoIterator<Item = Standing>, calendar: &Calendar, now_ms: u64) -> Self {
+        let mut counts: HashMap<Mark, Count> = HashMap::new();
+        for Standing { mark, total, day, in_day, second, in_second, last_ms } in uses {
+            let mut one = Count { second, in_second, day, in_day, total, last_ms };
+            let one = one.at(calendar, now_ms);
+            let all = counts.entry(mark).or_default().at(calendar, now_ms);
+            all.in_second = all.in_second.saturating_add(one.in_second);
+            all.in_day += one.in_day;
+            all.total += one.total;
+            all.last_ms = all.last_ms.max(one.last_ms);
+        }
+        Self { counts: Mutex::new(counts) }
     }
 
     /// How much of a grant is used at this time.
@@ -228,6 +276,11 @@ impl Recalled {
             count.last_ms = count.last_ms.max(head.at_ms);
         }
         ControlFlow::Continue(())
+    }
+
+    /// What was used, as far as it was read back.
+    pub(crate) fn standing(&self) -> Vec<Standing> {
+        Usage { counts: Mutex::new(self.counts.clone()) }.standing()
     }
 
     /// What was used.

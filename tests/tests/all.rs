@@ -74,6 +74,8 @@ mod restarts;
 mod revoking;
 #[path = "all/services.rs"]
 mod services;
+#[path = "all/shared_state.rs"]
+mod shared_state;
 #[path = "all/sources.rs"]
 mod sources;
 #[path = "all/state.rs"]

@@ -214,7 +214,7 @@ impl Access for AccessEdge {
     }
 
     async fn list(&self, _: Request<ListAccessRequest>) -> Answer<ListAccessResponse> {
-        Ok(Response::new(state::list(&self.parts)))
+        Ok(Response::new(state::list(&self.parts).await))
     }
 
     async fn export(&self, request: Request<ExportAccessRequest>) -> Answer<ExportAccessResponse> {

@@ -3,7 +3,7 @@
 
 use trust::{calendar::Calendar, decision::Permit, directory::Directory, question::Question, refusal::Refusal};
 
-use super::{Answerer, Unanswered};
+use super::{Answerer, Unanswered, known::Turn};
 use crate::{
     budget::guesses,
     usage::{self, Mark},
@@ -25,6 +25,7 @@ impl Answerer {
         directory: &Directory,
         permit: &Permit<'_>,
         question: &Question,
+        turn: &Turn,
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
         let guesses = guesses(&self.budget_key, directory, question, permit, &[], now_ms);
@@ -34,20 +35,30 @@ impl Answerer {
                 return Ok(Err(spent.refusal()));
             }
         }
-        Ok(self.take_quotas(permit, question, &directory.profile().calendar, now_ms))
+        let (department, calendar) = (question.sender.department(), &directory.profile().calendar);
+        let officer = match self.officers.take(department, &question.wire.officer, calendar, now_ms) {
+            Ok(officer) => officer,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let grant = usage::mark(&permit.grant, department);
+        let taken = self.take_use(permit, calendar, turn, &grant, now_ms).await?;
+        Ok(taken.map(|()| Charged { grant: Some(grant), officer }))
     }
 
-    fn take_quotas(
+    /// Takes one use of the grant, together with the department's other nodes where they share their counts.
+    async fn take_use(
         &self,
         permit: &Permit<'_>,
-        question: &Question,
         calendar: &Calendar,
+        turn: &Turn,
+        mark: &Mark,
         now_ms: u64,
-    ) -> Result<Charged, Refusal> {
-        let department = question.sender.department();
-        let officer = self.officers.take(department, &question.wire.officer, calendar, now_ms)?;
-        let grant = usage::mark(&permit.grant, department);
-        self.usage.take(&grant, permit.quota, calendar, now_ms)?;
-        Ok(Charged { grant: Some(grant), officer })
+    ) -> Result<Result<(), Refusal>, Unanswered> {
+        let Some(shared) = &self.shared else { return Ok(self.usage.take(mark, permit.quota, calendar, now_ms)) };
+        let taken = shared.take_use(turn.key(), mark, permit.quota, calendar, now_ms).await?;
+        if taken.is_ok() {
+            self.usage.count(mark, calendar, now_ms);
+        }
+        Ok(taken)
     }
 }

@@ -116,7 +116,8 @@ impl Answerer {
         let commit = Commit { at_ms, entries, request, grant, officer, duty: is_deferral, ..Commit::default() };
         let clerks = self.clerks.clone().filter(|_| is_deferral);
         let deferred = clerks.map(|clerks| (clerks, question.clone(), answer.clone()));
-        let journal = Arc::clone(&self.journal);
+        let (journal, shared) = (Arc::clone(&self.journal), self.shared.clone());
+        let answered = sealed.clone();
         // In a task of its own: the asker may hang up at any moment, and a commit under way cannot be taken back. Were
         // it not remembered, the asker's retry would be answered a second time.
         let committing = tokio::spawn(async move {
@@ -129,13 +130,16 @@ impl Answerer {
                 let request = request.map_err(|_| Unanswered::StoredAnswerUnreadable)?;
                 clerks.deferred(committed.first_index, &request, answer, answer_digest).await?;
             }
-            if let Some(turn) = turn.filter(|_| request.is_some()) {
-                turn.answered(committed.first_index, at_ms);
+            let Some(turn) = turn.filter(|_| request.is_some()) else { return Ok(None) };
+            let key = *turn.key();
+            turn.answered(committed.first_index, at_ms);
+            match shared {
+                // Where another node has answered in this one's place, that is the answer.
+                Some(shared) => Ok::<_, Unanswered>(shared.keep_answer(&key, &answered).await?),
+                None => Ok(None),
             }
-            Ok::<_, Unanswered>(())
         });
-        committing.await??;
-        Ok(sealed)
+        Ok(committing.await??.unwrap_or(sealed))
     }
 
     pub(super) fn log_refusal(&self, refusal: &Refusal, consumer: &str, trace: &str) {

@@ -101,6 +101,7 @@ fn answerer(
         clock: Arc::new(clock.clone()),
         limits,
         officers,
+        shared: None,
     };
     Answerer::new(parts, recalled)
 }

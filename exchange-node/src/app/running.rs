@@ -156,6 +156,11 @@ pub(super) async fn start(
         Arc::clone(&parts.duties).run(Arc::new(actor), stop.clone())
     });
 
+    if let Some(shared) = &parts.shared {
+        let condition = parts.readiness.condition("shared database");
+        let run = Arc::clone(shared).run(Arc::clone(&parts.clock), condition, stop.clone());
+        supervisor.essential("shared database", run);
+    }
     supervisor.essential("own statements", {
         let (parts, stop) = (parts.clone(), stop.clone());
         async move {

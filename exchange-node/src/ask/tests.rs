@@ -114,6 +114,7 @@ impl Town {
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),
             officers: OfficerLimits::default(),
+            shared: None,
         };
         let provider = Answerer::new(
             parts,

@@ -89,6 +89,7 @@ impl Desk {
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),
             officers: OfficerLimits::default(),
+            shared: None,
         };
         let recalled = answer::Recalled::starting(&Saved::default(), &Calendar::default(), NOW_MS);
         let answerer = Answerer::new(parts, recalled).with_clerks(Arc::clone(&clerks));

@@ -75,13 +75,13 @@ impl TwoNodes {
 }
 
 /// Runs a command at a node in a folder of its own.
-async fn at(place: &Place, dir: &Path, arguments: &[&str]) -> std::process::Output {
+pub(crate) async fn at(place: &Place, dir: &Path, arguments: &[&str]) -> std::process::Output {
     let arguments: Vec<&str> = ["--dir", dir.to_str().unwrap()].into_iter().chain(arguments.iter().copied()).collect();
     place.cli("civil-affairs", &arguments).await
 }
 
 /// Civil affairs' second node joins as an operator would have it.
-async fn join(place: &Place, host: &str) -> Further {
+pub(crate) async fn join(place: &Place, host: &str) -> Further {
     let (invitation, offer) = (place.dir().join("2.invitation"), place.dir().join("2.offer"));
     let dir = place.dir().join("second");
     let invited = place.cli("civil-affairs", &["node", "invite", "2", "-o", invitation.to_str().unwrap()]).await;

@@ -24,7 +24,17 @@ use crate::{
 };
 
 /// Everything from and to this department.
-pub(super) fn list(parts: &Parts) -> ListAccessResponse {
+pub(super) async fn list(parts: &Parts) -> ListAccessResponse {
+    let now_ms = parts.clock.now_ms();
+    let calendar = parts.view.seen().directory().profile().calendar.clone();
+    let shared = match &parts.shared {
+        None => None,
+        Some(shared) => Some(shared.uses(&calendar, now_ms).await),
+    };
+    let counted_here_alone = shared.as_ref().is_some_and(Result::is_err);
+    if let Some(Err(error)) = &shared {
+        tracing::warn!(%error, "uses of grants are told as this node alone has counted them");
+    }
     let seen = parts.view.seen();
     let directory = seen.directory();
     let me = &parts.config.department;
@@ -33,10 +43,10 @@ pub(super) fn list(parts: &Parts) -> ListAccessResponse {
         directory,
         records: parts.records.status(),
         pending: &parts.pending,
-        given: parts.answerer.usage(),
+        given: shared.as_ref().and_then(|uses| uses.as_ref().ok()).unwrap_or(parts.answerer.usage()),
         asked: parts.asker.asked(),
         answered: parts.asker.answered(),
-        now_ms: parts.clock.now_ms(),
+        now_ms,
     };
     let mut access: Vec<AccessState> = directory
         .all_access()
@@ -44,7 +54,7 @@ pub(super) fn list(parts: &Parts) -> ListAccessResponse {
         .map(|(key, access)| looked.state(key, access))
         .collect();
     access.sort_by_key(|state| (state.applied_ms, state.applied.as_ref().map(|applied| applied.id.clone())));
-    ListAccessResponse { access, standing: looked.standing() }
+    ListAccessResponse { access, standing: looked.standing(), counted_here_alone }
 }
 
 /// A decision that waits, as operators see it.

@@ -30,8 +30,13 @@ pub(super) async fn run(id: Option<&str>, folder: &Folder, output: Output) -> Re
     let machine = json!({
         "grants": granted.iter().map(grant_json).collect::<Vec<_>>(),
         "standing": standing.iter().map(standing_json).collect::<Vec<_>>(),
+        "counted_here_alone": listed.counted_here_alone,
     });
-    output.show(&machine, || text(&granted, &standing));
+    let alone = match listed.counted_here_alone {
+        true => "\nThe shared database is away: these are the uses that this node alone has counted.",
+        false => "",
+    };
+    output.show(&machine, || text(&granted, &standing) + alone);
     Ok(Exit::Done)
 }
 
