@@ -263,11 +263,7 @@ impl App {
             turn: tokio::sync::Mutex::default(),
         });
         let database = config.shared.clone().map(|database| {
-            database.with_password_from(
-                &config.dir,
-                config.shared_password_file.as_deref(),
-                shared::PASSWORD_VARIABLE,
-            )
+            database.with_password_from(&config.dir, config.shared_password_file.as_deref(), shared::PASSWORD_VARIABLE)
         });
         let database = database.transpose().map_err(Error::SharedPassword)?;
         let calendar = view.seen().directory().profile().calendar.clone();
@@ -300,9 +296,7 @@ impl App {
             journal: Arc::clone(&journal),
             records: Arc::clone(&sources) as Arc<dyn RecordSource>,
             budget: match &shared {
-                Some(shared) => {
-                    Arc::new(SharedBudget { own: Arc::new(budget.clone()), shared: Arc::clone(shared) })
-                }
+                Some(shared) => Arc::new(SharedBudget { own: Arc::new(budget.clone()), shared: Arc::clone(shared) }),
                 None => Arc::new(budget.clone()),
             },
             budget_key: Arc::clone(budget.key()),

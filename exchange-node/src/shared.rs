@@ -159,7 +159,16 @@ impl Shared {
     pub fn new(database: Database, me: Party, node: NodeId, own: Vec<Standing>, budget_key: &BudgetKey) -> Self {
         let place = database.place();
         let pool = database.named(APPLICATION).pool(TABLES.schema, MOST_CONNECTIONS);
-        Self { pool, place, me, node, own, budget_check: budget_key.check(), ready: OnceCell::new(), patience: PATIENCE }
+        Self {
+            pool,
+            place,
+            me,
+            node,
+            own,
+            budget_check: budget_key.check(),
+            ready: OnceCell::new(),
+            patience: PATIENCE,
+        }
     }
 
     /// Where the database is.

@@ -233,7 +233,10 @@ pub async fn prepare(pool: &PgPool, place: &str, tables: Tables<'_>) -> Result<(
         return Err(Error::ReadOnly { place: place() });
     }
     if fsync == "off" {
-        tracing::warn!(place = place(), "this database runs with fsync off: a crash of its machine loses what it holds");
+        tracing::warn!(
+            place = place(),
+            "this database runs with fsync off: a crash of its machine loses what it holds"
+        );
     }
     let migrations: Vec<String> = tables.migrations.iter().map(|migration| migration.concat()).collect();
     let mut transaction = pool.begin().await?;

@@ -15,10 +15,7 @@ use serde::Deserialize;
 use crate::{
     DIRECTORY_FOLDER, anchors,
     enrolment::decisions::{self, Decisions, FolderDecisions, PostgresDecisions},
-    ledger::{
-        self, OpenLedger, PostgresLedger, SledLedger,
-        postgres::APPLICATION,
-    },
+    ledger::{self, OpenLedger, PostgresLedger, SledLedger, postgres::APPLICATION},
 };
 
 /// The environment variable with the database's password.

@@ -376,7 +376,10 @@ mod tests {
     fn trouble_with_anchoring_is_told() {
         let level = |trouble| anchoring(trouble, 3, 5).level;
         let trouble = |is_lasting| Some(Trouble { what: "no".into(), is_lasting });
-        assert_eq!((level(None), level(trouble(false)), level(trouble(true))), (OK.into(), WARNING.into(), WRONG.into()));
+        assert_eq!(
+            (level(None), level(trouble(false)), level(trouble(true))),
+            (OK.into(), WARNING.into(), WRONG.into())
+        );
         assert!(anchoring(trouble(true), 3, 5).found.contains("3 of 5"));
     }
 

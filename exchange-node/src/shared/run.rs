@@ -52,10 +52,12 @@ impl Shared {
     /// Forgets answers after a day, and guesses after a year.
     pub(super) async fn forget(&self, now_ms: u64) -> Result<(), Error> {
         let pool = self.pool().await?;
-        sqlx::query("DELETE FROM requests WHERE claimed_ms < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1")
-            .bind(signed(KEPT_MS))
-            .execute(pool)
-            .await?;
+        sqlx::query(
+            "DELETE FROM requests WHERE claimed_ms < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1",
+        )
+        .bind(signed(KEPT_MS))
+        .execute(pool)
+        .await?;
         self.forget_guesses(now_ms).await
     }
 }

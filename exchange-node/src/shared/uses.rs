@@ -43,12 +43,13 @@ impl Shared {
         let me = self.node.as_str();
         let mut transaction = self.pool().await?.begin().await?;
         one_by_one(&mut transaction, b"uses", mark).await?;
-        let counted: Option<bool> =
-            sqlx::query_scalar("SELECT counted FROM requests WHERE key = $1 AND node = $2 AND answer IS NULL FOR UPDATE")
-                .bind(request.as_slice())
-                .bind(me)
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let counted: Option<bool> = sqlx::query_scalar(
+            "SELECT counted FROM requests WHERE key = $1 AND node = $2 AND answer IS NULL FOR UPDATE",
+        )
+        .bind(request.as_slice())
+        .bind(me)
+        .fetch_optional(&mut *transaction)
+        .await?;
         match counted {
             None => return Err(Error::Elsewhere),
             Some(true) => return Ok(Ok(())),

@@ -32,10 +32,7 @@ use trust::{
 
 pub use self::fault::DatabaseError;
 pub(crate) use self::fault::explain;
-use self::{
-    fault::found,
-    tables::Tables,
-};
+use self::{fault::found, tables::Tables};
 use super::{Append, Error, Keep, Later, Ledger, Position, ReadLimit, SignedHead, Turn};
 
 /// How often the database is asked whether the log has grown: notifications may be lost.

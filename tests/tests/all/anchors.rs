@@ -130,7 +130,11 @@ async fn trouble_with_anchoring_is_told_and_ends_when_the_registry_is_back() {
     let trouble = async || place.json("housing", &["status"]).await["anchoring_trouble"].as_str().unwrap().to_owned();
     assert!(trouble().await.contains("cannot be reached to anchor the evidence"), "{}", trouble().await);
     let doctor = place.cli("housing", &["doctor"]).await;
-    assert!(said(&doctor).contains("warning  anchors: the evidence was not anchored at the last turn"), "{}", said(&doctor));
+    assert!(
+        said(&doctor).contains("warning  anchors: the evidence was not anchored at the last turn"),
+        "{}",
+        said(&doctor)
+    );
     place.town.registry().start().await.unwrap();
     let anchored = town::harness::eventually(std::time::Duration::from_secs(60), async || {
         exit(&place.cli("housing", &["evidence", "anchors", "now"]).await) == 0

@@ -12,9 +12,7 @@ use crate::{
     postgres_server,
     support::{
         MARRIED, WIDOWED, marital_status,
-        replicas::{
-            LIMIT, Replicas, assert_nothing_is_lost_or_doubled, http, is_serving, registry, served, verified,
-        },
+        replicas::{LIMIT, Replicas, assert_nothing_is_lost_or_doubled, http, is_serving, registry, served, verified},
     },
 };
 

@@ -101,7 +101,8 @@ async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_da
     let connector = PeerConnector::new([address], [theirs], Some(&peer.keys.tls), ConnectorOptions::default());
     let client = ExchangeClient::new(connector.expect("a connector").channel(&ChannelLimits::default()));
     let second = Second { client, node };
-    let knows = async || second.send(peer.seal(&question(&peer))).await.is_ok_and(|answer| code(&answer, &keys).is_empty());
+    let knows =
+        async || second.send(peer.seal(&question(&peer))).await.is_ok_and(|answer| code(&answer, &keys).is_empty());
     assert!(eventually(LIMIT, knows).await, "the second node answers: {}", second.node.log());
 
     // One after the other, and both at once: the very same bytes.

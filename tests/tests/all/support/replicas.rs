@@ -229,7 +229,13 @@ impl Replicas {
             division: String::new(),
         });
         let object = Object::Department(id.parse().expect("an id"));
-        let mut writer = Writer { department: id, key: first, client: self.client(self.address), said: Vec::new(), evidence: Leaves::default() };
+        let mut writer = Writer {
+            department: id,
+            key: first,
+            client: self.client(self.address),
+            said: Vec::new(),
+            evidence: Leaves::default(),
+        };
         writer.say(&object, body, Some(&self.authority)).await;
         writer
     }
@@ -284,7 +290,8 @@ impl Writer {
         self.evidence.0.push(leaf_hash(&before.to_be_bytes()));
         let size = before + 1;
         let root = tree_root(&&self.evidence, size).expect("a tree");
-        let proof = if before == 0 { Vec::new() } else { consistency_proof(&&self.evidence, before, size).expect("a proof") };
+        let proof =
+            if before == 0 { Vec::new() } else { consistency_proof(&&self.evidence, before, size).expect("a proof") };
         let signer = key(&format!("{} key {number}", self.department));
         let origin = format!("ninghe/{}/1/evidence", self.department);
         let log_key = LogKey::new(origin.parse().expect("a name"), signer.public_key().as_bytes()).expect("a key");
