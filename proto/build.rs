@@ -31,6 +31,7 @@ const FILES: &[&str] = &[
     "admin/v1/tasks.proto",
     "admin/v1/directory_view.proto",
     "admin/v1/node_keys.proto",
+    "admin/v1/records.proto",
     "admin/v1/registry_keys.proto",
     "admin/v1/registry_history.proto",
 ];

@@ -10,6 +10,7 @@ mod import;
 pub mod keys;
 mod lookup;
 pub mod nodes;
+pub mod records;
 mod services;
 mod sources;
 pub mod successions;
@@ -148,6 +149,14 @@ impl Node for AdminEdge {
             first.header.ok_or_else(|| Status::invalid_argument("header: the first piece says what is imported"))?;
         let format = import::format(&header.format)?;
         let seen = self.seen();
+        let known = seen.directory().profile().schemes.clone();
+        if header.aliases {
+            let aliases = Arc::clone(&self.parts.aliases);
+            let progress = import::run(first.chunk, pieces, move |reader, _| {
+                aliases.import(reader, &known).map(import::Done::from)
+            });
+            return Ok(Response::new(ReceiverStream::new(progress)));
+        }
         let service = own_service(seen.directory(), self.me(), &header.service, header.major_version)
             .and_then(|id| seen.directory().service(&id).cloned());
         let Some(service) = service else {
@@ -156,9 +165,14 @@ impl Node for AdminEdge {
         };
         let records = Arc::clone(&self.parts.records);
         let now_ms = self.parts.clock.now_ms();
+        records.use_schemes(&known);
         let quarantine = header.quarantine;
-        let progress = import::run(first.chunk, pieces, move |reader, progress| {
-            records.import(&service, format, quarantine, reader, progress, now_ms)
+        let changes = header.changes.map(import::changes).transpose()?;
+        let progress = import::run(first.chunk, pieces, move |reader, progress| match changes {
+            None => records.import(&service, format, quarantine, reader, progress, now_ms).map(import::Done::from),
+            Some(changes) => {
+                records.apply(&service, format, &changes, reader, progress, now_ms).map(import::Done::from)
+            }
         });
         Ok(Response::new(ReceiverStream::new(progress)))
     }

@@ -11,6 +11,7 @@ mod charge;
 mod defer;
 mod evaluate;
 mod known;
+mod lookup;
 mod rate;
 mod reply;
 
@@ -47,7 +48,7 @@ use crate::{
     config::{Limits, OfficerLimits},
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
-    records::RecordSource,
+    records::{RecordSource, aliases::Aliases},
     shared::{self, Claim, Shared},
     usage::{self, Officers, RecalledOfficers, Saved, Usage},
     view::{Seen, View},
@@ -100,6 +101,7 @@ pub struct Answerer {
     view: Arc<View>,
     journal: Arc<dyn Journal>,
     records: Arc<dyn RecordSource>,
+    aliases: Arc<Aliases>,
     clock: Arc<dyn Clock>,
     known: Arc<KnownQuestions>,
     usage: Usage,
@@ -137,6 +139,8 @@ pub struct AnswererParts {
     pub budget: Arc<dyn GuessBudget>,
     /// Under which subjects and officers are known there.
     pub budget_key: Arc<BudgetKey>,
+    /// The numbers that subjects had before.
+    pub aliases: Arc<Aliases>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Bounds.
@@ -206,20 +210,8 @@ pub struct Counts {
 impl Answerer {
     /// Makes the answering side, which knows what was answered before.
     pub fn new(parts: AnswererParts, recalled: Recalled) -> Self {
-        let AnswererParts {
-            me,
-            node,
-            signer,
-            view,
-            journal,
-            records,
-            budget,
-            budget_key,
-            clock,
-            limits,
-            officers,
-            shared,
-        } = parts;
+        let AnswererParts { me, node, signer, view, journal, records, aliases, .. } = parts;
+        let AnswererParts { budget, budget_key, clock, limits, officers, shared, .. } = parts;
         Self {
             me,
             node,
@@ -227,6 +219,7 @@ impl Answerer {
             view,
             journal,
             records,
+            aliases,
             clock,
             known: Arc::new(recalled.known),
             usage: recalled.usage.into_usage(),

@@ -45,7 +45,7 @@ use crate::{
     peers::Peers,
     pending::{self, PendingDecisions},
     publish::Publisher,
-    records::{RecordSource, Records, RecordsError},
+    records::{RecordSource, Records, RecordsError, aliases::Aliases},
     relay::waiting::Relays,
     shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
@@ -150,6 +150,8 @@ pub struct Parts {
     pub records: Arc<Records>,
     /// Where the records of each service are.
     pub sources: Arc<Sources>,
+    /// The numbers that subjects had before.
+    pub aliases: Arc<Aliases>,
     /// Connections to other nodes.
     pub peers: Arc<Peers>,
     /// Compares directories with others'.
@@ -223,6 +225,7 @@ impl App {
             open_stores(&config, &clock, &random, &supervisor).await?;
         let sources = Arc::new(Sources::open(&config.dir, Arc::clone(&records), Arc::clone(&clock))?);
         let journal: Arc<dyn Journal> = Arc::clone(&evidence) as Arc<dyn Journal>;
+        let aliases = Arc::new(Aliases::open(&config.dir));
         let readiness = Readiness::new();
 
         let policy = Arc::new(DirectoryPolicy::new(Arc::clone(&view)));
@@ -281,6 +284,7 @@ impl App {
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             courier: Arc::clone(&peers) as _,
+            aliases: Arc::clone(&aliases),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             limits: config.limits,
@@ -300,6 +304,7 @@ impl App {
                 None => Arc::new(budget.clone()),
             },
             budget_key: Arc::clone(budget.key()),
+            aliases: Arc::clone(&aliases),
             clock: Arc::clone(&clock),
             limits: config.limits,
             officers: config.officers.answering,
@@ -365,6 +370,7 @@ impl App {
             budget,
             records,
             sources,
+            aliases,
             peers,
             comparer,
             publisher,

@@ -49,6 +49,7 @@ use crate::{
     duty,
     journal::{Journal, JournalError, NewEntry, RecordHead},
     keys::NodeSigner,
+    records::aliases::Aliases,
     usage::{self, Mark, Officers, RecalledOfficers, Saved, Usage},
     view::View,
 };
@@ -200,6 +201,8 @@ pub struct AskerParts {
     pub journal: Arc<dyn Journal>,
     /// The way to other nodes.
     pub courier: Arc<dyn Courier>,
+    /// The numbers that subjects had before.
+    pub aliases: Arc<Aliases>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for ids.
@@ -220,6 +223,7 @@ pub struct Asker {
     view: Arc<View>,
     journal: Arc<dyn Journal>,
     courier: Arc<dyn Courier>,
+    aliases: Arc<Aliases>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     questions: Semaphore,
@@ -237,8 +241,8 @@ pub struct Asker {
 impl Asker {
     /// Makes the asking side, which knows what was asked before.
     pub fn new(parts: AskerParts, recalled: Recalled) -> Self {
-        let AskerParts { me, node, signer, view, journal, courier, clock, random, limits, officers, budget_key } =
-            parts;
+        let AskerParts { me, node, signer, view, journal, courier, aliases, .. } = parts;
+        let AskerParts { clock, random, limits, officers, budget_key, .. } = parts;
         Self {
             me,
             node,
@@ -246,6 +250,7 @@ impl Asker {
             view,
             journal,
             courier,
+            aliases,
             clock,
             random,
             questions: Semaphore::new(limits.questions_at_once),

@@ -192,7 +192,8 @@ impl BudgetKey {
     }
 
     fn about(&self, consumer: &DepartmentId, subject: &Subject, attribute: &str) -> About {
-        let parts = [consumer.as_str(), subject.scheme().as_str(), subject.value(), attribute];
+        let scheme = subject.scheme();
+        let parts = [consumer.as_str(), scheme.as_str(), subject.value(), attribute];
         self.hash("about", &parts)
     }
 

@@ -8,10 +8,12 @@
 //!
 //! Out of scope: what rows mean for a claim (`trust::claim`), and who may ask (`trust::decision`).
 
+pub mod aliases;
 mod columns;
 #[cfg(test)]
 pub mod double;
 mod embedded;
+pub mod encoding;
 mod import;
 mod packed;
 mod sort;
@@ -27,8 +29,11 @@ use trust::subject::Subject;
 use trust::value::Value;
 
 pub use self::columns::{Column, Columns, ColumnsError};
-pub use self::embedded::{Records, RecordsError};
-pub use self::import::{BAD_ROW_LIMIT, BadRow, Format, ImportError, ImportReport, Phase, Progress};
+pub use self::embedded::{ChangeReport, Records, RecordsError};
+pub(crate) use self::import::json_members;
+pub use self::import::{
+    BAD_ROW_LIMIT, BadRow, ChangeOperation, Changes, Format, ImportError, ImportReport, Phase, Progress,
+};
 
 /// The most rows that one subject may have: a question about more would cost too much to answer.
 pub const SUBJECT_ROW_LIMIT: usize = 10_000;
@@ -54,6 +59,11 @@ pub enum Lookup {
     },
     /// An import set rows of the subject aside, or rows that may have been the subject's. `UNAVAILABLE`.
     Quarantined,
+    /// The records are not kept by the scheme of this subject. `UNAVAILABLE`, unless another number of it finds them.
+    SchemeNotHeld(
+        /// Why, for the operator's log. Holds no personal data.
+        String,
+    ),
     /// The rows that the inputs select, perhaps none.
     Rows {
         /// The rows, with every column by its name; a null column is not there.
@@ -130,4 +140,4 @@ pub fn calendar_day(now_ms: u64) -> Date {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,8 +12,12 @@
 pub mod cache;
 pub mod dates;
 pub mod fields;
+pub mod folder;
 pub mod guard;
+pub mod http;
 pub mod mapping;
+#[cfg(feature = "odbc")]
+pub mod odbc;
 pub mod query;
 pub mod raw;
 mod service;
@@ -28,6 +32,7 @@ use trust::{ids::Party, service::Service, subject::Subject, value::Value};
 
 pub use self::service::{Noticed, Seen, ServiceSource};
 use self::{
+    folder::WatchedFolder,
     guard::Guard,
     raw::{Fetched, Shape, Trouble},
     settings::{Ask, Kind, Settings},
@@ -105,6 +110,17 @@ pub enum Error {
 pub struct Sources {
     records: Arc<Records>,
     services: Vec<Arc<ServiceSource>>,
+    folders: Vec<Arc<WatchedFolder>>,
+}
+
+/// A source that is opened and not yet asked for any service.
+enum Opened {
+    Database(sql::Database),
+    Endpoint(http::Endpoint),
+    #[cfg(feature = "odbc")]
+    Odbc(odbc::OdbcDatabase),
+    /// Nobody asks it: its files become imported records.
+    Folder(folder::FolderSettings),
 }
 
 impl Sources {
@@ -122,21 +138,39 @@ impl Sources {
         let mut opened = BTreeMap::new();
         for (name, source) in &settings.sources {
             let set_up = |reason: String| Error::SetUp { name: name.clone(), reason };
-            let database = match &source.kind {
-                Kind::Mysql(database) => sql::Database::mysql(database, source.bounds, dir),
-                Kind::Postgres(database) => sql::Database::postgres(database, source.bounds, dir),
-                Kind::Sqlite { path } => sql::Database::sqlite(&dir.join(path), source.bounds),
+            let bounds = source.bounds;
+            let place = match &source.kind {
+                Kind::Folder(folder) => Ok(Opened::Folder(folder.clone())),
+                Kind::Http(settings) => http::Endpoint::new(settings, bounds, dir).map(Opened::Endpoint),
+                Kind::Mysql(database) => sql::Database::mysql(database, bounds, dir).map(Opened::Database),
+                #[cfg(feature = "odbc")]
+                Kind::Odbc(settings) => odbc::OdbcDatabase::new(settings, bounds, dir).map(Opened::Odbc),
+                #[cfg(not(feature = "odbc"))]
+                Kind::Odbc(_) => Err("this program was built without ODBC".to_owned()),
+                Kind::Postgres(database) => sql::Database::postgres(database, bounds, dir).map(Opened::Database),
+                Kind::Sqlite { path } => sql::Database::sqlite(&dir.join(path), bounds).map(Opened::Database),
             };
-            let guard = Guard::new(source.bounds, Arc::clone(&clock));
-            opened.insert(name.as_str(), (database.map_err(set_up)?, guard));
+            let guard = Guard::new(bounds, Arc::clone(&clock));
+            opened.insert(name.as_str(), (place.map_err(set_up)?, guard));
         }
-        let mut services = Vec::new();
+        let (mut services, mut folders) = (Vec::new(), Vec::new());
         for settings in &settings.services {
+            if let [settings::Place { source, ask: Ask::Files(ask), .. }] = settings.places.as_slice()
+                && let Some((Opened::Folder(folder), _)) = opened.get(source.as_str())
+            {
+                let (service, major) = (settings.service.clone(), settings.major);
+                folders.push(Arc::new(WatchedFolder::new(service, major, folder.clone(), ask.clone(), dir)));
+                continue;
+            }
             let places = settings.places.iter().map(|place| {
                 let unknown = || Error::SetUp { name: place.source.clone(), reason: "is missing".to_owned() };
-                let (database, guard) = opened.get(place.source.as_str()).ok_or_else(unknown)?;
-                let source: Arc<dyn Source> = match &place.ask {
-                    Ask::Query(query) => Arc::new(database.asked_by(query.clone())),
+                let (opened, guard) = opened.get(place.source.as_str()).ok_or_else(unknown)?;
+                let source: Arc<dyn Source> = match (opened, &place.ask) {
+                    (Opened::Database(database), Ask::Query(query)) => Arc::new(database.asked_by(query.clone())),
+                    #[cfg(feature = "odbc")]
+                    (Opened::Odbc(database), Ask::Query(query)) => Arc::new(database.asked_by(query.clone())),
+                    (Opened::Endpoint(endpoint), Ask::Http(ask)) => Arc::new(endpoint.asked_by(ask.as_ref().clone())),
+                    _ => return Err(unknown()),
                 };
                 Ok(service::AskedPlace {
                     name: place.source.clone(),
@@ -148,7 +182,7 @@ impl Sources {
             let places = places.collect::<Result<Vec<_>, Error>>()?;
             services.push(Arc::new(ServiceSource::new(settings, places, Arc::clone(&clock))));
         }
-        Ok(Self { records, services })
+        Ok(Self { records, services, folders })
     }
 
     /// The source of `service`; `None` where its records are imported ones.
@@ -158,6 +192,11 @@ impl Sources {
         };
         let found = self.services.iter().find(|source| is_of(source, Some(service.id.major)));
         found.or_else(|| self.services.iter().find(|source| is_of(source, None)))
+    }
+
+    /// The folders that are watched.
+    pub fn folders(&self) -> &[Arc<WatchedFolder>] {
+        &self.folders
     }
 
     /// All services that have a source.

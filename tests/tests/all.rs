@@ -28,10 +28,14 @@ mod edges;
 mod file_system;
 #[path = "all/fuzz_corpora.rs"]
 mod fuzz_corpora;
+#[path = "all/folders.rs"]
+mod folders;
 #[path = "all/guards.rs"]
 mod guards;
 #[path = "all/guides.rs"]
 mod guides;
+#[path = "all/http_source.rs"]
+mod http_source;
 #[path = "all/interop.rs"]
 mod interop;
 #[path = "all/journey.rs"]

@@ -12,10 +12,10 @@ use crate::{
         model::{Access, AccessState},
     },
     ids::Digest,
-    question::{MOST_CLAIMS, MOST_INPUTS, Question},
+    question::{MOST_CLAIMS, MOST_FORMER_SUBJECTS, MOST_INPUTS, Question},
     refusal::{Code, Refusal},
     service::{Service, Sharing, has_basis},
-    subject::{Scheme, Subject},
+    subject::{Scheme, Subject, added::Schemes},
     value::Value,
 };
 
@@ -30,6 +30,8 @@ pub struct Permit<'a> {
     pub quota: Option<&'a statement::Quota>,
     /// The subject, canonical.
     pub subject: Subject,
+    /// Other numbers that the asker says the same subject has, or has had, under schemes that the service takes.
+    pub former_subjects: Vec<Subject>,
     /// Values that select rows, each with its name.
     pub inputs: Vec<(String, Value)>,
     /// The claims; each one's `disclose` is set only where service and grant allow it.
@@ -51,8 +53,10 @@ pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) ->
     }
     let claims = read_claims(service, &request.claims)?;
     let inputs = read_inputs(service, &request.inputs)?;
-    let subject = read_subject(service, request.subject.as_ref())?;
-    Ok(Permit { service, grant, quota, subject, inputs, claims })
+    let schemes = &directory.profile().schemes;
+    let subject = read_subject(schemes, service, request.subject.as_ref())?;
+    let former_subjects = read_former(schemes, service, &subject, &request.former_subjects)?;
+    Ok(Permit { service, grant, quota, subject, former_subjects, inputs, claims })
 }
 
 fn check_departments(directory: &Directory, question: &Question, now_ms: u64) -> Result<(), Refusal> {
@@ -348,14 +352,38 @@ fn read_inputs(service: &Service, inputs: &[wire::Input]) -> Result<Vec<(String,
     Ok(read)
 }
 
-fn read_subject(service: &Service, subject: Option<&wire::Subject>) -> Result<Subject, Refusal> {
+fn read_subject(schemes: &Schemes, service: &Service, subject: Option<&wire::Subject>) -> Result<Subject, Refusal> {
     let subject = subject.ok_or_else(|| Refusal::new(Code::SubjectMalformed).at("subject"))?;
     let scheme = Scheme::parse(&subject.scheme)
         .ok()
-        .filter(|scheme| service.schemes.contains(scheme))
+        .filter(|scheme| service.schemes.contains(scheme) && schemes.knows(*scheme))
         .ok_or_else(|| Refusal::new(Code::SubjectSchemeUnsupported).at("subject.scheme"))?;
-    Subject::parse_as(scheme, &subject.value)
+    schemes
+        .parse_as(scheme, &subject.value)
         .map_err(|error| Refusal::new(Code::SubjectMalformed).at("subject.value").because(error))
+}
+
+/// The other numbers. One under a scheme that the service does not take finds nothing there, and is passed over.
+fn read_former(
+    schemes: &Schemes,
+    service: &Service,
+    subject: &Subject,
+    former: &[wire::Subject],
+) -> Result<Vec<Subject>, Refusal> {
+    if former.len() > MOST_FORMER_SUBJECTS {
+        let most = format!("at most {MOST_FORMER_SUBJECTS}");
+        return Err(Refusal::new(Code::SubjectMalformed).at("former_subjects").because(most));
+    }
+    let mut read = Vec::with_capacity(former.len());
+    for (index, other) in former.iter().enumerate() {
+        let other = schemes.parse(&other.scheme, &other.value).map_err(|error| {
+            Refusal::new(Code::SubjectMalformed).at(format!("former_subjects[{index}]")).because(error)
+        })?;
+        if service.schemes.contains(&other.scheme()) && other != *subject && !read.contains(&other) {
+            read.push(other);
+        }
+    }
+    Ok(read)
 }
 
 /// A name that came from outside, fit to be said back: a value that was put in a name's place is not repeated.

@@ -16,6 +16,9 @@ pub const LARGEST_REQUEST: usize = 32 * 1024;
 /// The most claims in a question.
 pub const MOST_CLAIMS: usize = 32;
 
+/// The most other numbers of the subject.
+pub const MOST_FORMER_SUBJECTS: usize = 8;
+
 /// The most inputs in a question.
 pub const MOST_INPUTS: usize = 16;
 

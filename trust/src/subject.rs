@@ -5,6 +5,7 @@
 //! Out of scope: keyed hashing of subjects (the node's), whether a division code exists (data, GB/T 2260), and whether
 //! the person or body exists (that is the question itself).
 
+pub mod added;
 pub mod credit_code;
 pub mod resident_number;
 
@@ -12,6 +13,7 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
+use self::added::SchemeName;
 use self::credit_code::{Strictness, Uscc, UsccError};
 use self::resident_number::{ResidentNumber, ResidentNumberError};
 
@@ -59,6 +61,7 @@ impl Subject {
     /// As [`Subject::parse`].
     pub fn parse_as(scheme: Scheme, raw: &str) -> Result<Self, SubjectError> {
         match scheme {
+            Scheme::Added(_) => Err(SubjectError::SchemeNotAdded { scheme }),
             Scheme::CertificateNumber => {
                 let is_allowed = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-';
                 plain(scheme, raw, 1, CERTIFICATE_NUMBER_LIMIT, is_allowed)
@@ -69,6 +72,18 @@ impl Subject {
             }
             Scheme::ResidentId => Ok(ResidentNumber::parse(raw)?.into()),
             Scheme::Uscc => Ok(Uscc::parse(raw, Strictness::Strict)?.into()),
+        }
+    }
+
+    /// Reads back a canonical value that this node has stored. A number of an added scheme is not held against the
+    /// authority's rule again, which may have changed since.
+    ///
+    /// # Errors
+    /// Where it cannot have been the value of a subject.
+    pub fn stored(scheme: Scheme, value: &str) -> Result<Self, SubjectError> {
+        match scheme {
+            Scheme::Added(_) => Ok(Self { scheme, value: added::canonical_number(scheme, value)? }),
+            scheme => Self::parse_as(scheme, value),
         }
     }
 
@@ -107,6 +122,8 @@ impl From<Uscc> for Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Scheme {
+    /// One that the authority has added in its profile ([`added::Schemes`] reads its numbers).
+    Added(SchemeName),
     /// The number of a certificate, such as a birth certificate: 1 to 40 of `A`–`Z`, `0`–`9` and `-`.
     CertificateNumber,
     /// A passport number of any country: 5 to 17 of `A`–`Z` and `0`–`9`.
@@ -118,13 +135,14 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Every scheme, in the order of their names.
+    /// Every scheme that all nodes know, in the order of their names.
     pub const ALL: [Self; 4] = [Self::CertificateNumber, Self::Passport, Self::ResidentId, Self::Uscc];
 
     /// The stable name.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
+            Self::Added(name) => name.as_str(),
             Self::CertificateNumber => "certificate_no",
             Self::Passport => "passport",
             Self::ResidentId => "resident_id",
@@ -132,12 +150,14 @@ impl Scheme {
         }
     }
 
-    /// The scheme with the stable name `name`, which is matched exactly.
+    /// The scheme with the stable name `name`, which is matched exactly. Whether the authority has added one whose name
+    /// begins with `local_` is not looked at.
     ///
     /// # Errors
     /// [`SubjectError::SchemeUnknown`].
     pub fn parse(name: &str) -> Result<Self, SubjectError> {
-        Self::ALL.into_iter().find(|scheme| scheme.as_str() == name).ok_or(SubjectError::SchemeUnknown)
+        let added = || SchemeName::parse(name).map(Self::Added);
+        Self::ALL.into_iter().find(|scheme| scheme.as_str() == name).or_else(added).ok_or(SubjectError::SchemeUnknown)
     }
 }
 
@@ -151,6 +171,14 @@ impl fmt::Display for Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubjectError {
+    /// A character was mistyped, or two were swapped, in a number of an added scheme.
+    #[error("the check character of the {scheme} is wrong: its other characters call for {expected}")]
+    CheckCharacterWrong {
+        /// The scheme the text was read under.
+        scheme: Scheme,
+        /// What the other characters call for.
+        expected: char,
+    },
     /// A character that the scheme does not know. Positions count from 1 in the canonical text.
     #[error("character {position} is not allowed in a {scheme}")]
     CharacterNotAllowed {
@@ -171,12 +199,24 @@ pub enum SubjectError {
         /// The characters there were, after canonicalisation.
         length: usize,
     },
+    /// Not as the authority's profile says a number of this scheme is written.
+    #[error("is not written as the exchange's profile says of a {scheme}")]
+    PatternWrong {
+        /// The scheme the text was read under.
+        scheme: Scheme,
+    },
     /// Not a valid resident identity number.
     #[error(transparent)]
     ResidentNumber(#[from] ResidentNumberError),
     /// No scheme has that name. The name is not repeated, since swapped fields would make it the number.
-    #[error("unknown subject scheme: use certificate_no, passport, resident_id or uscc")]
+    #[error("unknown subject scheme: use certificate_no, passport, resident_id, uscc or a local_… one of the exchange")]
     SchemeUnknown,
+    /// The authority's profile has no such scheme.
+    #[error("the exchange's profile does not have the subject scheme {scheme}")]
+    SchemeNotAdded {
+        /// The scheme.
+        scheme: Scheme,
+    },
     /// Not a valid unified social credit code.
     #[error(transparent)]
     Uscc(#[from] UsccError),

@@ -6,12 +6,14 @@
 
 use std::io::{self, Read};
 
-use proto::admin::v1::{BadRow, ImportRecordsProgress, ImportRecordsRequest};
+use proto::admin::v1::{BadRow, ImportRecordsProgress, ImportRecordsRequest, RecordChanges};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use crate::records::{self, Format, ImportError, ImportReport, Phase, Progress};
+use crate::records::{
+    self, ChangeOperation, ChangeReport, Changes, Format, ImportError, ImportReport, Phase, Progress,
+};
 
 /// How many pieces wait for the import, and how many reports for the operator.
 const WAITING: usize = 8;
@@ -21,7 +23,43 @@ pub(super) fn format(name: &str) -> Result<Format, Status> {
     match name {
         "csv" => Ok(Format::Csv),
         "jsonl" => Ok(Format::JsonLines),
-        _ => Err(Status::invalid_argument("format: must be csv or jsonl")),
+        "xlsx" => Ok(Format::Xlsx),
+        _ => Err(Status::invalid_argument("format: must be csv, jsonl or xlsx")),
+    }
+}
+
+/// How a file of changes is to be read.
+pub(super) fn changes(told: RecordChanges) -> Result<Changes, Status> {
+    let operation = match (told.operation.as_str(), told.operation_column.as_str()) {
+        ("", "") => return Err(Status::invalid_argument("changes: say what the rows do, or which column says it")),
+        ("", column) => ChangeOperation::Column(column.to_owned()),
+        ("upsert", "") => ChangeOperation::Upsert,
+        ("delete", "") => ChangeOperation::Delete,
+        _ => return Err(Status::invalid_argument("changes.operation: must be upsert or delete, or in a column")),
+    };
+    Ok(Changes { operation, key: told.key, is_complete: told.complete })
+}
+
+/// What an import or a change did.
+#[derive(Default)]
+pub(super) struct Done {
+    report: ImportReport,
+    upserted: u64,
+    deleted: u64,
+    missed: u64,
+}
+
+impl From<ImportReport> for Done {
+    fn from(report: ImportReport) -> Self {
+        Self { report, ..Self::default() }
+    }
+}
+
+impl From<ChangeReport> for Done {
+    fn from(changed: ChangeReport) -> Self {
+        let ChangeReport { rows, subjects, upserted, deleted, missed, quarantined_subjects } = changed;
+        let report = ImportReport { rows, subjects, quarantined_subjects, ..ImportReport::default() };
+        Self { report, upserted, deleted, missed }
     }
 }
 
@@ -29,7 +67,7 @@ pub(super) fn format(name: &str) -> Result<Format, Status> {
 pub(super) fn run<P, I>(first: Vec<u8>, pieces: P, import: I) -> mpsc::Receiver<Result<ImportRecordsProgress, Status>>
 where
     P: Stream<Item = Result<ImportRecordsRequest, Status>> + Send + Unpin + 'static,
-    I: FnOnce(PieceReader, &dyn Fn(Progress)) -> Result<ImportReport, ImportError> + Send + 'static,
+    I: FnOnce(PieceReader, &dyn Fn(Progress)) -> Result<Done, ImportError> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(WAITING);
     let (piece_sender, piece_receiver) = mpsc::channel(WAITING);
@@ -122,7 +160,7 @@ fn under_way(progress: Progress, bytes: u64) -> ImportRecordsProgress {
     ImportRecordsProgress { bytes, rows: progress.rows, stage: stage.to_owned(), ..ImportRecordsProgress::default() }
 }
 
-fn ended(outcome: Result<ImportReport, ImportError>, bytes: u64) -> Result<ImportRecordsProgress, Status> {
+fn ended(outcome: Result<Done, ImportError>, bytes: u64) -> Result<ImportRecordsProgress, Status> {
     let refused = |why: String| ImportRecordsProgress {
         bytes,
         stage: "refused".to_owned(),
@@ -130,7 +168,7 @@ fn ended(outcome: Result<ImportReport, ImportError>, bytes: u64) -> Result<Impor
         ..ImportRecordsProgress::default()
     };
     match outcome {
-        Ok(report) => Ok(ImportRecordsProgress {
+        Ok(Done { report, upserted, deleted, missed }) => Ok(ImportRecordsProgress {
             bytes,
             rows: report.rows,
             stage: "switched".to_owned(),
@@ -138,6 +176,9 @@ fn ended(outcome: Result<ImportReport, ImportError>, bytes: u64) -> Result<Impor
             bad_row_count: report.quarantined_rows,
             quarantined: report.quarantined_subjects,
             refused: String::new(),
+            upserted,
+            deleted,
+            missed,
         }),
         Err(error @ ImportError::Write(_)) => {
             tracing::error!(%error, "an import failed");
@@ -191,17 +232,7 @@ mod tests {
             let _ = sender.send(read);
             outcome.map_err(ImportError::Read)?;
             progress(Progress { phase: Phase::Loading, bytes_read: 7, rows: 2, total_rows: Some(2) });
-            Ok(ImportReport {
-                rows: 2,
-                subjects: 2,
-                quarantined_rows: 0,
-                quarantined_subjects: 0,
-                withheld_rows: 0,
-                unattributed_rows: 0,
-                bad_rows: Vec::new(),
-                quarantine_file: None,
-                replaced_rows: None,
-            })
+            Ok(Done::from(ImportReport { rows: 2, subjects: 2, ..ImportReport::default() }))
         };
         let mut told = run(b"a".to_vec(), tokio_stream::iter(pieces), import);
         let mut last = None;
@@ -242,7 +273,7 @@ mod tests {
 
     #[test]
     fn formats_are_named() {
-        assert!(format("csv").is_ok() && format("jsonl").is_ok());
-        assert_eq!(format("xlsx").unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert!(format("csv").is_ok() && format("jsonl").is_ok() && format("xlsx").is_ok());
+        assert_eq!(format("xls").unwrap_err().code(), tonic::Code::InvalidArgument);
     }
 }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use trust::{
     claim::{Claim, ClaimOutcome, Reason, Row, evaluate},
     service::Service,
-    subject::Subject,
+
     value::Value,
 };
 
@@ -55,10 +55,11 @@ impl Sources for SourcesEdge {
             ))
         })?;
         let subject = request.subject.unwrap_or_default();
-        let scheme = service.schemes.first().map(|scheme| scheme.as_str()).unwrap_or_default();
-        let scheme = if subject.scheme.is_empty() { scheme } else { subject.scheme.as_str() };
+        let scheme = service.schemes.first().map(ToString::to_string).unwrap_or_default();
+        let scheme = if subject.scheme.is_empty() { &scheme } else { &subject.scheme };
         let invalid = |error: String| Status::invalid_argument(error);
-        let subject = Subject::parse(scheme, &subject.value).map_err(|error| invalid(format!("subject: {error}")))?;
+        let known = parts.view.seen().directory().profile().schemes.clone();
+        let subject = known.parse(scheme, &subject.value).map_err(|error| invalid(format!("subject: {error}")))?;
         let inputs = inputs(&service, &request.inputs).map_err(invalid)?;
         let claims = request.claims.iter().map(|claim| read_claim(&service, claim)).collect::<Result<Vec<_>, _>>();
         let claims = claims.map_err(invalid)?;
@@ -88,7 +89,7 @@ impl Sources for SourcesEdge {
                 "not_imported".clone_into(&mut response.outcome);
                 (Err(Reason::NotImported), None)
             }
-            Lookup::Failed(reason) => {
+            Lookup::Failed(reason) | Lookup::SchemeNotHeld(reason) => {
                 "failed".clone_into(&mut response.outcome);
                 response.reason = reason;
                 (Err(Reason::SourceDown), None)

@@ -28,7 +28,9 @@ impl Answerer {
         turn: &Turn,
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
-        let guesses = guesses(&self.budget_key, directory, question, permit, &[], now_ms);
+        // Where the asker's numbers contradict the table nothing is looked up; those that it named are charged all the same.
+        let also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
+        let guesses = guesses(&self.budget_key, directory, question, permit, &also, now_ms);
         if !guesses.is_empty() {
             let taken = self.budget.take_budget(vec![guesses], now_ms).await?;
             if let Some(Err(spent)) = taken.first() {

@@ -11,8 +11,8 @@ use trust::{
     question::Question,
 };
 
-use super::Answerer;
-use crate::records::{Lookup, calendar_day};
+use super::{Answerer, lookup::under_all};
+use crate::records::{Lookup, aliases::AliasError, calendar_day};
 
 /// The longest a record is looked up, where the service promises no time.
 const USUAL_LOOKUP: Duration = Duration::from_secs(5);
@@ -24,14 +24,25 @@ impl Answerer {
             0 => USUAL_LOOKUP,
             limit_ms => Duration::from_millis(limit_ms.into()),
         };
-        let lookup = self.records.lookup_for(&question.sender, permit.service, &permit.subject, &permit.inputs);
+        let numbers = match self.aliases.numbers(&permit.subject, &permit.former_subjects) {
+            Ok(numbers) => numbers,
+            Err(error) => {
+                if self.logged.take("aliases", now_ms) {
+                    tracing::warn!(service = %permit.service.id, %error, "a subject's numbers cannot be told");
+                }
+                let is_contradiction = error == AliasError::Contradiction;
+                return unavailable(permit, if is_contradiction { Reason::Ambiguous } else { Reason::SourceDown });
+            }
+        };
+        let lookup =
+            under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
         let (rows, as_of, lacking) = match found {
             Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
             Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
             Lookup::NotImported => return unavailable(permit, Reason::NotImported),
             Lookup::Quarantined => return unavailable(permit, Reason::Quarantined),
-            Lookup::Failed(reason) => {
+            Lookup::Failed(reason) | Lookup::SchemeNotHeld(reason) => {
                 if self.logged.take("records", now_ms) {
                     tracing::warn!(service = %permit.service.id, reason, "records cannot be looked up");
                 }

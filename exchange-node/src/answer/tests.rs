@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     budget::memory::MemoryBudget,
     journal::memory::{Fault, MemoryJournal},
-    records::{Lookup, calendar_day, double::RecordsDouble},
+    records::{Lookup, aliases::Aliases, calendar_day, double::RecordsDouble},
     view::tests::{bring, revocation, view_of},
 };
 
@@ -98,6 +98,7 @@ fn answerer(
         records: Arc::clone(records) as _,
         budget: Arc::clone(budget),
         budget_key: Arc::new(BudgetKey::new([7; 32])),
+        aliases: Arc::new(Aliases::open(std::path::Path::new("no-such-folder"))),
         clock: Arc::new(clock.clone()),
         limits,
         officers,

@@ -17,13 +17,13 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
-        keys::KeysEdge, nodes::NodesEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     cosigner::Cosigner,
     duty::act::Acting,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
-    sources,
+    sources::{self, folder::Hands},
     teller::Teller,
     usage::Saved,
     view::{Ending, Follower, Tiles},
@@ -155,6 +155,22 @@ pub(super) async fn start(
         };
         Arc::clone(&parts.duties).run(Arc::new(actor), stop.clone())
     });
+    for folder in parts.sources.folders() {
+        let hands = Hands {
+            records: Arc::clone(&parts.records),
+            view: Arc::clone(&parts.view),
+            me: parts.config.department.clone(),
+            clock: Arc::clone(&parts.clock),
+        };
+        let (folder, stop) = (Arc::clone(folder), stop.clone());
+        supervisor.restarted(&format!("folder of {}", folder.service()), Restart::default(), move || {
+            let watching = Arc::clone(&folder).watch(hands.clone(), stop.clone());
+            async move {
+                watching.await;
+                Ok(())
+            }
+        });
+    }
 
     if let Some(shared) = &parts.shared {
         let condition = parts.readiness.condition("shared database");
@@ -272,6 +288,7 @@ pub(super) async fn start(
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))
         .add_service(SourcesEdge::server(parts.clone()))
+        .add_service(RecordsEdge::server(parts.clone()))
         .add_service(SuccessionsEdge::server(parts.clone()))
         .add_service(AccessEdge::new(parts.clone()).server())
         .add_service(TasksEdge::server(Arc::clone(&parts.clerks), Arc::clone(&parts.clock)))

@@ -12,10 +12,10 @@ use trust::{
     decision::decide,
     directory::{Directory, Object, model::AccessState},
     ids::{DepartmentId, Party, ServiceId, ServiceName},
-    question::Question,
+    question::{MOST_FORMER_SUBJECTS, Question},
     refusal::{Code, Refusal},
     service::{Service, Sharing},
-    subject::Subject,
+    subject::{Scheme, Subject, added::Schemes},
     value::Value,
 };
 
@@ -148,7 +148,8 @@ impl Asker {
             },
             ..office.body()
         };
-        make_canonical(&mut request, service);
+        make_canonical(&mut request, service, &directory.profile().schemes);
+        self.name_former(&mut request, service);
         fill_purpose(&mut request, directory, &self.me, service);
         let mut question = Question::read(request)?;
         let permit = decide(directory, &question, now_ms)?;
@@ -160,6 +161,32 @@ impl Asker {
             return Err(Refusal::new(Code::ProviderUnreachable).at("provider"));
         }
         Ok((question, wait))
+    }
+}
+
+impl Asker {
+    /// Asks by the number in use, and names the former ones, as this department's table of former numbers has them. Where
+    /// the service does not take the scheme of the one in use, by the first of them that it takes.
+    fn name_former(&self, request: &mut wire::Request, service: Option<&Service>) {
+        let (Some(subject), Some(service)) = (&request.subject, service) else { return };
+        let Ok(scheme) = Scheme::parse(&subject.scheme) else { return };
+        // What is not canonical is left as it came; the decision says what is wrong with it.
+        let Ok(subject) = Subject::stored(scheme, &subject.value) else { return };
+        let mut numbers = match self.aliases.numbers(&subject, &[]) {
+            Ok(numbers) => numbers,
+            Err(error) => {
+                // The answering side has a table of its own; without this one less is found, and nothing wrong.
+                tracing::error!(%error, "asking without former numbers");
+                return;
+            }
+        };
+        let Some(first) = numbers.iter().position(|number| service.schemes.contains(&number.scheme())) else { return };
+        let to_wire = |number: &Subject| wire::Subject {
+            scheme: number.scheme().to_string(),
+            value: number.value().to_owned(),
+        };
+        request.subject = Some(to_wire(&numbers.remove(first)));
+        request.former_subjects = numbers.iter().take(MOST_FORMER_SUBJECTS).map(to_wire).collect();
     }
 }
 
@@ -193,9 +220,9 @@ fn newest(
 }
 
 /// Brings subject, claims and inputs into the one spelling in which they are signed.
-pub(super) fn make_canonical(request: &mut wire::Request, service: Option<&Service>) {
+pub(super) fn make_canonical(request: &mut wire::Request, service: Option<&Service>, known: &Schemes) {
     if let Some(subject) = &mut request.subject
-        && let Ok(canonical) = Subject::parse(&subject.scheme, &subject.value)
+        && let Ok(canonical) = known.parse(&subject.scheme, &subject.value)
     {
         subject.value = canonical.value().to_owned();
     }

@@ -19,7 +19,7 @@ use crate::{
     budget::memory::MemoryBudget,
     journal::memory::{Fault, MemoryJournal},
     peers::{SendFailure, Undelivered},
-    records::{Lookup, double::RecordsDouble},
+    records::{Lookup, aliases::Aliases, double::RecordsDouble},
     view::tests::view_of,
 };
 
@@ -111,6 +111,7 @@ impl Town {
             records: Arc::new(RecordsDouble::saying(Lookup::Rows { rows: vec![row], as_of: None })),
             budget: Arc::new(MemoryBudget::default()),
             budget_key: Arc::new(BudgetKey::new([7; 32])),
+            aliases: Arc::new(Aliases::open(std::path::Path::new("no-such-folder"))),
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),
             officers: OfficerLimits::default(),
@@ -161,6 +162,7 @@ fn asker(view: &Arc<View>, journal: &Arc<MemoryJournal>, courier: &Arc<CourierDo
         view: Arc::clone(view),
         journal: Arc::clone(journal) as _,
         courier: Arc::clone(courier) as _,
+        aliases: Arc::new(Aliases::open(std::path::Path::new("no-such-folder"))),
         clock: Arc::new(clock.clone()),
         random: Arc::new(SeededRandom::new(journal.commits().len() as u64)),
         limits: Limits::default(),

@@ -24,12 +24,9 @@ pub fn guesses(
     now_ms: u64,
 ) -> Vec<Guess> {
     let mut subjects = vec![permit.subject.clone()];
-    let former = question.wire.former_subjects.iter();
-    // One that cannot be read finds no record either.
-    let former = former.filter_map(|subject| Subject::parse(&subject.scheme, &subject.value).ok());
-    for subject in former.chain(also.iter().cloned()) {
-        if !subjects.contains(&subject) {
-            subjects.push(subject);
+    for subject in permit.former_subjects.iter().chain(also) {
+        if !subjects.contains(subject) {
+            subjects.push(subject.clone());
         }
     }
     let mut guesses = Vec::new();

@@ -17,7 +17,7 @@ use crate::{
     config::{Limits, OfficerLimits},
     duty::tests::duties,
     journal::{RecordHead, memory::MemoryJournal},
-    records::{Lookup, double::RecordsDouble},
+    records::{Lookup, aliases::Aliases, double::RecordsDouble},
     usage::Saved,
     view::tests::view_of,
 };
@@ -84,6 +84,7 @@ impl Desk {
             view: Arc::clone(&view),
             journal: Arc::clone(&journal) as _,
             records: Arc::new(RecordsDouble::saying(found)),
+            aliases: Arc::new(Aliases::open(dir.path())),
             budget: Arc::new(MemoryBudget::default()),
             budget_key: Arc::new(BudgetKey::new([7; 32])),
             clock: Arc::new(clock.clone()),

@@ -1,8 +1,10 @@
 //! `records`: hands a file of records to the running node and shows how the import goes. Out of scope: what a row must
 //! look like (`crate::records`).
 
+mod apply;
 mod check;
 mod sending;
+mod show;
 
 use std::{
     fs::File,
@@ -15,6 +17,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use proto::admin::v1::{BadRow, ImportRecordsHeader, ImportRecordsProgress};
 use serde_json::{Value, json};
 use tokio_stream::wrappers::ReceiverStream;
+
+use crate::records::encoding::{self, EncodingError};
 
 use super::{
     Error, Exit,
@@ -36,6 +40,15 @@ pub enum Command {
     #[command(after_help = "Nothing of it is logged; the subject is read from standard input.\n\nExample:\n  \
                       exchange-node records check marriage-registration --subject-stdin --claim marital_status=single")]
     Check(check::CheckArgs),
+    /// Changes the records of an own service: rows of a file are put in or taken out, all of them or none.
+    #[command(after_help = apply::HELP)]
+    Apply(apply::ApplyArgs),
+    /// Replaces the department's table of former numbers, by which a subject is found under every number it has had.
+    #[command(after_help = apply::ALIASES_HELP)]
+    Aliases(apply::AliasesArgs),
+    /// Shows what is in use for an own service, and what became of the files of its folder.
+    #[command(after_help = show::HELP)]
+    Show(show::ShowArgs),
 }
 
 /// What `records import` needs.
@@ -61,10 +74,12 @@ pub struct ImportArgs {
 /// How a file of records is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum FileFormat {
-    /// Comma-separated values with a header row.
+    /// Comma-separated values with a header row, in UTF-8 or GB18030.
     Csv,
     /// One JSON object a line.
     Jsonl,
+    /// The first visible sheet of a workbook.
+    Xlsx,
 }
 
 impl FileFormat {
@@ -72,6 +87,7 @@ impl FileFormat {
         match self {
             Self::Csv => "csv",
             Self::Jsonl => "jsonl",
+            Self::Xlsx => "xlsx",
         }
     }
 
@@ -79,7 +95,11 @@ impl FileFormat {
         match file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
             Some("csv") => Ok(Self::Csv),
             Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
-            _ => Err(Error::Usage(format!("how is {} written? Say --format csv or --format jsonl", file.display()))),
+            Some("xlsx") => Ok(Self::Xlsx),
+            _ => Err(Error::Usage(format!(
+                "how is {} written? Say --format csv, --format jsonl or --format xlsx",
+                file.display()
+            ))),
         }
     }
 }
@@ -88,18 +108,33 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
     let args = match command {
         Command::Check(args) => return check::run(args, folder, output).await,
         Command::Import(args) => args,
+        Command::Apply(args) => return apply::apply(args, folder, output).await,
+        Command::Aliases(args) => return apply::aliases(args, folder, output).await,
+        Command::Show(args) => return show::run(args, folder, output).await,
     };
-    let format = args.format.map_or_else(|| FileFormat::of(&args.file), Ok)?;
-    let (source, size): (Box<dyn Read + Send>, u64) = open(&args.file)?;
-    let mut node = folder.admin().await?;
     let header = ImportRecordsHeader {
         service: args.service.clone(),
         major_version: args.major,
-        format: format.as_str().to_owned(),
         quarantine: args.quarantine,
-        size,
+        ..ImportRecordsHeader::default()
     };
-    let (chunks, mut fault) = sending::send(source, header, args.file.clone());
+    let last = hand_over(&args.file, args.format, header, folder, output).await?;
+    report(output, &args, &last)
+}
+
+/// Hands a file to the node, and says how it ended.
+async fn hand_over(
+    file: &Path,
+    format: Option<FileFormat>,
+    header: ImportRecordsHeader,
+    folder: &Folder,
+    output: Output,
+) -> Result<ImportRecordsProgress, Error> {
+    let format = format.map_or_else(|| FileFormat::of(file), Ok)?;
+    let (source, size): (Box<dyn Read + Send>, u64) = open(file, format)?;
+    let mut node = folder.admin().await?;
+    let header = ImportRecordsHeader { format: format.as_str().to_owned(), size, ..header };
+    let (chunks, mut fault) = sending::send(source, header, file.to_owned());
     let bar = progress_bar(output, size);
     let answered = node.import_records(ReceiverStream::new(chunks)).await;
     let outcome = match answered {
@@ -111,10 +146,10 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
     if let Ok(error) = fault.try_recv() {
         return Err(error);
     }
-    report(output, &args, &outcome?)
+    outcome
 }
 
-fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Error> {
+fn open(file: &Path, format: FileFormat) -> Result<(Box<dyn Read + Send>, u64), Error> {
     if file == Path::new("-") {
         return Ok((Box::new(io::stdin()), 0));
     }
@@ -124,7 +159,15 @@ fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Error> {
     if metadata.is_dir() {
         return Err(unusable(io::Error::from(io::ErrorKind::IsADirectory)));
     }
-    Ok((Box::new(opened), metadata.len()))
+    // A pipe can be read once, and what it is in shows only at its end.
+    if format != FileFormat::Csv || !metadata.is_file() {
+        return Ok((Box::new(opened), metadata.len()));
+    }
+    match encoding::open(file) {
+        Ok(text) => Ok((text, metadata.len())),
+        Err(EncodingError::Io(source)) => Err(unusable(source)),
+        Err(error) => Err(Error::FileWrong(format!("{}: {error}", file.display()))),
+    }
 }
 
 async fn follow(
@@ -159,15 +202,7 @@ fn progress_bar(output: Output, size: u64) -> ProgressBar {
 }
 
 fn report(output: Output, args: &ImportArgs, last: &ImportRecordsProgress) -> Result<Exit, Error> {
-    let file = args.file.display().to_string();
-    for row in &last.bad_rows {
-        output::complain(&bad_row(&file, row));
-    }
-    let shown = u64::try_from(last.bad_rows.len()).unwrap_or(u64::MAX);
-    if last.bad_row_count > shown {
-        output::complain(&format!("{file}: and {} bad rows more", last.bad_row_count - shown));
-    }
-    let refused = last.stage == REFUSED;
+    let refused = tell_bad_rows(&args.file, last);
     output.show(&report_json(args, last), || match refused {
         true => format!("Nothing was imported: {}", last.refused),
         false => {
@@ -183,9 +218,25 @@ fn report(output: Output, args: &ImportArgs, last: &ImportRecordsProgress) -> Re
     Ok(if refused { Exit::Refused } else { Exit::Done })
 }
 
+/// Says what is wrong with the rows of a file; and whether it was refused.
+fn tell_bad_rows(file: &Path, last: &ImportRecordsProgress) -> bool {
+    let file = file.display().to_string();
+    for row in &last.bad_rows {
+        output::complain(&bad_row(&file, row));
+    }
+    let shown = u64::try_from(last.bad_rows.len()).unwrap_or(u64::MAX);
+    if last.bad_row_count > shown {
+        output::complain(&format!("{file}: and {} bad rows more", last.bad_row_count - shown));
+    }
+    last.stage == REFUSED
+}
+
+fn bad_rows_json(last: &ImportRecordsProgress) -> Vec<Value> {
+    last.bad_rows.iter().map(|row| json!({ "line": row.line, "field": row.field, "reason": row.reason })).collect()
+}
+
 fn report_json(args: &ImportArgs, last: &ImportRecordsProgress) -> Value {
-    let bad_rows: Vec<Value> =
-        last.bad_rows.iter().map(|row| json!({ "line": row.line, "field": row.field, "reason": row.reason })).collect();
+    let bad_rows = bad_rows_json(last);
     json!({
         "service": args.service,
         "imported": last.stage == SWITCHED,
@@ -220,7 +271,8 @@ mod tests {
         assert_eq!(format("people.CSV"), Some(FileFormat::Csv));
         assert_eq!(format("people.jsonl"), Some(FileFormat::Jsonl));
         assert_eq!(format("people.ndjson"), Some(FileFormat::Jsonl));
-        assert_eq!(format("people.xlsx"), None);
+        assert_eq!(format("people.xlsx"), Some(FileFormat::Xlsx));
+        assert_eq!(format("people.xls"), None);
         assert_eq!(format("-"), None);
     }
 

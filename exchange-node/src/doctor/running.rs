@@ -21,6 +21,7 @@ use crate::{
     notices::{self, Fate, Notice},
     records::RecordsStatus,
     relay::way::ways_to,
+    sources::folder::{FolderStatus, Handled, Outcome},
     view,
 };
 
@@ -51,6 +52,10 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     findings.push(registry(parts).await);
     findings.extend(records);
     findings.extend(sources::examine(parts).await);
+    findings.extend(parts.sources.folders().iter().filter_map(|watched| folder(&watched.status())));
+    if let Err(fault) = parts.aliases.subjects() {
+        findings.push(wrong("former numbers", fault, "import the table again: exchange-node records aliases FILE"));
+    }
     findings.push(free_disk(&parts.config.dir, parts.config.limits.free_disk_mib));
     findings.push(peer_port(parts, node.as_ref()).await);
     findings.extend(relays(parts));
@@ -241,6 +246,23 @@ fn records_of(name: &str, service: &str, held: Option<&RecordsStatus>) -> Findin
             warning(&check, found, format!("put the rows right that are set aside{place}, and import again"))
         }
         Some(records) => ok(&check, format!("{} rows of {} subjects", records.rows, records.subjects)),
+    }
+}
+
+/// A folder of exports: what keeps it from being taken, and the last file where that was refused.
+fn folder(status: &FolderStatus) -> Option<Finding> {
+    let check = format!("folder of {}", status.service);
+    if let Some(trouble) = &status.trouble {
+        return Some(warning(&check, trouble, "see that the folder can be read, and what `records show` says of its files"));
+    }
+    match &status.last {
+        Some(Handled { name, outcome: Outcome::Refused, problems, .. }) => Some(warning(
+            &check,
+            format!("{name} was refused, and the records from before answer: {}", problems.join("; ")),
+            "put the export right, and let it be written again",
+        )),
+        Some(Handled { name, .. }) => Some(ok(&check, format!("{name} is in use"))),
+        None => Some(ok(&check, format!("nothing has landed in {} yet", status.folder.display()))),
     }
 }
 

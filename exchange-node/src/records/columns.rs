@@ -32,7 +32,7 @@ impl Column {
     }
 
     /// Whether every value of the `other` column is a value of this one: the type is the same, and no member is gone.
-    fn reads(&self, other: &Self) -> bool {
+    pub(super) fn reads(&self, other: &Self) -> bool {
         let (old, new) = (other.ty.members(), self.ty.members());
         let keeps = if old.is_empty() { new.is_empty() } else { old.iter().all(|member| new.contains(member)) };
         self.ty.ty() == other.ty.ty() && (keeps || (self.ty.ty() == Type::List && new.is_empty()))

@@ -5,7 +5,9 @@
 //! Out of scope: reading files of records (`import`), and the layout within a store (`blocks`).
 
 mod blocks;
+mod change;
 mod generation;
+mod scan;
 
 use std::collections::HashSet;
 use std::fs;
@@ -21,6 +23,7 @@ use host::store::{SMALL_CACHE_BYTES, Store, StoreError};
 use trust::ids::ServiceName;
 use trust::service::Service;
 use trust::subject::Subject;
+use trust::subject::added::Schemes;
 use trust::value::Value;
 
 use self::generation::{Generation, Manifest};
@@ -29,6 +32,7 @@ use super::import::{self, BadRow, Format, ImportError, ImportReport, Order, Prog
 use super::{Lookup, LookupFuture, RecordSource, RecordsStatus};
 
 pub(super) use self::blocks::BlockWriter;
+pub use self::change::ChangeReport;
 
 /// The name of the file that names the generation in use.
 const CURRENT: &str = "current";
@@ -47,6 +51,7 @@ pub struct Records {
     folder: PathBuf,
     generations: ArcSwap<Vec<Arc<Generation>>>,
     importing: Mutex<HashSet<PathBuf>>,
+    known: ArcSwap<Schemes>,
 }
 
 /// Why the records cannot be opened at all. What is wrong with one service's records keeps only that service from
@@ -103,7 +108,19 @@ impl Records {
             opening.into_iter().map(join).collect::<Result<Vec<_>, _>>()
         })?;
         let generations = opened.into_iter().flatten().map(Arc::new).collect::<Vec<_>>();
-        Ok(Self { folder, generations: ArcSwap::from_pointee(generations), importing: Mutex::default() })
+        Ok(Self {
+            folder,
+            generations: ArcSwap::from_pointee(generations),
+            importing: Mutex::default(),
+            known: ArcSwap::default(),
+        })
+    }
+
+    /// Says how numbers are written, as the authority's profile has it now; imports and changes from now on follow it.
+    pub fn use_schemes(&self, known: &Schemes) {
+        if **self.known.load() != *known {
+            self.known.store(Arc::new(known.clone()));
+        }
     }
 
     /// The rows of `subject` that `inputs` select. Reads from the disk where the cache has nothing, for some tens of
@@ -144,7 +161,8 @@ impl Records {
         })?;
         let folder = self.folder.join(format!("{}.{}", service.id.service, service.id.major));
         let _claim = Claim::on(&self.importing, &folder)?;
-        let order = Order { columns: &columns, format, quarantine, progress };
+        let known = self.known.load();
+        let order = Order { columns: &columns, format, quarantine, changes: None, known: &known, progress };
         let (path, mut report, manifest) = {
             let path = new_generation(&folder)?;
             let unfinished = Unfinished(Some(path.clone()));
@@ -155,12 +173,25 @@ impl Records {
             unfinished.keep();
             (path, report, manifest)
         };
+        report.replaced_rows = self.put_into_use(service, &folder, &path, manifest)?;
+        Ok(report)
+    }
+
+    /// Opens the generation at `path`, which is whole, and switches to it. What it replaces is removed; the number of its
+    /// rows is returned where it could be used.
+    fn put_into_use(
+        &self,
+        service: &Service,
+        folder: &Path,
+        path: &Path,
+        manifest: Manifest,
+    ) -> Result<Option<u64>, ImportError> {
         // Opened again, and not used as it is: the writer's cache is given back, and that it opens is proved.
         let cache = cache_bytes(self.generations.load().len().max(1));
-        let generation = Arc::new(Generation::open(&path, service.id.service.clone(), manifest, cache));
+        let generation = Arc::new(Generation::open(path, service.id.service.clone(), manifest, cache));
         if let Some(fault) = generation.status().fault {
             drop(generation);
-            remove(&path);
+            remove(path);
             return Err(ImportError::Write(fault));
         }
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -168,11 +199,11 @@ impl Records {
             // Whether the switch reached the disk is not known: keep both generations, and let the next start decide.
             return Err(write(error));
         }
-        if let Some(old) = self.switch(generation) {
-            report.replaced_rows = old.status().fault.is_none().then(|| old.status().rows);
+        Ok(self.switch(generation).and_then(|old| {
+            let status = old.status();
             retire(old);
-        }
-        Ok(report)
+            status.fault.is_none().then_some(status.rows)
+        }))
     }
 
     /// Puts `generation` into use, and returns the one of the same service that was.

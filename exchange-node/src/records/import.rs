@@ -5,6 +5,8 @@
 //!
 //! Out of scope: switching to what was loaded, which is [`super::Records`]'.
 
+mod apply;
+mod changes;
 mod check;
 mod csv;
 mod input;
@@ -12,18 +14,26 @@ mod json_lines;
 mod load;
 mod quarantine;
 mod reading;
+mod sheet;
 
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use host::store::{Store, StoreError};
+use trust::subject::added::Schemes;
 
 use super::columns::Columns;
 use super::sort::{RUN_BYTES, Sorter};
 
+pub use self::changes::{ChangeOperation, Changes};
+pub(super) use self::apply::{Applied, OldRows, OldSubject};
+pub(super) use self::changes::ChangePlan;
 pub(super) use self::check::subject_key;
-pub(super) use self::quarantine::file_name as quarantine_file_name;
+pub(super) use self::csv::{CsvRow, next_row};
+pub(super) use self::input::Input;
+pub(crate) use self::json_lines::members as json_members;
+pub(super) use self::quarantine::{REASONS as QUARANTINE_REASONS, file_name as quarantine_file_name};
 
 /// The most bad rows that are described one by one.
 pub const BAD_ROW_LIMIT: usize = 100;
@@ -35,6 +45,8 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     JsonLines,
+    /// The first visible sheet of an .xlsx workbook, with a header row.
+    Xlsx,
 }
 
 /// What an import is doing.
@@ -80,7 +92,7 @@ impl fmt::Display for BadRow {
 }
 
 /// What an import did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportReport {
     /// Rows that can be looked up now.
     pub rows: u64,
@@ -132,6 +144,9 @@ pub enum ImportError {
         /// What is wrong.
         reason: String,
     },
+    /// There are no records yet that could be changed.
+    #[error("there are no records yet that could be changed: import them whole first (`records import`)")]
+    NothingToChange,
     /// The file, or who sends it, broke off.
     #[error("the file could not be read to its end: {0}")]
     Read(#[source] io::Error),
@@ -163,6 +178,10 @@ pub(super) struct Order<'a> {
     pub(super) columns: &'a Columns,
     pub(super) format: Format,
     pub(super) quarantine: bool,
+    /// Set where the file holds changes and not all of the records.
+    pub(super) changes: Option<&'a ChangePlan>,
+    /// How numbers are written.
+    pub(super) known: &'a Schemes,
     pub(super) progress: &'a dyn Fn(Progress),
 }
 
@@ -171,6 +190,38 @@ pub(super) struct Outcome {
     pub(super) report: ImportReport,
     /// The schemes, by their place, that the file has a column for.
     pub(super) held_schemes: Vec<usize>,
+}
+
+/// Applies the changes in `input` to `old`, into the folder `folder` of a new generation, whose store is `store`. Blocks.
+///
+/// # Errors
+/// Why nothing was changed; the folder is then to be removed.
+pub(super) fn apply_file(
+    order: &Order<'_>,
+    plan: &ChangePlan,
+    old: OldRows<'_>,
+    folder: &Path,
+    store: Store,
+    input: impl Read,
+) -> Result<Applied, ImportError> {
+    let (read, runs) = read_sorted(order, folder, input)?;
+    if read.bad_count > 0 {
+        return Err(ImportError::BadRows { bad_rows: read.bad_rows, rows: read.bad_count });
+    }
+    let merge = read.sorter.finish().map_err(ImportError::sorting)?;
+    let applied = apply::apply(merge, old, order.columns, plan, store, (read.bytes_read, order.progress))?;
+    std::fs::remove_dir_all(&runs).map_err(ImportError::sorting)?;
+    Ok(Applied { held_schemes: read.held_schemes, ..applied })
+}
+
+fn read_sorted(
+    order: &Order<'_>,
+    folder: &Path,
+    input: impl Read,
+) -> Result<(reading::Reading, PathBuf), ImportError> {
+    let runs = folder.join("sort");
+    host::files::private_folder(&runs).map_err(|error| ImportError::Write(error.to_string()))?;
+    Ok((reading::read(order, folder, Sorter::new(&runs, RUN_BYTES), input)?, runs))
 }
 
 /// Loads `input` into the folder `folder` of a new generation, whose store is `store`. Blocks for as long as it takes.
@@ -183,9 +234,7 @@ pub(super) fn load_file(
     store: Store,
     input: impl Read,
 ) -> Result<Outcome, ImportError> {
-    let runs = folder.join("sort");
-    host::files::private_folder(&runs).map_err(|error| ImportError::Write(error.to_string()))?;
-    let read = reading::read(order, folder, Sorter::new(&runs, RUN_BYTES), input)?;
+    let (read, runs) = read_sorted(order, folder, input)?;
     if read.bad_count > 0 && (!order.quarantine || read.good_count == 0) {
         return Err(ImportError::BadRows { bad_rows: read.bad_rows, rows: read.bad_count });
     }

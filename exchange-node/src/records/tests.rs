@@ -1,7 +1,9 @@
 //! Files of records become rows that can be looked up, as a whole or not at all.
 
 mod bad_files;
+mod changes;
 mod restarts;
+pub(crate) mod sheets;
 mod size;
 
 use std::sync::Mutex;
@@ -17,16 +19,16 @@ use super::*;
 use crate::service_file;
 
 /// 2026-11-22, seven in the morning in China and still the day before in UTC.
-pub(super) const IMPORTED_MS: u64 = 1_795_302_000_000;
+pub(crate) const IMPORTED_MS: u64 = 1_795_302_000_000;
 
-pub(super) const PROPERTY: &str = "service: property-ownership\nversion: 1.0\nname: {zh: 不动产登记}\nsubject: [resident_id, uscc]\n\
+pub(crate) const PROPERTY: &str = "service: property-ownership\nversion: 1.0\nname: {zh: 不动产登记}\nsubject: [resident_id, uscc]\n\
     sharing: conditional\nlegal_basis: [条例 24]\nupdate_cycle: daily\nattributes:\n\
     \x20 has_property: {type: boolean, operators: [equals], rows: any, absence: false}\n\
     \x20 count: {type: integer, operators: [equals], rows: count, absence: 0}\n\
     inputs:\n  region: {type: string, required: true}\n  year: {type: integer}\n\
     complete: {territory: [\"890000\"], since: 2015-03-01}\n";
 
-pub(super) const TAX: &str = "service: tax-paid\nversion: 1.0\nname: {zh: 完税信息}\nsubject: [resident_id]\nsharing: conditional\n\
+pub(crate) const TAX: &str = "service: tax-paid\nversion: 1.0\nname: {zh: 完税信息}\nsubject: [resident_id]\nsharing: conditional\n\
     legal_basis: [税收征收管理法 34]\nupdate_cycle: monthly\nattributes:\n\
     \x20 annual_income: {type: decimal, operators: [at_most], rows: sum}\n\
     \x20 scheme: {type: enum, members: [urban, rural], operators: [equals]}\n\
@@ -35,19 +37,19 @@ pub(super) const TAX: &str = "service: tax-paid\nversion: 1.0\nname: {zh: 完税
     record_as_of: record_as_of\n";
 
 /// A service as described, under a digest of its own.
-pub(super) fn service(yaml: &str) -> Service {
+pub(crate) fn service(yaml: &str) -> Service {
     let mut published = service_file::parse(yaml, "test.yaml").unwrap();
     published.department = "natural-resources".to_owned();
     Service::check(&published, Digest::new(Sha256::digest(yaml).into())).unwrap()
 }
 
 /// The number of a made-up resident.
-pub(super) fn number(index: u32) -> String {
+pub(crate) fn number(index: u32) -> String {
     let born = date(1950, 1, 1).checked_add(jiff::Span::new().days(i64::from(index / 1000))).unwrap();
     ResidentNumber::compose("890101", born, u16::try_from(index % 1000).unwrap()).unwrap().into_string()
 }
 
-pub(super) fn resident(index: u32) -> Subject {
+pub(crate) fn resident(index: u32) -> Subject {
     Subject::parse("resident_id", &number(index)).unwrap()
 }
 

@@ -13,10 +13,12 @@ use std::{
 use trust::ids::ServiceName;
 
 use super::{
+    folder::{FolderAsk, FolderSettings},
+    http::{Endpoint, HttpAsk, HttpSettings},
     fields::{Mistake, Reading, Table},
     mapping::Mapping,
     query::Query,
-    sql::DatabaseSettings,
+    sql::{DatabaseSettings, Password},
 };
 
 /// The name of the file.
@@ -44,10 +46,16 @@ pub struct SourceSettings {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Kind {
+    /// A folder where exports land; their rows become imported records.
+    Folder(FolderSettings),
+    /// An HTTP endpoint of the system that owns the records.
+    Http(HttpSettings),
     /// MySQL or MariaDB.
     Mysql(DatabaseSettings),
     /// PostgreSQL.
     Postgres(DatabaseSettings),
+    /// Whatever an ODBC driver reaches.
+    Odbc(OdbcSettings),
     /// A file of SQLite.
     Sqlite {
         /// The file, from the node's folder.
@@ -59,12 +67,41 @@ impl Kind {
     /// What is wrong with the files that it names, seen from the node's folder `dir`.
     pub fn fault(&self, dir: &Path) -> Option<String> {
         match self {
+            Self::Folder(folder) => {
+                let path = dir.join(&folder.path);
+                (!path.is_dir()).then(|| format!("path: there is no folder {}", path.display()))
+            }
+            Self::Http(settings) => Endpoint::new(settings, Bounds::default(), dir).err(),
+            Self::Odbc(settings) => settings.password.read(dir).err(),
             Self::Mysql(database) | Self::Postgres(database) => database.password.read(dir).err(),
             Self::Sqlite { path } => {
                 let path = dir.join(path);
                 (!path.is_file()).then(|| format!("path: there is no file {}", path.display()))
             }
         }
+    }
+}
+
+/// How to reach a database by ODBC.
+#[derive(Clone, Debug)]
+pub struct OdbcSettings {
+    /// ODBC's own words: `DSN=…`, or `Driver=…;Server=…`. The password stands elsewhere.
+    pub connection: String,
+    /// Where the password is.
+    pub password: Password,
+}
+
+impl OdbcSettings {
+    fn read(table: &Table<'_, '_>) -> Self {
+        let connection = table.needed_text("connection");
+        if connection.to_ascii_lowercase().contains("pwd=") {
+            table.mistake("connection", "holds a password: put it into a file of its own, password_file");
+        }
+        if cfg!(not(feature = "odbc")) {
+            table.mistake("kind", "this program was built without ODBC: build it with --features odbc");
+        }
+        let password = table.text("password_file").map_or(Password::None, |file| Password::File(file.into()));
+        Self { connection, password }
     }
 }
 
@@ -118,6 +155,10 @@ pub struct Place {
 /// What is asked of a source for one service.
 #[derive(Clone, Debug)]
 pub enum Ask {
+    /// What is taken from a folder.
+    Files(FolderAsk),
+    /// A question to an endpoint.
+    Http(Box<HttpAsk>),
     /// A database's query.
     Query(Query),
 }
@@ -208,12 +249,15 @@ fn service_name(name: &str) -> Option<(ServiceName, Option<u32>)> {
 
 fn source(table: &Table<'_, '_>) -> Option<SourceSettings> {
     let kind = match table.needed_text("kind").as_str() {
+        "folder" => Some(Kind::Folder(FolderSettings::read(table))),
+        "http" => HttpSettings::read(table).map(Kind::Http),
+        "odbc" => Some(Kind::Odbc(OdbcSettings::read(table))),
         "mysql" => Some(Kind::Mysql(DatabaseSettings::read(table, 3306))),
         "postgres" => Some(Kind::Postgres(DatabaseSettings::read(table, 5432))),
         "sqlite" => Some(Kind::Sqlite { path: table.needed_text("path").into() }),
         "" => None,
         _ => {
-            table.mistake("kind", "must be postgres, mysql or sqlite");
+            table.mistake("kind", "must be postgres, mysql, sqlite, http, odbc or folder");
             None
         }
     };
@@ -249,6 +293,18 @@ fn service(
         line: table.line(),
         places: places.into_iter().collect::<Option<_>>()?,
     };
+    let is_folder = |place: &Place| matches!(place.ask, Ask::Files(_));
+    if settings.places.iter().any(is_folder) {
+        for (name, is_there) in [
+            ("must_agree_with", settings.places.len() > 1),
+            ("cache", settings.cache.is_some()),
+            ("is_copy", settings.is_copy),
+        ] {
+            if is_there {
+                table.mistake(name, "goes with a source that is asked, and an export is imported");
+            }
+        }
+    }
     table.finish();
     Some(settings)
 }
@@ -263,7 +319,14 @@ fn place(table: &Table<'_, '_>, sources: &BTreeMap<String, SourceSettings>) -> O
         return None;
     };
     let ask = match &settings.kind {
-        Kind::Mysql(_) | Kind::Postgres(_) | Kind::Sqlite { .. } => match Query::parse(&table.needed_text("query")) {
+        Kind::Folder(_) => {
+            if !mapping.columns.is_empty() {
+                table.mistake("columns", "an export has the service's own columns and values; nothing is read otherwise");
+            }
+            Ask::Files(FolderAsk::read(table))
+        }
+        Kind::Http(_) => Ask::Http(Box::new(HttpAsk::read(table)?)),
+        Kind::Mysql(_) | Kind::Odbc(_) | Kind::Postgres(_) | Kind::Sqlite { .. } => match Query::parse(&table.needed_text("query")) {
             Ok(query) => Ask::Query(query),
             Err(error) => {
                 if table.has("query") {
@@ -317,7 +380,7 @@ must_agree_with = { source = "copy", query = "SELECT amount FROM pensions WHERE 
         let service = settings.service(&"marriage-registration".parse().unwrap(), 7).unwrap();
         assert_eq!((service.cache, service.line), (Some(Duration::from_secs(30)), 14));
         let [place] = service.places.as_slice() else { panic!("one place") };
-        let Ask::Query(query) = &place.ask;
+        let Ask::Query(query) = &place.ask else { panic!("a query") };
         assert_eq!(query.names(), ["subject", "subject_15"]);
         assert_eq!(place.mapping.columns["marital_status"].codes.as_ref().unwrap()["10"], "single");
         assert_eq!(settings.sources["civil"].bounds.timeout, Duration::from_millis(800));

@@ -108,7 +108,7 @@ impl DatabaseSettings {
 }
 
 /// Whether the server is on this machine, so that nobody else sees what passes.
-fn is_near(host: &str) -> bool {
+pub(super) fn is_near(host: &str) -> bool {
     host.starts_with('/') || host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
@@ -240,13 +240,13 @@ pub(super) struct Parameter {
 }
 
 impl Parameter {
-    fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         self.value.as_ref().map(Value::to_text)
     }
 }
 
 /// What is bound at each place of `query`, in their order.
-fn parameters(query: &Query, asked: &Asked) -> Result<Vec<Parameter>, Trouble> {
+pub(super) fn parameters(query: &Query, asked: &Asked) -> Result<Vec<Parameter>, Trouble> {
     let text = |text: String| Parameter { ty: Type::String, value: Some(Value::Text(text)) };
     let parameter = |name: &String| match name.as_str() {
         SUBJECT => Ok(text(asked.subject.value().to_owned())),
@@ -272,16 +272,21 @@ fn parameters(query: &Query, asked: &Asked) -> Result<Vec<Parameter>, Trouble> {
 
 /// Parameters of the right types about nobody, to look at the query with.
 fn examples(query: &Query, service: &Arc<Service>) -> Result<Vec<Parameter>, Trouble> {
-    let nobody = ["11010519491231002X", "91350100M000100Y43", "E00000000", "A0000000"];
-    let example = |scheme: &Scheme| nobody.iter().find_map(|text| Subject::parse_as(*scheme, text).ok());
-    let subject = service.schemes.iter().find_map(example);
-    let subject = subject.ok_or_else(|| Trouble::Wrong("the service has no subject to ask about".to_owned()))?;
+    let subject = example_subject(service)?;
     parameters(query, &Asked { service: Arc::clone(service), subject, inputs: Vec::new() })
+}
+
+/// A subject of the service that is nobody.
+pub(super) fn example_subject(service: &Service) -> Result<Subject, Trouble> {
+    let nobody = ["11010519491231002X", "91350100M000100Y43", "E00000000", "A0000000"];
+    let example = |scheme: &Scheme| nobody.iter().find_map(|text| Subject::stored(*scheme, text).ok());
+    let subject = service.schemes.iter().find_map(example);
+    subject.ok_or_else(|| Trouble::Wrong("the service has no subject to ask about".to_owned()))
 }
 
 /// A resident number as it was written until 1999: without the century and the check character. Only births of the
 /// twentieth century had one.
-fn fifteen_digits(subject: &Subject) -> Option<String> {
+pub(super) fn fifteen_digits(subject: &Subject) -> Option<String> {
     let number = subject.value();
     let is_old = subject.scheme() == Scheme::ResidentId && number.len() == 18 && &number[6..8] == "19";
     is_old.then(|| format!("{}{}", &number[..6], &number[8..17]))

@@ -1,12 +1,12 @@
 //! Reading profile files and calendars. Made from the parser's table with its places and not through serde, which stops
 //! at the first thing that is wrong.
 
-use proto::registry::v1::{Calendar, CalendarYear, Profile};
+use proto::registry::v1::{Calendar, CalendarYear, Profile, SubjectScheme};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
-use trust::directory::model;
+use trust::{directory::model, subject::added::Schemes};
 
 use super::{
     Problem,
@@ -29,6 +29,7 @@ pub(super) fn profile(
     if let Some(table) = reader.table(text) {
         reader.settings(&table, &mut profile);
         profile.calendar = reader.calendar(&table, open);
+        profile.subject_schemes = reader.subject_schemes(&table);
     }
     reader.check_calendar(profile.calendar.as_ref());
     if reader.problems.is_empty() {
@@ -96,7 +97,7 @@ impl Reader {
             for (key, value) in table.iter() {
                 let (start, key) = (key.span().start, key.get_ref().as_ref());
                 let field = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
-                let is_table = name.is_empty() && (key == CALENDAR || TABLES.iter().any(|(table, _)| *table == key));
+                let is_table = name.is_empty() && ([CALENDAR, SUBJECT_SCHEMES].contains(&key) || TABLES.iter().any(|(table, _)| *table == key));
                 match SETTINGS.iter().find(|setting| setting.table == *name && setting.key == key) {
                     Some(setting) => self.setting(setting, &field, value, profile),
                     None if is_table => {}
@@ -153,6 +154,50 @@ impl Reader {
             }
         }
         texts
+    }
+
+    /// The subject schemes that are added, each a table of texts.
+    fn subject_schemes(&mut self, root: &Table<'_>) -> Vec<SubjectScheme> {
+        let Some(value) = root.get(SUBJECT_SCHEMES) else { return Vec::new() };
+        let DeValue::Array(tables) = value.get_ref() else {
+            self.problem(value.span().start, SUBJECT_SCHEMES, "write each scheme as [[subject_schemes]]");
+            return Vec::new();
+        };
+        let (mut schemes, mut starts) = (Vec::new(), Vec::new());
+        for (index, item) in tables.iter().enumerate() {
+            let start = item.span().start;
+            let Some(table) = item.get_ref().as_table() else {
+                self.problem(start, format!("{SUBJECT_SCHEMES}[{index}]"), "must be a table: [[subject_schemes]]");
+                continue;
+            };
+            let mut scheme = SubjectScheme::default();
+            for (key, value) in table.iter() {
+                let (at, key) = (value.span().start, key.get_ref().as_ref());
+                let field = format!("{SUBJECT_SCHEMES}[{index}].{key}");
+                let into = match key {
+                    "name" => &mut scheme.name,
+                    "label" => &mut scheme.label,
+                    "pattern" => &mut scheme.pattern,
+                    "check" => &mut scheme.check,
+                    "example" => &mut scheme.example,
+                    _ => {
+                        self.problem(at, field, "is not known; a scheme has name, label, pattern, check and example");
+                        continue;
+                    }
+                };
+                match value.get_ref() {
+                    DeValue::String(text) => *into = text.to_string(),
+                    _ => self.problem(at, field, "must be a text in quotation marks"),
+                }
+            }
+            schemes.push(scheme);
+            starts.push(start);
+        }
+        if let Err(wrong) = Schemes::from_wire(&schemes) {
+            let start = starts.get(wrong.index).copied().unwrap_or_default();
+            self.problem(start, format!("{SUBJECT_SCHEMES}[{}].{}", wrong.index, wrong.field), wrong.reason);
+        }
+        schemes
     }
 
     fn calendar(&mut self, root: &Table<'_>, open: &dyn Fn(&str) -> Result<String, String>) -> Option<Calendar> {
@@ -304,3 +349,5 @@ fn expand(text: &str) -> Result<Vec<String>, String> {
 }
 
 const CALENDAR: &str = "calendar";
+
+const SUBJECT_SCHEMES: &str = "subject_schemes";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use proto::registry::v1::{Calendar, CalendarYear, Profile};
+use proto::registry::v1::{Calendar, CalendarYear, Profile, SubjectScheme};
 use trust::directory::model;
 
 use super::settings::{Kind, SETTINGS, Setting, TABLES};
@@ -23,7 +23,29 @@ pub(super) fn profile(profile: &Profile) -> String {
         }
     }
     calendar(&mut text, profile.calendar.as_ref());
+    schemes(&mut text, &profile.subject_schemes);
     text
+}
+
+fn schemes(text: &mut String, schemes: &[SubjectScheme]) {
+    text.push_str(
+        "\n# Subject schemes beside resident_id, uscc, certificate_no and passport: a name that begins with local_, a label, a\n\
+         # pattern (regular expression) for the whole number, and where its last character checks the others, check: luhn,\n\
+         # mod11_2, mod31_3 or mod37_36. The example, made up, must follow the rule. 另加的主体标识种类。\n",
+    );
+    if schemes.is_empty() {
+        text.push_str(
+            "# [[subject_schemes]]\n# name = \"local_social_card\"\n# label = \"社会保障卡号\"\n# pattern = '[A-Z][0-9]{8}'\n\
+             # check = \"\"\n# example = \"A00000001\"\n",
+        );
+    }
+    for scheme in schemes {
+        let field = |key: &str, value: &str| format!("{key} = {}\n", toml::Value::String(value.to_owned()));
+        text.push_str("\n[[subject_schemes]]\n");
+        let SubjectScheme { name, label, pattern, check, example } = scheme;
+        let fields = [("name", name), ("label", label), ("pattern", pattern), ("check", check), ("example", example)];
+        fields.into_iter().for_each(|(key, value)| text.push_str(&field(key, value)));
+    }
 }
 
 fn value(setting: &Setting, profile: &Profile) -> String {

@@ -16,6 +16,7 @@ use crate::{
     key::{DescribedKey, PublicKey},
     log::hash::Hash,
     refusal::Code,
+    subject::added::Schemes,
 };
 
 /// The authority's settings that every node follows.
@@ -43,6 +44,8 @@ pub struct Profile {
     pub decisions_named: bool,
     /// Whether the directory's tiles are served to nodes of the exchange alone.
     pub tiles_members_only: bool,
+    /// The subject schemes, with those that the authority has added.
+    pub schemes: Schemes,
 }
 
 /// Time limits in working days (政务数据共享条例 16-26).
@@ -110,6 +113,8 @@ impl Profile {
             four_eyes: profile.four_eyes.iter().cloned().collect(),
             decisions_named: profile.decisions_named,
             tiles_members_only: profile.tiles_members_only,
+            // As the calendar.
+            schemes: Schemes::from_wire(&profile.subject_schemes).unwrap_or_default(),
             view_lifetime_ms: u64::from(profile.view_lifetime_hours) * 3_600_000,
             clock_skew_ms: u64::from(profile.clock_skew_seconds) * 1000,
             request_validity_ms: u64::from(profile.request_validity_seconds) * 1000,

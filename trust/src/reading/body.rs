@@ -291,9 +291,15 @@ fn profile(profile: &wire::Profile) -> Vec<Fact> {
         ("review", working_days(profile.review_days)),
         ("holiday calendars", calendars(profile)),
         ("four eyes", profile.four_eyes.join(", ")),
+        ("subject schemes", profile.subject_schemes.iter().map(added_scheme).collect::<Vec<_>>().join("\n")),
         ("decisions name officer and document", if profile.decisions_named { "always" } else { "" }.to_owned()),
         ("tiles are for", if profile.tiles_members_only { "members" } else { "" }.to_owned()),
     ]
+}
+
+fn added_scheme(scheme: &wire::SubjectScheme) -> String {
+    let check = if scheme.check.is_empty() { String::new() } else { format!(", check {}", scheme.check) };
+    format!("{}: {} ({}{check})", scheme.name, scheme.label, scheme.pattern)
 }
 
 /// 0 stands for the usual time, which need not be shown.

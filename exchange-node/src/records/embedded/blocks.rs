@@ -105,6 +105,47 @@ fn continued(store: &Store, subject: &[u8], mut rows: Vec<u8>) -> Result<Found, 
     Ok(Found::Rows(rows))
 }
 
+/// Every subject with what is stored of it, in the order of their keys.
+pub(super) struct Subjects<'a> {
+    store: &'a Store,
+    blocks: sled::Iter,
+    block: sled::IVec,
+    position: usize,
+}
+
+impl<'a> Subjects<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, blocks: store.db().iter(), block: sled::IVec::default(), position: 0 }
+    }
+
+    fn entry(&mut self) -> Result<Option<(Vec<u8>, State, Vec<u8>)>, BlockError> {
+        while self.position == self.block.len() {
+            let Some(next) = self.blocks.next() else { return Ok(None) };
+            let (_, block) = next.map_err(|error| self.store.explain(error))?;
+            (self.block, self.position) = (block, 0);
+        }
+        let mut rest = &self.block[self.position..];
+        let read = entry(&mut rest).ok_or(BlockError::Damaged)?;
+        let read = (read.subject.to_vec(), read.state, read.rows.to_vec());
+        self.position = self.block.len() - rest.len();
+        Ok(Some(read))
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Found)>, BlockError> {
+        let Some((subject, mut state, mut rows)) = self.entry()? else { return Ok(None) };
+        while state == State::Continues {
+            let (next, next_state, more) = self.entry()?.ok_or(BlockError::Damaged)?;
+            if next != subject {
+                return Err(BlockError::Damaged);
+            }
+            rows.extend_from_slice(&more);
+            state = next_state;
+        }
+        Ok(Some((subject, if state == State::Quarantined { Found::Quarantined } else { Found::Rows(rows) })))
+    }
+}
+
 struct Entry<'a> {
     subject: &'a [u8],
     state: State,

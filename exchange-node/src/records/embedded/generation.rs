@@ -16,7 +16,7 @@ use trust::value::{AttributeType, Type, Value};
 
 use super::blocks::{self, Found};
 use crate::records::columns::{Column, Columns};
-use crate::records::import::{Format, ImportReport, quarantine_file_name, subject_key};
+use crate::records::import::{Applied, Format, ImportReport, quarantine_file_name, subject_key};
 use crate::records::packed::{unpack, unpack_slice};
 use crate::records::{Lookup, RecordsStatus, calendar_day};
 
@@ -24,6 +24,10 @@ use crate::records::{Lookup, RecordsStatus, calendar_day};
 const LAYOUT: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
+
+/// The column, beside those of the service, that holds the day on which a row was changed after the import. No column of
+/// a service can be called that.
+pub(super) const CHANGED_ON: &str = "";
 
 /// What a generation holds. Written last: a generation without one was never finished.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,7 +38,10 @@ pub(super) struct Manifest {
     major: u32,
     minor: u32,
     imported_ms: u64,
-    schemes: Vec<String>,
+    /// When rows were changed last; 0 where that never happened.
+    #[serde(default)]
+    changed_ms: u64,
+    pub(super) schemes: Vec<String>,
     held_schemes: Vec<String>,
     columns: Vec<ManifestColumn>,
     rows: u64,
@@ -54,6 +61,17 @@ struct ManifestColumn {
     selects: bool,
 }
 
+impl ManifestColumn {
+    fn of(column: &Column) -> Self {
+        Self {
+            name: column.name().to_owned(),
+            r#type: column.ty().ty().as_str().to_owned(),
+            members: column.ty().members().to_vec(),
+            selects: column.selects(),
+        }
+    }
+}
+
 impl Manifest {
     pub(super) fn new(
         service: &Service,
@@ -64,21 +82,16 @@ impl Manifest {
         now_ms: u64,
     ) -> Self {
         let schemes = columns.schemes().iter().map(ToString::to_string).collect::<Vec<_>>();
-        let column = |column: &Column| ManifestColumn {
-            name: column.name().to_owned(),
-            r#type: column.ty().ty().as_str().to_owned(),
-            members: column.ty().members().to_vec(),
-            selects: column.selects(),
-        };
         Self {
             layout: LAYOUT,
             service: service.id.service.to_string(),
             major: service.id.major,
             minor: service.published.minor_version,
             imported_ms: now_ms,
+            changed_ms: 0,
             held_schemes: held_schemes.iter().filter_map(|index| schemes.get(*index).cloned()).collect(),
             schemes,
-            columns: columns.columns().iter().map(column).collect(),
+            columns: columns.columns().iter().map(ManifestColumn::of).collect(),
             rows: report.rows,
             subjects: report.subjects,
             quarantined_rows: report.quarantined_rows,
@@ -86,6 +99,44 @@ impl Manifest {
             unattributed_rows: report.unattributed_rows,
             quarantine_file: report.quarantine_file.as_ref().map(|_| quarantine_file_name(format).to_owned()),
         }
+    }
+
+    /// As it is after changes: `stored` are the columns, and what the file with the changes did not name is as fresh as it
+    /// was, or as of `now_ms` where `is_complete`.
+    pub(super) fn changed(
+        &self,
+        service: &Service,
+        stored: &[Column],
+        applied: &Applied,
+        is_complete: bool,
+        now_ms: u64,
+    ) -> Self {
+        let held = applied.held_schemes.iter().filter_map(|index| self.schemes.get(*index));
+        let mut held_schemes = self.held_schemes.clone();
+        held_schemes.extend(held.filter(|name| !self.held_schemes.contains(name)).cloned());
+        let settled = applied.quarantined_subjects == 0 && self.unattributed_rows == 0;
+        Self {
+            layout: LAYOUT,
+            service: self.service.clone(),
+            major: self.major,
+            minor: service.published.minor_version,
+            imported_ms: if is_complete { now_ms } else { self.imported_ms },
+            changed_ms: now_ms,
+            schemes: self.schemes.clone(),
+            held_schemes,
+            columns: stored.iter().map(ManifestColumn::of).collect(),
+            rows: applied.rows,
+            subjects: applied.subjects,
+            quarantined_rows: if settled { 0 } else { self.quarantined_rows },
+            quarantined_subjects: applied.quarantined_subjects,
+            unattributed_rows: self.unattributed_rows,
+            quarantine_file: self.quarantine_file.clone().filter(|_| !settled),
+        }
+    }
+
+    /// The file with the rows set aside, within the generation's folder.
+    pub(super) fn quarantine_file(&self) -> Option<&str> {
+        self.quarantine_file.as_deref()
     }
 
     /// Writes it into the generation's `folder`, durably.
@@ -120,6 +171,15 @@ pub(super) struct Generation {
     service: ServiceName,
     major: u32,
     state: Result<Open, Fault>,
+}
+
+/// The parts of a generation that can be used.
+#[derive(Clone, Copy)]
+pub(super) struct Opened<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) manifest: &'a Manifest,
+    pub(super) columns: &'a [Column],
+    pub(super) store: &'a Store,
 }
 
 struct Open {
@@ -169,6 +229,12 @@ impl Generation {
         (&self.service, self.major)
     }
 
+    /// Its parts, if it could be opened; else what is wrong with it.
+    pub(super) fn opened(&self) -> Result<Opened<'_>, String> {
+        let Open { folder, manifest, columns, store, .. } = self.state.as_ref().map_err(|fault| fault.text.clone())?;
+        Ok(Opened { folder, manifest, columns, store })
+    }
+
     /// Where it lies, if it could be opened.
     pub(super) fn folder(&self) -> Option<&Path> {
         self.state.as_ref().ok().map(|open| open.folder.as_path())
@@ -209,7 +275,7 @@ impl Generation {
                 status.quarantined_rows = manifest.quarantined_rows;
                 status.quarantined_subjects = manifest.quarantined_subjects;
                 status.unattributed_rows = manifest.unattributed_rows;
-                status.imported_ms = manifest.imported_ms;
+                status.imported_ms = manifest.imported_ms.max(manifest.changed_ms);
                 status.quarantine_file = manifest.quarantine_file.as_ref().map(|name| folder.join(name));
             }
             Err(fault) => status.fault = Some(fault.text.clone()),
@@ -256,13 +322,12 @@ impl Open {
         let fit = self.fit(service);
         let lacking = fit.lacking.as_ref().map_err(Clone::clone)?;
         let scheme = self.schemes.iter().position(|(scheme, _)| *scheme == subject.scheme());
-        let scheme = scheme.filter(|index| self.schemes[*index].1).ok_or_else(|| {
-            format!(
-                "the records of {} have no column {}: import them with one",
-                self.manifest.service,
-                subject.scheme()
-            )
-        })?;
+        let Some(scheme) = scheme.filter(|index| self.schemes[*index].1) else {
+            let (service, scheme) = (&self.manifest.service, subject.scheme());
+            return Ok(Lookup::SchemeNotHeld(format!(
+                "the records of {service} have no column {scheme}: import them with one"
+            )));
+        };
         let selected = inputs
             .iter()
             .map(|(name, value)| {
@@ -285,7 +350,7 @@ impl Open {
         }
         let as_of = match fit.as_of.filter(|_| !rows.is_empty()) {
             Some(position) => oldest(&rows, position),
-            None => Some(calendar_day(self.manifest.imported_ms)),
+            None => Some(self.imported_or_changed(&rows)),
         };
         let rows = rows.into_iter().map(|row| self.named(row)).collect();
         Ok(match lacking.as_slice() {
@@ -294,13 +359,26 @@ impl Open {
         })
     }
 
+    /// The oldest of the days on which the rows were imported, or changed since.
+    fn imported_or_changed(&self, rows: &[Vec<Option<Value>>]) -> jiff::civil::Date {
+        let imported = calendar_day(self.manifest.imported_ms);
+        let Some(position) = self.columns.iter().position(|column| column.name() == CHANGED_ON) else {
+            return imported;
+        };
+        let day = |row: &Vec<Option<Value>>| match row[position] {
+            Some(Value::Date(changed)) => changed,
+            _ => imported,
+        };
+        rows.iter().map(day).min().unwrap_or(imported)
+    }
+
     /// Whether the records fit the service's description, and which of their columns says how fresh they are.
     fn fit(&self, service: &Service) -> std::sync::Arc<Fit> {
         if let Some(fit) = self.fit.load_full().filter(|fit| fit.statement == service.statement) {
             return fit;
         }
         let lacking = match Columns::of(service) {
-            Ok(columns) => columns.lacking(service, &self.columns),
+            Ok(columns) => columns.lacking(service, service_columns(&self.columns)),
             Err(error) => Err(error.to_string()),
         };
         let lacking = lacking.map_err(|difference| {
@@ -337,7 +415,15 @@ impl Open {
 
     fn named(&self, values: Vec<Option<Value>>) -> Row {
         let names = self.columns.iter().map(Column::name);
-        names.zip(values).filter_map(|(name, value)| Some((name, value?))).collect()
+        names.zip(values).filter(|(name, _)| *name != CHANGED_ON).filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// The columns that the service calls for.
+pub(super) fn service_columns(stored: &[Column]) -> &[Column] {
+    match stored {
+        [columns @ .., last] if last.name() == CHANGED_ON => columns,
+        columns => columns,
     }
 }
 

@@ -4,9 +4,12 @@
 use std::borrow::Cow;
 
 use proto::exchange::v1 as wire;
+use trust::subject::added::Schemes;
 use trust::subject::{Scheme, Subject};
 use trust::value::{AttributeType, Type, Value};
 
+use super::Order;
+use super::changes::Operation;
 use crate::records::columns::Columns;
 use crate::records::packed;
 
@@ -20,6 +23,8 @@ pub(super) enum Cell<'a> {
     List(Vec<String>),
     /// JSON's number, as it is written.
     Number(&'a str),
+    /// A number that a spreadsheet holds as such.
+    SheetNumber(String),
     /// A text with something in it.
     Text(Cow<'a, str>),
 }
@@ -38,6 +43,7 @@ impl<'a> Cell<'a> {
     fn written(&self) -> Option<&str> {
         match self {
             Self::Number(text) => Some(text),
+            Self::SheetNumber(text) => Some(text),
             Self::Text(text) => Some(text),
             Self::Boolean(_) | Self::Empty | Self::List(_) => None,
         }
@@ -53,6 +59,8 @@ pub(super) struct Cells<'a> {
     pub(super) subjects: Vec<Cell<'a>>,
     /// One for each column.
     pub(super) values: Vec<Cell<'a>>,
+    /// Whether the row is to be put in or taken out, where a column of the file says so.
+    pub(super) operation: Cell<'a>,
     /// What was wrong with the row before its cells were looked at.
     pub(super) faults: Vec<Fault>,
 }
@@ -61,7 +69,12 @@ impl Cells<'_> {
     /// A row with nothing in it.
     pub(super) fn empty(columns: &Columns) -> Self {
         let empty = |count| std::iter::repeat_with(|| Cell::Empty).take(count).collect();
-        Self { subjects: empty(columns.schemes().len()), values: empty(columns.columns().len()), faults: Vec::new() }
+        Self {
+            subjects: empty(columns.schemes().len()),
+            values: empty(columns.columns().len()),
+            operation: Cell::Empty,
+            faults: Vec::new(),
+        }
     }
 }
 
@@ -69,19 +82,30 @@ impl Cells<'_> {
 pub(super) struct Checked {
     /// The keys of the subjects it tells: exactly one where nothing is wrong with it.
     pub(super) keys: Vec<Vec<u8>>,
-    /// The row as it is stored.
+    /// The row as it is stored; of a row to be taken out, the columns of its key.
     pub(super) packed: Vec<u8>,
+    /// What becomes of it, where the file holds changes.
+    pub(super) operation: Operation,
     /// What is wrong with it; nothing, if it is good.
     pub(super) faults: Vec<Fault>,
 }
 
-/// Checks one row.
-pub(super) fn check(cells: Cells<'_>, columns: &Columns) -> Checked {
+/// Checks one row; of a file of changes, with what is to be done with it.
+pub(super) fn check(cells: Cells<'_>, order: &Order<'_>) -> Checked {
+    let Order { columns, changes, known, .. } = order;
     let mut faults = cells.faults;
+    let operation = match changes.map(|plan| plan.operation_of(&cells.operation)) {
+        None => Operation::Upsert,
+        Some(Ok(operation)) => operation,
+        Some(Err(fault)) => {
+            faults.push(fault);
+            Operation::Upsert
+        }
+    };
     let mut keys = Vec::with_capacity(1);
     let given = cells.subjects.iter().filter(|cell| !cell.is_empty()).count();
     for (index, (cell, scheme)) in cells.subjects.iter().zip(columns.schemes()).enumerate() {
-        match subject(cell, *scheme) {
+        match subject(cell, *scheme, known) {
             None => {}
             Some(Ok(subject)) => keys.push(subject_key(index, &subject)),
             Some(Err(reason)) => faults.push((scheme.to_string(), reason)),
@@ -94,8 +118,11 @@ pub(super) fn check(cells: Cells<'_>, columns: &Columns) -> Checked {
         faults.push((names, reason.to_owned()));
     }
     let mut values = Vec::with_capacity(cells.values.len());
-    for (cell, column) in cells.values.iter().zip(columns.columns()) {
+    for (index, (cell, column)) in cells.values.iter().zip(columns.columns()).enumerate() {
+        let is_key = changes.is_some_and(|plan| plan.is_key(index));
         let read = match cell {
+            _ if operation == Operation::Delete && !is_key => Ok(None),
+            Cell::Empty if is_key => Err("must not be empty: rows are told apart by it".to_owned()),
             Cell::Empty if column.selects() => Err("must not be empty: rows are selected by it".to_owned()),
             cell => value(cell, column.ty()),
         };
@@ -108,7 +135,7 @@ pub(super) fn check(cells: Cells<'_>, columns: &Columns) -> Checked {
     if faults.is_empty() {
         packed::pack(&values, columns.columns(), &mut packed);
     }
-    Checked { keys, packed, faults }
+    Checked { keys, packed, operation, faults }
 }
 
 /// The key of a subject: the place of its scheme among the stored schemes, and its canonical identifier, which is ASCII
@@ -121,12 +148,13 @@ pub(in crate::records) fn subject_key(scheme: usize, subject: &Subject) -> Vec<u
     key
 }
 
-fn subject(cell: &Cell<'_>, scheme: Scheme) -> Option<Result<Subject, String>> {
+fn subject(cell: &Cell<'_>, scheme: Scheme, known: &Schemes) -> Option<Result<Subject, String>> {
     Some(match cell {
         Cell::Empty => return None,
         cell if cell.written().is_some_and(is_spreadsheet_damage) => Err(SPREADSHEET.to_owned()),
-        Cell::Text(text) => Subject::parse_as(scheme, text).map_err(|error| error.to_string()),
+        Cell::Text(text) => known.parse_as(scheme, text).map_err(|error| error.to_string()),
         Cell::Number(_) => Err(QUOTE_IT.to_owned()),
+        Cell::SheetNumber(_) => Err(FORMAT_IT.to_owned()),
         Cell::Boolean(_) | Cell::List(_) => Err("must be a text".to_owned()),
     })
 }
@@ -147,7 +175,9 @@ fn value(cell: &Cell<'_>, ty: &AttributeType) -> Result<Option<Value>, String> {
             typed(wire::value::Kind::List(wire::ValueList { values: texts.iter().map(text).collect() }))
         }
         Cell::Number(text) if matches!(ty.ty(), Type::Decimal | Type::Integer) => read(text),
+        Cell::SheetNumber(text) if matches!(ty.ty(), Type::Decimal | Type::Integer) => read(text),
         Cell::Number(_) => Err(QUOTE_IT.to_owned()),
+        Cell::SheetNumber(_) => Err(FORMAT_IT.to_owned()),
         Cell::Text(text) => read(text),
     }
     .map(Some)
@@ -155,6 +185,7 @@ fn value(cell: &Cell<'_>, ty: &AttributeType) -> Result<Option<Value>, String> {
 
 const SPREADSHEET: &str = "a spreadsheet turned the number into something like 8.9E+17: format the column as text, and put \
                            the whole number back";
+const FORMAT_IT: &str = "the cell holds a number: format the column as text, so that no digit and no leading zero is lost";
 const QUOTE_IT: &str = "must be a text: put it in quotation marks, so that no digit is lost";
 
 /// Whether a text looks like a long number that a spreadsheet has rounded: one digit, perhaps more after a point, and an

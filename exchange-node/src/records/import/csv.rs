@@ -15,20 +15,20 @@ const FIELD_LIMIT: usize = 1024;
 
 /// One row of the file.
 #[derive(Default)]
-pub(super) struct CsvRow {
+pub(in crate::records) struct CsvRow {
     /// The line it begins on.
-    pub(super) line: u64,
+    pub(in crate::records) line: u64,
     /// Its bytes as they stand in the file, without the line end.
     pub(super) raw: Vec<u8>,
     /// What is wrong with its quotation marks.
-    pub(super) fault: Option<&'static str>,
+    pub(in crate::records) fault: Option<&'static str>,
     text: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl CsvRow {
     /// How many fields it has.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::records) fn len(&self) -> usize {
         self.ends.len()
     }
 
@@ -40,7 +40,7 @@ impl CsvRow {
     }
 
     /// The fields in order.
-    pub(super) fn fields(&self) -> impl Iterator<Item = &[u8]> {
+    pub(in crate::records) fn fields(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|index| self.field(index))
     }
 
@@ -65,7 +65,7 @@ enum State {
 ///
 /// # Errors
 /// Where the row does not end.
-pub(super) fn next_row(input: &mut Input<impl Read>, row: &mut CsvRow) -> Result<bool, ImportError> {
+pub(in crate::records) fn next_row(input: &mut Input<impl Read>, row: &mut CsvRow) -> Result<bool, ImportError> {
     while let Some(b'\n' | b'\r') = input.peek()? {
         input.take();
     }

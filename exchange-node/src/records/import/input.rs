@@ -9,7 +9,7 @@ use super::ImportError;
 pub(super) const ROW_LIMIT: usize = 64 * 1024;
 
 /// A reader that gives one byte after the other.
-pub(super) struct Input<R> {
+pub(in crate::records) struct Input<R> {
     reader: R,
     buffer: Vec<u8>,
     start: usize,
@@ -22,7 +22,7 @@ impl<R: Read> Input<R> {
     ///
     /// # Errors
     /// Where the file is in an encoding of two bytes a character.
-    pub(super) fn new(reader: R) -> Result<Self, ImportError> {
+    pub(in crate::records) fn new(reader: R) -> Result<Self, ImportError> {
         let mut input = Self { reader, buffer: Vec::with_capacity(ROW_LIMIT), start: 0, bytes_read: 0, line: 1 };
         while input.buffer.len() < 3 && input.read_more()? {}
         match input.buffer.as_slice() {
@@ -62,7 +62,7 @@ impl<R: Read> Input<R> {
     }
 
     /// How many bytes were read from the file.
-    pub(super) fn bytes_read(&self) -> u64 {
+    pub(in crate::records) fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 

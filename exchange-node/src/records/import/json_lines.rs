@@ -43,7 +43,7 @@ pub(super) fn next_line(input: &mut Input<impl Read>, raw: &mut Vec<u8>) -> Resu
 
 /// The members of the object in `raw`, in order; or what is wrong with it. Never repeats what is in it, as the JSON
 /// library's own messages do.
-pub(super) fn members(raw: &[u8]) -> Result<Vec<(String, &RawValue)>, String> {
+pub(crate) fn members(raw: &[u8]) -> Result<Vec<(String, &RawValue)>, String> {
     let text = std::str::from_utf8(raw).map_err(|_| "the line is not UTF-8".to_owned())?;
     let members: Members<'_> =
         serde_json::from_str(text).map_err(|error| format!("not a JSON object (character {})", error.column()))?;

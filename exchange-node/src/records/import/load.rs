@@ -14,12 +14,37 @@ const SUBJECT_BYTES_LIMIT: usize = 1 << 20;
 /// How often the progress is reported, in rows.
 pub(super) const PROGRESS_ROWS: u64 = 4096;
 
+/// What kind of entry a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A row that was set aside.
+    Bad,
+    /// A row to be taken out.
+    Delete,
+    /// A row.
+    Row,
+}
+
 /// An entry's body: what kind it is, the line it came from, the packed row.
-pub(super) fn body(is_bad: bool, line: u64, packed: &[u8], out: &mut Vec<u8>) {
+pub(super) fn body(kind: Kind, line: u64, packed: &[u8], out: &mut Vec<u8>) {
     out.clear();
-    out.push(u8::from(is_bad));
+    out.push(match kind {
+        Kind::Row => 0,
+        Kind::Bad => 1,
+        Kind::Delete => 2,
+    });
     crate::records::packed::pack_number(u128::from(line), out);
     out.extend_from_slice(packed);
+}
+
+/// Reads back what [`body`] wrote.
+pub(super) fn read_body(mut entry: &[u8]) -> Result<(Kind, u64, &[u8]), ImportError> {
+    let damaged = || ImportError::Write("a sorted run is damaged".to_owned());
+    let (kind, rest) = entry.split_first().ok_or_else(damaged)?;
+    let kind = [Kind::Row, Kind::Bad, Kind::Delete].get(usize::from(*kind)).copied().ok_or_else(damaged)?;
+    entry = rest;
+    let line = unpack_number(&mut entry).and_then(|line| u64::try_from(line).ok()).ok_or_else(damaged)?;
+    Ok((kind, line, entry))
 }
 
 /// What was loaded.
@@ -63,6 +88,17 @@ pub(super) fn load(
     Ok(loader.loaded)
 }
 
+/// Whether one subject has too many rows, or too many bytes of them.
+pub(super) fn is_too_much(rows: u64, bytes: usize) -> bool {
+    rows > SUBJECT_ROW_LIMIT as u64 || bytes > SUBJECT_BYTES_LIMIT
+}
+
+/// What is said of it.
+pub(super) fn too_many(line: u64) -> BadRow {
+    let reason = format!("its subject has more than {SUBJECT_ROW_LIMIT} rows, or more than 1 MiB of them");
+    BadRow { line, field: String::new(), reason }
+}
+
 struct Loader {
     writer: BlockWriter,
     loaded: Loaded,
@@ -80,17 +116,14 @@ struct Group {
 }
 
 impl Group {
-    fn take(&mut self, mut entry: &[u8]) -> Result<(), ImportError> {
-        let damaged = || ImportError::Write("a sorted run is damaged".to_owned());
-        let (is_bad, rest) = entry.split_first().ok_or_else(damaged)?;
-        entry = rest;
-        let line = unpack_number(&mut entry).and_then(|line| u64::try_from(line).ok()).ok_or_else(damaged)?;
-        if *is_bad != 0 {
+    fn take(&mut self, entry: &[u8]) -> Result<(), ImportError> {
+        let (kind, line, entry) = read_body(entry)?;
+        if kind != Kind::Row {
             self.is_bad = true;
             return Ok(());
         }
         self.count += 1;
-        if self.count > SUBJECT_ROW_LIMIT as u64 || self.rows.len() + entry.len() > SUBJECT_BYTES_LIMIT {
+        if is_too_much(self.count, self.rows.len() + entry.len()) {
             self.too_many_at.get_or_insert(line);
         } else {
             pack_slice(entry, &mut self.rows);
@@ -108,8 +141,7 @@ impl Loader {
         if let Some(line) = group.too_many_at {
             self.loaded.too_many_count += 1;
             if self.loaded.too_many.len() < super::BAD_ROW_LIMIT {
-                let reason = format!("its subject has more than {SUBJECT_ROW_LIMIT} rows, or more than 1 MiB of them");
-                self.loaded.too_many.push(BadRow { line, field: String::new(), reason });
+                self.loaded.too_many.push(too_many(line));
             }
         }
         if group.is_bad || group.too_many_at.is_some() {

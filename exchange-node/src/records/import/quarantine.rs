@@ -11,10 +11,13 @@ use super::{BadRow, Format};
 /// What the file of rows is called.
 pub(in crate::records) const fn file_name(format: Format) -> &'static str {
     match format {
-        Format::Csv => "quarantine.csv",
+        Format::Csv | Format::Xlsx => "quarantine.csv",
         Format::JsonLines => "quarantine.jsonl",
     }
 }
+
+/// What the file of reasons is called.
+pub(in crate::records) const REASONS: &str = "quarantine.reasons.txt";
 
 /// The two files being written.
 pub(super) struct Quarantine {
@@ -33,7 +36,7 @@ impl Quarantine {
             rows.write_all(header)?;
             rows.write_all(b"\n")?;
         }
-        let reasons = BufWriter::new(create(&folder.join("quarantine.reasons.txt"))?);
+        let reasons = BufWriter::new(create(&folder.join(REASONS))?);
         Ok(Self { path, rows, reasons })
     }
 

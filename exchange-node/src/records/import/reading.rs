@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use super::check::{self, Cell, Cells, Checked};
 use super::csv::{CsvRow, next_row};
 use super::input::Input;
+use super::changes::Operation;
+use super::load::Kind;
 use super::quarantine::Quarantine;
-use super::{BAD_ROW_LIMIT, BadRow, Format, ImportError, Order, Phase, Progress, json_lines, load};
+use super::{BAD_ROW_LIMIT, BadRow, Format, ImportError, Order, Phase, Progress, json_lines, load, sheet};
 use crate::records::columns::Columns;
 use crate::records::sort::Sorter;
 
@@ -32,7 +34,6 @@ pub(super) struct Reading {
 /// # Errors
 /// Where rows cannot be told apart or columns are wrong; bad rows are counted, not errors.
 pub(super) fn read(order: &Order<'_>, folder: &Path, sorter: Sorter, input: impl Read) -> Result<Reading, ImportError> {
-    let mut input = Input::new(input)?;
     let reader = Reader {
         order,
         folder,
@@ -48,8 +49,9 @@ pub(super) fn read(order: &Order<'_>, folder: &Path, sorter: Sorter, input: impl
         body: Vec::new(),
     };
     match order.format {
-        Format::Csv => reader.csv(&mut input),
-        Format::JsonLines => reader.json_lines(&mut input),
+        Format::Csv => reader.csv(&mut Input::new(input)?),
+        Format::JsonLines => reader.json_lines(&mut Input::new(input)?),
+        Format::Xlsx => reader.sheet(input),
     }
 }
 
@@ -72,13 +74,35 @@ struct Reader<'a> {
 #[derive(Clone, Copy)]
 enum Place {
     Column(usize),
+    /// What is to be done with the row, in a file of changes.
+    Operation,
     Subject(usize),
 }
 
+impl<'a> Cells<'a> {
+    fn at(&mut self, place: Place) -> &mut Cell<'a> {
+        match place {
+            Place::Column(index) => &mut self.values[index],
+            Place::Operation => &mut self.operation,
+            Place::Subject(index) => &mut self.subjects[index],
+        }
+    }
+}
+
 /// Where the cells called `name` belong, if anywhere.
-fn place(name: &str, columns: &Columns) -> Option<Place> {
+fn place(name: &str, order: &Order<'_>) -> Option<Place> {
+    let columns = order.columns;
     let subject = columns.schemes().iter().position(|scheme| scheme.as_str() == name);
-    subject.map(Place::Subject).or_else(|| columns.position(name).map(Place::Column))
+    let operation = || {
+        let column = order.changes.and_then(|plan| plan.operation_column());
+        (column == Some(name)).then_some(Place::Operation)
+    };
+    subject.map(Place::Subject).or_else(|| columns.position(name).map(Place::Column)).or_else(operation)
+}
+
+/// Whether a row may lack the column at `position`: it is only to be taken out, and the column does not tell it apart.
+fn may_lack(order: &Order<'_>, position: usize, is_delete: bool) -> bool {
+    is_delete && order.changes.is_some_and(|plan| !plan.is_key(position))
 }
 
 impl Reader<'_> {
@@ -88,15 +112,14 @@ impl Reader<'_> {
             let reason = "the file is empty: a file of records begins with a row of column names".to_owned();
             return Err(ImportError::File { line: 1, reason });
         }
-        let places = header(&row, self.order.columns)?;
-        for place in &places {
-            if let Place::Subject(scheme) = place {
-                self.held[*scheme] = true;
-            }
-        }
+        let not_utf8 = || ImportError::File { line: row.line, reason: NOT_UTF8.to_owned() };
+        let names = row.fields().map(|field| std::str::from_utf8(field).map(str::trim).map_err(|_| not_utf8()));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let places = self.header(row.line, &names)?;
         self.header.clone_from(&row.raw);
         while next_row(input, &mut row)? {
-            let checked = check::check(csv_cells(&row, &places, self.order.columns), self.order.columns);
+            let cells = csv_cells(&row, &places, self.order);
+            let checked = check::check(cells, self.order);
             self.row(row.line, &row.raw, checked, input.bytes_read())?;
         }
         self.finish(input.bytes_read())
@@ -107,11 +130,12 @@ impl Reader<'_> {
         let columns = self.order.columns;
         let places = (columns.schemes().iter().map(|scheme| scheme.as_str()))
             .chain(columns.columns().iter().map(|column| column.name()))
-            .filter_map(|name| Some((name, place(name, columns)?)))
+            .chain(self.order.changes.and_then(|plan| plan.operation_column()))
+            .filter_map(|name| Some((name, place(name, self.order)?)))
             .collect::<HashMap<_, _>>();
         while let Some(line) = json_lines::next_line(input, &mut raw)? {
             let cells = self.json_cells(&raw, &places);
-            let checked = check::check(cells, columns);
+            let checked = check::check(cells, self.order);
             self.row(line, &raw, checked, input.bytes_read())?;
         }
         if self.good_count + self.bad_count == 0 {
@@ -131,6 +155,7 @@ impl Reader<'_> {
                 return cells;
             }
         };
+        let mut is_operation_given = false;
         let mut is_given = vec![false; columns.columns().len()];
         let mut is_subject_given = vec![false; columns.schemes().len()];
         for (position, (name, value)) in members.iter().enumerate() {
@@ -141,6 +166,7 @@ impl Reader<'_> {
             };
             let (given, cell) = match place {
                 Place::Column(index) => (&mut is_given[*index], &mut cells.values[*index]),
+                Place::Operation => (&mut is_operation_given, &mut cells.operation),
                 Place::Subject(index) => {
                     self.held[*index] = true;
                     (&mut is_subject_given[*index], &mut cells.subjects[*index])
@@ -154,16 +180,73 @@ impl Reader<'_> {
                 Err(reason) => cells.faults.push((shown(), reason.to_owned())),
             }
         }
-        for (column, is_given) in columns.columns().iter().zip(is_given) {
-            if !is_given {
+        let operation = self.order.changes.and_then(|plan| plan.operation_of(&cells.operation).ok());
+        let is_delete = operation == Some(Operation::Delete);
+        for (index, (column, is_given)) in columns.columns().iter().zip(is_given).enumerate() {
+            if !is_given && !may_lack(self.order, index, is_delete) {
                 cells.faults.push((column.name().to_owned(), "is missing: write null for no value".to_owned()));
             }
         }
         cells
     }
 
+    /// The rows of a sheet, which is read from a file of its own.
+    fn sheet(mut self, input: impl Read) -> Result<Reading, ImportError> {
+        let (file, bytes_read) = sheet::spool(input, &self.folder.join("sort"))?;
+        let mut header: Option<Vec<(u32, Place)>> = None;
+        sheet::rows(file, &mut |row| {
+            let Some(header) = &header else {
+                let (ats, names) = row.names()?;
+                let places = self.header(row.line(), &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+                self.header = row.raw();
+                header = Some(ats.into_iter().zip(places).collect());
+                return Ok(());
+            };
+            let mut cells = Cells::empty(self.order.columns);
+            for cell in row.cells() {
+                let Some((_, place)) = header.iter().find(|(at, _)| *at == cell.at()) else {
+                    cells.faults.push((cell.name(), "stands in a column without a name".to_owned()));
+                    continue;
+                };
+                match cell.read() {
+                    Ok(read) => *cells.at(*place) = read,
+                    Err(reason) => cells.faults.push((name_of(*place, self.order).to_owned(), reason)),
+                }
+            }
+            let mut checked = check::check(cells, self.order);
+            for (field, _) in &mut checked.faults {
+                let at = header.iter().find(|(_, place)| name_of(*place, self.order) == field.as_str());
+                if let Some((at, _)) = at {
+                    *field = format!("{field} (cell {})", sheet::cell_name(*at, row.line()));
+                }
+            }
+            self.row(row.line(), &row.raw(), checked, bytes_read)
+        })?;
+        if header.is_none() {
+            let reason = "the sheet is empty: it begins with a row of column names".to_owned();
+            return Err(ImportError::File { line: 1, reason });
+        }
+        self.finish(bytes_read)
+    }
+
+    /// Where the fields of each row belong, as the row of column names says.
+    fn header(&mut self, line: u64, names: &[&str]) -> Result<Vec<Place>, ImportError> {
+        let places = header(line, names, self.order)?;
+        for place in &places {
+            if let Place::Subject(scheme) = place {
+                self.held[*scheme] = true;
+            }
+        }
+        Ok(places)
+    }
+
     fn row(&mut self, line: u64, raw: &[u8], checked: Checked, bytes_read: u64) -> Result<(), ImportError> {
         let is_bad = !checked.faults.is_empty();
+        let kind = match (is_bad, checked.operation) {
+            (true, _) => Kind::Bad,
+            (false, Operation::Delete) => Kind::Delete,
+            (false, Operation::Upsert) => Kind::Row,
+        };
         if is_bad {
             self.bad_row(line, raw, &checked)?;
         } else {
@@ -172,7 +255,7 @@ impl Reader<'_> {
         // Once nothing will be imported, rows are only checked, so that the operator reads about all of them.
         if self.bad_count == 0 || self.order.quarantine {
             for key in &checked.keys {
-                load::body(is_bad, line, &checked.packed, &mut self.body);
+                load::body(kind, line, &checked.packed, &mut self.body);
                 self.sorter.push(key, &self.body).map_err(ImportError::sorting)?;
                 self.entries += 1;
             }
@@ -227,12 +310,9 @@ fn setting_aside(error: std::io::Error) -> ImportError {
     ImportError::Write(format!("while setting bad rows aside: {error}"))
 }
 
-/// Where the fields of each row belong, as the row of column names says.
-fn header(row: &CsvRow, columns: &Columns) -> Result<Vec<Place>, ImportError> {
-    let not_utf8 = || ImportError::File { line: row.line, reason: NOT_UTF8.to_owned() };
-    let names = row.fields().map(|field| std::str::from_utf8(field).map(str::trim).map_err(|_| not_utf8()));
-    let names = names.collect::<Result<Vec<_>, _>>()?;
-    if names.iter().all(|name| place(name, columns).is_none() && !columns.is_counted(name)) {
+fn header(line: u64, names: &[&str], order: &Order<'_>) -> Result<Vec<Place>, ImportError> {
+    let columns = order.columns;
+    if names.iter().all(|name| place(name, order).is_none() && !columns.is_counted(name)) {
         // Perhaps the first line holds data, which must not be repeated.
         let subject = columns.schemes().iter().map(|scheme| scheme.as_str());
         let expected = subject.chain(columns.columns().iter().map(|column| column.name())).collect::<Vec<_>>();
@@ -241,13 +321,13 @@ fn header(row: &CsvRow, columns: &Columns) -> Result<Vec<Place>, ImportError> {
             "no column of the service is named here: is the row of column names missing? It must be in UTF-8{separator}: {}",
             expected.join(",")
         );
-        return Err(ImportError::File { line: row.line, reason });
+        return Err(ImportError::File { line, reason });
     }
     let mut problems = Vec::new();
-    let mut problem = |field: String, reason: String| problems.push(BadRow { line: row.line, field, reason });
+    let mut problem = |field: String, reason: String| problems.push(BadRow { line, field, reason });
     let mut places = Vec::new();
     for (position, name) in names.iter().enumerate() {
-        match place(name, columns) {
+        match place(name, order) {
             None => problem(shown(name, position), unknown(name, columns)),
             Some(_) if names[..position].contains(name) => {
                 problem((*name).to_owned(), "the column stands twice".to_owned());
@@ -259,16 +339,33 @@ fn header(row: &CsvRow, columns: &Columns) -> Result<Vec<Place>, ImportError> {
         let schemes = columns.schemes().iter().map(|scheme| scheme.as_str()).collect::<Vec<_>>();
         problem(schemes.join(" or "), "the subject's column is missing".to_owned());
     }
-    for column in columns.columns().iter().filter(|column| !names.contains(&column.name())) {
-        problem(column.name().to_owned(), "the column is missing".to_owned());
+    let only_deletes = order.changes.is_some_and(|plan| plan.only_deletes());
+    for (index, column) in columns.columns().iter().enumerate() {
+        if !names.contains(&column.name()) && !may_lack(order, index, only_deletes) {
+            problem(column.name().to_owned(), "the column is missing".to_owned());
+        }
+    }
+    if let Some(name) = order.changes.and_then(|plan| plan.operation_column())
+        && !names.contains(&name)
+    {
+        let reason = "the column is missing that says upsert or delete; where all rows are the same, say --upsert or --delete";
+        problem(name.to_owned(), reason.to_owned());
     }
     if problems.is_empty() { Ok(places) } else { Err(ImportError::Columns { problems }) }
 }
 
+fn name_of<'a>(place: Place, order: &Order<'a>) -> &'a str {
+    match place {
+        Place::Column(index) => order.columns.columns()[index].name(),
+        Place::Operation => order.changes.and_then(|plan| plan.operation_column()).unwrap_or_default(),
+        Place::Subject(index) => order.columns.schemes()[index].as_str(),
+    }
+}
+
 const NOT_UTF8: &str = "not UTF-8, perhaps GBK: save the file as UTF-8 (in a spreadsheet: \"CSV UTF-8\")";
 
-fn csv_cells<'a>(row: &'a CsvRow, places: &[Place], columns: &Columns) -> Cells<'a> {
-    let mut cells = Cells::empty(columns);
+fn csv_cells<'a>(row: &'a CsvRow, places: &[Place], order: &Order<'_>) -> Cells<'a> {
+    let mut cells = Cells::empty(order.columns);
     if let Some(reason) = row.fault {
         cells.faults.push((String::new(), reason.to_owned()));
     }
@@ -277,13 +374,9 @@ fn csv_cells<'a>(row: &'a CsvRow, places: &[Place], columns: &Columns) -> Cells<
         cells.faults.push((String::new(), reason));
     }
     for (field, place) in row.fields().zip(places) {
-        let (cell, name) = match place {
-            Place::Column(index) => (&mut cells.values[*index], columns.columns()[*index].name()),
-            Place::Subject(index) => (&mut cells.subjects[*index], columns.schemes()[*index].as_str()),
-        };
         match std::str::from_utf8(field) {
-            Ok(text) => *cell = Cell::text(text.into()),
-            Err(_) => cells.faults.push((name.to_owned(), NOT_UTF8.to_owned())),
+            Ok(text) => *cells.at(*place) = Cell::text(text.into()),
+            Err(_) => cells.faults.push((name_of(*place, order).to_owned(), NOT_UTF8.to_owned())),
         }
     }
     cells

@@ -3,7 +3,7 @@
 use proto::registry::v1 as wire;
 
 use super::super::StatementError;
-use crate::{calendar::Calendar, official, witness::MOST_WITNESSES_REQUIRED};
+use crate::{calendar::Calendar, official, subject::added::Schemes, witness::MOST_WITNESSES_REQUIRED};
 
 /// The longest time limit, in working days.
 const MOST_DAYS: u32 = 366;
@@ -42,6 +42,10 @@ pub(super) fn check(profile: Option<&wire::Profile>) -> Result<(), StatementErro
         let first = wrong.into_iter().next();
         let (field, reason) = first.map_or_else(Default::default, |wrong| (wrong.field, wrong.reason));
         return Err(StatementError::rule(&format!("profile.{field}"), reason));
+    }
+    if let Err(wrong) = Schemes::from_wire(&profile.subject_schemes) {
+        let field = format!("profile.subject_schemes[{}].{}", wrong.index, wrong.field);
+        return Err(StatementError::rule(&field, wrong.reason));
     }
     // Kinds of a later version may stand there: they bind whoever knows them.
     if let Some(kind) = profile.four_eyes.iter().find(|kind| !official::is_well_formed(kind)) {
