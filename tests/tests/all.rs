@@ -26,10 +26,10 @@ mod departments;
 mod edges;
 #[path = "all/file_system.rs"]
 mod file_system;
-#[path = "all/fuzz_corpora.rs"]
-mod fuzz_corpora;
 #[path = "all/folders.rs"]
 mod folders;
+#[path = "all/fuzz_corpora.rs"]
+mod fuzz_corpora;
 #[path = "all/guards.rs"]
 mod guards;
 #[path = "all/guides.rs"]

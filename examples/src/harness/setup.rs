@@ -192,7 +192,8 @@ pub(super) async fn import(
     let size = file.metadata().await.map_err(reading())?.len();
     let format = if records.extension().is_some_and(|extension| extension == "jsonl") { "jsonl" } else { "csv" };
     let (service, format) = (service.to_owned(), format.to_owned());
-    let header = ImportRecordsHeader { service, major_version, format, quarantine: false, size, changes: None, aliases: false };
+    let header =
+        ImportRecordsHeader { service, major_version, format, quarantine: false, size, changes: None, aliases: false };
 
     let (sender, pieces) = mpsc::channel(4);
     let reading = tokio::spawn(async move {

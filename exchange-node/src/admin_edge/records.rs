@@ -52,9 +52,8 @@ impl Records for RecordsEdge {
             ..ShowRecordsResponse::default()
         };
         let held = self.parts.records.status();
-        let of_service = |service: &trust::ids::ServiceName, major: u32| {
-            *service == found.id.service && major == found.id.major
-        };
+        let of_service =
+            |service: &trust::ids::ServiceName, major: u32| *service == found.id.service && major == found.id.major;
         if let Some(held) = held.into_iter().find(|held| of_service(&held.service, held.major)) {
             shown.imported = held.fault.is_none();
             shown.fault = held.fault.unwrap_or_default();

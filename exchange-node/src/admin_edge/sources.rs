@@ -14,7 +14,6 @@ use tonic::{Request, Response, Status};
 use trust::{
     claim::{Claim, ClaimOutcome, Reason, Row, evaluate},
     service::Service,
-
     value::Value,
 };
 

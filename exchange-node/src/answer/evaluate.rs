@@ -34,8 +34,7 @@ impl Answerer {
                 return unavailable(permit, if is_contradiction { Reason::Ambiguous } else { Reason::SourceDown });
             }
         };
-        let lookup =
-            under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
+        let lookup = under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
         let (rows, as_of, lacking) = match found {
             Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),

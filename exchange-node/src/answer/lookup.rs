@@ -32,7 +32,8 @@ fn merge(one: Lookup, other: Lookup) -> Lookup {
         (Lookup::NotImported, _) | (_, Lookup::NotImported) => Lookup::NotImported,
         (Lookup::Quarantined, _) | (_, Lookup::Quarantined) => Lookup::Quarantined,
         (one, other) => {
-            let (Some((mut rows, as_of, mut lacking)), Some((more, more_as_of, more_lacking))) = (parts(one), parts(other))
+            let (Some((mut rows, as_of, mut lacking)), Some((more, more_as_of, more_lacking))) =
+                (parts(one), parts(other))
             else {
                 return Lookup::Failed("what was found under several numbers cannot be joined".to_owned());
             };
@@ -48,7 +49,9 @@ fn merge(one: Lookup, other: Lookup) -> Lookup {
                 (false, _) => rows.extend(more),
                 (true, true) => {}
                 (true, false) => {
-                    return Lookup::Failed("one row stands under several numbers of a subject, others do not".to_owned());
+                    return Lookup::Failed(
+                        "one row stands under several numbers of a subject, others do not".to_owned(),
+                    );
                 }
             }
             lacking.extend(more_lacking);

@@ -181,10 +181,8 @@ impl Asker {
             }
         };
         let Some(first) = numbers.iter().position(|number| service.schemes.contains(&number.scheme())) else { return };
-        let to_wire = |number: &Subject| wire::Subject {
-            scheme: number.scheme().to_string(),
-            value: number.value().to_owned(),
-        };
+        let to_wire =
+            |number: &Subject| wire::Subject { scheme: number.scheme().to_string(), value: number.value().to_owned() };
         request.subject = Some(to_wire(&numbers.remove(first)));
         request.former_subjects = numbers.iter().take(MOST_FORMER_SUBJECTS).map(to_wire).collect();
     }

@@ -253,7 +253,11 @@ fn records_of(name: &str, service: &str, held: Option<&RecordsStatus>) -> Findin
 fn folder(status: &FolderStatus) -> Option<Finding> {
     let check = format!("folder of {}", status.service);
     if let Some(trouble) = &status.trouble {
-        return Some(warning(&check, trouble, "see that the folder can be read, and what `records show` says of its files"));
+        return Some(warning(
+            &check,
+            trouble,
+            "see that the folder can be read, and what `records show` says of its files",
+        ));
     }
     match &status.last {
         Some(Handled { name, outcome: Outcome::Refused, problems, .. }) => Some(warning(

@@ -162,8 +162,7 @@ impl Table {
 
 fn read(text: &[u8]) -> Option<Table> {
     let stored: Stored = serde_json::from_slice(text).ok().filter(|stored: &Stored| stored.layout == LAYOUT)?;
-    let subject =
-        |(scheme, value): &(String, String)| Subject::stored(Scheme::parse(scheme).ok()?, value).ok();
+    let subject = |(scheme, value): &(String, String)| Subject::stored(Scheme::parse(scheme).ok()?, value).ok();
     let groups = stored.groups.iter().map(|group| group.iter().map(subject).collect());
     groups.collect::<Option<Vec<_>>>().map(Table::of)
 }
@@ -238,7 +237,9 @@ fn header(input: &mut Input<impl Read>, row: &mut CsvRow) -> Result<Vec<usize>, 
         match known {
             Some(column) if !places.contains(&column) => places.push(column),
             // Perhaps the first line holds data, which must not be repeated.
-            _ => problem(&format!("column {}", index + 1), &format!("must be one of {}, each once", COLUMNS.join(", "))),
+            _ => {
+                problem(&format!("column {}", index + 1), &format!("must be one of {}, each once", COLUMNS.join(", ")))
+            }
         }
     }
     for needed in [1, 3] {
@@ -317,7 +318,11 @@ mod tests {
         let (aliases, folder) = aliases();
         let csv = format!(
             "former_number,number,former_scheme\n{},{},\n{},{},\nc-77,{},certificate_no\n",
-            number(1), number(2), number(2), number(3), number(3)
+            number(1),
+            number(2),
+            number(2),
+            number(3),
+            number(3)
         );
         let report = import(&aliases, &csv).unwrap();
         assert_eq!((report.rows, report.subjects), (3, 1));
@@ -350,8 +355,14 @@ mod tests {
         import(&aliases, &format!("number,former_number\n{},{}\n", number(2), number(1))).unwrap();
         let (one, two, three) = (number(1), number(2), number(3));
         for (csv, expected) in [
-            (format!("number,former_number\n{two},{one}\n{three},{one}\n"), "line 3: former_number: became another number on line 2"),
-            (format!("number,former_number\n{two},{one}\n{one},{two}\n"), "line 2: former_number: the numbers follow each other"),
+            (
+                format!("number,former_number\n{two},{one}\n{three},{one}\n"),
+                "line 3: former_number: became another number on line 2",
+            ),
+            (
+                format!("number,former_number\n{two},{one}\n{one},{two}\n"),
+                "line 2: former_number: the numbers follow each other",
+            ),
             (format!("number,former_number\n{two},12345\n"), "line 2: former_number: "),
             (format!("number,former_number\n{two}\n"), "line 2: the row has not as many fields"),
         ] {

@@ -26,9 +26,9 @@ use trust::subject::added::Schemes;
 use super::columns::Columns;
 use super::sort::{RUN_BYTES, Sorter};
 
-pub use self::changes::{ChangeOperation, Changes};
 pub(super) use self::apply::{Applied, OldRows, OldSubject};
 pub(super) use self::changes::ChangePlan;
+pub use self::changes::{ChangeOperation, Changes};
 pub(super) use self::check::subject_key;
 pub(super) use self::csv::{CsvRow, next_row};
 pub(super) use self::input::Input;
@@ -214,11 +214,7 @@ pub(super) fn apply_file(
     Ok(Applied { held_schemes: read.held_schemes, ..applied })
 }
 
-fn read_sorted(
-    order: &Order<'_>,
-    folder: &Path,
-    input: impl Read,
-) -> Result<(reading::Reading, PathBuf), ImportError> {
+fn read_sorted(order: &Order<'_>, folder: &Path, input: impl Read) -> Result<(reading::Reading, PathBuf), ImportError> {
     let runs = folder.join("sort");
     host::files::private_folder(&runs).map_err(|error| ImportError::Write(error.to_string()))?;
     Ok((reading::read(order, folder, Sorter::new(&runs, RUN_BYTES), input)?, runs))

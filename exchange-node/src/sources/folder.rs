@@ -290,7 +290,11 @@ impl WatchedFolder {
 
 impl std::fmt::Debug for WatchedFolder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("WatchedFolder").field("service", &self.service).field("folder", &self.folder).finish_non_exhaustive()
+        formatter
+            .debug_struct("WatchedFolder")
+            .field("service", &self.service)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 

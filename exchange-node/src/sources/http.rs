@@ -84,7 +84,9 @@ fn url(text: &str) -> Result<Uri, String> {
         _ => return Err("must begin with https://".to_owned()),
     }
     if host.is_empty() || url.query().is_some() || text.contains(['{', '@', '#']) {
-        return Err("must be host and path alone: what is asked stands in the body, because addresses are logged".to_owned());
+        return Err(
+            "must be host and path alone: what is asked stands in the body, because addresses are logged".to_owned()
+        );
     }
     Ok(url)
 }
@@ -106,7 +108,10 @@ impl HttpAsk {
         let path = table.text("path").unwrap_or_default();
         let is_path = path.is_empty() || (path.starts_with('/') && !path.contains(['?', '#', ':', '{', ' ']));
         if !is_path {
-            table.mistake("path", "must be a path that begins with /, without parameters: what is asked stands in the body");
+            table.mistake(
+                "path",
+                "must be a path that begins with /, without parameters: what is asked stands in the body",
+            );
         }
         let body = Template::parse(&table.needed_text("body"));
         let rows = table.text("rows").unwrap_or_default();
@@ -119,7 +124,10 @@ impl HttpAsk {
         }
         let is_pointer = |pointer: &str| pointer.is_empty() || pointer.starts_with('/');
         if !is_pointer(&rows) {
-            table.mistake("rows", "must be a JSON Pointer, such as /data/rows; empty where the answer itself is the rows");
+            table.mistake(
+                "rows",
+                "must be a JSON Pointer, such as /data/rows; empty where the answer itself is the rows",
+            );
         }
         if pointers.is_empty() {
             table.mistake("pointers", "must say where in a row each column stands: { income = \"/income/amount\" }");
@@ -157,15 +165,16 @@ impl Endpoint {
             .pool_idle_timeout(std::time::Duration::from_secs(30))
             .pool_max_idle_per_host(bounds.at_once)
             .build(connector);
-        let authorization = match settings.token.read(dir).map_err(|error| error.replace("password_file", "token_file"))? {
-            None => None,
-            Some(token) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
-                    .map_err(|_| "token_file: holds more than a token".to_owned())?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let authorization =
+            match settings.token.read(dir).map_err(|error| error.replace("password_file", "token_file"))? {
+                None => None,
+                Some(token) => {
+                    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
+                        .map_err(|_| "token_file: holds more than a token".to_owned())?;
+                    value.set_sensitive(true);
+                    Some(value)
+                }
+            };
         Ok(Self { client, url: settings.url.clone(), authorization, largest: settings.largest })
     }
 

@@ -76,7 +76,8 @@ impl Source for OdbcSource {
         Box::pin(async move {
             let Answer { columns, rows } = source.ask(asked).await?;
             let kinds = columns.iter().map(|(_, kind)| *kind).collect::<Vec<_>>();
-            let row = |row: Vec<Option<String>>| row.into_iter().zip(&kinds).map(|(text, kind)| cell(text, *kind)).collect();
+            let row =
+                |row: Vec<Option<String>>| row.into_iter().zip(&kinds).map(|(text, kind)| cell(text, *kind)).collect();
             let rows = rows.into_iter().map(row).collect();
             Ok(Fetched { columns: columns.into_iter().map(|(name, _)| name).collect(), rows })
         })
@@ -109,7 +110,9 @@ fn cell(text: Option<String>, kind: Kind) -> Raw {
         Kind::Exact => Raw::Number(text),
         Kind::Float => Raw::Inexact,
         Kind::Integer => text.parse().map_or_else(|_| Raw::Number(text.clone()), Raw::Integer),
-        Kind::Moment => text.replace(' ', "T").parse().map_or_else(|_| Raw::Foreign("a timestamp".to_owned()), Raw::Moment),
+        Kind::Moment => {
+            text.replace(' ', "T").parse().map_or_else(|_| Raw::Foreign("a timestamp".to_owned()), Raw::Moment)
+        }
         Kind::Other => Raw::Foreign("neither text nor number nor date".to_owned()),
     }
 }

@@ -13,9 +13,9 @@ use std::{
 use trust::ids::ServiceName;
 
 use super::{
+    fields::{Mistake, Reading, Table},
     folder::{FolderAsk, FolderSettings},
     http::{Endpoint, HttpAsk, HttpSettings},
-    fields::{Mistake, Reading, Table},
     mapping::Mapping,
     query::Query,
     sql::{DatabaseSettings, Password},
@@ -321,20 +321,25 @@ fn place(table: &Table<'_, '_>, sources: &BTreeMap<String, SourceSettings>) -> O
     let ask = match &settings.kind {
         Kind::Folder(_) => {
             if !mapping.columns.is_empty() {
-                table.mistake("columns", "an export has the service's own columns and values; nothing is read otherwise");
+                table.mistake(
+                    "columns",
+                    "an export has the service's own columns and values; nothing is read otherwise",
+                );
             }
             Ask::Files(FolderAsk::read(table))
         }
         Kind::Http(_) => Ask::Http(Box::new(HttpAsk::read(table)?)),
-        Kind::Mysql(_) | Kind::Odbc(_) | Kind::Postgres(_) | Kind::Sqlite { .. } => match Query::parse(&table.needed_text("query")) {
-            Ok(query) => Ask::Query(query),
-            Err(error) => {
-                if table.has("query") {
-                    table.mistake("query", error.to_string());
+        Kind::Mysql(_) | Kind::Odbc(_) | Kind::Postgres(_) | Kind::Sqlite { .. } => {
+            match Query::parse(&table.needed_text("query")) {
+                Ok(query) => Ask::Query(query),
+                Err(error) => {
+                    if table.has("query") {
+                        table.mistake("query", error.to_string());
+                    }
+                    return None;
                 }
-                return None;
             }
-        },
+        }
     };
     Some(Place { source, ask, mapping })
 }

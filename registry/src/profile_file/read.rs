@@ -97,7 +97,8 @@ impl Reader {
             for (key, value) in table.iter() {
                 let (start, key) = (key.span().start, key.get_ref().as_ref());
                 let field = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
-                let is_table = name.is_empty() && ([CALENDAR, SUBJECT_SCHEMES].contains(&key) || TABLES.iter().any(|(table, _)| *table == key));
+                let is_table = name.is_empty()
+                    && ([CALENDAR, SUBJECT_SCHEMES].contains(&key) || TABLES.iter().any(|(table, _)| *table == key));
                 match SETTINGS.iter().find(|setting| setting.table == *name && setting.key == key) {
                     Some(setting) => self.setting(setting, &field, value, profile),
                     None if is_table => {}

@@ -78,7 +78,10 @@ async fn an_export_that_lands_becomes_the_records_and_a_bad_one_leaves_them_answ
     assert_eq!(verdict(&matched).verdict(), Verdict::Match, "the records from before answer");
     let doctor = place.cli("civil-affairs", &["doctor", "--json"]).await;
     let doctor = said(&doctor);
-    assert!(doctor.contains("folder of marriage-registration") && doctor.contains("marriage-2.csv was refused"), "{doctor}");
+    assert!(
+        doctor.contains("folder of marriage-registration") && doctor.contains("marriage-2.csv was refused"),
+        "{doctor}"
+    );
     for text in [&doctor, &shown.to_string(), &fs::read_to_string(node.log()).unwrap()] {
         assert!(!text.contains(&*WIDOWED) && !text.contains("8.90101"), "a value of the file is repeated");
     }
@@ -107,7 +110,10 @@ async fn changes_are_seen_all_or_not_at_all_whenever_the_node_dies() {
     let output = apply("divorced.csv", both("divorced")).await;
     assert_eq!(exit(&output), 0, "{}", said(&output));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((told["applied"].as_bool(), told["upserted"].as_u64(), told["rows"].as_u64()), (Some(true), Some(2), Some(2)));
+    assert_eq!(
+        (told["applied"].as_bool(), told["upserted"].as_u64(), told["rows"].as_u64()),
+        (Some(true), Some(2), Some(2))
+    );
 
     // One bad row among good ones.
     let bad = both("married").replace(&format!("upsert,{}", *WIDOWED), &format!("remove,{}", *WIDOWED));
@@ -183,7 +189,10 @@ async fn a_former_number_finds_the_record_whichever_side_knows_it() {
     );
     place.json("civil-affairs", &["records", "aliases", &other]).await;
     let contradicted = place.ask(marital_status(&corrected, "married")).await;
-    assert_eq!((verdict(&contradicted).verdict(), verdict(&contradicted).reason.as_str()), (Verdict::Unavailable, "ambiguous"));
+    assert_eq!(
+        (verdict(&contradicted).verdict(), verdict(&contradicted).reason.as_str()),
+        (Verdict::Unavailable, "ambiguous")
+    );
     place.town.stop().await.unwrap();
 }
 

@@ -58,7 +58,10 @@ impl Owner {
     }
 
     fn says(&self, status: &str, kind: &str, body: &str) {
-        let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
         *self.answer.lock().unwrap() = [head.as_bytes(), body.as_bytes()].concat();
     }
 }

@@ -175,8 +175,9 @@ impl Schemes {
             if index >= MOST_ADDED {
                 return Err(wrong("name", "a profile adds at most 16 schemes"));
             }
-            let name = SchemeName::parse(&stated.name)
-                .ok_or_else(|| wrong("name", "must be local_ and then lower-case letters, digits or _, at most 31 in all"))?;
+            let name = SchemeName::parse(&stated.name).ok_or_else(|| {
+                wrong("name", "must be local_ and then lower-case letters, digits or _, at most 31 in all")
+            })?;
             if schemes.added.iter().any(|rule| rule.name == name) {
                 return Err(wrong("name", "the scheme stands twice"));
             }

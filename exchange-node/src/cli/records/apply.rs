@@ -7,11 +7,7 @@ use clap::Args;
 use proto::admin::v1::{ImportRecordsHeader, RecordChanges};
 use serde_json::json;
 
-use super::super::{
-    Error, Exit,
-    node::Folder,
-    output::Output,
-};
+use super::super::{Error, Exit, node::Folder, output::Output};
 use super::{FileFormat, SWITCHED, bad_rows_json, hand_over, tell_bad_rows};
 
 pub(super) const HELP: &str = "Without --upsert or --delete a column of the file says for each row what it does: upsert or delete. Without --key a\n\
@@ -70,12 +66,8 @@ pub(super) async fn apply(args: ApplyArgs, folder: &Folder, output: Output) -> R
         (_, true) => ("delete", String::new()),
         _ => ("", args.operation),
     };
-    let changes = RecordChanges {
-        operation: operation.to_owned(),
-        operation_column,
-        key: args.key,
-        complete: args.all_changes,
-    };
+    let changes =
+        RecordChanges { operation: operation.to_owned(), operation_column, key: args.key, complete: args.all_changes };
     let header = ImportRecordsHeader {
         service: args.service.clone(),
         major_version: args.major,

@@ -53,22 +53,21 @@ impl Records {
         progress: &dyn Fn(Progress),
         now_ms: u64,
     ) -> Result<ChangeReport, ImportError> {
-        let problem = |field: String, reason: String| ImportError::Columns {
-            problems: vec![BadRow { line: 1, field, reason }],
-        };
+        let problem =
+            |field: String, reason: String| ImportError::Columns { problems: vec![BadRow { line: 1, field, reason }] };
         let columns = Columns::of(service).map_err(|error| problem(error.field, error.reason))?;
         let plan = ChangePlan::new(changes, &columns)?;
         let folder = self.folder.join(format!("{}.{}", service.id.service, service.id.major));
         let _claim = Claim::on(&self.importing, &folder)?;
-        let is_wanted = |generation: &&std::sync::Arc<Generation>| {
-            generation.is_of(&service.id.service, service.id.major)
-        };
+        let is_wanted =
+            |generation: &&std::sync::Arc<Generation>| generation.is_of(&service.id.service, service.id.major);
         let current = self.generations.load().iter().find(is_wanted).cloned();
         let current = current.ok_or(ImportError::NothingToChange)?;
         let opened = current.opened().map_err(write)?;
 
         let (stored, stamp) = self::stored(service, &columns, &plan, now_ms);
-        let unfit = |reason: String| problem(String::new(), format!("{reason}: import them whole, and then change them"));
+        let unfit =
+            |reason: String| problem(String::new(), format!("{reason}: import them whole, and then change them"));
         let mut scan = Scan::new(opened, &columns, &stored).map_err(unfit)?;
         let known = self.known.load();
         let order =

@@ -415,7 +415,11 @@ impl Open {
 
     fn named(&self, values: Vec<Option<Value>>) -> Row {
         let names = self.columns.iter().map(Column::name);
-        names.zip(values).filter(|(name, _)| *name != CHANGED_ON).filter_map(|(name, value)| Some((name, value?))).collect()
+        names
+            .zip(values)
+            .filter(|(name, _)| *name != CHANGED_ON)
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
     }
 }
 

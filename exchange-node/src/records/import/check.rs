@@ -185,7 +185,8 @@ fn value(cell: &Cell<'_>, ty: &AttributeType) -> Result<Option<Value>, String> {
 
 const SPREADSHEET: &str = "a spreadsheet turned the number into something like 8.9E+17: format the column as text, and put \
                            the whole number back";
-const FORMAT_IT: &str = "the cell holds a number: format the column as text, so that no digit and no leading zero is lost";
+const FORMAT_IT: &str =
+    "the cell holds a number: format the column as text, so that no digit and no leading zero is lost";
 const QUOTE_IT: &str = "must be a text: put it in quotation marks, so that no digit is lost";
 
 /// Whether a text looks like a long number that a spreadsheet has rounded: one digit, perhaps more after a point, and an

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::changes::Operation;
 use super::check::{self, Cell, Cells, Checked};
 use super::csv::{CsvRow, next_row};
 use super::input::Input;
-use super::changes::Operation;
 use super::load::Kind;
 use super::quarantine::Quarantine;
 use super::{BAD_ROW_LIMIT, BadRow, Format, ImportError, Order, Phase, Progress, json_lines, load, sheet};
@@ -348,7 +348,8 @@ fn header(line: u64, names: &[&str], order: &Order<'_>) -> Result<Vec<Place>, Im
     if let Some(name) = order.changes.and_then(|plan| plan.operation_column())
         && !names.contains(&name)
     {
-        let reason = "the column is missing that says upsert or delete; where all rows are the same, say --upsert or --delete";
+        let reason =
+            "the column is missing that says upsert or delete; where all rows are the same, say --upsert or --delete";
         problem(name.to_owned(), reason.to_owned());
     }
     if problems.is_empty() { Ok(places) } else { Err(ImportError::Columns { problems }) }

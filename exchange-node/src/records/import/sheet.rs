@@ -24,8 +24,7 @@ const FIRST_DAMAGED: f64 = 1e15;
 pub(super) fn spool(input: impl Read, folder: &Path) -> Result<(File, u64), ImportError> {
     let write = |error: io::Error| ImportError::Write(format!("while keeping the workbook: {error}"));
     let path = folder.join("workbook.xlsx");
-    let mut file =
-        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(write)?;
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(write)?;
     let mut limited = Faults { reader: input.take(LARGEST_WORKBOOK + 1), fault: None };
     let copied = io::copy(&mut limited, &mut file);
     if let Some(fault) = limited.fault {
@@ -33,7 +32,10 @@ pub(super) fn spool(input: impl Read, folder: &Path) -> Result<(File, u64), Impo
     }
     let bytes = copied.map_err(write)?;
     if bytes > LARGEST_WORKBOOK {
-        return Err(ImportError::File { line: 1, reason: "the workbook is larger than 512 MiB: export CSV".to_owned() });
+        return Err(ImportError::File {
+            line: 1,
+            reason: "the workbook is larger than 512 MiB: export CSV".to_owned(),
+        });
     }
     file.seek(SeekFrom::Start(0)).map_err(write)?;
     Ok((file, bytes))
@@ -90,7 +92,6 @@ pub(super) fn rows(file: File, take: &mut dyn FnMut(&Row) -> Result<(), ImportEr
     }
     if row.cells.is_empty() { Ok(()) } else { take(&row) }
 }
-
 
 /// One row of a sheet.
 pub(super) struct Row {

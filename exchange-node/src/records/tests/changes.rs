@@ -187,7 +187,13 @@ fn many_subjects_and_many_rows_come_through_a_change() {
     let added = (0..3_200).filter(|index| index % 3 == 0).count() as u64;
     assert_eq!(report.rows, 3_000 + 6 * 899 + added);
     for index in [0, 1, 7, 507, 1_507, 2_999, 3_000, 3_198, 3_199] {
-        let old = if index >= 3_000 { 0 } else if index % 500 == 7 { 900 } else { 1 };
+        let old = if index >= 3_000 {
+            0
+        } else if index % 500 == 7 {
+            900
+        } else {
+            1
+        };
         let expected = old + usize::from(index % 3 == 0);
         assert_eq!(fixture.column(&service, index, &[], "year").len(), expected, "{index}");
     }

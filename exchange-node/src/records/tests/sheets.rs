@@ -87,7 +87,13 @@ impl Archive {
         let offset = u32::try_from(self.bytes.len()).unwrap().to_le_bytes();
         let name_length = u16::try_from(name.len()).unwrap().to_le_bytes();
         let common = [
-            &20_u16.to_le_bytes()[..], &[0; 4], &[0, 0, 0x21, 0], &(!checksum).to_le_bytes(), &size, &size, &name_length,
+            &20_u16.to_le_bytes()[..],
+            &[0; 4],
+            &[0, 0, 0x21, 0],
+            &(!checksum).to_le_bytes(),
+            &size,
+            &size,
+            &name_length,
             &[0; 2],
         ]
         .concat();
@@ -123,7 +129,15 @@ fn a_sheet_is_imported_as_its_cells_are() {
     let (fixture, service) = (Fixture::new(), service(PROPERTY));
     let rows = [
         header(),
-        row(3, &[text("A3", "890101"), text("B3", &number(1)), numeric("D3", "2020"), "<c r=\"E3\" t=\"b\"><v>1</v></c>".into()]),
+        row(
+            3,
+            &[
+                text("A3", "890101"),
+                text("B3", &number(1)),
+                numeric("D3", "2020"),
+                "<c r=\"E3\" t=\"b\"><v>1</v></c>".into(),
+            ],
+        ),
         row(4, &[text("A4", "890102"), text("B4", &number(2)), numeric("D4", "2021"), text("E4", "false")]),
     ]
     .concat();
@@ -159,10 +173,30 @@ fn a_number_that_a_spreadsheet_has_spoilt_is_refused_by_its_cell() {
     let (fixture, service) = (Fixture::new(), service(PROPERTY));
     let rows = [
         header(),
-        row(2, &[text("A2", "890101"), numeric("B2", "8.9010119900307E+17"), numeric("D2", "2020"), text("E2", "true")]),
+        row(
+            2,
+            &[text("A2", "890101"), numeric("B2", "8.9010119900307E+17"), numeric("D2", "2020"), text("E2", "true")],
+        ),
         row(3, &[text("A3", "890101"), numeric("B3", "890101900307001"), numeric("D3", "2020"), text("E3", "true")]),
-        row(4, &[numeric("A4", "890101"), text("B4", "8.90101E+17"), numeric("D4", "2020"), text("E4", "true"), text("F4", "x")]),
-        row(5, &[text("A5", "890101"), text("B5", &number(1)), numeric("D5", "2020"), "<c r=\"E5\" t=\"e\"><v>#N/A</v></c>".into()]),
+        row(
+            4,
+            &[
+                numeric("A4", "890101"),
+                text("B4", "8.90101E+17"),
+                numeric("D4", "2020"),
+                text("E4", "true"),
+                text("F4", "x"),
+            ],
+        ),
+        row(
+            5,
+            &[
+                text("A5", "890101"),
+                text("B5", &number(1)),
+                numeric("D5", "2020"),
+                "<c r=\"E5\" t=\"e\"><v>#N/A</v></c>".into(),
+            ],
+        ),
     ]
     .concat();
     match import(&fixture, &service, &rows) {

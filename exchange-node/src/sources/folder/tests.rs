@@ -118,8 +118,18 @@ fn a_bad_file_changes_nothing_and_says_what_is_wrong() {
     place.put("a.csv", csv(1, "890101"));
     place.settle().unwrap();
     let spoilt = [
-        row(1, &["resident_id", "has_property", "region", "year"].iter().zip(["A1", "B1", "C1", "D1"]).map(|(name, at)| text(at, name)).collect::<Vec<_>>()),
-        row(2, &[numeric("A2", "8.9010119900307E+17"), text("B2", "true"), text("C2", "890101"), numeric("D2", "2020")]),
+        row(
+            1,
+            &["resident_id", "has_property", "region", "year"]
+                .iter()
+                .zip(["A1", "B1", "C1", "D1"])
+                .map(|(name, at)| text(at, name))
+                .collect::<Vec<_>>(),
+        ),
+        row(
+            2,
+            &[numeric("A2", "8.9010119900307E+17"), text("B2", "true"), text("C2", "890101"), numeric("D2", "2020")],
+        ),
     ]
     .concat();
     let (gb, _, _) = encoding_rs::GB18030.encode("resident_id,has_property,region,year\n张三");
@@ -173,8 +183,12 @@ fn changes_are_applied_in_their_order_and_wait_behind_a_bad_one() {
         is_complete: true,
     };
     let mut place = Place::new(FolderAsk { prefix: String::new(), changes: Some(changes) });
-    place.records.import(&place.service, Format::Csv, false, csv(1, "890101").as_bytes(), &|_| {}, place.now_ms).unwrap();
-    let change = |operation: &str, region: &str| format!("operation,{HEADER}{operation},{},true,{region},2020\n", number(1));
+    place
+        .records
+        .import(&place.service, Format::Csv, false, csv(1, "890101").as_bytes(), &|_| {}, place.now_ms)
+        .unwrap();
+    let change =
+        |operation: &str, region: &str| format!("operation,{HEADER}{operation},{},true,{region},2020\n", number(1));
     place.put("1.csv", change("upsert", "890102"));
     place.settle().unwrap();
     assert_eq!(place.regions(1), ["890101", "890102"]);

@@ -58,7 +58,8 @@ impl Connector {
 
 fn certificates(field: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let unusable = |error: rustls::pki_types::pem::Error| format!("{field}: {}: {error}", path.display());
-    let found = CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<Vec<_>, _>>().map_err(unusable)?;
+    let found =
+        CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<Vec<_>, _>>().map_err(unusable)?;
     if found.is_empty() { Err(format!("{field}: {}: holds no certificate (PEM)", path.display())) } else { Ok(found) }
 }
 

@@ -37,11 +37,13 @@ fn cells(row: &RawValue, pointers: &[(String, String)]) -> Result<Vec<Raw>, Stri
     if first(row) != b'{' {
         return Err("a row of its answer is no object".to_owned());
     }
-    let cell = |(_, pointer): &(String, String)| Ok(match find(row, pointer)? {
-        // Nobody said that it is null.
-        None => Raw::Foreign("nothing where the pointer leads".to_owned()),
-        Some(value) => cell(value),
-    });
+    let cell = |(_, pointer): &(String, String)| {
+        Ok(match find(row, pointer)? {
+            // Nobody said that it is null.
+            None => Raw::Foreign("nothing where the pointer leads".to_owned()),
+            Some(value) => cell(value),
+        })
+    };
     pointers.iter().map(cell).collect()
 }
 
@@ -110,7 +112,8 @@ mod tests {
 
     #[test]
     fn rows_and_cells_are_found_by_pointer() {
-        let text = r#"{"data":{"rows":[{"a/b":{"x":1.50},"n":null,"l":["y"]},{"a/b":{"x":890101199003070011},"l":[]}]}}"#;
+        let text =
+            r#"{"data":{"rows":[{"a/b":{"x":1.50},"n":null,"l":["y"]},{"a/b":{"x":890101199003070011},"l":[]}]}}"#;
         let found = rows(text, "/data/rows", &[("x", "/a~1b/x"), ("n", "/n"), ("l", "/l")]).unwrap();
         assert!(found[0][0] == Raw::Number("1.50".into()) && found[0][1] == Raw::Null);
         assert!(found[0][2] == Raw::List(vec![Raw::Text("y".into())]));

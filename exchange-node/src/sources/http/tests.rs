@@ -62,7 +62,9 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8], k
         request.extend_from_slice(&buffer[..count]);
         let text = String::from_utf8_lossy(&request).into_owned();
         let is_whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
             length.is_some_and(|length| body.len() >= length.parse().unwrap())
         });
         if is_whole || count == 0 {
@@ -78,8 +80,11 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8], k
 }
 
 fn answer(status: &str, kind: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
-        .into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 fn json(body: &str) -> Vec<u8> {
@@ -88,7 +93,10 @@ fn json(body: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_subject_stands_in_the_body_and_the_rows_are_read_by_pointer() {
-    let (url, requests) = server(json("{\"data\":[{\"amount\":48000.50,\"person\":{\"name\":\"张三\"}},{\"amount\":null,\"person\":{}}]}")).await;
+    let (url, requests) = server(json(
+        "{\"data\":[{\"amount\":48000.50,\"person\":{\"name\":\"张三\"}},{\"amount\":null,\"person\":{}}]}",
+    ))
+    .await;
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, "s3cret\n").unwrap();
@@ -113,7 +121,8 @@ async fn every_failure_is_trouble_and_no_absence() {
     let row = "{\"data\":[{\"amount\":1,\"person\":{\"name\":\"x\"}}]}";
     let cut = [&json(row)[..json(row).len() - 7]].concat();
     let huge = json(&format!("{{\"data\":[],\"filler\":\"{}\"}}", "x".repeat(300 * 1024)));
-    let chunked = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dat".to_vec();
+    let chunked =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dat".to_vec();
     let elsewhere = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_vec();
     let cases = [
         ("server error", answer("500 Internal Server Error", "application/json", row), "it answers 500", true),
@@ -190,8 +199,9 @@ async fn only_who_is_believed_is_asked_and_the_client_shows_who_it_is() {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(ca_certificate.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(server_key.serialize_der()));
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -231,9 +241,11 @@ async fn only_who_is_believed_is_asked_and_the_client_shows_who_it_is() {
         assert!(matches!(trouble, Trouble::Down(_)), "{more}: {trouble}");
     }
     // Another name than the certificate's.
-    let by_number = source(&url.replace("localhost", "127.0.0.1"), &format!("ca_file = \"ca.pem\"\n{identity}"), ASK, dir.path());
+    let by_number =
+        source(&url.replace("localhost", "127.0.0.1"), &format!("ca_file = \"ca.pem\"\n{identity}"), ASK, dir.path());
     assert!(by_number.unwrap().fetch(&asked()).await.is_err());
-    std::fs::set_permissions(dir.path().join("client.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(dir.path().join("client.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .unwrap();
     let open = source(&url, &format!("ca_file = \"ca.pem\"\n{identity}"), ASK, dir.path()).err().unwrap();
     assert!(open.contains("others can read it"), "{open}");
 }
@@ -263,5 +275,4 @@ fn settings_that_would_tell_the_network_whom_a_question_is_about_are_refused() {
         let wrong = source("http://127.0.0.1:1/", "", &ASK.replacen(from, to, 1), dir.path());
         assert!(wrong.is_err(), "{to}");
     }
-
 }

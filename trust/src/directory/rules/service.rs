@@ -39,7 +39,8 @@ fn check_service(directory: &Directory, body: &wire::ServicePublished) -> Result
     let service = Service::check(body, crate::ids::Digest::new([0; 32]))
         .map_err(|error| StatementError::Rule { field: error.field, reason: error.reason })?;
     if let Some(scheme) = service.schemes.iter().find(|scheme| !directory.profile().schemes.knows(**scheme)) {
-        let reason = format!("the exchange's profile does not have the subject scheme {scheme}: ask the authority to add it");
+        let reason =
+            format!("the exchange's profile does not have the subject scheme {scheme}: ask the authority to add it");
         return Err(StatementError::rule("subject", reason));
     }
     let Some(before) = directory.service(&service.id) else { return Ok(()) };
