@@ -390,7 +390,9 @@ async fn restored_by_hand(store: &str, lose: impl AsyncFnOnce()) {
     json(&registry_in(&second, &decision).await);
     let signs = async || {
         let status = registry_in(&second, &["status"]).await;
-        exit(&status) == 0 && json(&status)["catching_up"].is_null()
+        // It starts again by itself, at another port: its ready file comes last.
+        let is_ready = second.join(host::ready_file::FILE_NAME).exists();
+        exit(&status) == 0 && json(&status)["catching_up"].is_null() && is_ready
     };
     assert!(eventually(LIMIT, signs).await);
     replicas.rebalance();
