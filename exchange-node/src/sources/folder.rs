@@ -210,7 +210,12 @@ impl WatchedFolder {
         let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = settling.whole(&found, self.settings.settle, now_ms);
         drop(settling);
-        for file in whole {
+        // Changes build on those before them: one that is still written holds up what follows it.
+        let until = match &self.ask.changes {
+            Some(_) => found.iter().position(|file| !whole.contains(file)).unwrap_or(found.len()),
+            None => found.len(),
+        };
+        for file in whole.into_iter().filter(|file| found[..until].contains(file)) {
             let is_taken = self.take(&file, service, records, now_ms);
             let is_taken = is_taken.map_err(|error| format!("{}: {error}", file.path.display()))?;
             if !is_taken && self.ask.changes.is_some() {
