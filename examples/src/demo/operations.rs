@@ -5,6 +5,7 @@
 
 mod authority;
 pub mod departments;
+mod keys;
 mod outages;
 mod services;
 
@@ -52,6 +53,7 @@ impl<'a> Operations<'a> {
         self.step(&mut done, "witnesses", authority::witnesses(self)).await;
         self.step(&mut done, "state_commitment", authority::state_commitment(self)).await;
         self.step(&mut done, "anchored_evidence", authority::anchors(self)).await;
+        self.step(&mut done, "key_rotation", keys::rotation(self)).await;
         self.step(&mut done, "registry_down", outages::registry_down(self)).await;
         self.step(&mut done, "relay", outages::relay(self)).await;
         self.step(&mut done, "merge", departments::merge(self)).await;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use town::harness::Programs;
 
 /// The steps of the demo's year, in their order.
-const OPERATIONS: [&str; 11] = [
+const OPERATIONS: [&str; 12] = [
     "review",
     "application",
     "four_eyes",
@@ -14,6 +14,7 @@ const OPERATIONS: [&str; 11] = [
     "witnesses",
     "state_commitment",
     "anchored_evidence",
+    "key_rotation",
     "registry_down",
     "relay",
     "merge",
