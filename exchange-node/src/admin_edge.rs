@@ -7,6 +7,7 @@ mod catalogue;
 mod directory_view;
 mod evidence;
 mod import;
+pub mod events;
 pub mod keys;
 mod lookup;
 pub mod nodes;

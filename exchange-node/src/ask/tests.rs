@@ -116,6 +116,7 @@ impl Town {
             limits: Limits::default(),
             officers: OfficerLimits::default(),
             shared: None,
+            watch: crate::events::Watch::idle(),
         };
         let provider = Answerer::new(
             parts,
