@@ -237,7 +237,8 @@ impl EventBook {
             kept.events.values().cloned().collect()
         };
         // Numbers and short texts: this cannot fail.
-        let bytes = serde_json::to_vec(&events).map_err(|source| Error::Malformed { path: self.path.clone(), source })?;
+        let bytes =
+            serde_json::to_vec(&events).map_err(|source| Error::Malformed { path: self.path.clone(), source })?;
         let written = files::replace_file(&self.path, &bytes, PRIVATE_MODE);
         if written.is_err() {
             self.locked().is_written = false;

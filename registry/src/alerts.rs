@@ -160,8 +160,7 @@ mod tests {
     use super::*;
 
     fn report(by: &str, day: &str, count: u64) -> Report {
-        let event =
-            EventCount { kind: "sweep".into(), department: "housing".into(), day: day.into(), count };
+        let event = EventCount { kind: "sweep".into(), department: "housing".into(), day: day.into(), count };
         let told = EventReport { at_ms: count, events: vec![event], ..EventReport::default() };
         Report { department: by.parse().unwrap(), node: "1".parse().unwrap(), told }
     }
@@ -189,9 +188,8 @@ mod tests {
         alerts.take(report("taxation", "2026-01-01", 1)).await.unwrap();
         let mut many = report("civil-affairs", "2026-11-29", 1);
         let event = many.told.events[0].clone();
-        many.told.events = (0..2_000)
-            .map(|nth| EventCount { day: format!("{:04}-01-01", 2_100 + nth), ..event.clone() })
-            .collect();
+        many.told.events =
+            (0..2_000).map(|nth| EventCount { day: format!("{:04}-01-01", 2_100 + nth), ..event.clone() }).collect();
         alerts.take(many).await.unwrap();
         let kept = alerts.list();
         assert_eq!(kept.len(), MOST_OF_ONE + 1);

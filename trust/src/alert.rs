@@ -36,8 +36,7 @@ pub struct Report {
 pub fn open(directory: &Directory, envelope: &Envelope, now_ms: u64) -> Result<Report, Refusal> {
     let refuse = |error: EnvelopeError| refuse_envelope(&error);
     let malformed = |field: &str| Refusal::new(Code::MessageMalformed).at(field);
-    let claimed =
-        envelope::peek::<EventReport>(&envelope::signed(envelope.clone()), LARGEST_REPORT).map_err(refuse)?;
+    let claimed = envelope::peek::<EventReport>(&envelope::signed(envelope.clone()), LARGEST_REPORT).map_err(refuse)?;
     let department: DepartmentId = claimed.department.parse().map_err(|_| malformed("department"))?;
     let why = std::cell::Cell::new(None);
     let opened = envelope::open::<EventReport>(envelope, LARGEST_REPORT, |key_id| {

@@ -17,7 +17,8 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
-        events::EventsEdge,         keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        events::EventsEdge, keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge, successions::SuccessionsEdge,
+        tasks::TasksEdge,
     },
     cosigner::Cosigner,
     duty::act::Acting,

@@ -10,8 +10,7 @@ const RECENT_MS: u64 = 7 * 86_400_000;
 
 pub(super) fn examine(events: &[Event], now_ms: u64) -> Finding {
     const CHECK: &str = "events";
-    let recent: Vec<&Event> =
-        events.iter().filter(|event| event.last_ms.saturating_add(RECENT_MS) > now_ms).collect();
+    let recent: Vec<&Event> = events.iter().filter(|event| event.last_ms.saturating_add(RECENT_MS) > now_ms).collect();
     let Some(newest) = recent.first() else {
         return ok(CHECK, "no department's questions have looked wrong in the last seven days");
     };

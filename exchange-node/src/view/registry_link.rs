@@ -11,9 +11,9 @@ use host::{
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
 use proto::registry::v1::{
-    alerts_client::AlertsClient,
-    anchors_client::AnchorsClient, catalogue_client::CatalogueClient, directory_client::DirectoryClient,
-    enrolment_client::EnrolmentClient, history_client::HistoryClient, witnesses_client::WitnessesClient,
+    alerts_client::AlertsClient, anchors_client::AnchorsClient, catalogue_client::CatalogueClient,
+    directory_client::DirectoryClient, enrolment_client::EnrolmentClient, history_client::HistoryClient,
+    witnesses_client::WitnessesClient,
 };
 use tonic::transport::Channel;
 

@@ -195,14 +195,17 @@ async fn watched(answering: &str) -> Place {
     node.stop().await.unwrap();
     node.edit_config(|text| {
         let text = text.replace("answering = { per_second = 0, per_day = 0 }", answering);
-        format!("{text}\n[events]\nsubjects_per_case = 3\nnumbers_in_range = 3\nquotas_refused = 1\nreport_seconds = 1\n")
+        format!(
+            "{text}\n[events]\nsubjects_per_case = 3\nnumbers_in_range = 3\nquotas_refused = 1\nreport_seconds = 1\n"
+        )
     })
     .unwrap();
     node.start().await.unwrap();
     let back = eventually(Duration::from_secs(60), async || {
         // Nobody's officer in particular, about somebody whom no test asks about again.
         let question = question(&resident(1949, 10, 1, 1), vec![claim("marital_status", "equals", "single")]);
-        place.ask(VerifyRequest { officer: "0001".into(), case_number: "0".into(), ..question }).await.state() == State::Answered
+        place.ask(VerifyRequest { officer: "0001".into(), case_number: "0".into(), ..question }).await.state()
+            == State::Answered
     });
     assert!(back.await, "it answers");
     place
@@ -248,13 +251,16 @@ async fn a_sweep_through_numbers_under_one_case_is_seen_by_operators_and_authori
     let unknown = place.cli("civil-affairs", &["events", "show", "none"]).await;
     assert_eq!(exit(&unknown), 2, "{}", said(&unknown));
     let doctor = place.json("civil-affairs", &["doctor"]).await;
-    let finding = doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "events").unwrap().clone();
+    let finding =
+        doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "events").unwrap().clone();
     assert_eq!(finding["level"], "warning", "{finding}");
     // The authority sees counts within moments.
     let told = eventually(Duration::from_secs(60), async || {
         let listed = place.town.registry_cli(&["events", "list", "--department", "housing", "--json"]).await.unwrap();
         let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-        let told = |kind: &str| listed["events"].as_array().unwrap().iter().any(|event| event["kind"] == kind && event["count"] == 3);
+        let told = |kind: &str| {
+            listed["events"].as_array().unwrap().iter().any(|event| event["kind"] == kind && event["count"] == 3)
+        };
         told("many_subjects") && told("sweep")
     });
     assert!(told.await, "the authority is told");
