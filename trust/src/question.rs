@@ -22,9 +22,6 @@ pub const MOST_FORMER_SUBJECTS: usize = 8;
 /// The most inputs in a question.
 pub const MOST_INPUTS: usize = 16;
 
-/// The most former numbers of a person in a question: each is looked for, and charged.
-pub const MOST_FORMER_SUBJECTS: usize = 8;
-
 /// The longest free text in a question (case number, officer, scope of an authorisation), in bytes.
 pub const LONGEST_TEXT: usize = 500;
 
@@ -72,10 +69,6 @@ impl Question {
             if length != 32 && !(field == "grant" && length == 0) {
                 return Err(Refusal::new(Code::MessageMalformed).at(field).because("must be 32 bytes"));
             }
-        }
-        if request.former_subjects.len() > MOST_FORMER_SUBJECTS {
-            let limit = format!("at most {MOST_FORMER_SUBJECTS}");
-            return Err(Refusal::new(Code::MessageMalformed).at("former_subjects").because(limit));
         }
         check_texts(&request)?;
         Ok(Self {

@@ -30,7 +30,7 @@ impl Answerer {
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
         let (department, calendar) = (question.sender.department(), &directory.profile().calendar);
         self.watch.asked(department, &question.wire.case_number, &permit.subject, calendar, now_ms);
-        let charged = self.take_all(directory, permit, question, now_ms).await?;
+        let charged = self.take_all(directory, permit, question, turn, now_ms).await?;
         if let Err(refusal) = &charged {
             self.watch.refused(department, refusal.code, calendar, now_ms);
         }
@@ -42,6 +42,7 @@ impl Answerer {
         directory: &Directory,
         permit: &Permit<'_>,
         question: &Question,
+        turn: &Turn,
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
         // Where the asker's numbers contradict the table nothing is looked up; those that it named are charged all the same.

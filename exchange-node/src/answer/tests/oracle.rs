@@ -278,7 +278,7 @@ async fn a_number_that_is_said_to_be_former_is_charged_too() {
         request.former_subjects = vec![wire::Subject { scheme: "resident_id".into(), value: OLD.into() }; 9];
     };
     let refused = provider.put_as(10, Ask::of(vec![claim("exists", &[])]), many).await;
-    assert_eq!(refusal(&refused), ("MESSAGE_MALFORMED", "former_subjects"));
+    assert_eq!(refusal(&refused), ("SUBJECT_MALFORMED", "former_subjects"));
 }
 
 #[tokio::test]
