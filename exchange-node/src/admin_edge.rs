@@ -5,6 +5,7 @@ mod access;
 mod answers;
 mod catalogue;
 mod directory_view;
+pub mod events;
 mod evidence;
 mod import;
 pub mod keys;

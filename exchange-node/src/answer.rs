@@ -46,6 +46,7 @@ use crate::{
     budget::{self, BudgetKey, GuessBudget},
     clerk::{self, Clerks},
     config::{Limits, OfficerLimits},
+    events::Watch,
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
     records::{RecordSource, aliases::Aliases},
@@ -109,6 +110,7 @@ pub struct Answerer {
     budget: Arc<dyn GuessBudget>,
     budget_key: Arc<BudgetKey>,
     shared: Option<Arc<Shared>>,
+    watch: Watch,
     unopened: PerSecond,
     logged: PerSecond,
     answers: Semaphore,
@@ -149,6 +151,8 @@ pub struct AnswererParts {
     pub officers: OfficerLimits,
     /// What the department's nodes share, where they do.
     pub shared: Option<Arc<Shared>>,
+    /// Looks for what looks wrong.
+    pub watch: Watch,
 }
 
 /// What was answered before, read back from the evidence, the newest first.
@@ -211,7 +215,7 @@ impl Answerer {
     /// Makes the answering side, which knows what was answered before.
     pub fn new(parts: AnswererParts, recalled: Recalled) -> Self {
         let AnswererParts { me, node, signer, view, journal, records, aliases, .. } = parts;
-        let AnswererParts { budget, budget_key, clock, limits, officers, shared, .. } = parts;
+        let AnswererParts { budget, budget_key, clock, limits, officers, shared, watch, .. } = parts;
         Self {
             me,
             node,
@@ -227,6 +231,7 @@ impl Answerer {
             budget,
             budget_key,
             shared,
+            watch,
             unopened: PerSecond::new(limits.unopened_per_second),
             logged: PerSecond::new(LOGGED_PER_SECOND),
             answers: Semaphore::new(limits.answers_at_once),

@@ -36,6 +36,7 @@ use crate::{
     custody::Custody,
     custody_edge::CustodyEdge,
     duty::{self, Duties},
+    events::{self, EventBook, Watch},
     export::Exporter,
     journal::{Journal, JournalError, RecordHead, SledJournal},
     keys::{self, Keyring, rotation::KeyCare},
@@ -115,6 +116,9 @@ pub enum Error {
     /// The TLS key cannot be used.
     #[error(transparent)]
     Tls(#[from] SetupError),
+    /// The events cannot be read.
+    #[error(transparent)]
+    Events(#[from] events::Error),
     /// The guess budget cannot be opened, or closed.
     #[error(transparent)]
     Budget(#[from] budget::Error),
@@ -146,6 +150,8 @@ pub struct Parts {
     pub journal: Arc<dyn Journal>,
     /// The guess budget.
     pub budget: Book,
+    /// What looks wrong.
+    pub events: EventBook,
     /// The records, with their import.
     pub records: Arc<Records>,
     /// Where the records of each service are.
@@ -292,6 +298,7 @@ impl App {
             budget_key: Arc::clone(budget.key()),
         };
         let asker = Arc::new(Asker::new(parts, asked).with_duties(Arc::clone(&duties))?);
+        let events = EventBook::open(&config.dir)?;
         let parts = AnswererParts {
             me: config.party(),
             node: config.node.clone(),
@@ -309,6 +316,7 @@ impl App {
             limits: config.limits,
             officers: config.officers.answering,
             shared: shared.clone(),
+            watch: Watch::new(config.events, Arc::clone(budget.key()), events.clone()),
         };
         let clerks = Arc::new(Clerks::open(ClerksParts {
             me: config.party(),
@@ -368,6 +376,7 @@ impl App {
             evidence,
             journal,
             budget,
+            events,
             records,
             sources,
             aliases,

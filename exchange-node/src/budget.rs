@@ -191,6 +191,11 @@ impl BudgetKey {
         self.hash("officer", &[department.as_str(), officer])
     }
 
+    /// A group of subjects of one department's questions: a case, or a range of numbers.
+    pub(crate) fn group(&self, kind: &str, department: &DepartmentId, name: &str) -> [u8; 16] {
+        self.hash("group", &[kind, department.as_str(), name])
+    }
+
     fn about(&self, consumer: &DepartmentId, subject: &Subject, attribute: &str) -> About {
         let scheme = subject.scheme();
         let parts = [consumer.as_str(), scheme.as_str(), subject.value(), attribute];

@@ -8,6 +8,7 @@ mod catalogue;
 mod config;
 mod departments;
 mod directory;
+mod events;
 mod evidence;
 mod exit;
 mod init;
@@ -113,6 +114,9 @@ pub enum Command {
     /// Evidence of questions and answers: show, export, check, unpack.
     #[command(subcommand, after_help = "Example:\n  exchange-node evidence show 123-9f3a2c1e4b5d6a70")]
     Evidence(evidence::Command),
+    /// What in other departments' questions looks wrong.
+    #[command(subcommand, after_help = "Example:\n  exchange-node events list")]
+    Events(events::Command),
     /// API keys of the department's own office systems.
     #[command(subcommand, after_help = "Example:\n  exchange-node office-key add housing-desk")]
     OfficeKey(keys::OfficeKeyCommand),
@@ -276,6 +280,7 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
         Command::Tasks(command) => tasks::run(command, &folder, output).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
+        Command::Events(command) => events::run(command, &folder, output).await,
         Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,
         Command::Keys(command) => keys::run(command, &folder, output, now_ms).await,
     };

@@ -116,6 +116,9 @@ pub struct Config {
     /// What one officer may ask.
     #[serde(default)]
     pub officers: OfficerSettings,
+    /// What in other departments' questions looks wrong.
+    #[serde(default)]
+    pub events: EventSettings,
     /// How long keys serve.
     #[serde(default)]
     pub keys: KeySettings,
@@ -142,6 +145,44 @@ pub struct OfficerLimits {
     pub per_second: u32,
     /// On a day of the authority's calendar.
     pub per_day: u32,
+}
+
+/// What in other departments' questions of a day looks wrong; 0 looks for nothing. An event is told to the operators and,
+/// as a count, to the authority.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventSettings {
+    /// More different subjects than so many under one case number.
+    pub subjects_per_case: u64,
+    /// More different subjects than so many whose numbers differ in their last four characters alone.
+    pub numbers_in_range: u64,
+    /// More questions than so many outside working hours.
+    pub off_hours_questions: u64,
+    /// More refusals than so many because guess budgets were spent.
+    pub guesses_refused: u64,
+    /// More refusals than so many because quotas were spent.
+    pub quotas_refused: u64,
+    /// The hour at which working hours begin, in the authority's calendar.
+    pub day_begins: u8,
+    /// The hour at which they end.
+    pub day_ends: u8,
+    /// How often the authority is told what is new, in seconds.
+    pub report_seconds: u32,
+}
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        Self {
+            subjects_per_case: 100,
+            numbers_in_range: 30,
+            off_hours_questions: 500,
+            guesses_refused: 20,
+            quotas_refused: 100,
+            day_begins: 7,
+            day_ends: 20,
+            report_seconds: 300,
+        }
+    }
 }
 
 /// How long keys serve, each as `365d`, `12h` or `30s`.

@@ -4,6 +4,7 @@
 //! Out of scope: putting anything right.
 
 mod directory;
+mod events;
 mod evidence;
 mod running;
 mod sources;

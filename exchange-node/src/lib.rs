@@ -16,6 +16,7 @@ pub mod custody;
 pub mod custody_edge;
 pub mod doctor;
 pub mod duty;
+pub mod events;
 pub mod export;
 pub mod findings;
 pub mod init;

@@ -29,6 +29,8 @@ use crate::{
         AdminEdge, EvidenceEdge, KeptEdge, ReviewsEdge, Standing, SupervisionEdge, departments::DepartmentsEdge,
         history::HistoryEdge as OperatorsHistoryEdge, keys::KeysEdge,
     },
+    alerts::{self, Alerts},
+    alerts_edge::{AlertsEdge, ToldEventsEdge},
     anchors::{self, Anchors, AnchorsParts},
     anchors_edge::AnchorsEdge,
     authority::{self, Authority},
@@ -76,6 +78,9 @@ pub enum Error {
     /// The second log cannot be used.
     #[error(transparent)]
     Anchors(#[from] anchors::Error),
+    /// What nodes have told cannot be read.
+    #[error(transparent)]
+    Alerts(#[from] alerts::Error),
     /// A port cannot be bound.
     #[error("cannot listen at {address}: {source}")]
     Bind {
@@ -317,6 +322,7 @@ impl App {
         let (health, feed) = health::service(&readiness, &services).await;
         until_stopped(&supervisor, "health", feed.run());
 
+        let alerts = Alerts::open(folder)?;
         let router = tuned_server(&EdgeLimits::default())
             .add_service(health.clone())
             .add_service(
@@ -331,6 +337,7 @@ impl App {
             )
             .add_service(AnchorsEdge::server(Arc::clone(&anchors), Arc::clone(&clock)))
             .add_service(HistoryEdge::server(Arc::clone(&recovery), Arc::clone(&clock)))
+            .add_service(AlertsEdge::server(alerts.clone(), sequencer.clone(), Arc::clone(&clock)))
             .add_service(WitnessEdge::new(witnesses.clone(), Arc::clone(&clock)).into_server())
             .add_service(CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock)))
             .add_service(EnrolmentEdge::new(Arc::clone(&enrolment), Arc::clone(&clock)).into_server());
@@ -354,6 +361,7 @@ impl App {
             .add_service(health)
             .add_service(EvidenceEdge::server(sequencer.clone(), Arc::clone(&anchors), Arc::new(keys.tls)))
             .add_service(OperatorsHistoryEdge::server(recovery, backup))
+            .add_service(ToldEventsEdge::server(alerts))
             .add_service(DepartmentsEdge::server(sequencer.clone(), Arc::clone(&authority)))
             .add_service(ReviewsEdge::new(sequencer.clone(), Arc::clone(&authority), Arc::clone(&clock)))
             .add_service(KeysEdge::server(

@@ -9,6 +9,7 @@ mod backup;
 mod catalogue;
 mod departments;
 mod directory;
+mod events;
 mod keys;
 mod operate;
 mod read;
@@ -132,6 +133,9 @@ pub enum Command {
     /// What departments owe a reply to and is overdue.
     #[command(after_help = "Example:\n  registry board --all")]
     Board(BoardArguments),
+    /// What nodes have told: which department's questions looked wrong.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Carry the directory by hand; look at its witnesses.
     #[command(subcommand)]
     Directory(DirectoryCommand),

@@ -17,6 +17,8 @@ pub mod snapshot;
 pub mod store;
 pub mod witnesses;
 
+pub mod alerts;
+pub mod alerts_edge;
 pub mod anchors;
 
 pub mod authority;

@@ -39,6 +39,7 @@ payload!(wire::Outcome, "outcome");
 payload!(wire::Overdue, "overdue");
 payload!(wire::AttestationRoot, "attestation-root");
 payload!(wire::RelayRegistration, "relay-registration");
+payload!(proto::registry::v1::EventReport, "event-report");
 payload!(proto::registry::v1::Statement, "statement");
 
 /// Why a signed message is not accepted.

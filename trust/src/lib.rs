@@ -4,6 +4,7 @@
 //! Pure: no sockets, no files, no SQL, no clock, no randomness; bytes, keys and `now` come in from outside. Whoever wants
 //! to check an answer in ten years needs this crate alone.
 
+pub mod alert;
 pub mod anchor;
 pub mod answer;
 pub mod audit;

@@ -28,6 +28,23 @@ impl Answerer {
         turn: &Turn,
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
+        let (department, calendar) = (question.sender.department(), &directory.profile().calendar);
+        self.watch.asked(department, &question.wire.case_number, &permit.subject, calendar, now_ms);
+        let charged = self.take_all(directory, permit, question, turn, now_ms).await?;
+        if let Err(refusal) = &charged {
+            self.watch.refused(department, refusal.code, calendar, now_ms);
+        }
+        Ok(charged)
+    }
+
+    async fn take_all(
+        &self,
+        directory: &Directory,
+        permit: &Permit<'_>,
+        question: &Question,
+        turn: &Turn,
+        now_ms: u64,
+    ) -> Result<Result<Charged, Refusal>, Unanswered> {
         // Where the asker's numbers contradict the table nothing is looked up; those that it named are charged all the same.
         let also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
         let guesses = guesses(&self.budget_key, directory, question, permit, &also, now_ms);

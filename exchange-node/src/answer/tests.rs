@@ -103,6 +103,7 @@ fn answerer(
         limits,
         officers,
         shared: None,
+        watch: crate::events::Watch::idle(),
     };
     Answerer::new(parts, recalled)
 }

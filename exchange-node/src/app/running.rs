@@ -17,10 +17,12 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
-        keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        events::EventsEdge, keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge, successions::SuccessionsEdge,
+        tasks::TasksEdge,
     },
     cosigner::Cosigner,
     duty::act::Acting,
+    events::Reporter,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     sources::{self, folder::Hands},
@@ -177,6 +179,18 @@ pub(super) async fn start(
         let run = Arc::clone(shared).run(Arc::clone(&parts.clock), condition, stop.clone());
         supervisor.essential("shared database", run);
     }
+    let reporter = Reporter {
+        me: parts.config.party(),
+        node: parts.config.node.clone(),
+        signer: Arc::clone(&parts.keys) as _,
+        book: parts.events.clone(),
+        view: Arc::clone(&parts.view),
+        link: Arc::clone(&parts.link),
+        clock: Arc::clone(&parts.clock),
+        every: Duration::from_secs(u64::from(parts.config.events.report_seconds.max(1))),
+    };
+    supervisor.essential("events", reporter.run(stop.clone()));
+
     supervisor.essential("own statements", {
         let (parts, stop) = (parts.clone(), stop.clone());
         async move {
@@ -284,6 +298,7 @@ pub(super) async fn start(
         .add_service(DirectoryViewEdge::new(parts.clone()).server())
         .add_service(CatalogueEdge::server(parts))
         .add_service(EvidenceEdge::server(parts.clone()))
+        .add_service(EventsEdge::server(parts.events.clone()))
         .add_service(AdminEdge::new(parts.clone()).server())
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))

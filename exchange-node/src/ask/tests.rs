@@ -84,6 +84,9 @@ impl Courier for CourierDouble {
     }
 }
 
+/// How many questions an officer may ask on a day.
+const OFFICERS_DAY: u32 = 12;
+
 struct Town {
     journal: Arc<MemoryJournal>,
     provider_journal: Arc<MemoryJournal>,
@@ -116,6 +119,7 @@ impl Town {
             limits: Limits::default(),
             officers: OfficerLimits::default(),
             shared: None,
+            watch: crate::events::Watch::idle(),
         };
         let provider = Answerer::new(
             parts,
@@ -166,7 +170,7 @@ fn asker(view: &Arc<View>, journal: &Arc<MemoryJournal>, courier: &Arc<CourierDo
         clock: Arc::new(clock.clone()),
         random: Arc::new(SeededRandom::new(journal.commits().len() as u64)),
         limits: Limits::default(),
-        officers: OfficerLimits { per_second: 0, per_day: 0 },
+        officers: OfficerLimits { per_second: 0, per_day: OFFICERS_DAY },
         budget_key: Arc::new(BudgetKey::new([8; 32])),
     };
     Asker::new(parts, recalled)
@@ -371,4 +375,25 @@ async fn a_key_without_an_answer_may_ask_again() {
     assert_eq!(verdict(&town.asker.ask(keyed()).await.unwrap().ending).0, Verdict::Unavailable);
     town.go(Way::Open);
     assert_eq!(verdict(&town.asker.ask(keyed()).await.unwrap().ending).0, Verdict::Match);
+}
+
+#[tokio::test]
+async fn an_own_officer_over_the_limit_is_refused_before_anything_is_sent() {
+    let mut town = Town::new().await;
+    for _ in 0..OFFICERS_DAY {
+        let asked = town.asker.ask(question()).await.unwrap();
+        assert!(matches!(asked.ending, Ending::Answered { .. }), "{asked:?}");
+    }
+    for _ in 0..2 {
+        let sent = town.sent();
+        let asked = town.asker.ask(question()).await.unwrap();
+        let Ending::Refused { refusal, by: None } = asked.ending else { panic!("{asked:?}") };
+        assert_eq!((refusal.code.as_str(), refusal.field.as_str()), ("QUOTA_EXCEEDED", "officer"));
+        assert!(refusal.retry_at_ms > NOW_MS);
+        assert_eq!(town.sent(), sent, "nothing left");
+        // A restart forgets none of it.
+        town.restart();
+    }
+    let other = town.asker.ask(OfficeQuestion { officer: "1025".into(), ..question() }).await.unwrap();
+    assert!(matches!(other.ending, Ending::Answered { .. }), "{other:?}");
 }

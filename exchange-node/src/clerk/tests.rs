@@ -91,6 +91,7 @@ impl Desk {
             limits: Limits::default(),
             officers: OfficerLimits::default(),
             shared: None,
+            watch: crate::events::Watch::idle(),
         };
         let recalled = answer::Recalled::starting(&Saved::default(), &Calendar::default(), NOW_MS);
         let answerer = Answerer::new(parts, recalled).with_clerks(Arc::clone(&clerks));

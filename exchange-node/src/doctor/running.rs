@@ -14,7 +14,7 @@ use trust::{
     service::Review,
 };
 
-use super::{backup, directory, evidence, free_disk, key_files, ok, sources, span, warning, wrong};
+use super::{backup, directory, events, evidence, free_disk, key_files, ok, sources, span, warning, wrong};
 use crate::{
     anchors::Trouble,
     app::Parts,
@@ -60,6 +60,7 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     findings.push(peer_port(parts, node.as_ref()).await);
     findings.extend(relays(parts));
     findings.push(office_port(parts.addresses.office).await);
+    findings.push(events::examine(&parts.events.list(), now_ms));
     findings.push(evidence::examine(parts).await);
     findings.push(anchors(parts));
     findings.extend(shared(parts).await);

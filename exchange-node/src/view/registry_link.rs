@@ -11,8 +11,9 @@ use host::{
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
 use proto::registry::v1::{
-    anchors_client::AnchorsClient, catalogue_client::CatalogueClient, directory_client::DirectoryClient,
-    enrolment_client::EnrolmentClient, history_client::HistoryClient, witnesses_client::WitnessesClient,
+    alerts_client::AlertsClient, anchors_client::AnchorsClient, catalogue_client::CatalogueClient,
+    directory_client::DirectoryClient, enrolment_client::EnrolmentClient, history_client::HistoryClient,
+    witnesses_client::WitnessesClient,
 };
 use tonic::transport::Channel;
 
@@ -70,6 +71,11 @@ impl RegistryLink {
     /// The enrolment service.
     pub fn enrolment(&self) -> Result<EnrolmentClient<Channel>, SetupError> {
         Ok(EnrolmentClient::new(self.channel(None)?.1))
+    }
+
+    /// The service that is told of events.
+    pub fn alerts(&self, view: Option<&View>) -> Result<AlertsClient<Channel>, SetupError> {
+        Ok(AlertsClient::new(self.channel(view)?.1))
     }
 
     /// The service that takes cosignatures.

@@ -26,7 +26,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use super::{
     AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, authority, backup, catalogue,
-    departments, keys, read, review, state, store, supervise,
+    departments, events, keys, read, review, state, store, supervise,
 };
 use crate::{
     admin_edge::{CODE_KEY, FIELD_KEY},
@@ -160,6 +160,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Profile(command) => supervise::profile(&cli, command).await?,
         Command::Review(command) => review::run(&cli, command).await?,
         Command::Catalogue(command) => catalogue::run(&cli, command).await?,
+        Command::Events(command) => events::run(&cli, command).await?,
         Command::Board(arguments) => supervise::board(&cli, arguments).await?,
         Command::Directory(command) => super::directory::run(command, channel(&cli).await?).await?,
     };

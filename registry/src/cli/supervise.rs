@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use super::{
-    Cli,
+    Cli, events,
     operate::{Failure, Shown, channel, time},
 };
 use crate::profile_file;
@@ -166,14 +166,15 @@ pub(super) async fn board(cli: &Cli, arguments: &BoardArguments) -> Result<Shown
             )
         })
         .collect();
+    let (told, note) = events::note(cli).await?;
     let text = match board.due.is_empty() {
         true if arguments.all => "Nobody owes a reply.".to_owned(),
         true if !late.is_empty() => "No reply is overdue.".to_owned(),
         true => "Nothing is overdue.".to_owned(),
         false => format!("{}\n{} overdue.", table.trim_fmt(), board.overdue),
     };
-    let json = json!({ "due": json, "overdue": board.overdue, "overdue_answers": answers });
-    Ok(Shown { json, text: format!("{text}{late}") })
+    let json = json!({ "due": json, "overdue": board.overdue, "overdue_answers": answers, "told_events": told });
+    Ok(Shown { json, text: format!("{text}{late}{note}") })
 }
 
 /// A clock for people: its colour, and how many working days are left or have passed.

@@ -187,3 +187,122 @@ async fn without_the_subjects_authorisation_nothing_is_asked() {
         assert_eq!(exit(&output), expected, "{}", said(&output));
     }
 }
+
+/// A town whose provider watches closely and lets an officer ask five times a day.
+async fn watched(answering: &str) -> Place {
+    let place = Place::civil_affairs_and_housing().await;
+    let node = place.town.node("civil-affairs");
+    node.stop().await.unwrap();
+    node.edit_config(|text| {
+        let text = text.replace("answering = { per_second = 0, per_day = 0 }", answering);
+        format!(
+            "{text}\n[events]\nsubjects_per_case = 3\nnumbers_in_range = 3\nquotas_refused = 1\nreport_seconds = 1\n"
+        )
+    })
+    .unwrap();
+    node.start().await.unwrap();
+    let back = eventually(Duration::from_secs(60), async || {
+        // Nobody's officer in particular, about somebody whom no test asks about again.
+        let question = question(&resident(1949, 10, 1, 1), vec![claim("marital_status", "equals", "single")]);
+        place.ask(VerifyRequest { officer: "0001".into(), case_number: "0".into(), ..question }).await.state()
+            == State::Answered
+    });
+    assert!(back.await, "it answers");
+    place
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_officer_over_the_limit_is_told_when_to_try_again_and_stays_so_over_a_restart() {
+    let place = watched("answering = { per_second = 0, per_day = 5 }").await;
+    let ask = async |officer: &str| {
+        let question = question(&MARRIED, vec![claim("marital_status", "equals", "married")]);
+        place.ask(VerifyRequest { officer: officer.into(), ..question }).await
+    };
+    for _ in 0..5 {
+        assert_eq!(verdict(&ask("1024").await).verdict(), Verdict::Match);
+    }
+    let over = ask("1024").await;
+    assert_eq!(code(&over), "QUOTA_EXCEEDED");
+    let refused = over.refusal.unwrap();
+    assert!(refused.field == "officer" && refused.retry_at_ms > over.asked_at_ms, "{refused:?}");
+    place.town.node("civil-affairs").kill();
+    place.town.node("civil-affairs").start().await.unwrap();
+    let back = eventually(Duration::from_secs(60), async || ask("1025").await.state() == State::Answered);
+    assert!(back.await);
+    assert_eq!(code(&ask("1024").await), "QUOTA_EXCEEDED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_through_numbers_under_one_case_is_seen_by_operators_and_authority_without_a_number() {
+    let place = watched("answering = { per_second = 0, per_day = 0 }").await;
+    let swept: Vec<String> = (1..=6).map(|sequence| resident(1972, 2, 3, sequence)).collect();
+    for subject in &swept {
+        let asked = place.ask(question(subject, vec![claim("marital_status", "equals", "single")])).await;
+        assert_eq!(verdict(&asked).verdict(), Verdict::Match, "an event refuses nothing");
+    }
+    let events = place.json("civil-affairs", &["events", "list"]).await;
+    let events = events["events"].as_array().unwrap().clone();
+    for kind in ["many_subjects", "sweep"] {
+        let event = events.iter().find(|event| event["kind"] == kind).unwrap_or_else(|| panic!("{kind}: {events:?}"));
+        assert_eq!((event["department"].as_str(), event["count"].as_u64()), (Some("housing"), Some(3)));
+        let shown = place.json("civil-affairs", &["events", "show", event["id"].as_str().unwrap()]).await;
+        assert!(shown["next_step"].as_str().is_some_and(|next| next.contains("access suspend")), "{shown}");
+    }
+    let unknown = place.cli("civil-affairs", &["events", "show", "none"]).await;
+    assert_eq!(exit(&unknown), 2, "{}", said(&unknown));
+    let doctor = place.json("civil-affairs", &["doctor"]).await;
+    let finding =
+        doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "events").unwrap().clone();
+    assert_eq!(finding["level"], "warning", "{finding}");
+    // The authority sees counts within moments.
+    let told = eventually(Duration::from_secs(60), async || {
+        let listed = place.town.registry_cli(&["events", "list", "--department", "housing", "--json"]).await.unwrap();
+        let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let told = |kind: &str| {
+            listed["events"].as_array().unwrap().iter().any(|event| event["kind"] == kind && event["count"] == 3)
+        };
+        told("many_subjects") && told("sweep")
+    });
+    assert!(told.await, "the authority is told");
+    let board = place.town.registry_cli(&["board"]).await.unwrap();
+    assert!(said(&board).contains("registry events list"), "{}", said(&board));
+    // Nothing of it anywhere holds a number.
+    let written = [
+        place.town.node("civil-affairs").dir().join("events.json"),
+        place.town.node("civil-affairs").log(),
+        place.town.registry().dir().join("alerts.json"),
+        place.town.registry().log(),
+    ];
+    for path in written {
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(swept.iter().all(|number| !text.contains(&number[..14])), "{}", path.display());
+    }
+}
+
+/// Compares medians within one run, widely: on a busy machine nothing finer can be told. The same number of steps is what
+/// `who_exists_and_who_does_not_take_the_same_path` shows every time.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_exists_is_not_told_by_how_long_the_answer_takes() {
+    if std::env::var_os("ERRAND_TIMING").is_none() {
+        return;
+    }
+    let place = Place::civil_affairs_and_housing().await;
+    let nobody = resident(1966, 6, 6, 6);
+    let mut took = [Vec::new(), Vec::new()];
+    for nth in 0..600 {
+        let which = nth % 2;
+        let subject = if which == 0 { &**MARRIED } else { &nobody };
+        let response = place.ask(question(subject, vec![claim("registered_on", "after", "2000-01-01")])).await;
+        let expected = if which == 0 { Verdict::Match } else { Verdict::NoRecord };
+        assert_eq!(verdict(&response).verdict(), expected);
+        if nth >= 100 {
+            took[which].push(response.elapsed_ms);
+        }
+    }
+    let [exists, not] = took.map(|mut took| {
+        took.sort_by(f64::total_cmp);
+        took[took.len() / 2]
+    });
+    println!("median {exists:.3} ms for who exists, {not:.3} ms for who does not");
+    assert!((exists / not - 1.0).abs() < 0.25, "{exists} ms and {not} ms");
+}

@@ -273,6 +273,12 @@ async fn a_number_that_is_said_to_be_former_is_charged_too() {
         assert_eq!(outcome(&provider.put_as(nth, ask, former).await), expected);
     }
     assert_eq!(outcome(&provider.put(9, Ask::of(vec![claim("at_least", &[9])])).await), spent());
+    // Nobody makes a node work with a thousand of them.
+    let many = |request: &mut wire::Request| {
+        request.former_subjects = vec![wire::Subject { scheme: "resident_id".into(), value: OLD.into() }; 9];
+    };
+    let refused = provider.put_as(10, Ask::of(vec![claim("exists", &[])]), many).await;
+    assert_eq!(refusal(&refused), ("SUBJECT_MALFORMED", "former_subjects"));
 }
 
 #[tokio::test]
