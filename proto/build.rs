@@ -20,6 +20,7 @@ const FILES: &[&str] = &[
     "office/v1/office.proto",
     "admin/v1/node.proto",
     "admin/v1/node_evidence.proto",
+    "admin/v1/node_history.proto",
     "admin/v1/registry.proto",
     "admin/v1/registry_evidence.proto",
     "admin/v1/nodes.proto",

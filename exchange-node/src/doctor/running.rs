@@ -54,6 +54,7 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     findings.extend(relays(parts));
     findings.push(office_port(parts.addresses.office).await);
     findings.push(evidence::examine(parts).await);
+    findings.push(evidence::history(parts));
     findings
 }
 

@@ -74,6 +74,11 @@ impl RecalledOfficers {
         Self(recalled)
     }
 
+    /// From here on another log is read: what is older than today does not matter there either.
+    pub(crate) fn begin_log(&mut self) {
+        self.0.from_index = u64::MAX;
+    }
+
     /// Takes the next older record; breaks where older ones do not matter.
     pub(crate) fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
         self.0.take_marked(head, head.officer)
