@@ -4,8 +4,10 @@
 //! Out of scope: who may connect (`peer_edge`), and what is done with what the other side still has (`reconcile`).
 
 use std::{
+    collections::HashMap,
     ops::{ControlFlow, Range},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use host::edge::PeerInfo;
@@ -14,7 +16,11 @@ use proto::exchange::v1::{
     ConsistencyProof, ConsistencyRequest, ConsistencyResponse, EntryKind, HeldMessage, HeldRequest, Signed,
     custody_server::{Custody, CustodyServer},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use trust::{envelope, ids::Party, log::hash::Hash};
@@ -28,8 +34,12 @@ use crate::{
 /// How many sizes one question about consistency may have.
 const MOST_SIZES: usize = 256;
 
-/// How many may be told at once what is held.
-const AT_ONCE: usize = 4;
+/// How many may be told at once what is held, and how many nodes of one department.
+const AT_ONCE: usize = 8;
+const OF_ONE_DEPARTMENT: usize = 2;
+
+/// How long whoever asked may leave a message lying.
+const SLOWEST: Duration = Duration::from_secs(20);
 
 /// The service.
 #[derive(Clone)]
@@ -38,6 +48,7 @@ pub struct CustodyEdge {
     logs: Arc<Logs>,
     /// Reading what is held takes disk and time; who comes when so many are at it waits.
     turns: Arc<Semaphore>,
+    by_department: Arc<Mutex<HashMap<Party, Arc<Semaphore>>>>,
 }
 
 /// Who asks.
@@ -49,7 +60,15 @@ enum Caller {
 impl CustodyEdge {
     /// The service over this node's evidence.
     pub fn new(view: Arc<View>, logs: Arc<Logs>) -> Self {
-        Self { view, logs, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { view, logs, turns: Arc::new(Semaphore::new(AT_ONCE)), by_department: Arc::default() }
+    }
+
+    /// The turn of a department among its own: one that does not read on must not stand in the others' way.
+    fn own_turn(&self, caller: &Party) -> Result<OwnedSemaphorePermit, Status> {
+        let mut by_department = self.by_department.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = by_department.entry(caller.clone()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE_DEPARTMENT)));
+        let turn = Arc::clone(own).try_acquire_owned();
+        turn.map_err(|_| Status::resource_exhausted("this department is being told what is held; try again later"))
     }
 
     /// As a tonic service with its limit on messages.
@@ -111,14 +130,15 @@ impl Custody for CustodyEdge {
         let until_ms = if until_ms == 0 { u64::MAX } else { until_ms };
         let (sender, receiver) = mpsc::channel(32);
         let logs = Arc::clone(&self.logs);
+        let own_turn = self.own_turn(&caller)?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| Status::unavailable("this node is stopping"))?;
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _turns = (turn, own_turn);
             if let Err(error) = send_held(&logs, &caller, since_ms..until_ms, &sender) {
                 tracing::error!(%error, "what is held could not be read");
                 // Whoever asked may have gone away.
-                let _ = sender.blocking_send(Err(Status::unavailable("this node cannot read its evidence now")));
+                send(&sender, Err(Status::unavailable("this node cannot read its evidence now")));
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -151,6 +171,12 @@ fn send_held(
     Ok(())
 }
 
+/// Whether it was taken in time. Blocks.
+fn send(sender: &mpsc::Sender<Result<HeldMessage, Status>>, held: Result<HeldMessage, Status>) -> bool {
+    let sent = async { timeout(SLOWEST, sender.send(held)).await };
+    matches!(Handle::current().block_on(sent), Ok(Ok(())))
+}
+
 fn send_record(
     journal: &dyn Journal,
     head: &RecordHead,
@@ -164,7 +190,7 @@ fn send_record(
             continue;
         }
         let held = HeldMessage { kind: (*kind).into(), message: Some(message), at_ms: head.at_ms };
-        if sender.blocking_send(Ok(held)).is_err() {
+        if !send(sender, Ok(held)) {
             return Ok(ControlFlow::Break(()));
         }
     }

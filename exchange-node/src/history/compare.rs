@@ -98,7 +98,13 @@ impl Historian {
             return Ok(false);
         }
         let compared = self.compare(AT_START, marked).await?;
-        self.settle(compared, marked)
+        let done = self.settle(compared, marked)?;
+        if done && marked && self.standing.held().is_none() {
+            Mark::remove(&self.dir)?;
+            *self.locked() = None;
+            tracing::info!(entries = self.logs.current.size(), "the restored evidence log goes on: nothing is missing");
+        }
+        Ok(done)
     }
 
     /// Goes on comparing until it is done, and begins anew where the log may go on or another one is to be kept.
@@ -179,7 +185,7 @@ impl Historian {
             return Ok(registry_reached);
         }
         let done = compared.not_reached.is_empty();
-        if !done || self.standing.held().is_none() {
+        if !done {
             self.standing.restored(compared.not_reached);
         }
         Ok(done)
@@ -246,6 +252,7 @@ impl Historian {
         let mut nodes = partners(self.view.seen().directory(), self.me.department());
         let logs = Arc::clone(&self.logs);
         let (last_ms, known) = tokio::task::spawn_blocking(move || lately(&logs)).await??;
+        let known = Mutex::new(known);
         // A node that never recorded anything has nothing to be compared with, unless it was restored.
         if last_ms == 0 && !marked {
             return Ok(Vec::new());
@@ -274,7 +281,7 @@ impl Historian {
         &self,
         node: &Node,
         since_ms: u64,
-        known: &HashSet<Digest>,
+        known: &Mutex<HashSet<Digest>>,
         own: &[PublicKey],
     ) -> Result<Option<ours::Ours>, String> {
         let told = |status: tonic::Status| status.message().to_owned();
@@ -282,13 +289,27 @@ impl Historian {
         let request = HeldRequest { since_ms: since_ms.saturating_sub(DISORDER_MS), until_ms: 0 };
         let mut stream = custody.held(request).await.map_err(told)?.into_inner();
         while let Some(held) = stream.message().await.map_err(told)? {
-            let seen = self.view.seen();
-            let found = ours::open(seen.directory(), own, (&self.me, &self.node), &held);
-            if let Some(found) = found.filter(|found| found.at_ms > since_ms && !known.contains(&found.digest)) {
+            let found = ours::open(self.view.seen().directory(), own, (&self.me, &self.node), &held);
+            let Some(found) = found.filter(|found| found.at_ms > since_ms) else { continue };
+            if !self.is_here(&found.digest, known).await? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a message is in the evidence. The node may be at work: what another holds was durable here before it left, so
+    /// whoever is not among those that were known is looked for again.
+    async fn is_here(&self, digest: &Digest, known: &Mutex<HashSet<Digest>>) -> Result<bool, String> {
+        let contains = || known.lock().unwrap_or_else(PoisonError::into_inner).contains(digest);
+        if contains() {
+            return Ok(true);
+        }
+        let logs = Arc::clone(&self.logs);
+        let read = tokio::task::spawn_blocking(move || lately(&logs)).await.map_err(|error| error.to_string())?;
+        let (_, now_known) = read.map_err(|error| error.to_string())?;
+        known.lock().unwrap_or_else(PoisonError::into_inner).extend(now_known);
+        Ok(contains())
     }
 }
 
