@@ -81,6 +81,9 @@ pub struct Historian {
     pub mark: Mutex<Option<Mark>>,
 }
 
+/// A partner's node with a message that it holds and this node lacks, or why it was not reached.
+type Asked = (Node, Result<Option<ours::Ours>, String>);
+
 /// What a comparison came to, where nothing is missing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
@@ -243,12 +246,7 @@ impl Historian {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "a node with what came of it")]
-    async fn compare_with_partners(
-        &self,
-        limit: Duration,
-        marked: bool,
-    ) -> Result<Vec<(Node, Result<Option<ours::Ours>, String>)>, Error> {
+    async fn compare_with_partners(&self, limit: Duration, marked: bool) -> Result<Vec<Asked>, Error> {
         let mut nodes = partners(self.view.seen().directory(), self.me.department());
         let logs = Arc::clone(&self.logs);
         let (last_ms, known) = tokio::task::spawn_blocking(move || lately(&logs)).await??;
