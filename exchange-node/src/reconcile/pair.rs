@@ -197,3 +197,96 @@ pub(super) fn listed(
         Listed { receipt: answer.unwrap_or(receipt), request, is_ours, answered: answer.is_some() }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::exchange::v1::{Request, Verdict};
+    use trust::{
+        envelope::{seal, signed},
+        fixture::{self, Fixture, key, party},
+    };
+
+    use super::*;
+    use crate::journal::memory::MemoryJournal;
+
+    fn held(kind: EntryKind, message: Signed) -> HeldMessage {
+        HeldMessage { kind: kind.into(), message: Some(message), at_ms: 7 }
+    }
+
+    fn question(request: &Request, signer: &str) -> HeldMessage {
+        held(EntryKind::QuestionReceived, signed(seal(request, &key(signer)).0))
+    }
+
+    fn read_by(me: &str, other: &str, message: &HeldMessage) -> Read {
+        read(&party(me), &fixture::node("1"), &fixture::department(other), message)
+    }
+
+    fn pair(fixture: &Fixture, asker: &str, answerer: &str) -> (Question, Answer) {
+        let request = fixture.request();
+        let Read::Question(question) = read_by("housing", "civil-affairs", &question(&request, asker)) else {
+            panic!("a question")
+        };
+        let answer = fixture.answer(&request, &question.digest, Verdict::Match);
+        let given = held(EntryKind::AnswerGiven, signed(seal(&answer, &key(answerer)).0));
+        let Read::Answer(answer) = read_by("housing", "civil-affairs", &given) else { panic!("an answer") };
+        (question, answer)
+    }
+
+    #[test]
+    fn only_what_was_exchanged_with_the_other_side_is_read_and_another_nodes_is_its_own() {
+        let fixture = Fixture::town();
+        let request = fixture.request();
+        let message = question(&request, "housing node 1");
+        assert!(matches!(read_by("housing", "civil-affairs", &message), Read::Question(Question { is_ours: true, .. })));
+        assert!(matches!(read_by("civil-affairs", "housing", &message), Read::Question(Question { is_ours: false, .. })));
+        assert!(matches!(read_by("housing", "taxation", &message), Read::Invalid));
+        assert!(matches!(read_by("taxation", "civil-affairs", &message), Read::Invalid));
+        let of_another = Request { sender_node: "2".into(), ..request };
+        assert!(matches!(
+            read_by("housing", "civil-affairs", &question(&of_another, "housing node 1")),
+            Read::OfAnother
+        ));
+        assert!(matches!(read_by("housing", "civil-affairs", &held(EntryKind::QuestionReceived, Signed::default())), Read::Invalid));
+    }
+
+    #[test]
+    fn both_signatures_count_and_what_does_not_verify_is_left_aside() {
+        let fixture = Fixture::town();
+        let verified = |asker: &str, answerer: &str| {
+            let (question, answer) = pair(&fixture, asker, answerer);
+            let mut fetched = Fetched::default();
+            let verified = verify(&fixture.directory, question, Some(answer), &mut fetched);
+            (verified.map(|(_, answer)| answer.is_some()), fetched.invalid)
+        };
+        assert_eq!(verified("housing node 1", "civil-affairs node 1"), (Some(true), 0));
+        assert_eq!(verified("housing node 1", "housing node 1"), (Some(false), 1));
+        assert_eq!(verified("civil-affairs node 1", "civil-affairs node 1"), (None, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_finds_the_question_again_and_is_listed_with_its_answers_receipt() {
+        let fixture = Fixture::town();
+        let store = MemoryJournal::new();
+        let (question, answer) = pair(&fixture, "housing node 1", "civil-affairs node 1");
+        let (digest, id) = (question.digest, question.question.id.as_bytes().to_vec());
+        let theirs = Question { is_ours: false, ..question };
+        commit(&store, &party("civil-affairs"), theirs, Some(answer), [9; 16]).await.unwrap();
+        let (question, answer) = pair(&fixture, "housing node 1", "civil-affairs node 1");
+        commit(&store, &party("housing"), question, Some(answer), [9; 16]).await.unwrap();
+        let (alone, _) = pair(&fixture, "housing node 1", "civil-affairs node 1");
+        commit(&store, &party("housing"), alone, None, [9; 16]).await.unwrap();
+
+        let heads = store.tail(0, 10).unwrap();
+        let key = request_key(&party("housing"), &id);
+        assert_eq!(heads[0].request, Some(RequestMark { key, digest }));
+        let kinds: Vec<_> = heads.iter().map(|head| (usage::kind_of(head).map(|(kind, _)| kind), head.officer)).collect();
+        use usage::Kind::{Answered, Asked, Given};
+        let officer = Some([9; 16]);
+        assert_eq!(kinds, [(Some(Given), officer), (Some(Asked), officer), (Some(Answered), None), (Some(Asked), officer)]);
+        let (mut answers, mut found) = (HashMap::new(), Vec::new());
+        for head in heads.iter().rev() {
+            found.extend(listed(&store, head, &mut answers).unwrap().map(|listed| (listed.is_ours, listed.answered, listed.receipt.index())));
+        }
+        assert_eq!(found, [(true, false, 4), (true, true, 3), (false, true, 1)]);
+    }
+}
