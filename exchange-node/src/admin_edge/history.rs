@@ -7,7 +7,7 @@ use std::{
 };
 
 use proto::admin::v1::{
-    BackupPiece, BackupRequest, CloseLogRequest, CloseLogResponse, EvidenceLog, ListLogsRequest, ListLogsResponse,
+    NodeBackupPiece, NodeBackupRequest, CloseLogRequest, CloseLogResponse, EvidenceLog, ListLogsRequest, ListLogsResponse,
     ListRecoveredRequest, ReconcileRequest, ReconcileResponse, Reconciled, RecoveredQuestion, ResumeLogRequest,
     ResumeLogResponse,
     node_history_server::{NodeHistory, NodeHistoryServer},
@@ -41,9 +41,9 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl NodeHistory for HistoryEdge {
-    type BackupStream = ReceiverStream<Result<BackupPiece, Status>>;
+    type BackupStream = ReceiverStream<Result<NodeBackupPiece, Status>>;
 
-    async fn backup(&self, request: Request<BackupRequest>) -> Answer<Self::BackupStream> {
+    async fn backup(&self, request: Request<NodeBackupRequest>) -> Answer<Self::BackupStream> {
         let with_records = !request.into_inner().without_records;
         let (sender, receiver) = mpsc::channel(8);
         let parts = self.parts.clone();
@@ -192,13 +192,13 @@ const PIECE: usize = 512 * 1024;
 
 /// Sends what is written, and holds the writer back while nobody takes it.
 struct PieceWriter {
-    sender: mpsc::Sender<Result<BackupPiece, Status>>,
+    sender: mpsc::Sender<Result<NodeBackupPiece, Status>>,
 }
 
 impl Write for PieceWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(PIECE)];
-        let sent = self.sender.blocking_send(Ok(BackupPiece { bytes: bytes.to_vec() }));
+        let sent = self.sender.blocking_send(Ok(NodeBackupPiece { bytes: bytes.to_vec() }));
         sent.map_err(|_| io::Error::other("whoever took the backup has gone away"))?;
         Ok(bytes.len())
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use proto::admin::v1::{BackupRequest, node_history_client::NodeHistoryClient};
+use proto::admin::v1::{NodeBackupRequest, node_history_client::NodeHistoryClient};
 use serde_json::json;
 
 use super::{Error, Exit, node::Folder, output::Output};
@@ -50,7 +50,7 @@ pub(super) async fn backup(args: &BackupArgs, folder: &Folder, output: Output) -
         return Err(Error::Usage(format!("{} exists already: nothing was changed", file.display())));
     }
     let mut client = NodeHistoryClient::new(folder.channel().await?).max_decoding_message_size(LARGEST_PIECE);
-    let request = BackupRequest { without_records: args.without_records };
+    let request = NodeBackupRequest { without_records: args.without_records };
     let mut pieces = client.backup(request).await?.into_inner();
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
