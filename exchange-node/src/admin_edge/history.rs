@@ -8,8 +8,8 @@ use std::{
 
 use proto::admin::v1::{
     NodeBackupPiece, NodeBackupRequest, CloseLogRequest, CloseLogResponse, EvidenceLog, ListLogsRequest, ListLogsResponse,
-    ListRecoveredRequest, ReconcileRequest, ReconcileResponse, Reconciled, RecoveredQuestion, ResumeLogRequest,
-    ResumeLogResponse,
+    ListRecoveredRequest, ReconcileRequest, ReconcileResponse, Reconciled, RecoveredQuestion, ResumeEvidenceRequest,
+    ResumeEvidenceResponse,
     node_history_server::{NodeHistory, NodeHistoryServer},
 };
 use tokio::sync::mpsc;
@@ -100,14 +100,14 @@ impl NodeHistory for HistoryEdge {
         }))
     }
 
-    async fn resume_log(&self, request: Request<ResumeLogRequest>) -> Answer<ResumeLogResponse> {
-        let ResumeLogRequest { reason, officer } = request.into_inner();
+    async fn resume_log(&self, request: Request<ResumeEvidenceRequest>) -> Answer<ResumeEvidenceResponse> {
+        let ResumeEvidenceRequest { reason, officer } = request.into_inner();
         said("reason", &reason)?;
         said("officer", &officer)?;
         let historian = Arc::clone(&self.parts.historian);
         let resumed = tokio::task::spawn_blocking(move || historian.resume(&officer, &reason)).await;
         let resumed = resumed.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(ResumeLogResponse { not_compared: resumed.map_err(|error| told(&error))? }))
+        Ok(Response::new(ResumeEvidenceResponse { not_compared: resumed.map_err(|error| told(&error))? }))
     }
 
     async fn reconcile(&self, request: Request<ReconcileRequest>) -> Answer<ReconcileResponse> {

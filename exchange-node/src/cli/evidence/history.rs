@@ -4,7 +4,7 @@
 use clap::{ArgGroup, Args};
 use proto::{
     admin::v1::{
-        CloseLogRequest, ListLogsRequest, ListRecoveredRequest, ReconcileRequest, ResumeLogRequest, StatusRequest, StatusResponse,
+        CloseLogRequest, ListLogsRequest, ListRecoveredRequest, ReconcileRequest, ResumeEvidenceRequest, StatusRequest, StatusResponse,
         node_history_client::NodeHistoryClient,
     },
     registry::v1::OfficialDecision,
@@ -94,7 +94,7 @@ pub(super) async fn close(args: CloseArgs, folder: &Folder, output: Output) -> R
 }
 
 pub(super) async fn resume(args: ResumeArgs, folder: &Folder, output: Output) -> Result<Exit, Error> {
-    let request = ResumeLogRequest { reason: args.reason, officer: args.officer };
+    let request = ResumeEvidenceRequest { reason: args.reason, officer: args.officer };
     let resumed = client(folder).await?.resume_log(request).await?.into_inner();
     let status = folder.back(goes_on).await?;
     output.show(&json!({ "not_compared": resumed.not_compared, "goes_on": goes_on(&status) }), || {
