@@ -11,7 +11,7 @@ use host::{
 use prost::Message;
 use proto::exchange::v1::{EntryKind, Outcome};
 use serde_json::Value;
-use trust::{envelope, fixture};
+use trust::{envelope, key::SigningKey};
 
 use crate::support::{MARRIED, Place, SINGLE, WIDOWED, exit, marital_status, said};
 
@@ -126,7 +126,7 @@ async fn write_on(dir: &Path, count: u64) {
     let journal = SledJournal::open(dir, Arc::new(SystemRandom), &SystemClock, failed).unwrap();
     for _ in 0..count {
         let at_ms = SystemClock.now_ms();
-        let (sealed, digest) = envelope::seal(&Outcome { at_ms, ..Outcome::default() }, &fixture::key("anybody"));
+        let (sealed, digest) = envelope::seal(&Outcome { at_ms, ..Outcome::default() }, &SigningKey::from_seed(&[7; 32]));
         let message = envelope::signed(sealed).encode_to_vec();
         let entries = vec![NewEntry { kind: EntryKind::Outcome, digest, message }];
         journal.commit(Commit { at_ms, entries, ..Commit::default() }).await.unwrap();
