@@ -1,13 +1,12 @@
 //! The running node: everything built once, in order, and held by one supervisor. `App::build` opens stores and binds
 //! ports, `App::run` serves until it is asked to stop. Out of scope: the command line.
 
+mod recall;
 mod running;
 mod watch_view;
 
 use std::{
     net::SocketAddr,
-    ops::ControlFlow,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -23,7 +22,6 @@ use host::{
     tls::{ClientAuthentication, ServerTls, SetupError},
 };
 use serde::Serialize;
-use trust::calendar::Calendar;
 
 use crate::{
     anchors::{self, AnchorBook, Anchorer},
@@ -38,9 +36,9 @@ use crate::{
     duty::{self, Duties},
     export::Exporter,
     history::{self, Again, Historian, Mark, Standing},
-    journal::{Journal, JournalError, OnFailure, RecordHead, SledJournal},
+    journal::{Journal, JournalError, OnFailure, SledJournal},
     keys::{self, Keyring, rotation::KeyCare},
-    logs::{self, AllLogs, Logs, Read},
+    logs::{AllLogs, Logs},
     office_edge::OfficeEdge,
     office_keys::{self, OfficeKeys},
     peer_edge::{DirectoryPolicy, PeerEdge},
@@ -51,7 +49,6 @@ use crate::{
     records::{RecordSource, Records, RecordsError},
     relay::waiting::Relays,
     sources::{self, Sources},
-    usage::Saved,
     view::{self, RegistryLink, Snapshots, View},
 };
 
@@ -277,7 +274,7 @@ impl App {
         // A journal that was restored from its backup may be shorter than the list has seen it.
         let covered = Some(duties.covered()).filter(|covered| *covered <= journal.end()).unwrap_or(0);
         let begun = (config.dir.clone(), calendar, clock.now_ms());
-        let (asked, answered, owed) = recall(Arc::clone(&logs), covered, begun).await?;
+        let (asked, answered, owed) = recall::recall(Arc::clone(&logs), covered, begun).await?;
         let parts = AskerParts {
             me: config.party(),
             node: config.node.clone(),
@@ -487,71 +484,6 @@ async fn open_stores(
         })
     })
     .await?
-}
-
-/// Reads back, in one pass over the newest evidence of each log, what both sides must know of what was before; with the records that
-/// bear a duty and stand where the due-list may not know of it, the oldest first.
-async fn recall(
-    logs: Arc<Logs>,
-    covered: u64,
-    (dir, calendar, now_ms): (PathBuf, Calendar, u64),
-) -> Result<(ask::Recalled, answer::Recalled, Vec<RecordHead>), Error> {
-    tokio::task::spawn_blocking(move || {
-        let saved = Saved::load_of(&dir, logs.of.number, logs.current.as_ref())?;
-        // Indexes of the first log are as they are; those of a successor stand behind its base.
-        let nothing = Saved::default();
-        let first = if logs.of.number == 1 { &saved } else { &nothing };
-        let mut asked = ask::Recalled::starting(first, &calendar, now_ms);
-        let mut answered = answer::Recalled::starting(first, &calendar, now_ms);
-        let mut owed = Vec::new();
-        let own = logs::base(logs.of.number);
-        if own > 0 {
-            asked.begin_log(&saved, own, Read::Current);
-            answered.begin_log(&saved, own, Read::Current);
-        }
-        read_back(logs.current.as_ref(), own, (&mut asked, &mut answered), (covered, &mut owed))?;
-        for (number, base, journal) in logs.others() {
-            // What came back is not in the order of time, and there is little of it: it is counted each time.
-            let is_recovered = number == 0;
-            let mut saved = Saved::default();
-            if !is_recovered {
-                saved = Saved::load_of(&dir, number, journal)?;
-                if saved.advance(journal)?
-                    && let Err(error) = saved.store_of(&dir, number, journal)
-                {
-                    tracing::warn!(error, "the uses of grants are not written down; the next start takes longer");
-                }
-            }
-            let read = if is_recovered { Read::Recovered } else { Read::Earlier };
-            asked.begin_log(&saved, base, read);
-            answered.begin_log(&saved, base, read);
-            // What came back bears no duty: whoever asked has seen to it.
-            let covered = if is_recovered { u64::MAX } else { covered };
-            read_back(journal, base, (&mut asked, &mut answered), (covered, &mut owed))?;
-        }
-        owed.sort_by_key(|head: &RecordHead| head.first_index);
-        Ok((asked, answered, owed))
-    })
-    .await?
-}
-
-fn read_back(
-    journal: &dyn Journal,
-    base: u64,
-    (asked, answered): (&mut ask::Recalled, &mut answer::Recalled),
-    (covered, owed): (u64, &mut Vec<RecordHead>),
-) -> Result<(), JournalError> {
-    let (mut asked_on, mut answered_on) = (true, true);
-    journal.newest(0, &mut |mut head| {
-        head.first_index += base;
-        asked_on = asked_on && asked.take(&head).is_continue();
-        answered_on = answered_on && answered.take(&head).is_continue();
-        let owed_on = head.first_index >= covered;
-        if owed_on && head.duty {
-            owed.push(head);
-        }
-        if asked_on || answered_on || owed_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })
 }
 
 async fn bind(field: &'static str, address: SocketAddr, security: Security) -> Result<Listener, Error> {
