@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "admin/v1/node.proto",
     "admin/v1/node_evidence.proto",
     "admin/v1/events.proto",
+    "admin/v1/node_history.proto",
     "admin/v1/registry.proto",
     "admin/v1/registry_evidence.proto",
     "admin/v1/nodes.proto",

@@ -7,6 +7,7 @@ mod catalogue;
 mod directory_view;
 pub mod events;
 mod evidence;
+pub mod history;
 mod import;
 pub mod keys;
 mod lookup;
@@ -108,6 +109,9 @@ impl Node for AdminEdge {
             registry_reachable: view.is_registry_reachable(),
             evidence_size,
             evidence_root: evidence_root.to_string(),
+            started_ms: self.parts.historian.started_ms,
+            evidence_log: self.parts.logs.of.to_string(),
+            evidence_held: self.parts.historian.standing.held().map(|held| held.text.clone()).unwrap_or_default(),
             peer_address: addresses.peer.to_string(),
             office_address: addresses.office.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

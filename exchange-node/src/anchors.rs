@@ -5,7 +5,7 @@
 //! checkpoint that was anchored, its own record of it at the start, and the registry's when it is reached. Where the log
 //! does not contain it, nothing is anchored and `doctor` says what to do.
 //!
-//! Out of scope: what an anchor shows (`trust::bundle`), and closing a log that lost entries (`succession`).
+//! Out of scope: what an anchor shows (`trust::bundle`), and closing a log that lost entries (`history`).
 
 mod book;
 mod check;
@@ -37,7 +37,7 @@ pub enum Error {
     Checkpoint(#[from] crate::journal::CheckpointError),
     /// The evidence does not contain what was anchored.
     #[error(
-        "this node's evidence log does not contain its last anchored checkpoint ({anchored} entries were anchored, {here} are here): it was restored from a backup, or altered. Keep the folder as it is and call the authority"
+        "this node's evidence log does not contain its last anchored checkpoint ({anchored} entries were anchored, {here} are here): it was restored from a backup, or altered"
     )]
     Behind {
         /// How many entries were anchored.

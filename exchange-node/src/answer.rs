@@ -16,6 +16,7 @@ mod rate;
 mod reply;
 
 use std::{
+    collections::HashSet,
     ops::ControlFlow,
     sync::{
         Arc, PoisonError,
@@ -33,7 +34,7 @@ use trust::{
     calendar::Calendar,
     decision::decide,
     envelope,
-    ids::{Digest, NodeId, Party},
+    ids::{DepartmentId, Digest, NodeId, Party},
     question::{self, LARGEST_REQUEST, Question},
     refusal::{Code, Refusal},
 };
@@ -49,6 +50,7 @@ use crate::{
     events::Watch,
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
+    logs::Read,
     records::{RecordSource, aliases::Aliases},
     shared::{self, Claim, Shared},
     usage::{self, Officers, RecalledOfficers, Saved, Usage},
@@ -80,6 +82,10 @@ pub enum Unanswered {
     /// The task that makes an answer durable ended by itself.
     #[error("making the answer durable ended: {0}")]
     Ended(#[from] tokio::task::JoinError),
+    /// It was asked before the evidence log was opened that is kept now, and may have been answered by the one that lost
+    /// entries: a second answer could be another.
+    #[error("the question is older than this node's evidence log, which took the place of one that lost entries")]
+    BeforeThisLog,
     /// Evidence could not be made durable or read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -121,6 +127,17 @@ pub struct Answerer {
     disk_low: AtomicBool,
     counts: Counts,
     clerks: Option<Arc<Clerks>>,
+    /// Before what time questions may have been answered by a log that lost entries.
+    lost: Option<LostRange>,
+}
+
+/// Up to when questions may have been answered without this node knowing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LostRange {
+    /// Unix milliseconds, by the askers' clocks.
+    pub until_ms: u64,
+    /// The departments that gave back all they hold: what they do not have was never answered.
+    pub reconciled: HashSet<DepartmentId>,
 }
 
 /// What an answerer is made of.
@@ -163,6 +180,8 @@ pub struct Recalled {
     officers: RecalledOfficers,
     since_ms: u64,
     now_ms: u64,
+    /// Whether what is read now is not in the order of time.
+    unordered: bool,
 }
 
 impl Recalled {
@@ -171,7 +190,22 @@ impl Recalled {
         let since_ms = now_ms.saturating_sub(REMEMBERED.as_millis().try_into().unwrap_or(u64::MAX));
         let usage = usage::Recalled::starting(usage::Kind::Given, saved, calendar, now_ms);
         let officers = RecalledOfficers::starting(usage::Kind::Given, calendar, now_ms);
-        Self { known: KnownQuestions::new(REMEMBERED), knows_all: false, usage, officers, since_ms, now_ms }
+        Self {
+            known: KnownQuestions::new(REMEMBERED),
+            knows_all: false,
+            usage,
+            officers,
+            since_ms,
+            now_ms,
+            unordered: false,
+        }
+    }
+
+    /// From here on another log is read, whose entries stand behind `base` (`logs`).
+    pub(crate) fn begin_log(&mut self, saved: &Saved, base: u64, read: Read) {
+        self.usage.begin_log(saved, base);
+        (self.knows_all, self.unordered) = (false, read == Read::Recovered);
+        self.officers.begin_log(self.unordered);
     }
 
     /// What was used of every grant.
@@ -183,7 +217,7 @@ impl Recalled {
     pub fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
         if !self.knows_all {
             self.knows_all = match head.request {
-                _ if head.at_ms < self.since_ms => true,
+                _ if head.at_ms < self.since_ms => !self.unordered,
                 Some(mark) => !self.known.recall(&mark.key, head.first_index, head.at_ms, self.now_ms),
                 None => false,
             };
@@ -240,7 +274,15 @@ impl Answerer {
             disk_low: AtomicBool::new(false),
             counts: Counts::default(),
             clerks: None,
+            lost: None,
         }
+    }
+
+    /// Says up to when questions may have been answered without this node knowing.
+    #[must_use]
+    pub fn with_lost_range(mut self, lost: Option<LostRange>) -> Self {
+        self.lost = lost;
+        self
     }
 
     /// Says whether there is too little disk to go on.
@@ -263,6 +305,7 @@ impl Answerer {
         if self.disk_low.load(Ordering::Acquire) {
             return Err(Unanswered::DiskFull);
         }
+        self.journal.check_open()?;
         let answering = self.answers.try_acquire().ok();
         let _refusing = match &answering {
             Some(_) => None,
@@ -287,6 +330,9 @@ impl Answerer {
                 }
             }
         };
+        if self.may_have_been_answered(&question) {
+            return Err(Unanswered::BeforeThisLog);
+        }
         if answering.is_none() {
             let retry_at_ms = self.clock.now_ms() + OVERLOAD_PAUSE_MS;
             let refusal = Refusal::new(Code::Overloaded).retry_at(retry_at_ms);
@@ -328,6 +374,14 @@ impl Answerer {
                 self.refuse(seen, question, digest, signed, refusal, None).await
             }
         }
+    }
+
+    /// Whether the question may have an answer in the range that an evidence log lost. A bare status is no answer: whoever
+    /// asked tries again, or asks anew.
+    fn may_have_been_answered(&self, question: &Question) -> bool {
+        self.lost.as_ref().is_some_and(|lost| {
+            question.issued_at_ms < lost.until_ms && !lost.reconciled.contains(question.sender.department())
+        })
     }
 
     async fn answer_new(

@@ -1,13 +1,12 @@
 //! The running node: everything built once, in order, and held by one supervisor. `App::build` opens stores and binds
 //! ports, `App::run` serves until it is asked to stop. Out of scope: the command line.
 
+mod recall;
 mod running;
 mod watch_view;
 
 use std::{
     net::SocketAddr,
-    ops::ControlFlow,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -23,7 +22,6 @@ use host::{
     tls::{ClientAuthentication, ServerTls, SetupError},
 };
 use serde::Serialize;
-use trust::{calendar::Calendar, evidence::LogOf};
 
 use crate::{
     anchors::{self, AnchorBook, Anchorer},
@@ -38,19 +36,21 @@ use crate::{
     duty::{self, Duties},
     events::{self, EventBook, Watch},
     export::Exporter,
-    journal::{Journal, JournalError, RecordHead, SledJournal},
+    history::{self, Again, Historian, Mark, Standing},
+    journal::{Journal, JournalError, OnFailure, SledJournal},
     keys::{self, Keyring, rotation::KeyCare},
+    logs::{AllLogs, Logs},
     office_edge::OfficeEdge,
     office_keys::{self, OfficeKeys},
     peer_edge::{DirectoryPolicy, PeerEdge},
     peers::Peers,
     pending::{self, PendingDecisions},
     publish::Publisher,
+    reconcile,
     records::{RecordSource, Records, RecordsError, aliases::Aliases},
     relay::waiting::Relays,
     shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
-    usage::Saved,
     view::{self, RegistryLink, Snapshots, View},
 };
 
@@ -64,6 +64,9 @@ pub enum Error {
     /// The evidence does not contain what was anchored, or the record of anchors cannot be used.
     #[error(transparent)]
     Anchors(#[from] anchors::Error),
+    /// The evidence cannot be compared with what others saw.
+    #[error(transparent)]
+    History(#[from] history::Error),
     /// Questions that a crash interrupted cannot be closed.
     #[error(transparent)]
     Ask(#[from] ask::Error),
@@ -144,14 +147,18 @@ pub struct Parts {
     pub view: Arc<View>,
     /// The registry.
     pub link: Arc<RegistryLink>,
-    /// The evidence, with what only the embedded store can do.
+    /// The evidence log that is kept, with what only the embedded store can do.
     pub evidence: Arc<SledJournal>,
+    /// All evidence logs of the node.
+    pub logs: Arc<Logs>,
     /// The evidence.
     pub journal: Arc<dyn Journal>,
     /// The guess budget.
     pub budget: Book,
     /// What looks wrong.
     pub events: EventBook,
+    /// Whether the evidence log may go on.
+    pub historian: Arc<Historian>,
     /// The records, with their import.
     pub records: Arc<Records>,
     /// Where the records of each service are.
@@ -209,6 +216,8 @@ pub struct Addresses {
 
 /// A node that is built and bound and does not serve yet.
 pub struct App {
+    /// Whether the evidence was compared with what others saw of it.
+    compared: bool,
     parts: Parts,
     supervisor: Supervisor,
     peer: Listener,
@@ -227,10 +236,14 @@ impl App {
         let pending = Arc::new(PendingDecisions::open(&config.dir)?);
         // First, so that a second program in the same folder stops here with a plain sentence.
         let admin = AdminSocket::bind(&config.dir)?;
-        let Stores { view, evidence, records, budget, duties } =
-            open_stores(&config, &clock, &random, &supervisor).await?;
+        let Stores { view, logs, records, budget, duties } = open_stores(&config, &clock, &random, &supervisor).await?;
         let sources = Arc::new(Sources::open(&config.dir, Arc::clone(&records), Arc::clone(&clock))?);
-        let journal: Arc<dyn Journal> = Arc::clone(&evidence) as Arc<dyn Journal>;
+        let evidence = Arc::clone(&logs.current);
+        let standing = Arc::new(Standing::default());
+        let again = Arc::new(Again::new(supervisor.stop_token()));
+        let started_ms = clock.now_ms();
+        let mark = Mark::read(&config.dir).map_err(history::Error::from)?;
+        let journal: Arc<dyn Journal> = Arc::new(AllLogs::new(Arc::clone(&logs), Arc::clone(&standing)));
         let aliases = Arc::new(Aliases::open(&config.dir));
         let readiness = Readiness::new();
 
@@ -277,9 +290,9 @@ impl App {
         let database = database.transpose().map_err(Error::SharedPassword)?;
         let calendar = view.seen().directory().profile().calendar.clone();
         // A journal that was restored from its backup may be shorter than the list has seen it.
-        let covered = Some(duties.covered()).filter(|covered| *covered <= journal.size()).unwrap_or(0);
+        let covered = Some(duties.covered()).filter(|covered| *covered <= journal.end()).unwrap_or(0);
         let begun = (config.dir.clone(), calendar, clock.now_ms());
-        let (asked, answered, owed) = recall(Arc::clone(&journal), covered, begun).await?;
+        let (asked, answered, owed) = recall::recall(Arc::clone(&logs), covered, begun).await?;
         let shared = database.map(|database| {
             Arc::new(Shared::new(database, config.party(), config.node.clone(), answered.used(), budget.key()))
         });
@@ -327,17 +340,19 @@ impl App {
             duties: Arc::clone(&duties),
             clock: Arc::clone(&clock),
         })?);
-        let answerer = Arc::new(Answerer::new(parts, answered).with_clerks(Arc::clone(&clerks)));
+        let lost = reconcile::lost_range(&config.dir, &logs, view.seen().directory());
+        let answerer = Answerer::new(parts, answered).with_clerks(Arc::clone(&clerks)).with_lost_range(lost);
+        let answerer = Arc::new(answerer);
         let recovered = clerks.recover(&owed).await? + asker.recover(&owed).await?;
         if recovered > 0 {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
-        duties.cover(journal.size()).await?;
-        let evidence_log = LogOf { party: config.party(), node: config.node.clone(), number: 1 };
+        duties.cover(journal.end()).await?;
         let book = Arc::new(AnchorBook::open(&config.dir)?);
         let anchorer = Arc::new(Anchorer {
-            evidence: evidence_log.clone(),
+            evidence: logs.of.clone(),
             journal: Arc::clone(&journal),
+            standing: Arc::clone(&standing),
             signer: Arc::clone(&keys) as _,
             book: Arc::clone(&book),
             view: Arc::clone(&view),
@@ -347,9 +362,26 @@ impl App {
             interval: Duration::from_secs(u64::from(config.anchor_interval_seconds.max(1))),
             trouble: Mutex::default(),
         });
-        anchorer.check_own()?;
+        let historian = Arc::new(Historian {
+            me: config.party(),
+            node: config.node.clone(),
+            dir: config.dir.clone(),
+            logs: Arc::clone(&logs),
+            standing,
+            anchorer: Arc::clone(&anchorer),
+            view: Arc::clone(&view),
+            peers: Arc::clone(&peers),
+            keys: Arc::clone(&keys),
+            publisher: Arc::clone(&publisher),
+            clock: Arc::clone(&clock),
+            started_ms,
+            again,
+            mark: Mutex::new(mark),
+        });
+        // Before anything is signed, and before anybody is served.
+        let compared = historian.compare_at_start().await?;
         let exporter = Arc::new(Exporter {
-            evidence: evidence_log,
+            logs: Arc::clone(&logs),
             book,
             config: Arc::clone(&config),
             keys: Arc::clone(&keys),
@@ -359,7 +391,11 @@ impl App {
             clerks: Arc::clone(&clerks),
             clock: Arc::clone(&clock),
         });
-        let interrupted = asker.close_interrupted().await?;
+        let interrupted = match journal.check_open() {
+            Ok(()) => asker.close_interrupted().await?,
+            // It begins anew before it goes on.
+            Err(_) => 0,
+        };
         if interrupted > 0 {
             tracing::warn!(interrupted, "questions were under way when the node stopped; their outcome is recorded");
         }
@@ -374,9 +410,11 @@ impl App {
             view,
             link,
             evidence,
+            logs,
             journal,
             budget,
             events,
+            historian,
             records,
             sources,
             aliases,
@@ -398,7 +436,12 @@ impl App {
             relays: Relays::default(),
             shared,
         };
-        Ok(Self { parts, supervisor, peer, office, admin })
+        Ok(Self { compared, parts, supervisor, peer, office, admin })
+    }
+
+    /// Whether the program stopped to begin anew.
+    pub fn again(&self) -> Arc<Again> {
+        Arc::clone(&self.parts.historian.again)
     }
 
     /// The parts, for edges that are added and for tests.
@@ -413,8 +456,10 @@ impl App {
 
     /// Serves until a signal, the stop token or the failure of something essential; then drains, and closes the stores.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { parts, supervisor, peer, office, admin } = self;
+        let Self { compared, parts, supervisor, peer, office, admin } = self;
         let drain = Duration::from_secs(parts.config.limits.drain_seconds);
+        let historian = Arc::clone(&parts.historian);
+        supervisor.essential("history of the evidence", historian.run(compared, supervisor.stop_token()));
         running::start(&parts, &supervisor, peer, office, admin).await;
         let ready = ReadyFile::write(&parts.config.dir, &parts.addresses)?;
         tracing::info!(peer = %parts.addresses.peer, office = %parts.addresses.office, "serving");
@@ -422,6 +467,9 @@ impl App {
         drop(ready);
         let (closed, budget) = (parts.evidence.close().await, parts.budget.close().await);
         let duties = parts.duties.close().await;
+        if let Some(recovered) = parts.logs.recovered() {
+            recovered.close().await?;
+        }
         outcome?;
         duties?;
         budget?;
@@ -431,7 +479,7 @@ impl App {
 
 struct Stores {
     view: Arc<View>,
-    evidence: Arc<SledJournal>,
+    logs: Arc<Logs>,
     records: Arc<Records>,
     budget: Book,
     duties: Arc<Duties>,
@@ -450,49 +498,22 @@ async fn open_stores(
         let failed = move |reason: &str| view_fatal.report("the directory's store", reason);
         let snapshots = Snapshots::of(&config.dir, random.as_ref()).map_err(view::Error::from)?;
         let view = View::resume(&config.dir, &config.exchange, &config.authority_key, Some(snapshots), failed)?;
-        let failed = Arc::new(move |reason: &str| fatal.report("the evidence", reason));
         let budget = Book::open(&config.dir, random.as_ref(), move |reason| {
             budget_fatal.report("the guess budget", reason);
         })?;
-        let evidence = SledJournal::open(&config.dir, Arc::clone(&random), clock.as_ref(), failed)?;
+        let failed: OnFailure = Arc::new(move |reason: &str| fatal.report("the evidence", reason));
+        let whose = (&config.party(), &config.node);
+        let logs = Logs::open(&config.dir, whose, view.seen().directory(), &random, clock.as_ref(), &failed)?;
         let records = Records::open(&config.dir)?;
         let failed = move |error: host::committer::CommitterError| duties_fatal.report("the due-list", error);
         let duties = Duties::open(&config.dir, clock, random, failed)?;
         Ok(Stores {
             view: Arc::new(view),
-            evidence: Arc::new(evidence),
+            logs: Arc::new(logs),
             records: Arc::new(records),
             budget,
             duties: Arc::new(duties),
         })
-    })
-    .await?
-}
-
-/// Reads back, in one pass over the newest evidence, what both sides must know of what was before; with the records that
-/// bear a duty and stand where the due-list may not know of it, the oldest first.
-async fn recall(
-    journal: Arc<dyn Journal>,
-    covered: u64,
-    (dir, calendar, now_ms): (PathBuf, Calendar, u64),
-) -> Result<(ask::Recalled, answer::Recalled, Vec<RecordHead>), Error> {
-    tokio::task::spawn_blocking(move || {
-        let saved = Saved::load(&dir, journal.as_ref())?;
-        let mut asked = ask::Recalled::starting(&saved, &calendar, now_ms);
-        let mut answered = answer::Recalled::starting(&saved, &calendar, now_ms);
-        let (mut asked_on, mut answered_on) = (true, true);
-        let mut owed = Vec::new();
-        journal.newest(0, &mut |head| {
-            asked_on = asked_on && asked.take(&head).is_continue();
-            answered_on = answered_on && answered.take(&head).is_continue();
-            let owed_on = head.first_index >= covered;
-            if owed_on && head.duty {
-                owed.push(head);
-            }
-            if asked_on || answered_on || owed_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        owed.reverse();
-        Ok((asked, answered, owed))
     })
     .await?
 }
@@ -530,7 +551,7 @@ fn peer_edge(parts: &Parts) -> PeerEdge {
 }
 
 fn custody_edge(parts: &Parts) -> CustodyEdge {
-    CustodyEdge::new(parts.anchorer.evidence.clone(), Arc::clone(&parts.view), Arc::clone(&parts.journal))
+    CustodyEdge::new(Arc::clone(&parts.view), Arc::clone(&parts.logs))
 }
 
 #[cfg(test)]

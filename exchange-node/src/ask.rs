@@ -49,6 +49,7 @@ use crate::{
     duty,
     journal::{Journal, JournalError, NewEntry, RecordHead},
     keys::NodeSigner,
+    logs::Read,
     records::aliases::Aliases,
     usage::{self, Mark, Officers, RecalledOfficers, Saved, Usage},
     view::View,
@@ -90,6 +91,10 @@ pub struct Recalled {
     answered: usage::Recalled,
     officers: RecalledOfficers,
     since_ms: u64,
+    /// Whether what is read now is not the log that is kept: no outcome of its questions can be added there.
+    earlier: bool,
+    /// Whether it is not in the order of time.
+    unordered: bool,
 }
 
 impl Recalled {
@@ -101,12 +106,37 @@ impl Recalled {
         let [asked, answered] = [usage::Kind::Asked, usage::Kind::Answered]
             .map(|kind| usage::Recalled::starting(kind, saved, calendar, now_ms));
         let officers = RecalledOfficers::starting(usage::Kind::Asked, calendar, now_ms);
-        Self { keys, ended, interrupted, seen: 0, knows_all: false, asked, answered, officers, since_ms }
+        let (earlier, unordered) = (false, false);
+        Self {
+            keys,
+            ended,
+            interrupted,
+            seen: 0,
+            knows_all: false,
+            asked,
+            answered,
+            officers,
+            since_ms,
+            earlier,
+            unordered,
+        }
+    }
+
+    /// From here on another log is read, whose entries stand behind `base` (`logs`).
+    pub(crate) fn begin_log(&mut self, saved: &Saved, base: u64, read: Read) {
+        self.asked.begin_log(saved, base);
+        self.answered.begin_log(saved, base);
+        self.unordered = read == Read::Recovered;
+        self.officers.begin_log(self.unordered);
+        self.ended.clear();
+        self.earlier = read != Read::Current;
+        self.seen = if self.earlier { INTERRUPTED_WITHIN } else { 0 };
+        self.knows_all = false;
     }
 
     /// Takes the next older record; breaks where older ones do not matter.
     pub fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
-        self.knows_all |= head.at_ms < self.since_ms && self.seen >= INTERRUPTED_WITHIN;
+        self.knows_all |= head.at_ms < self.since_ms && self.seen >= INTERRUPTED_WITHIN && !self.unordered;
         // Each is asked: none may miss a record because another is done.
         let counts = [self.asked.take(head), self.answered.take(head), self.officers.take(head)];
         let counted = counts.iter().all(ControlFlow::is_break);
@@ -117,7 +147,9 @@ impl Recalled {
         self.ended.extend(head.about);
         for (index, (kind, digest)) in (head.first_index..).zip(head.kinds.iter().zip(&head.digests)) {
             match kind {
-                EntryKind::QuestionSent if !self.ended.remove(&index) => self.interrupted.push((index, *digest)),
+                EntryKind::QuestionSent if !self.ended.remove(&index) && !self.earlier => {
+                    self.interrupted.push((index, *digest));
+                }
                 EntryKind::AnswerReceived if head.at_ms >= self.since_ms => {
                     if let Some(key) = head.idempotency {
                         self.keys.recall(key, index, head.at_ms);
@@ -280,6 +312,11 @@ impl Asker {
         Ok(interrupted.len())
     }
 
+    /// Whether the evidence log may go on.
+    pub(crate) fn check_open(&self) -> Result<(), JournalError> {
+        self.journal.check_open()
+    }
+
     /// What was asked under each grant.
     pub fn asked(&self) -> &Usage {
         &self.asked
@@ -300,6 +337,7 @@ impl Asker {
         if self.disk_low.load(Ordering::Acquire) {
             return Err(Error::DiskFull);
         }
+        self.journal.check_open()?;
         if office.idempotency_key.is_empty() {
             return self.ask_anew(&office, None).await;
         }
@@ -322,7 +360,7 @@ impl Asker {
             Ending::Unanswered { .. } => false,
         };
         if from_provider {
-            *answered = Some(asked.receipt.index());
+            *answered = self.journal.find(&asked.receipt)?;
         }
         Ok(asked)
     }

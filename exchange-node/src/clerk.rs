@@ -126,7 +126,7 @@ impl Clerks {
 
     /// Says that a deferral is about to be made durable. Held until [`Clerks::deferred`] has returned.
     pub(crate) fn announce(&self) -> Expectation<'_> {
-        self.parts.duties.announce(self.parts.journal.size())
+        self.parts.duties.announce(self.parts.journal.end())
     }
 
     /// A question was answered with a deferral, and both are in the evidence, the question at `question` and the deferral
@@ -247,7 +247,7 @@ impl Clerks {
     /// The receipt of an entry.
     pub fn receipt(&self, index: u64) -> Result<Receipt, Error> {
         let stored = self.parts.journal.entry(index)?.ok_or(Error::StoredUnreadable)?;
-        Ok(stored.entry.receipt(index))
+        Ok(stored.entry.receipt(crate::logs::index_in(index)))
     }
 
     /// What an entry's answer came to.

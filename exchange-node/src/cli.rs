@@ -4,6 +4,7 @@
 //! Out of scope: what the node does (`admin_edge`), and how the process starts and ends (`main`).
 
 mod access;
+mod backup;
 mod catalogue;
 mod config;
 mod departments;
@@ -78,6 +79,12 @@ pub enum Command {
     /// Checks clock, keys, certificate, registry, directory, records, disk, ports and evidence, and says what to do.
     #[command(after_help = "Example:\n  exchange-node doctor --dir civil-affairs")]
     Doctor,
+    /// Writes a backup of the running node into a file: all but its keys.
+    #[command(after_help = "Example:\n  exchange-node backup -o civil-affairs-2026-11-29.backup")]
+    Backup(backup::BackupArgs),
+    /// Restores a backup into an empty folder.
+    #[command(after_help = "Example:\n  exchange-node restore civil-affairs-2026-11-29.backup --dir civil-affairs-new")]
+    Restore(backup::RestoreArgs),
     /// Data services: describe, publish, change, look up, suspend, withdraw.
     #[command(subcommand, after_help = "Example:\n  exchange-node service list")]
     Service(service::Command),
@@ -268,6 +275,8 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Department(command) => departments::run(command, &folder, output).await,
         Command::Status => node::status(&folder, output).await,
         Command::Doctor => node::doctor(&folder, output).await,
+        Command::Backup(args) => backup::backup(&args, &folder, output).await,
+        Command::Restore(args) => backup::restore(&args, &folder, output, now_ms).await,
         Command::Service(command) => service::run(command, &folder, output).await,
         Command::Catalogue(command) => catalogue::run(command, &folder, output, now_ms).await,
         Command::Services(command) => read::run_services(command, &folder, output).await,

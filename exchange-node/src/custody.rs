@@ -17,25 +17,28 @@ use std::{
 use host::files;
 use serde::Deserialize;
 use trust::{
-    evidence,
+    directory::model::ClosedLog,
+    evidence::LogOf,
     ids::{DepartmentId, ExchangeId, NodeId, Party},
     key::{KeyId, Signer},
+    log::{checkpoint::Checkpoint, hash::Hash, note::SignedNote},
 };
 
 use crate::{
     config::{self, Config, from_text},
     journal::{self, CheckpointError, Journal, JournalError, KeptJournal, SignedHead, Verified},
     keys::{self, NodeKeys},
+    logs,
 };
 
 /// The folder of kept evidence within the node's folder.
 const FOLDER: &str = "custody";
 
 /// What is noted about a kept log.
-const NOTE: &str = "kept.toml";
+pub(crate) const NOTE: &str = "kept.toml";
 
 /// The predecessor's last checkpoint.
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// Why evidence cannot be taken over or read.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +93,8 @@ pub struct KeptLog {
     pub party: Party,
     /// Its node.
     pub node: NodeId,
+    /// Which of the node's logs.
+    pub number: u32,
     /// The key that signed the last checkpoint.
     pub key: KeyId,
     /// The last checkpoint.
@@ -100,6 +105,8 @@ pub struct KeptLog {
     pub without_message: u64,
     /// When it was taken over, Unix milliseconds.
     pub taken_ms: u64,
+    /// Its folder, within the node's.
+    pub place: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +118,8 @@ struct Note {
     department: DepartmentId,
     #[serde(deserialize_with = "from_text")]
     node: NodeId,
+    #[serde(default = "first")]
+    log: u32,
     key: String,
     without_message: u64,
     taken_ms: u64,
@@ -151,19 +160,47 @@ impl Custody {
     }
 
     /// Copies a predecessor's evidence here, reads all of it again, and closes it with a last checkpoint. The predecessor's
-    /// folder is left as it is. Its node must not run. Blocks.
-    pub fn take_over(&self, predecessor: &Predecessor, now_ms: u64) -> Result<Arc<KeptLog>, Error> {
+    /// folder is left as it is. Its node must not run. `closed` are those of its logs that were closed before, because they had
+    /// lost entries: each is kept under its own name, with what it kept. The log that was kept last. Blocks.
+    pub fn take_over(
+        &self,
+        predecessor: &Predecessor,
+        closed: &[ClosedLog],
+        now_ms: u64,
+    ) -> Result<Arc<KeptLog>, Error> {
         let Predecessor { party, node, folder } = predecessor;
-        let place = self.place(party.department(), node);
-        if place.exists() {
+        let numbers = logs::numbers_in(folder).map_err(failed("cannot read the folder", folder))?;
+        let last = numbers.last().copied().unwrap_or(1);
+        let is_kept = |log| self.place(party.department(), node, log).exists();
+        if is_kept(last) {
             return Err(Error::AlreadyKept { party: party.clone(), node: node.clone() });
         }
+        // The last one at the end: an attempt that was interrupted before is gone on with.
+        for log in numbers.iter().copied().filter(|log| *log != last && !is_kept(*log)) {
+            let position = usize::try_from(log).unwrap_or(usize::MAX) - 1;
+            match self.take_log_over(predecessor, log, closed.get(position), now_ms) {
+                // It was made and never begun.
+                Err(Error::Journal(JournalError::NothingKept { .. })) => {}
+                taken => drop(taken?),
+            }
+        }
+        self.take_log_over(predecessor, last, None, now_ms)
+    }
+
+    fn take_log_over(
+        &self,
+        Predecessor { party, node, folder }: &Predecessor,
+        log: u32,
+        closed: Option<&ClosedLog>,
+        now_ms: u64,
+    ) -> Result<Arc<KeptLog>, Error> {
+        let place = self.place(party.department(), node, log);
         let signer = NodeKeys::read(folder)?.node;
         files::private_folder(&self.folder)?;
         let copy = place.with_extension("new");
         // What an interrupted attempt left behind.
         let _ = fs::remove_dir_all(&copy);
-        copy_folder(&folder.join("journal"), &copy.join("journal"))?;
+        copy_folder(&folder.join(logs::folder_of(log)), &copy.join("journal"))?;
         copy_folder(&folder.join("keys").join("months"), &copy.join("keys").join("months"))?;
         files::private_folder(&copy.join("keys"))?;
         let head;
@@ -171,8 +208,9 @@ impl Custody {
         {
             let journal = KeptJournal::open(&copy)?;
             verified = journal.verify()?;
-            let origin = evidence::origin(party, node);
-            head = journal::checkpoint(&journal, &origin, signer.as_ref(), now_ms)?;
+            let of = LogOf { party: party.clone(), node: node.clone(), number: log };
+            let (size, root) = closed.map_or_else(|| journal.head(), |closed| (closed.size, closed.root));
+            head = journal::sign_head(size, root, &of.to_string(), signer.as_ref(), now_ms)?;
             // Let go of here: it is opened again under its own name.
         }
         files::create_file(&copy.join(CHECKPOINT), head.note.as_bytes(), files::PRIVATE_MODE)?;
@@ -181,6 +219,7 @@ impl Custody {
              exchange = \"{}\"\n\
              department = \"{}\"\n\
              node = \"{node}\"\n\
+             log = {log}\n\
              key = \"{}\"\n\
              without_message = {}\n\
              taken_ms = {now_ms}\n",
@@ -210,15 +249,13 @@ impl Custody {
         places.iter().map(|place| self.open(place)).collect()
     }
 
-    /// The log of a predecessor's node. Blocks.
-    pub fn find(&self, exchange: &ExchangeId, department: &str, node: &str) -> Result<Arc<KeptLog>, Error> {
+    /// The logs of a predecessor's node, the last one first. Blocks.
+    pub fn find(&self, exchange: &ExchangeId, department: &str, node: &str) -> Result<Vec<Arc<KeptLog>>, Error> {
         let unknown = || Error::Unknown { party: format!("{exchange}/{department}"), node: node.to_owned() };
-        let (Ok(id), Ok(node_id)) = (department.parse(), node.parse()) else { return Err(unknown()) };
-        let place = self.place(&id, &node_id);
-        if !place.join(NOTE).is_file() {
-            return Err(unknown());
-        }
-        self.open(&place)
+        let mut kept = self.list()?;
+        kept.retain(|kept| kept.party.department().as_str() == department && kept.node.as_str() == node);
+        kept.sort_by_key(|kept| std::cmp::Reverse(kept.number));
+        if kept.is_empty() { Err(unknown()) } else { Ok(kept) }
     }
 
     fn open(&self, place: &Path) -> Result<Arc<KeptLog>, Error> {
@@ -232,8 +269,11 @@ impl Custody {
         Ok(kept)
     }
 
-    fn place(&self, department: &DepartmentId, node: &NodeId) -> PathBuf {
-        self.folder.join(format!("{department}.{node}"))
+    fn place(&self, department: &DepartmentId, node: &NodeId, log: u32) -> PathBuf {
+        self.folder.join(match log {
+            0 | 1 => format!("{department}.{node}"),
+            log => format!("{department}.{node}.{log}"),
+        })
     }
 }
 
@@ -242,13 +282,28 @@ fn read(place: &Path) -> Result<KeptLog, Error> {
     let checkpoint = place.join(CHECKPOINT);
     let text = fs::read_to_string(&checkpoint).map_err(failed("cannot read", &checkpoint))?;
     let journal = KeptJournal::open(place)?;
-    let (size, root) = journal.head();
     let (party, node) = (Party::new(note.exchange, note.department), note.node);
+    // Of a log that was closed before, what it kept.
+    let (size, root) = head_of(&text).unwrap_or_else(|| journal.head());
     let head = SignedHead { size, root, note: text };
     let malformed = |_| JournalError::NothingKept { path: place.to_owned() };
     let key = note.key.parse().map_err(malformed)?;
     let (without_message, taken_ms) = (note.without_message, note.taken_ms);
-    Ok(KeptLog { party, node, key, head, journal, without_message, taken_ms })
+    let name = place.file_name().unwrap_or_default();
+    let place = Path::new(FOLDER).join(name);
+    Ok(KeptLog { party, node, number: note.log, key, head, journal, without_message, taken_ms, place })
+}
+
+/// Size and root in a checkpoint that was made here.
+fn head_of(note: &str) -> Option<(u64, Hash)> {
+    let note = SignedNote::parse(note.as_bytes()).ok()?;
+    let checkpoint = Checkpoint::parse(note.text()).ok()?;
+    Some((checkpoint.size(), checkpoint.root()))
+}
+
+/// Which log it is where nothing says so.
+fn first() -> u32 {
+    1
 }
 
 fn is_unfinished(place: &Path) -> bool {

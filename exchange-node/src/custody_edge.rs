@@ -3,7 +3,12 @@
 //!
 //! Out of scope: who may connect (`peer_edge`), and what is done with what the other side still has (`reconcile`).
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    collections::HashMap,
+    ops::{ControlFlow, Range},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use host::edge::PeerInfo;
 use prost::Message;
@@ -11,28 +16,39 @@ use proto::exchange::v1::{
     ConsistencyProof, ConsistencyRequest, ConsistencyResponse, EntryKind, HeldMessage, HeldRequest, Signed,
     custody_server::{Custody, CustodyServer},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use trust::{envelope, evidence::LogOf, ids::Party, log::hash::Hash};
+use trust::{envelope, ids::Party, log::hash::Hash};
 
 use crate::{
     journal::{Journal, JournalError, RecordHead},
+    logs::Logs,
     view::View,
 };
 
 /// How many sizes one question about consistency may have.
 const MOST_SIZES: usize = 256;
 
-/// How many messages are looked at for one question about what is held.
-const MOST_HELD: usize = 200_000;
+/// How many may be told at once what is held, and how many nodes of one department.
+const AT_ONCE: usize = 8;
+const OF_ONE_DEPARTMENT: usize = 2;
+
+/// How long whoever asked may leave a message lying.
+const SLOWEST: Duration = Duration::from_secs(20);
 
 /// The service.
 #[derive(Clone)]
 pub struct CustodyEdge {
-    evidence: LogOf,
     view: Arc<View>,
-    journal: Arc<dyn Journal>,
+    logs: Arc<Logs>,
+    /// Reading what is held takes disk and time; who comes when so many are at it waits.
+    turns: Arc<Semaphore>,
+    by_department: Arc<Mutex<HashMap<Party, Arc<Semaphore>>>>,
 }
 
 /// Who asks.
@@ -43,8 +59,16 @@ enum Caller {
 
 impl CustodyEdge {
     /// The service over this node's evidence.
-    pub fn new(evidence: LogOf, view: Arc<View>, journal: Arc<dyn Journal>) -> Self {
-        Self { evidence, view, journal }
+    pub fn new(view: Arc<View>, logs: Arc<Logs>) -> Self {
+        Self { view, logs, turns: Arc::new(Semaphore::new(AT_ONCE)), by_department: Arc::default() }
+    }
+
+    /// The turn of a department among its own: one that does not read on must not stand in the others' way.
+    fn own_turn(&self, caller: &Party) -> Result<OwnedSemaphorePermit, Status> {
+        let mut by_department = self.by_department.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = by_department.entry(caller.clone()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE_DEPARTMENT)));
+        let turn = Arc::clone(own).try_acquire_owned();
+        turn.map_err(|_| Status::resource_exhausted("this department is being told what is held; try again later"))
     }
 
     /// As a tonic service with its limit on messages.
@@ -72,14 +96,15 @@ impl Custody for CustodyEdge {
     async fn consistency(&self, request: Request<ConsistencyRequest>) -> Result<Response<ConsistencyResponse>, Status> {
         self.caller(&request)?;
         let ConsistencyRequest { origin, sizes } = request.into_inner();
-        if origin != self.evidence.to_string() {
-            return Err(Status::not_found(format!("this node keeps {}, not {origin}", self.evidence)));
+        if self.logs.log(&origin).is_none() {
+            return Err(Status::not_found(format!("this node keeps {}, not {origin}", self.logs.of)));
         }
         if sizes.len() > MOST_SIZES || !sizes.is_sorted() {
             return Err(Status::invalid_argument(format!("at most {MOST_SIZES} sizes, in ascending order")));
         }
-        let journal = Arc::clone(&self.journal);
+        let logs = Arc::clone(&self.logs);
         let proofs = tokio::task::spawn_blocking(move || {
+            let Some((journal, _)) = logs.log(&origin) else { return Ok(Vec::new()) };
             let pairs = sizes.windows(2).map(|pair| journal.consistency(pair[0], pair[1]));
             pairs.collect::<Result<Vec<_>, _>>()
         });
@@ -101,46 +126,75 @@ impl Custody for CustodyEdge {
         let Caller::Department(caller) = self.caller(&request)? else {
             return Err(Status::permission_denied("messages are given to the department that exchanged them alone"));
         };
-        let since_ms = request.into_inner().since_ms;
+        let HeldRequest { since_ms, until_ms } = request.into_inner();
+        let until_ms = if until_ms == 0 { u64::MAX } else { until_ms };
         let (sender, receiver) = mpsc::channel(32);
-        let journal = Arc::clone(&self.journal);
+        let logs = Arc::clone(&self.logs);
+        let own_turn = self.own_turn(&caller)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| Status::unavailable("this node is stopping"))?;
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_held(journal.as_ref(), &caller, since_ms, &sender) {
+            let _turns = (turn, own_turn);
+            if let Err(error) = send_held(&logs, &caller, since_ms..until_ms, &sender) {
                 tracing::error!(%error, "what is held could not be read");
                 // Whoever asked may have gone away.
-                let _ = sender.blocking_send(Err(Status::unavailable("this node cannot read its evidence now")));
+                send(&sender, Err(Status::unavailable("this node cannot read its evidence now")));
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
-/// Sends the questions and answers that were exchanged with the caller, oldest first.
+/// Sends the questions and answers that were exchanged with the caller, those of this node's own logs alone, the newest first
+/// and each answer before its question. Nothing is gathered: whoever asks may stop at any message.
 fn send_held(
-    journal: &dyn Journal,
+    logs: &Logs,
     caller: &Party,
-    since_ms: u64,
+    when: Range<u64>,
     sender: &mpsc::Sender<Result<HeldMessage, Status>>,
 ) -> Result<(), JournalError> {
-    let mut heads: Vec<RecordHead> = Vec::new();
-    journal.newest(since_ms, &mut |head| {
-        heads.push(head);
-        if heads.len() < MOST_HELD { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    for head in heads.into_iter().rev() {
-        for (index, kind) in (head.first_index..).zip(&head.kinds) {
-            let Some(message) = journal.entry(index)?.and_then(|stored| stored.message) else { continue };
-            let Ok(message) = Signed::decode(message.as_slice()) else { continue };
-            if !is_between(&message, *kind, caller) {
-                continue;
+    for journal in logs.own() {
+        let mut outcome = Ok(ControlFlow::Continue(()));
+        journal.newest(when.start, &mut |head| {
+            if when.contains(&head.at_ms) {
+                outcome = send_record(journal, &head, caller, sender);
             }
-            let held = HeldMessage { kind: (*kind).into(), message: Some(message), at_ms: head.at_ms };
-            if sender.blocking_send(Ok(held)).is_err() {
-                return Ok(());
+            match outcome {
+                Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
             }
+        })?;
+        if outcome?.is_break() {
+            break;
         }
     }
     Ok(())
+}
+
+/// Whether it was taken in time. Blocks.
+fn send(sender: &mpsc::Sender<Result<HeldMessage, Status>>, held: Result<HeldMessage, Status>) -> bool {
+    let sent = async { timeout(SLOWEST, sender.send(held)).await };
+    matches!(Handle::current().block_on(sent), Ok(Ok(())))
+}
+
+fn send_record(
+    journal: &dyn Journal,
+    head: &RecordHead,
+    caller: &Party,
+    sender: &mpsc::Sender<Result<HeldMessage, Status>>,
+) -> Result<ControlFlow<()>, JournalError> {
+    for (index, kind) in (head.first_index..).zip(&head.kinds).collect::<Vec<_>>().into_iter().rev() {
+        let Some(message) = journal.entry(index)?.and_then(|stored| stored.message) else { continue };
+        let Ok(message) = Signed::decode(message.as_slice()) else { continue };
+        if !is_between(&message, *kind, caller) {
+            continue;
+        }
+        let held = HeldMessage { kind: (*kind).into(), message: Some(message), at_ms: head.at_ms };
+        if !send(sender, Ok(held)) {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Whether a question or answer was exchanged with this party. What its own signatures say is enough: it was verified

@@ -15,7 +15,7 @@ mod store;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -36,6 +36,9 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::{queue::Queue, store::DutyStore};
+
+/// The folder within the node's.
+const FOLDER: &str = "duties";
 
 /// How many duties are done at once.
 const AT_ONCE: usize = 16;
@@ -193,13 +196,18 @@ impl Duties {
         random: Arc<dyn Random>,
         on_fatal: impl FnOnce(CommitterError) + Send + 'static,
     ) -> Result<Self, Error> {
-        let store = DutyStore::open(&dir.join("duties"), on_fatal)?;
+        let store = DutyStore::open(&dir.join(FOLDER), on_fatal)?;
         let mut queue = Queue::default();
         for duty in store.duties()? {
             queue.put(duty);
         }
         let (queue, expected) = (Mutex::new(queue), Mutex::default());
         Ok(Self { store, queue, changed: Notify::new(), expected, next_expected: AtomicU64::new(0), clock, random })
+    }
+
+    /// The list for a backup: its folder within the node's, and every key with its value.
+    pub(crate) fn pairs(&self) -> (PathBuf, sled::Iter) {
+        (PathBuf::from(FOLDER), self.store.pairs())
     }
 
     /// The rows of a book.

@@ -35,6 +35,7 @@ use crate::{
     custody::KeptLog,
     journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
     keys::Keyring,
+    logs::{self, Found, Logs},
     view::{self, View},
 };
 
@@ -42,6 +43,19 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The log was closed with fewer entries.
+    #[error(
+        "this entry lies beyond the {kept} entries that the evidence log kept when it was closed, so this node can prove it no more: the other side's evidence does"
+    )]
+    BeyondClosed {
+        /// How many it kept.
+        kept: u64,
+    },
+    /// It is not this node's own evidence.
+    #[error(
+        "this came back from the other side's evidence, and is no entry of this node's own: ask the other side for its evidence file"
+    )]
+    FromTheOtherSide,
     /// The evidence log's checkpoint cannot be made.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -89,8 +103,8 @@ pub enum Error {
 
 /// Makes evidence bundles.
 pub struct Exporter {
-    /// The evidence log that is kept.
-    pub evidence: LogOf,
+    /// The evidence logs.
+    pub logs: Arc<Logs>,
     /// What of it was anchored.
     pub book: Arc<AnchorBook>,
     /// The configuration.
@@ -114,17 +128,42 @@ impl Exporter {
     pub fn export(&self, receipt: &Receipt) -> Result<Vec<u8>, Error> {
         let seen = self.view.seen();
         let key = self.keys.node();
+        let place = self.journal.find(receipt)?.ok_or(Error::Unknown)?;
+        let base = logs::base_of(place);
+        let closed_head;
+        let (evidence, journal, head, most): (_, &dyn Journal, _, _) = match self.logs.of_place(place) {
+            Some(Found::Current) => (&self.logs.of, self.logs.current.as_ref(), Head::Own(key.as_ref()), u64::MAX),
+            Some(Found::Earlier(earlier)) => {
+                let (size, root) = match &earlier.closed {
+                    Some(closed) => (closed.size, closed.root),
+                    None => earlier.journal.head(),
+                };
+                if receipt.index() >= size {
+                    return Err(Error::BeyondClosed { kept: size });
+                }
+                // The same head as the one that closed it; with a key that is in use.
+                let origin = earlier.of.to_string();
+                closed_head = journal::sign_head(size, root, &origin, key.as_ref(), self.clock.now_ms())?;
+                (&earlier.of, &earlier.journal, Head::Kept(&closed_head, key.public_key().id()), size)
+            }
+            Some(Found::Recovered(_)) => return Err(Error::FromTheOtherSide),
+            None => return Err(Error::Unknown),
+        };
         let source = Source {
             me: self.config.party(),
             node: self.config.node.clone(),
-            evidence: self.evidence.clone(),
-            anchored: &|index, end| self.book.proof(&self.evidence, index, end),
-            head: Head::Own(key.as_ref()),
-            journal: self.journal.as_ref(),
+            evidence: evidence.clone(),
+            anchored: &|index, end| self.book.proof(evidence, index, end).filter(|proved| proved.anchored.size <= most),
+            head,
+            journal,
             answers: &|question| {
-                let awaited = self.asker.awaited(question).map(|row| row.answers).unwrap_or_default();
-                awaited.into_iter().chain(self.clerks.answers(question)).collect()
+                let place = base + question;
+                let awaited = self.asker.awaited(place).map(|row| row.answers).unwrap_or_default();
+                let answers = awaited.into_iter().chain(self.clerks.answers(place));
+                let here = answers.filter(|answer| logs::base_of(*answer) == base).map(logs::index_in);
+                here.filter(|answer| *answer < most).collect()
             },
+            check_open: &|| self.journal.check_open(),
             directory_checkpoint: &self.view.checkpoint(),
             committed: seen.directory().committed(),
             directory: seen.directory(),
@@ -140,13 +179,14 @@ impl Exporter {
         let source = Source {
             me: kept.party.clone(),
             node: kept.node.clone(),
-            evidence: LogOf { party: kept.party.clone(), node: kept.node.clone(), number: 1 },
+            evidence: LogOf { party: kept.party.clone(), node: kept.node.clone(), number: kept.number },
             // The predecessor's record of its anchors stays with its own folder.
             anchored: &|_, _| None,
             head: Head::Kept(&kept.head, &kept.key),
             journal: &kept.journal,
             // The list of what followed stays there too; what names its question is found.
             answers: &|_| Vec::new(),
+            check_open: &|| Ok(()),
             directory_checkpoint: &self.view.checkpoint(),
             committed: seen.directory().committed(),
             directory: seen.directory(),
@@ -182,6 +222,8 @@ struct Source<'a> {
     node: NodeId,
     evidence: LogOf,
     anchored: &'a ProofOf<'a>,
+    /// Whether the log may go on.
+    check_open: &'a dyn Fn() -> Result<(), JournalError>,
     head: Head<'a>,
     journal: &'a dyn Journal,
     /// The entries of all answers to a question that was deferred.
@@ -233,8 +275,11 @@ impl Source<'_> {
     /// commit; and every answer to the same question.
     fn related(&self, entry: StoredEntry) -> Result<Vec<Kept>, Error> {
         let mut indexes: Vec<u64> = entry.companions.clone().collect();
-        indexes.extend(entry.about);
-        indexes.extend((self.answers)(entry.about.unwrap_or(entry.companions.start)));
+        // A question in an earlier log is not in this one.
+        let about = entry.about.filter(|about| logs::base_of(*about) == logs::base(self.evidence.number));
+        let about = about.map(logs::index_in);
+        indexes.extend(about);
+        indexes.extend((self.answers)(about.unwrap_or(entry.companions.start)));
         indexes.sort_unstable();
         indexes.dedup();
         let mut kept = Vec::with_capacity(indexes.len());
@@ -261,6 +306,7 @@ impl Source<'_> {
         let (size, checkpoint, anchor) = match (proved, &self.head) {
             (Some(Proved { anchored, anchor }), _) => (anchored.size, anchored.checkpoint, Some(anchor)),
             (None, Head::Own(signer)) => {
+                (self.check_open)()?;
                 let head = journal::checkpoint(self.journal, &origin, *signer, self.now_ms)?;
                 (head.size, head.note, None)
             }
@@ -297,6 +343,8 @@ impl Source<'_> {
             Head::Kept(_, key_id) => key_id.to_string(),
         });
         wanted.object(&format!("node/{}/{}", self.me.department(), self.node));
+        // Which logs of the node were closed, with what they kept.
+        wanted.object(&Object::Evidence(self.me.department().clone(), self.node.clone()).to_string());
         for kept in kept {
             for keyid in signers(&kept.message) {
                 wanted.key(keyid);

@@ -32,6 +32,8 @@ mod verify;
 
 mod kept;
 
+mod dump;
+
 #[cfg(test)]
 pub(crate) mod memory;
 
@@ -59,6 +61,7 @@ use trust::{
 };
 
 pub use self::{
+    dump::{Dump, PairSink},
     embedded::{OnFailure, SledJournal},
     kept::KeptJournal,
     month::Month,
@@ -212,6 +215,30 @@ pub trait Journal: Send + Sync {
         Ok(heads)
     }
 
+    /// Finds the entry that a receipt was given for; its index, or, where several logs stand behind this one, its place
+    /// among them (`logs`).
+    ///
+    /// # Errors
+    ///
+    /// What was stored cannot be read, or does not fit together.
+    fn find(&self, receipt: &Receipt) -> Result<Option<u64>, JournalError> {
+        Ok(self.entry(receipt.index())?.filter(|stored| receipt.fits(&stored.entry)).map(|stored| stored.index))
+    }
+
+    /// Beyond the place of the last entry: as [`Journal::size`], or, where several logs stand behind this one, among them.
+    fn end(&self) -> u64 {
+        self.size()
+    }
+
+    /// Whether entries may be made and checkpoints signed at all.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Held`]: the log lost entries, or it is not known yet whether it did.
+    fn check_open(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     /// Size and root of what is durable: what a checkpoint may be signed over.
     fn head(&self) -> (u64, Hash);
 
@@ -269,7 +296,23 @@ pub fn checkpoint(
     signer: &dyn Signer,
     now_ms: u64,
 ) -> Result<SignedHead, CheckpointError> {
+    journal.check_open().map_err(Box::new)?;
     let (size, root) = journal.head();
+    sign_head(size, root, origin, signer, now_ms)
+}
+
+/// Signs a checkpoint over these entries, whether the log goes on or was closed with them.
+///
+/// # Errors
+///
+/// [`CheckpointError`]: the origin or the time cannot stand in a checkpoint.
+pub fn sign_head(
+    size: u64,
+    root: Hash,
+    origin: &str,
+    signer: &dyn Signer,
+    now_ms: u64,
+) -> Result<SignedHead, CheckpointError> {
     let key = LogKey::new(origin.parse()?, signer.public_key().as_bytes())?;
     let checkpoint = Checkpoint::new(key.origin(), size, root)?;
     let note = checkpoint::sign(&checkpoint, &key, now_ms / 1000, |message| signer.sign(message))?;
@@ -280,6 +323,9 @@ pub fn checkpoint(
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
+    /// The log may not go on.
+    #[error(transparent)]
+    Held(#[from] Box<JournalError>),
     /// The origin or the key cannot be a log's.
     #[error("the evidence log's name or key cannot be used: {0}")]
     Key(#[from] note::key::Error),
@@ -306,6 +352,12 @@ pub enum JournalError {
         /// The month.
         month: Month,
         /// What does not fit, and at which entry.
+        reason: String,
+    },
+    /// The log lost entries, or it is not known yet whether it did.
+    #[error("{reason}")]
+    Held {
+        /// Why, and what to do.
         reason: String,
     },
     /// A test asked for a fault.

@@ -1,6 +1,11 @@
 //! The program: arguments → logs → clock and randomness → configuration → build → run. Everything else is in the library.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{self, ExitCode},
+    sync::Arc,
+};
 
 use clap::Parser;
 use exchange_node::{
@@ -53,7 +58,8 @@ async fn serve(args: ServeArgs, dir: Option<PathBuf>) -> Exit {
         return Exit::Usage;
     }
     match run(config).await {
-        Ok(()) => Exit::Done,
+        Ok(false) => Exit::Done,
+        Ok(true) => begin_anew(),
         Err(error) => {
             tracing::error!(%error, "the node has ended");
             eprintln!("{error}");
@@ -89,6 +95,19 @@ async fn relay_serve(args: ServeArgs, dir: Option<PathBuf>) -> Exit {
     }
 }
 
-async fn run(config: Config) -> Result<(), app::Error> {
-    App::build(config, Arc::new(SystemClock), Arc::new(SystemRandom)).await?.run().await
+/// Runs the node; whether it stopped to begin anew.
+async fn run(config: Config) -> Result<bool, app::Error> {
+    let app = App::build(config, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
+    let again = app.again();
+    app.run().await?;
+    Ok(again.is_wanted())
+}
+
+/// Takes this process's place with a new one under the same id: sockets and stores are let go of, and everything is read
+/// again. Returns only where that fails.
+fn begin_anew() -> Exit {
+    let error = process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    tracing::error!(%error, "the node cannot begin anew: start it again");
+    eprintln!("the node cannot begin anew: {error}; start it again");
+    Exit::Failure
 }

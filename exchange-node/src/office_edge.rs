@@ -21,6 +21,7 @@ use crate::{
     ask::{Asked, Asker, Ending, Error, NotFound, OfficeQuestion},
     clerk::ticket_of,
     export::Exporter,
+    journal::JournalError,
     notices,
     office_keys::OfficeKeys,
     view::View,
@@ -100,9 +101,14 @@ impl Verifications for OfficeEdge {
         let receipt = read_receipt(&request.into_inner().receipt)?;
         let asker = Arc::clone(&self.asker);
         // An old receipt may lie in a month that must be opened first.
-        let shown = tokio::task::spawn_blocking(move || asker.show(&receipt)).await;
+        let shown = tokio::task::spawn_blocking(move || {
+            asker.show(&receipt).map(|asked| (asked, asker.is_from_the_other_side(&receipt)))
+        })
+        .await;
         match shown.map_err(|error| Status::internal(error.to_string()))? {
-            Ok(asked) => Ok(Response::new(self.response(asked))),
+            Ok((asked, from_the_other_side)) => {
+                Ok(Response::new(VerifyResponse { from_the_other_side, ..self.response(asked) }))
+            }
             Err(NotFound::Failed(error)) => Err(failed(&error)),
             Err(error) => Err(Status::not_found(error.to_string())),
         }
@@ -277,6 +283,9 @@ fn trace_of(metadata: &MetadataMap) -> Option<String> {
 }
 
 fn failed(error: &Error) -> Status {
+    if let Error::Journal(JournalError::Held { reason }) = error {
+        return Status::unavailable(reason.as_str());
+    }
     tracing::error!(%error, "a question could not be asked or read back");
     Status::unavailable(error.to_string())
 }

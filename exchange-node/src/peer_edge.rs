@@ -26,6 +26,7 @@ use crate::{
     answer::{Answerer, Unanswered},
     ask::{Asker, NotReceived},
     compare::{self, Comparer},
+    journal::JournalError,
     view::View,
 };
 
@@ -189,6 +190,12 @@ impl Exchange for PeerEdge {
 fn bare(error: &Unanswered) -> Status {
     match error {
         Unanswered::TooMany => Status::resource_exhausted("too many questions at once"),
+        Unanswered::BeforeThisLog => {
+            Status::unavailable("the question is older than this node's evidence log; ask anew")
+        }
+        Unanswered::Journal(JournalError::Held { .. }) => {
+            Status::unavailable("this node's evidence log may not go on now, so it answers nothing")
+        }
         Unanswered::DirectoryMissing => Status::unavailable("this node is not ready"),
         Unanswered::Shared(_) => {
             tracing::warn!(%error, "no answer was given");

@@ -256,6 +256,16 @@ impl Recalled {
         }
     }
 
+    /// From here on another log is read, whose entries stand behind `base`; `saved` says what its first ones amount to.
+    pub(crate) fn begin_log(&mut self, saved: &Saved, base: u64) {
+        for (mark, counted) in saved.of(self.kind) {
+            let count = self.counts.entry(*mark).or_insert(Count { day: self.today, ..Count::default() });
+            count.total += counted.total;
+            count.last_ms = count.last_ms.max(counted.last_ms);
+        }
+        self.from_index = base + saved.size();
+    }
+
     /// Takes the next older record; breaks where older ones do not matter.
     pub(crate) fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
         self.take_marked(head, head.grant)

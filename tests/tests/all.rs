@@ -46,6 +46,8 @@ mod key_life;
 mod kill_loop;
 #[path = "all/lying_registry.rs"]
 mod lying_registry;
+#[path = "all/node_history.rs"]
+mod node_history;
 #[path = "all/nodes.rs"]
 mod nodes;
 #[path = "all/oracle.rs"]

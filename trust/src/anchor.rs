@@ -6,7 +6,7 @@
 //! when to anchor (the node), and what an evidence entry is (`evidence`).
 
 use crate::{
-    directory::Directory,
+    directory::{Directory, model::ClosedLog},
     evidence::{self, LogOf},
     ids::{DepartmentId, ExchangeId, NodeId, Party},
     key::{KeyId, Role},
@@ -174,6 +174,18 @@ pub fn check_continues(before: (u64, &Hash), now: &Anchored, proof: &[Hash]) -> 
     verify_consistency(size, now.size(), root, &now.root(), proof).map_err(|source| Error::Rewritten { size, source })
 }
 
+/// The checkpoints that an evidence log must still show, of those that were anchored: all of them, and of a log that was
+/// closed those up to what it kept, with what it kept as the last. The others lie among the entries that its owner declared
+/// lost: nobody can be asked for them, and whoever reads the directory reads why.
+pub fn to_be_shown(anchored: &[(u64, Hash)], closed: Option<&ClosedLog>) -> Vec<(u64, Hash)> {
+    let Some(closed) = closed else { return anchored.to_vec() };
+    let mut shown: Vec<(u64, Hash)> = anchored.iter().filter(|(size, _)| *size <= closed.size).copied().collect();
+    if shown.last() != Some(&(closed.size, closed.root)) {
+        shown.push((closed.size, closed.root));
+    }
+    shown
+}
+
 /// The second log's checkpoint in an `anchors_taken` statement, verified, and the number of the log.
 ///
 /// # Errors
@@ -206,7 +218,40 @@ pub fn open_taken(
     Err(failed)
 }
 
+/// What the directory knows of an evidence log's end; `None` for one that is kept, or that nobody knows.
+pub fn closed<'a>(directory: &'a Directory, log: &LogOf) -> Option<&'a ClosedLog> {
+    let position = usize::try_from(log.number).ok()?.checked_sub(1)?;
+    directory.closed_logs(log.party.department(), &log.node).get(position)
+}
+
 /// The party of an evidence log.
 pub fn party(exchange: &ExchangeId, department: &DepartmentId) -> Party {
     Party::new(exchange.clone(), department.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{directory::model::Place, ids::Digest};
+
+    #[test]
+    fn of_a_closed_log_what_it_kept_is_shown_and_what_lies_beyond_is_not_asked_for() {
+        let root = |byte: u8| Hash::from_bytes([byte; 32]);
+        let anchored = [(2, root(2)), (5, root(5)), (9, root(9))];
+        assert_eq!(to_be_shown(&anchored, None), anchored);
+        let closed = |size, root| ClosedLog {
+            size,
+            root,
+            highest_seen: 9,
+            reason: "disk lost".to_owned(),
+            place: Place { index: 7, digest: Digest::new([0; 32]) },
+            stated_at_ms: 1,
+        };
+        assert_eq!(to_be_shown(&anchored, Some(&closed(6, root(6)))), [(2, root(2)), (5, root(5)), (6, root(6))]);
+        assert_eq!(to_be_shown(&anchored, Some(&closed(5, root(5)))), [(2, root(2)), (5, root(5))]);
+        // Closed with another root than was anchored at that size: both have to be shown, and cannot.
+        let twice = to_be_shown(&anchored, Some(&closed(5, root(6))));
+        assert_eq!(twice, [(2, root(2)), (5, root(5)), (5, root(6))]);
+        assert!(verify_consistency(5, 5, &root(5), &root(6), &[]).is_err());
+    }
 }

@@ -120,7 +120,7 @@ fn open_any(
 }
 
 /// The checks that need no clock, for an audit too.
-pub(crate) fn open_by_recipient(
+pub fn open_by_recipient(
     directory: &Directory,
     signed: &wire::Signed,
     question: &Question,

@@ -250,6 +250,7 @@ fn read_logs<'a>(
         let key = evidence_key(log, &directory, &name)?;
         let checkpoint = open_checkpoint(&format!("{name} checkpoint"), &log.checkpoint, &log.origin, &key)?;
         let (size, root) = (checkpoint.checkpoint().size(), checkpoint.checkpoint().root());
+        check_standing(log, &directory, size, &root, report)?;
         for item in &log.items {
             let entry_name = format!("{name} entry {}", item.index);
             let message = item.message.as_ref().ok_or_else(|| wrong(&entry_name, "has no message"))?;
@@ -270,6 +271,42 @@ fn read_logs<'a>(
         );
     }
     Ok(items)
+}
+
+/// That the log is one of the node's, and, where it was closed because entries had been lost, that what is shown lies within
+/// what it kept.
+fn check_standing(
+    log: &wire::EvidenceLogPart,
+    directory: &Directory,
+    size: u64,
+    root: &Hash,
+    report: &mut Report,
+) -> Result<(), Wrong> {
+    let name = format!("evidence log {}", log.origin);
+    let of: LogOf = log.origin.parse().map_err(|error| wrong(&name, error))?;
+    if of.number > directory.evidence_log(of.party.department(), &of.node) {
+        return Err(wrong(name, "the node has no such log: the one before it was not closed"));
+    }
+    let Some(closed) = crate::anchor::closed(directory, &of) else { return Ok(()) };
+    if size == closed.size && *root != closed.root {
+        return Err(wrong(name, "it is not the log as it was closed"));
+    }
+    if let Some(item) = log.items.iter().find(|item| item.index >= closed.size) {
+        let found = format!(
+            "entry {} lies beyond the {} entries that the log kept when it was closed",
+            item.index, closed.size
+        );
+        return Err(wrong(name, found));
+    }
+    let lost = closed.highest_seen.saturating_sub(closed.size);
+    report.holds(
+        format!("end of {}", log.origin),
+        format!(
+            "it was closed with {} entries, at least {lost} were lost ({}); these are among those it kept",
+            closed.size, closed.reason
+        ),
+    );
+    Ok(())
 }
 
 /// The key of the node that keeps an evidence log.

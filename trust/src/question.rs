@@ -164,7 +164,7 @@ pub fn open(
 }
 
 /// Opens a request signed by a node of the sender, whoever brings it.
-pub(crate) fn open_by_node_of(
+pub fn open_by_node_of(
     directory: &Directory,
     signed: &wire::Signed,
     sender: &Party,

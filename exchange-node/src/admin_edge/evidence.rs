@@ -69,6 +69,7 @@ impl NodeEvidence for EvidenceEdge {
                 unreachable: checked.unreachable.unwrap_or_default(),
                 contradictions: checked.contradictions,
                 closed,
+                lost: checked.lost,
             });
         }
         Ok(Response::new(CheckAnchorsResponse { logs }))

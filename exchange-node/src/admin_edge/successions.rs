@@ -28,6 +28,7 @@ use crate::{
     app::Parts,
     ask::show_in,
     custody::{self, KeptLog, Predecessor},
+    journal::Journal as _,
     office_edge,
 };
 
@@ -51,9 +52,16 @@ impl SuccessionsEdge {
         stated(self.parts.publisher.publish(&object, body).await)
     }
 
-    async fn kept(&self, department: String, node: String) -> Result<Arc<KeptLog>, Status> {
+    /// The log of a predecessor's node that has this receipt; where none has, the last one.
+    async fn kept(&self, department: String, node: String, receipt: Receipt) -> Result<Arc<KeptLog>, Status> {
         let (custody, exchange) = (Arc::clone(&self.parts.custody), self.parts.config.exchange.clone());
-        blocking(move || custody.find(&exchange, &department, &node).map_err(|error| custody_status(&error))).await
+        blocking(move || {
+            let mut logs = custody.find(&exchange, &department, &node).map_err(|error| custody_status(&error))?;
+            let has_it = |kept: &Arc<KeptLog>| kept.journal.find(&receipt).ok().flatten().is_some();
+            let position = logs.iter().position(has_it).unwrap_or(0);
+            Ok(logs.swap_remove(position))
+        })
+        .await
     }
 }
 
@@ -141,8 +149,10 @@ impl Successions for SuccessionsEdge {
             _ => return Err(Status::invalid_argument(format!("the node in {folder} is running: stop it first"))),
         }
         let (custody, now_ms) = (Arc::clone(&self.parts.custody), self.parts.clock.now_ms());
+        let closed = self.parts.view.seen().directory().closed_logs(from, &predecessor.node).to_vec();
         let kept =
-            blocking(move || custody.take_over(&predecessor, now_ms).map_err(|error| custody_status(&error))).await?;
+            blocking(move || custody.take_over(&predecessor, &closed, now_ms).map_err(|error| custody_status(&error)))
+                .await?;
         tracing::info!(department = %kept.party, node = %kept.node, entries = kept.head.size, "took evidence over");
         Ok(Response::new(kept_evidence(&kept)))
     }
@@ -157,7 +167,7 @@ impl Successions for SuccessionsEdge {
     async fn show_kept_evidence(&self, request: Request<ExportKeptEvidenceRequest>) -> Answer<VerifyResponse> {
         let ExportKeptEvidenceRequest { department, node, receipt } = request.into_inner();
         let receipt = read_receipt(&receipt)?;
-        let kept = self.kept(department, node).await?;
+        let kept = self.kept(department, node, receipt).await?;
         let asked =
             blocking(move || show_in(&kept.journal, &receipt).map_err(|error| Status::not_found(error.to_string())))
                 .await?;
@@ -170,7 +180,7 @@ impl Successions for SuccessionsEdge {
     ) -> Answer<ExportKeptEvidenceResponse> {
         let ExportKeptEvidenceRequest { department, node, receipt } = request.into_inner();
         let receipt = read_receipt(&receipt)?;
-        let kept = self.kept(department, node).await?;
+        let kept = self.kept(department, node, receipt).await?;
         let exporter = Arc::clone(&self.parts.exporter);
         let bundle = blocking(move || {
             exporter.export_kept(&kept, &receipt).map_err(|error| Status::not_found(error.to_string()))

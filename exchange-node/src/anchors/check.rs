@@ -32,6 +32,8 @@ pub struct Checked {
     pub anchors: u64,
     /// How many entries the last of them covers.
     pub entries: u64,
+    /// How many entries were lost at least, as the statement says that closed the log.
+    pub lost: u64,
     /// How many steps between them the node itself showed.
     pub shown: u64,
     /// Why the node could not be asked; `None` where it was.
@@ -53,7 +55,13 @@ pub async fn check_history(
     peers: &Peers,
 ) -> Result<Checked, Error> {
     let mut checked = Checked::default();
-    let history = history(evidence, view, link, &mut checked).await?;
+    let anchored = history(evidence, view, link, &mut checked).await?;
+    let history = {
+        let seen = view.seen();
+        let closed = anchor::closed(seen.directory(), evidence);
+        checked.lost = closed.map_or(0, |closed| closed.highest_seen.saturating_sub(closed.size));
+        anchor::to_be_shown(&anchored, closed)
+    };
     let Some(node) = node else {
         checked.unreachable = Some("the directory has no such node any more".to_owned());
         return Ok(checked);

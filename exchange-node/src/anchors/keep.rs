@@ -9,14 +9,17 @@ use std::{
 
 use host::{clock::Clock, random, random::Random, supervise::TaskError};
 use proto::registry::v1::{
-    AnchorRequest, LastAnchorRequest, ProveAnchorRequest, anchor_response::Outcome, anchors_client::AnchorsClient,
+    AnchorHistoryRequest, AnchorRequest, LastAnchorRequest, ProveAnchorRequest, anchor_response::Outcome,
+    anchors_client::AnchorsClient,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use trust::{
+    anchor,
     evidence::LogOf,
     log::{
+        checkpoint::{self, LogKey},
         hash::{Hash, leaf_hash},
         proof::verify_inclusion,
     },
@@ -25,6 +28,7 @@ use trust::{
 
 use super::{AnchorBook, Anchored, Error, book};
 use crate::{
+    history::Standing,
     journal::{self, Journal},
     keys::{NodeSigner, with_key},
     view::{RegistryLink, View},
@@ -56,6 +60,8 @@ pub struct Anchorer {
     pub random: Arc<dyn Random>,
     /// How often.
     pub interval: Duration,
+    /// Whether the log may go on.
+    pub standing: Arc<Standing>,
     /// What went wrong in the last turn, for `doctor` and `status`.
     pub trouble: Mutex<Option<Trouble>>,
 }
@@ -175,12 +181,70 @@ impl Anchorer {
         last.map(read).transpose()
     }
 
-    async fn anchor(&self) -> Result<(), Error> {
-        self.check_own()?;
+    /// That the evidence contains what the registry has as its last anchor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Behind`], or the registry cannot be reached.
+    pub async fn compare_with_registry(&self) -> Result<(), Error> {
+        self.contained_at_registry().await.map(drop)
+    }
+
+    async fn contained_at_registry(&self) -> Result<Option<Anchored>, Error> {
         let known = self.last_at_registry().await?;
         if let Some(last) = &known {
+            if !self.is_ours(&last.checkpoint) {
+                return Err(Error::Answer("what it has as the last anchor is not signed by this node".to_owned()));
+            }
             self.check_contains(last.size, &last.root)?;
         }
+        Ok(known)
+    }
+
+    /// Whether this node signed a checkpoint: with a key that is here, or with one that the directory knows.
+    fn is_ours(&self, note: &str) -> bool {
+        let origin = self.evidence.to_string();
+        let mut ours = false;
+        self.signer.each(&mut |key| {
+            let key = origin.parse().ok().and_then(|name| LogKey::new(name, key.public_key().as_bytes()).ok());
+            ours |= key.is_some_and(|key| checkpoint::open(note.as_bytes(), &key).is_ok());
+        });
+        ours || anchor::read(self.view.seen().directory(), note.as_bytes(), anchor::Revoked::Taken).is_ok()
+    }
+
+    /// Size and root of every anchored checkpoint of a log of this node, as the registry has them.
+    ///
+    /// # Errors
+    ///
+    /// The registry cannot be reached.
+    pub async fn history(&self, request: AnchorHistoryRequest) -> Result<Vec<(u64, Hash)>, Error> {
+        let mut stream = answered(timeout(PATIENCE, self.client()?.history(request)).await)?;
+        let mut history = Vec::new();
+        loop {
+            let next = timeout(PATIENCE, stream.message()).await;
+            let next = next.map_err(|_| Error::Unreachable("it did not answer in time".to_owned()))?;
+            let Some(entry) = next.map_err(|status| Error::Unreachable(status.message().to_owned()))? else { break };
+            if self.is_ours(&entry.checkpoint) {
+                let read = book::read(entry.log, entry.index, entry.checkpoint);
+                history.extend(read.map(|anchored| (anchored.size, anchored.root)));
+            }
+        }
+        Ok(history)
+    }
+
+    async fn anchor(&self) -> Result<(), Error> {
+        self.journal.check_open()?;
+        let compared = match self.check_own() {
+            Ok(()) => self.contained_at_registry().await,
+            Err(error) => Err(error),
+        };
+        let known = match compared {
+            Err(error @ Error::Behind { anchored, .. }) => {
+                self.standing.lost(anchored, &error.to_string());
+                return Err(error);
+            }
+            compared => compared?,
+        };
         let before = known.as_ref().map_or(0, |last| last.size);
         if self.journal.size() <= before || self.view.check_usable(self.clock.now_ms()).is_err() {
             return Ok(());

@@ -17,8 +17,8 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
-        events::EventsEdge, keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge, successions::SuccessionsEdge,
-        tasks::TasksEdge,
+        events::EventsEdge, history::HistoryEdge, keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge,
+        successions::SuccessionsEdge, tasks::TasksEdge,
     },
     cosigner::Cosigner,
     duty::act::Acting,
@@ -139,7 +139,7 @@ pub(super) async fn start(
             while stop.run_until_cancelled(tokio::time::sleep(SAVE_USES_EVERY)).await.is_some() {
                 save_uses(&parts).await;
                 // The next start need not look for duties in what is older.
-                parts.duties.cover(parts.journal.size()).await?;
+                parts.duties.cover(parts.journal.end()).await?;
             }
             save_uses(&parts).await;
             Ok(())
@@ -299,6 +299,7 @@ pub(super) async fn start(
         .add_service(CatalogueEdge::server(parts))
         .add_service(EvidenceEdge::server(parts.clone()))
         .add_service(EventsEdge::server(parts.events.clone()))
+        .add_service(HistoryEdge::server(parts.clone()))
         .add_service(AdminEdge::new(parts.clone()).server())
         .add_service(ServicesEdge::new(parts.clone()).server())
         .add_service(NodesEdge::server(parts.clone()))
@@ -335,11 +336,11 @@ async fn keep_put_down(parts: Parts, stop: CancellationToken) -> Result<(), Task
 
 /// Writes down what the evidence amounts to, so that the next start is quick. Nothing depends on it.
 async fn save_uses(parts: &Parts) {
-    let (dir, journal) = (parts.config.dir.clone(), Arc::clone(&parts.journal));
+    let (dir, journal, log) = (parts.config.dir.clone(), Arc::clone(&parts.evidence), parts.logs.of.number);
     let saving = tokio::task::spawn_blocking(move || {
-        let mut saved = Saved::load(&dir, journal.as_ref()).map_err(|error| error.to_string())?;
+        let mut saved = Saved::load_of(&dir, log, journal.as_ref()).map_err(|error| error.to_string())?;
         match saved.advance(journal.as_ref()) {
-            Ok(true) => saved.store(&dir, journal.as_ref()),
+            Ok(true) => saved.store_of(&dir, log, journal.as_ref()),
             Ok(false) => Ok(()),
             Err(error) => Err(error.to_string()),
         }

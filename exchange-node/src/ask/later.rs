@@ -94,7 +94,7 @@ impl Asker {
     }
 
     pub(super) fn announce<'a>(&self, awaiting: &'a Awaiting) -> Expectation<'a> {
-        awaiting.duties.announce(self.journal.size())
+        awaiting.duties.announce(self.journal.end())
     }
 
     /// A deferral came and is in the evidence.
@@ -250,8 +250,9 @@ impl Asker {
     ///
     /// There is no such verification, or our own failure.
     pub async fn fetch_by_receipt(&self, receipt: &Receipt) -> Result<Asked, NotFound> {
-        let stored = self.journal.entry(receipt.index()).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-        if let Some(question) = stored.about.filter(|_| receipt.fits(&stored.entry)) {
+        let place = self.journal.find(receipt).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+        let stored = self.journal.entry(place).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+        if let Some(question) = stored.about {
             self.fetch(question).await?;
         }
         self.show(receipt)

@@ -12,7 +12,10 @@ use trust::{
 };
 
 use super::{Asked, Asker, Ending, Error, OfficeQuestion, ending_of, unanswered};
-use crate::journal::{Journal, StoredEntry};
+use crate::{
+    journal::{Journal, StoredEntry},
+    logs,
+};
 
 /// Why a receipt finds no verification.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +37,8 @@ pub enum NotFound {
 impl Asker {
     /// The verification that the receipt was given for.
     pub fn show(&self, receipt: &Receipt) -> Result<Asked, NotFound> {
-        let stored = self.journal.entry(receipt.index()).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-        if !receipt.fits(&stored.entry) {
-            return Err(NotFound::Unknown);
-        }
+        let place = self.journal.find(receipt).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+        let stored = self.journal.entry(place).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
         match stored.about.and_then(|question| self.newest(question)) {
             // The same question, as it stands now.
             Some(newest) if newest != stored.index => self.show_entry(newest),
@@ -47,8 +48,13 @@ impl Asker {
 
     pub(super) fn show_entry(&self, index: u64) -> Result<Asked, NotFound> {
         let stored = self.journal.entry(index).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-        let receipt = stored.entry.receipt(index);
+        let receipt = stored.entry.receipt(logs::index_in(index));
         read_back(self.journal.as_ref(), &stored, receipt)
+    }
+
+    /// Whether what the receipt finds was brought back from the other side's evidence, because the own one lost it.
+    pub fn is_from_the_other_side(&self, receipt: &Receipt) -> bool {
+        self.journal.find(receipt).ok().flatten().is_some_and(logs::is_recovered)
     }
 
     /// The stored answer under an idempotency key; refused where the question is another one.
@@ -61,7 +67,7 @@ impl Asker {
             None => return Err(Error::StoredUnreadable),
         };
         let asked_before: wire::Request = message(&question).ok_or(Error::StoredUnreadable)?;
-        let receipt = stored.entry.receipt(index);
+        let receipt = stored.entry.receipt(logs::index_in(index));
         match self.prepare(office) {
             Ok((again, _)) if is_same(&again.wire, &asked_before) => {
                 match read_back(self.journal.as_ref(), &stored, receipt) {
@@ -81,10 +87,8 @@ impl Asker {
 
 /// The verification that the receipt was given for, in any evidence log.
 pub fn show_in(journal: &dyn Journal, receipt: &Receipt) -> Result<Asked, NotFound> {
-    let stored = journal.entry(receipt.index()).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-    if !receipt.fits(&stored.entry) {
-        return Err(NotFound::Unknown);
-    }
+    let place = journal.find(receipt).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
+    let stored = journal.entry(place).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
     read_back(journal, &stored, *receipt)
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread::JoinHandle,
@@ -39,6 +40,8 @@ pub struct Book {
     shared: Arc<Shared>,
     committer: Committer<Keeper>,
     key: Arc<BudgetKey>,
+    /// For a backup; written by the committer alone.
+    store: Store,
 }
 
 struct Shared {
@@ -105,13 +108,43 @@ impl Book {
         let (group, first) = (BTreeMap::new(), sealed);
         let keeper = Keeper { shared: Arc::clone(&shared), next, first, logged, stale, group, sealed_at };
         let options = CommitterOptions { name: "budget".to_owned(), ..CommitterOptions::default() };
-        let committer = Committer::start(store, keeper, options, move |error| on_failure(&error.to_string()))?;
-        Ok(Self { shared, committer, key })
+        let committer = Committer::start(store.clone(), keeper, options, move |error| on_failure(&error.to_string()))?;
+        Ok(Self { shared, committer, key, store })
     }
 
     /// Under which subjects are known here.
     pub fn key(&self) -> &Arc<BudgetKey> {
         &self.key
+    }
+
+    /// The log of the newest charges for a backup: its folder within the node's, and every key with its value. Read before
+    /// [`Book::files`]: what is sealed meanwhile is in a run then.
+    pub(crate) fn log(&self) -> (PathBuf, sled::Iter) {
+        (Path::new(FOLDER).join("log"), self.store.db().iter())
+    }
+
+    /// The key and the runs, open, with their names within the node's folder: one that is merged meanwhile stays readable.
+    pub(crate) fn files(&self) -> std::io::Result<Vec<(PathBuf, File)>> {
+        loop {
+            let mut open = Vec::new();
+            let mut vanished = false;
+            for item in fs::read_dir(&self.shared.folder)? {
+                let item = item?;
+                let name = item.file_name();
+                if !item.file_type()?.is_file() || name.to_string_lossy().ends_with(".new") {
+                    continue;
+                }
+                match File::open(item.path()) {
+                    Ok(file) => open.push((Path::new(FOLDER).join(name), file)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => vanished = true,
+                    Err(error) => return Err(error),
+                }
+            }
+            // Merged while it was looked at: what took its place may not have been seen.
+            if !vanished {
+                return Ok(open);
+            }
+        }
     }
 
     /// Writes what was submitted, and lets go of the store.

@@ -2,6 +2,7 @@
 //! needs no node at all. Out of scope: the checks themselves (`trust::bundle`), and bundles for other tools (`unpack`).
 
 pub(crate) mod anchors;
+mod history;
 mod kept;
 mod report;
 
@@ -65,6 +66,28 @@ pub enum Command {
     /// Lists the evidence that is kept for predecessors.
     #[command(after_help = "Example:\n  exchange-node evidence kept")]
     Kept,
+    /// Lists this node's evidence logs, or what came back from the other side.
+    #[command(after_help = "Examples:\n  exchange-node evidence list\n  exchange-node evidence list --recovered")]
+    List {
+        /// Lists the questions that came back from other departments after entries were lost.
+        #[arg(long)]
+        recovered: bool,
+    },
+    /// Closes the evidence log, which lost entries, and opens its successor.
+    #[command(
+        after_help = "Example:\n  exchange-node evidence close --reason \"disk lost, restored from the backup of 2026-11-28\" --officer 1024 --document \"IT-2026-17\""
+    )]
+    Close(history::CloseArgs),
+    /// Lets a restored evidence log go on though not everybody could be asked whether entries are missing.
+    #[command(
+        after_help = "Example:\n  exchange-node evidence resume --reason \"the node was stopped before the backup was made\" --officer 1024"
+    )]
+    Resume(history::ResumeArgs),
+    /// Asks other departments for the questions and answers that this node lost, and keeps what they hold.
+    #[command(
+        after_help = "Examples:\n  exchange-node evidence reconcile housing\n  exchange-node evidence reconcile --all"
+    )]
+    Reconcile(history::ReconcileArgs),
     /// Anchors of evidence at the registry: this node's, and whether another node rewrote its own.
     #[command(subcommand, after_help = "Example:\n  exchange-node evidence anchors check civil-affairs/1")]
     Anchors(anchors::Command),
@@ -95,6 +118,10 @@ pub enum Command {
 pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Result<Exit, Error> {
     match command {
         Command::TakeOver { folder: from } => kept::take_over(&from, folder, output).await,
+        Command::List { recovered } => history::list(recovered, folder, output).await,
+        Command::Close(args) => history::close(args, folder, output).await,
+        Command::Resume(args) => history::resume(args, folder, output).await,
+        Command::Reconcile(args) => history::reconcile(args, folder, output).await,
         Command::Kept => kept::list(folder, output).await,
         Command::Show { receipt, of: Some(of) } => kept::show(&receipt, &of, folder, output).await,
         Command::Show { receipt, of: None } => {

@@ -1,7 +1,10 @@
 //! The node that commands speak to: its folder, its admin socket, and the commands about the node as a whole (`status`,
 //! `doctor`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use host::admin_socket::{self, AdminError};
 use proto::{
@@ -25,6 +28,12 @@ use crate::{config, doctor};
 /// A bundle or a long list of services may be larger than gRPC's usual 4 MiB.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
 
+/// How long a node that begins anew may take: it reads its stores again.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+/// How soon it is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Which node is meant.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -42,6 +51,28 @@ impl Folder {
             Some(given) => Ok(given.clone()),
             None if Path::new(config::FILE_NAME).is_file() => Ok(PathBuf::from(".")),
             None => Err(Error::NoFolder),
+        }
+    }
+
+    /// The folder that was given, whether there is anything in it or not.
+    pub(super) fn given(&self) -> Option<&Path> {
+        self.given.as_deref()
+    }
+
+    /// Waits until the node, which is beginning anew, answers again; its log's name and why it is held.
+    pub(super) async fn back(&self, is_back: impl Fn(&StatusResponse) -> bool) -> Result<StatusResponse, Error> {
+        let deadline = tokio::time::Instant::now() + BACK_WITHIN;
+        loop {
+            let outcome = match self.admin().await {
+                Ok(mut admin) => admin.status(StatusRequest {}).await.map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(status) if is_back(&status.get_ref().clone()) => return Ok(status.into_inner()),
+                Err(error) if tokio::time::Instant::now() > deadline => return Err(error),
+                Ok(status) if tokio::time::Instant::now() > deadline => return Ok(status.into_inner()),
+                _ => tokio::time::sleep(LOOK_AGAIN).await,
+            }
         }
     }
 
@@ -147,6 +178,8 @@ fn status_json(status: &StatusResponse) -> Value {
         "evidence_root": status.evidence_root,
         "anchored": status.anchored,
         "anchoring_trouble": status.anchoring_trouble,
+        "evidence_log": status.evidence_log,
+        "evidence_held": status.evidence_held,
         "peer_address": status.peer_address,
         "office_address": status.office_address,
         "version": status.version,
@@ -168,6 +201,8 @@ fn status_text(status: &StatusResponse) -> String {
         ("findings", findings_hint(status.directory_findings)),
         ("evidence", format!("{} entries, root {}", status.evidence_size, status.evidence_root)),
         ("anchored", anchored_text(status)),
+        ("evidence log", status.evidence_log.clone()),
+        ("HELD", status.evidence_held.clone()),
         ("memory", output::bytes(status.resident_bytes)),
         ("version", status.version.clone()),
     ]);
@@ -277,6 +312,8 @@ mod tests {
                 "directory_size",
                 "directory_state",
                 "directory_verified_ms",
+                "evidence_held",
+                "evidence_log",
                 "evidence_root",
                 "evidence_size",
                 "exchange_id",

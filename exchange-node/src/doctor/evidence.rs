@@ -10,10 +10,28 @@ use trust::{envelope, log::proof::verify_inclusion};
 use super::{ok, wrong};
 use crate::{
     app::Parts,
+    history::Why,
     journal::{Journal, JournalError},
 };
 
 const CHECK: &str = "evidence";
+
+/// Whether the log may go on.
+pub(super) fn history(parts: &Parts) -> Finding {
+    const CHECK: &str = "evidence history";
+    let Some(held) = parts.historian.standing.held() else {
+        return ok(CHECK, format!("{} goes on; nothing that others saw is missing", parts.logs.of));
+    };
+    let advice = match held.why {
+        Why::Lost { .. } => {
+            "bring the folder with the missing entries back, where there is one; otherwise close the log (`evidence close`), and then ask others for what they hold (`evidence reconcile --all`)"
+        }
+        Why::Restored { .. } => {
+            "let the registry and those departments be reached; an officer who knows that nothing was lost can decide it (`evidence resume`)"
+        }
+    };
+    wrong(CHECK, held.text.as_str(), advice)
+}
 
 /// A log of at most so many entries is read whole: a second or two.
 const READ_WHOLE: u64 = 50_000;
@@ -36,7 +54,7 @@ fn read(parts: &Parts) -> Finding {
             Err(error) => wrong(CHECK, error.to_string(), ADVICE),
         };
     }
-    match newest(parts.journal.as_ref(), NEWEST) {
+    match newest(parts.evidence.as_ref(), NEWEST) {
         Ok(None) => ok(CHECK, format!("the newest {NEWEST} of {size} entries verify")),
         Ok(Some(fault)) => wrong(CHECK, fault, ADVICE),
         Err(error) => wrong(CHECK, error.to_string(), ADVICE),

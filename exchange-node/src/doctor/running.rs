@@ -64,6 +64,7 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
     findings.push(evidence::examine(parts).await);
     findings.push(anchors(parts));
     findings.extend(shared(parts).await);
+    findings.push(evidence::history(parts));
     findings
 }
 

@@ -48,6 +48,10 @@ pub struct Acting {
 impl Actor for Acting {
     fn act<'a>(&'a self, duty: &'a Duty) -> BoxFuture<'a, Acted> {
         Box::pin(async move {
+            // Nothing leaves while it is not known that nothing is missing.
+            if self.asker.check_open().is_err() {
+                return Acted::Later(None);
+            }
             let acted = match duty.what {
                 What::Deliver { question, answer } => self.deliver(question, answer).await,
                 What::Fetch { question } => self.fetch(question).await,

@@ -75,6 +75,11 @@ impl DutyStore {
         Ok(found)
     }
 
+    /// Every key with its value, for a backup.
+    pub(super) fn pairs(&self) -> sled::Iter {
+        self.store.db().iter()
+    }
+
     pub(super) async fn write(&self, changes: &[Change]) -> Result<(), Error> {
         let job: Job = changes.iter().map(to_write).collect();
         // The committer would end the program: what comes from outside must not.

@@ -24,7 +24,7 @@ use tokio::sync::RwLock;
 use trust::log::{frontier::Frontier, hash::Hash};
 
 use super::{
-    Commit, Committed, Journal, JournalError, Later, Month, RecordHead, StoredEntry, Verified,
+    Commit, Committed, Dump, Journal, JournalError, Later, Month, PairSink, RecordHead, StoredEntry, Verified, dump,
     month_beginning::Beginning,
     month_key::{MonthKey, MonthKeys},
     month_store::MonthStore,
@@ -80,6 +80,21 @@ impl SledJournal {
         Self::open_with(dir, random, clock, on_failure, None)
     }
 
+    /// As [`SledJournal::open`], with the databases in the folder `name` of `dir`: a log that is not the node's first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SledJournal::open`].
+    pub fn open_named(
+        dir: &Path,
+        name: &str,
+        random: Arc<dyn Random>,
+        clock: &dyn Clock,
+        on_failure: OnFailure,
+    ) -> Result<Self, JournalError> {
+        Self::open_in(dir, name, random, clock, on_failure, None)
+    }
+
     pub(super) fn open_with(
         dir: &Path,
         random: Arc<dyn Random>,
@@ -87,7 +102,18 @@ impl SledJournal {
         on_failure: OnFailure,
         faults: Option<Faults>,
     ) -> Result<Self, JournalError> {
-        let folder = dir.join("journal");
+        Self::open_in(dir, "journal", random, clock, on_failure, faults)
+    }
+
+    fn open_in(
+        dir: &Path,
+        name: &str,
+        random: Arc<dyn Random>,
+        clock: &dyn Clock,
+        on_failure: OnFailure,
+        faults: Option<Faults>,
+    ) -> Result<Self, JournalError> {
+        let folder = dir.join(name);
         files::private_folder(&folder)?;
         let keys = Arc::new(MonthKeys::open(dir.join("keys").join("months"))?);
         // A folder whose name is not on disk is lost with all that is in it.
@@ -132,6 +158,15 @@ impl SledJournal {
     /// [`JournalError::Damaged`] naming the first entry that is wrong, or why it could not be read.
     pub fn verify(&self) -> Result<Verified, JournalError> {
         verify::verify(&self.inner.months, &self.inner.durable.load_full())
+    }
+
+    /// Hands over all that is durable now, for a backup. Blocks, for as long as reading all of it takes.
+    ///
+    /// # Errors
+    ///
+    /// What was stored cannot be read, or the sink takes no more.
+    pub fn dump(&self, sink: &mut dyn PairSink) -> Result<Dump, JournalError> {
+        dump::dump(&self.inner.months, &self.inner.durable.load_full(), sink)
     }
 
     /// Commits what was submitted, refuses what comes later, and lets go of the store.

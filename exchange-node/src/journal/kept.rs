@@ -6,8 +6,8 @@ use std::{fmt, ops::ControlFlow, path::Path, sync::Arc};
 use trust::log::hash::Hash;
 
 use super::{
-    Commit, Committed, Journal, JournalError, Later, RecordHead, StoredEntry, Verified, embedded::restore_last,
-    month_key::MonthKeys, months::Months, reading, verify, writer::Durable,
+    Commit, Committed, Dump, Journal, JournalError, Later, PairSink, RecordHead, StoredEntry, Verified, dump,
+    embedded::restore_last, month_key::MonthKeys, months::Months, reading, verify, writer::Durable,
 };
 
 /// A journal that can only be read.
@@ -24,7 +24,16 @@ impl KeptJournal {
     ///
     /// The folder or the store cannot be used, or what is stored does not fit together.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        let folder = dir.join("journal");
+        Self::open_named(dir, "journal")
+    }
+
+    /// As [`KeptJournal::open`], with the databases in the folder `name` of `dir`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`KeptJournal::open`].
+    pub fn open_named(dir: &Path, name: &str) -> Result<Self, JournalError> {
+        let folder = dir.join(name);
         let nothing = || JournalError::NothingKept { path: folder.clone() };
         if !folder.is_dir() {
             return Err(nothing());
@@ -34,6 +43,15 @@ impl KeptJournal {
         let durable = Durable::new(store.restore(&beginning)?);
         let months = Months::new(folder, keys, beginning.months, Arc::new(store));
         Ok(Self { months, durable })
+    }
+
+    /// Hands over all of it, for a backup. Blocks, for as long as reading all of it takes.
+    ///
+    /// # Errors
+    ///
+    /// What was stored cannot be read, or the sink takes no more.
+    pub fn dump(&self, sink: &mut dyn PairSink) -> Result<Dump, JournalError> {
+        dump::dump(&self.months, &self.durable, sink)
     }
 
     /// Reads everything again, as `SledJournal::verify` does. Blocks, for as long as reading the whole journal takes.

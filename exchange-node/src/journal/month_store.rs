@@ -224,6 +224,33 @@ impl MonthStore {
         decode_tile(&bytes, width).map_err(|error| self.damaged(format!("tile {index} of level {level}: {error}")))
     }
 
+    /// Visits every key and value of the tree of the first `size` entries, which is the end of a group: what a copy of the
+    /// month has, while it is written on. False where `visit` said no.
+    pub(super) fn pairs(&self, size: u64, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<bool, JournalError> {
+        let mut items = self.read(|db| Ok(db.iter()))?;
+        while let Some((key, value)) = self.read(|_| items.next().transpose())? {
+            if self.is_within(&key, size)? && !visit(&key, &value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_within(&self, key: &[u8], size: u64) -> Result<bool, JournalError> {
+        Ok(match key {
+            [BEGINNING, ..] => true,
+            [b'h' | b'p', ..] => self.parse_key(key)?.0 < size,
+            [b't', level, rest @ ..] => {
+                let index = rest.first_chunk::<8>().ok_or_else(|| self.damaged("a key cannot be read"))?;
+                // The tile was finished when the tree reached its end.
+                let end = u128::from(u64::from_be_bytes(*index)) + 1;
+                let shift = 8 * (u32::from(*level) + 1);
+                shift < 64 && end << shift <= u128::from(size)
+            }
+            _ => return Err(self.damaged("a key cannot be read")),
+        })
+    }
+
     /// The tree as it is at the month's end, and a check that records and tiles lead to the root that was durable.
     pub(super) fn restore(&self, beginning: &Beginning) -> Result<Frontier, JournalError> {
         let Some((size, root)) = self.last_group_end()? else { return Ok(beginning.tree.clone()) };

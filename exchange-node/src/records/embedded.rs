@@ -123,6 +123,12 @@ impl Records {
         }
     }
 
+    /// What is held now, for a backup: every service's records in use.
+    pub(crate) fn held(&self) -> Vec<HeldRecords> {
+        let generations = self.generations.load_full();
+        generations.iter().filter_map(|generation| HeldRecords::of(generation, &self.folder)).collect()
+    }
+
     /// The rows of `subject` that `inputs` select. Reads from the disk where the cache has nothing, for some tens of
     /// microseconds.
     pub fn lookup(&self, service: &Service, subject: &Subject, inputs: &[(String, Value)]) -> Lookup {
@@ -291,6 +297,33 @@ fn write(error: impl std::fmt::Display) -> ImportError {
 fn service_of(path: &Path) -> Option<(ServiceName, u32)> {
     let (service, major) = path.file_name()?.to_str()?.rsplit_once('.')?;
     Some((service.parse().ok()?, major.parse().ok()?))
+}
+
+/// The records of one service as they are in use. They stay while this is held.
+pub(crate) struct HeldRecords {
+    generation: Arc<Generation>,
+    /// The files beside the database, and the one that names it, within the node's folder.
+    pub(crate) files: Vec<PathBuf>,
+    /// The database's folder, within the node's.
+    pub(crate) store: PathBuf,
+}
+
+impl HeldRecords {
+    fn of(generation: &Arc<Generation>, folder: &Path) -> Option<Self> {
+        let node = folder.parent()?;
+        let own = generation.folder()?;
+        let within = own.strip_prefix(node).ok()?;
+        let mut files = vec![within.with_file_name(CURRENT)];
+        for entry in fs::read_dir(own).ok()?.flatten() {
+            files.extend(entry.file_type().ok()?.is_file().then(|| within.join(entry.file_name())));
+        }
+        Some(Self { generation: Arc::clone(generation), files, store: within.join(generation::STORE) })
+    }
+
+    /// Every key with its value.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>> {
+        self.generation.pairs()
+    }
 }
 
 /// Makes the folder of the next generation.

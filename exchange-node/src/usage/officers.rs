@@ -74,6 +74,12 @@ impl RecalledOfficers {
         Self(recalled)
     }
 
+    /// From here on another log is read: what is older than today does not matter there either, and where records are not in
+    /// the order of time each is looked at.
+    pub(crate) fn begin_log(&mut self, unordered: bool) {
+        self.0.from_index = if unordered { 0 } else { u64::MAX };
+    }
+
     /// Takes the next older record; breaks where older ones do not matter.
     pub(crate) fn take(&mut self, head: &RecordHead) -> ControlFlow<()> {
         self.0.take_marked(head, head.officer)

@@ -14,8 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::{Kind, Mark, kind_of};
 use crate::journal::{Journal, JournalError};
 
-/// The file's name in the node's folder.
-const FILE_NAME: &str = "usage.json";
+/// The file's name in the node's folder, for the log with this number.
+fn file_name(log: u32) -> String {
+    match log {
+        0 | 1 => "usage.json".to_owned(),
+        log => format!("usage-{log}.json"),
+    }
+}
 
 /// The uses of one grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +57,15 @@ impl Saved {
     /// # Errors
     /// The journal cannot be read.
     pub fn load(dir: &Path, journal: &dyn Journal) -> Result<Self, JournalError> {
-        let path = dir.join(FILE_NAME);
+        Self::load_of(dir, 1, journal)
+    }
+
+    /// Reads the file of the log with this number.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn load_of(dir: &Path, log: u32, journal: &dyn Journal) -> Result<Self, JournalError> {
+        let path = dir.join(file_name(log));
         let stored: Option<Stored> = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let Some(stored) = stored else { return Ok(Self::default()) };
         let read = |counts: BTreeMap<String, (u64, u64)>| {
@@ -103,6 +116,14 @@ impl Saved {
     /// # Errors
     /// What stands in the way, in words: nothing is lost, but the next start takes longer.
     pub fn store(&self, dir: &Path, journal: &dyn Journal) -> Result<(), String> {
+        self.store_of(dir, 1, journal)
+    }
+
+    /// Writes the file of the log with this number.
+    ///
+    /// # Errors
+    /// What stands in the way, in words: nothing is lost, but the next start takes longer.
+    pub fn store_of(&self, dir: &Path, log: u32, journal: &dyn Journal) -> Result<(), String> {
         let write = |counts: &BTreeMap<Mark, Counted>| {
             counts.iter().map(|(mark, counted)| (HEXLOWER.encode(mark), (counted.total, counted.last_ms))).collect()
         };
@@ -115,7 +136,7 @@ impl Saved {
             answered: write(&self.answered),
         };
         let bytes = serde_json::to_vec(&stored).map_err(|error| error.to_string())?;
-        let path: PathBuf = dir.join(FILE_NAME);
+        let path: PathBuf = dir.join(file_name(log));
         files::replace_file(&path, &bytes, files::PRIVATE_MODE).map_err(|error| error.to_string())
     }
 

@@ -9,6 +9,7 @@ use host::{
 };
 use proto::exchange::v1::{ConsistencyRequest, custody_client::CustodyClient};
 use trust::{
+    anchor,
     directory::model::Node,
     evidence::LogOf,
     log::{hash::Hash, proof::verify_consistency},
@@ -37,9 +38,11 @@ impl Anchors {
     /// Asks every node whose log has more than one anchor for the proofs between them.
     pub async fn ask_nodes(&self, verified: &Verified, identity: &Arc<TlsIdentity>) -> Asked {
         let mut asked = Asked::default();
-        let mut origins: Vec<_> = verified.logs.iter().filter(|(_, history)| history.len() > 1).collect();
-        origins.sort_by_key(|(origin, _)| (*origin).clone());
-        for (origin, history) in origins {
+        let mut origins: Vec<(String, Vec<(u64, Hash)>)> =
+            verified.logs.iter().map(|(origin, history)| (origin.clone(), self.to_be_shown(origin, history))).collect();
+        origins.retain(|(_, history)| history.len() > 1);
+        origins.sort();
+        for (origin, history) in &origins {
             let node = self.node_of(origin);
             let outcome = match node {
                 Some(node) => ask(&node, origin, history, identity).await,
@@ -52,6 +55,13 @@ impl Anchors {
             }
         }
         asked
+    }
+
+    /// Without what a closed log lost, as its owner said.
+    fn to_be_shown(&self, origin: &str, history: &[(u64, Hash)]) -> Vec<(u64, Hash)> {
+        let directory = self.parts.sequencer.directory();
+        let log: Option<LogOf> = origin.parse().ok();
+        anchor::to_be_shown(history, log.and_then(|log| anchor::closed(&directory, &log)))
     }
 
     fn node_of(&self, origin: &str) -> Option<Node> {

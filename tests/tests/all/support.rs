@@ -107,6 +107,14 @@ impl Place {
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
     }
 
+    /// Runs an `exchange-node` command and reads its JSON, however it ended.
+    pub(crate) async fn json_of(&self, department: &str, arguments: &[&str]) -> serde_json::Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let output = self.cli(department, &arguments).await;
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
+    }
+
     /// Asks one question from housing's office port.
     pub(crate) async fn ask(&self, question: VerifyRequest) -> VerifyResponse {
         let office = self.town.office("housing").await.expect("housing's office");

@@ -469,3 +469,53 @@ fn a_bundle_holds_for_whoever_has_any_key_of_the_authority() {
     bundle.directory.push(wire::DirectoryProof { entry: forged.encode_to_vec(), ..changes[1].clone() });
     assert_eq!(wrong_check(&bundle), "change of key");
 }
+
+/// What a log kept when it was closed stays proved, nothing else of it does, and its successor rests on the closing.
+#[test]
+fn a_closed_log_shows_what_it_kept_and_its_successor_needs_the_closing() {
+    use proto::registry::v1 as registry;
+    let origin = evidence::origin(&party("housing"), &fixture::node("1"));
+    let (size, root) = {
+        let checkpoint = bundle(&Fixture::town()).logs[0].checkpoint.clone();
+        let note = crate::log::note::SignedNote::parse(checkpoint.as_bytes()).unwrap();
+        let checkpoint = checkpoint::Checkpoint::parse(note.text()).unwrap();
+        (checkpoint.size(), checkpoint.root())
+    };
+    assert_eq!(size, 3);
+    let closed = |size, root| {
+        let mut fixture = Fixture::town();
+        let body = registry::EvidenceLogClosed {
+            department: "housing".into(),
+            node: "1".into(),
+            log: 1,
+            checkpoint: signed_checkpoint(&origin, size, root, &key("housing node 1")),
+            highest_seen: 7,
+            reason: "disk lost".into(),
+        };
+        fixture.say("housing", registry::statement::Body::EvidenceLogClosed(body), "evidence/housing/1");
+        fixture
+    };
+    let kept = verify(&bundle(&closed(3, root)).encode_to_vec(), &authority());
+    assert!(kept.is_sound(), "{:?}", kept.wrong());
+    let end = kept.checks.iter().find(|check| check.name == format!("end of {origin}")).unwrap();
+    assert!(
+        matches!(&end.finding, Finding::Holds(text) if text.contains("at least 4 were lost (disk lost)")),
+        "{end:?}"
+    );
+    // Closed with fewer, or with others.
+    let first = Entry { kind: EntryKind::Outcome, salt: [4; 32], envelope: Digest::new([0; 32]) };
+    let name = format!("evidence log {origin}");
+    assert_eq!(wrong_check(&bundle(&closed(1, first.leaf()))), name);
+    assert_eq!(wrong_check(&bundle(&closed(3, Hash::from_bytes([7; 32])))), name);
+
+    let successor = |fixture: &Fixture, number: u32| {
+        let mut bundle = bundle(fixture);
+        let origin = format!("{origin}/{number}");
+        bundle.logs[0].checkpoint = signed_checkpoint(&origin, size, root, &key("housing node 1"));
+        bundle.logs[0].origin = origin;
+        bundle
+    };
+    assert!(verify(&successor(&closed(3, root), 2).encode_to_vec(), &authority()).is_sound());
+    assert_eq!(wrong_check(&successor(&closed(3, root), 3)), format!("{name}/3"));
+    assert_eq!(wrong_check(&successor(&Fixture::town(), 2)), format!("{name}/2"));
+}

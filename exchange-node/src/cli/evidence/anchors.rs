@@ -65,6 +65,7 @@ fn log_json(log: &CheckedLog) -> Value {
         "unreachable": log.unreachable,
         "contradictions": log.contradictions,
         "closed": log.closed,
+        "lost": log.lost,
     })
 }
 
@@ -79,6 +80,7 @@ fn log_text(log: &CheckedLog) -> String {
         ("anchored", format!("{} times, {} entries at last", log.anchors, log.entries)),
         ("compared", shown),
         ("closed", log.closed.clone()),
+        ("lost", if log.lost == 0 { String::new() } else { format!("at least {} entries", log.lost) }),
         ("contradictions", log.contradictions.join("\n")),
     ])
 }

@@ -67,6 +67,7 @@ fn to_json(response: &VerifyResponse, exit: Exit) -> serde_json::Value {
         "notice": response.notice,
         "ticket": response.ticket,
         "clerk": response.clerk,
+        "from_the_other_side": response.from_the_other_side,
         "due_at_ms": response.deferral.as_ref().map(|deferral| deferral.due_at_ms),
     })
 }

@@ -25,6 +25,9 @@ const LAYOUT: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
 
+/// The folder of the database within a generation's.
+pub(super) const STORE: &str = "store";
+
 /// The column, beside those of the service, that holds the day on which a row was changed after the import. No column of
 /// a service can be called that.
 pub(super) const CHANGED_ON: &str = "";
@@ -235,6 +238,11 @@ impl Generation {
         Ok(Opened { folder, manifest, columns, store })
     }
 
+    /// Every key of the database with its value; none where the records cannot be read.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>> {
+        self.state.as_ref().ok().map(|open| open.store.db().iter()).into_iter().flatten()
+    }
+
     /// Where it lies, if it could be opened.
     pub(super) fn folder(&self) -> Option<&Path> {
         self.state.as_ref().ok().map(|open| open.folder.as_path())
@@ -303,7 +311,7 @@ impl Open {
             Some(Column::stored(column.name.clone(), ty, column.selects))
         };
         let columns = manifest.columns.iter().map(column).collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
-        let path = folder.join("store");
+        let path = folder.join(STORE);
         if !path.join("db").exists() {
             // sled would make an empty store, and everybody would have no record.
             return Err(Fault::new(format!("the records in {} are gone: import them again", folder.display())));

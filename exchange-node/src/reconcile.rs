@@ -1,0 +1,283 @@
+//! Fetching from other departments what they still hold of the questions and answers that this node lost: each was signed by
+//! the one who sent it, so it shows what was asked and answered, by whom and when. What comes back is kept in a store of its
+//! own, readable by its receipt and marked as the other side's; it is no entry of this node's evidence, and nobody signs it.
+//!
+//! What came back counts where the same question must get the same answer, and where quotas are used up: the node begins anew
+//! with it. Messages are encrypted under the key of the month in which they came back.
+//!
+//! Out of scope: what the other side gives (`custody_edge`).
+
+mod pair;
+mod settled;
+
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+    sync::Arc,
+    time::Duration,
+};
+
+use proto::exchange::v1::{EntryKind, HeldRequest, Signed};
+use tokio::time::timeout;
+use trust::{
+    decision::decide,
+    directory::model::Node,
+    envelope,
+    ids::{DepartmentId, Digest},
+};
+
+use self::pair::{Answer, Question, Read};
+pub use self::settled::{Settled, lost_range};
+use crate::{
+    app::Parts,
+    budget::{self, GuessBudget, guesses},
+    history::partners,
+    journal::{Journal, JournalError, OnFailure, SledJournal},
+    logs::Logs,
+};
+
+/// How long another node may take for all it holds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// So much before the last entry that was kept others are asked what they hold.
+const DISORDER_MS: u64 = 600_000;
+
+/// How many answers may wait for their questions.
+const MOST_WAITING: usize = 10_000;
+
+/// Why nothing was fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No log was ever closed.
+    #[error("no evidence log of this node was ever closed, so nothing was lost that others could give back")]
+    NothingLost,
+    /// Nobody to ask.
+    #[error("{department}: the directory has no node of it")]
+    Unknown {
+        /// The department.
+        department: DepartmentId,
+    },
+    /// The guess budget cannot be written.
+    #[error(transparent)]
+    Budget(#[from] budget::Error),
+    /// The evidence cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What is noted cannot be written.
+    #[error(transparent)]
+    File(#[from] host::files::Error),
+    /// A blocking task ended by itself.
+    #[error("reading the evidence was interrupted: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// What came of one department.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// How many questions came back.
+    pub questions: u64,
+    /// How many answers.
+    pub answers: u64,
+    /// How many messages do not verify.
+    pub invalid: u64,
+    /// Why not all nodes could be asked.
+    pub unreachable: Option<String>,
+}
+
+/// Fetches from these departments, or from everybody; what came of each. Where something came back, the node begins anew.
+///
+/// # Errors
+///
+/// Nothing was lost, or what came cannot be kept.
+pub async fn reconcile(parts: &Parts, departments: &[DepartmentId]) -> Result<Vec<(DepartmentId, Fetched)>, Error> {
+    if parts.logs.closed.is_empty() {
+        return Err(Error::NothingLost);
+    }
+    let mut nodes: Vec<Node> = match departments {
+        [] => partners(parts.view.seen().directory(), &parts.config.department),
+        some => {
+            let seen = parts.view.seen();
+            let nodes = seen.directory().nodes().filter(|node| some.contains(&node.department));
+            nodes.cloned().collect()
+        }
+    };
+    if let Some(unknown) = departments.iter().find(|of| !nodes.iter().any(|node| node.department == **of)) {
+        return Err(Error::Unknown { department: unknown.clone() });
+    }
+    nodes.sort_by(|one, other| (&one.department, &one.node).cmp(&(&other.department, &other.node)));
+    let logs = Arc::clone(&parts.logs);
+    let (since_ms, mut known) = tokio::task::spawn_blocking(move || known_before(&logs)).await??;
+    let mut outcomes: Vec<(DepartmentId, Fetched)> = Vec::new();
+    for node in nodes {
+        if outcomes.last().is_none_or(|(department, _)| *department != node.department) {
+            outcomes.push((node.department.clone(), Fetched::default()));
+        }
+        let Some((_, fetched)) = outcomes.last_mut() else { continue };
+        let outcome = timeout(PATIENCE, fetch(parts, &node, since_ms, &mut known, fetched)).await;
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(Fault::Unreachable(why))) => fetched.unreachable = Some(format!("node {}: {why}", node.node)),
+            Ok(Err(Fault::Here(error))) => return Err(error),
+            Err(_) => fetched.unreachable = Some(format!("node {}: it did not answer in time", node.node)),
+        }
+    }
+    let complete = outcomes.iter().filter(|(_, fetched)| fetched.unreachable.is_none()).map(|(of, _)| of.clone());
+    Settled::add(&parts.config.dir, parts.logs.of.number, complete, parts.clock.now_ms())?;
+    // What came back counts from the next start on: known questions, and uses of grants. What is complete counts too.
+    parts.historian.again.begin("others were asked what they hold");
+    Ok(outcomes)
+}
+
+enum Fault {
+    Here(Error),
+    Unreachable(String),
+}
+
+async fn fetch(
+    parts: &Parts,
+    node: &Node,
+    since_ms: u64,
+    known: &mut HashSet<Digest>,
+    fetched: &mut Fetched,
+) -> Result<(), Fault> {
+    let told = |status: tonic::Status| Fault::Unreachable(status.message().to_owned());
+    let mut custody = parts.peers.custody(node).map_err(told)?;
+    let request = HeldRequest { since_ms, until_ms: 0 };
+    let mut stream = custody.held(request).await.map_err(told)?.into_inner();
+    let mut answers: HashMap<Digest, Answer> = HashMap::new();
+    while let Some(held) = stream.message().await.map_err(told)? {
+        let seen = parts.view.seen();
+        match pair::read(&parts.config.party(), &parts.config.node, &node.department, &held) {
+            Read::Answer(answer) => {
+                if answers.len() >= MOST_WAITING {
+                    return Err(Fault::Unreachable("it gives answers without their questions".to_owned()));
+                }
+                answers.insert(answer.request_digest, answer);
+            }
+            Read::Question(question) => {
+                let answer = answers.remove(&question.digest);
+                if known.contains(&question.digest)
+                    && answer.as_ref().is_none_or(|answer| known.contains(&answer.digest))
+                {
+                    continue;
+                }
+                // Before the log was opened that is kept now: what is newer is in it, or was never lost.
+                if question.question.issued_at_ms > parts.logs.closed_ms() {
+                    continue;
+                }
+                let Some((question, answer)) = pair::verify(seen.directory(), question, answer, fetched) else {
+                    continue;
+                };
+                drop(seen);
+                keep(parts, question, answer, known, fetched).await.map_err(Fault::Here)?;
+            }
+            Read::Invalid => fetched.invalid += 1,
+            Read::OfAnother => {}
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a question with its answer, as far as either is not here.
+async fn keep(
+    parts: &Parts,
+    question: Question,
+    answer: Option<Answer>,
+    known: &mut HashSet<Digest>,
+    fetched: &mut Fetched,
+) -> Result<(), Error> {
+    // A question of another's without this node's answer shows nothing that was lost: it may never have come.
+    if !question.is_ours && answer.is_none() {
+        return Ok(());
+    }
+    let store = {
+        let (logs, dir) = (Arc::clone(&parts.logs), parts.config.dir.clone());
+        let (random, clock) = (Arc::clone(&parts.random), Arc::clone(&parts.clock));
+        let failed: OnFailure = Arc::new(|reason: &str| tracing::error!(reason, "what came back cannot be kept"));
+        tokio::task::spawn_blocking(move || logs.recovered_or_new(&dir, &random, clock.as_ref(), &failed)).await??
+    };
+    let (digest, answered) = (question.digest, answer.as_ref().map(|answer| answer.digest));
+    if let Some(answer) = answer.as_ref().filter(|answer| !question.is_ours && answer.has_verdicts()) {
+        charge(parts, &question, answer).await?;
+    }
+    let officer = parts.budget.key().officer(question.question.sender.department(), &question.question.wire.officer);
+    pair::commit(store.as_ref(), &parts.config.party(), question, answer, officer).await?;
+    fetched.questions += u64::from(known.insert(digest));
+    fetched.answers += u64::from(answered.is_some_and(|digest| known.insert(digest)));
+    Ok(())
+}
+
+/// What was guessed stays guessed. A budget that is spent by now is spent all the same.
+async fn charge(parts: &Parts, question: &Question, answer: &Answer) -> Result<(), Error> {
+    let guesses = {
+        let seen = parts.view.seen();
+        let (directory, asked) = (seen.directory(), &question.question);
+        let Ok(permit) = decide(directory, asked, answer.wire.answered_at_ms) else { return Ok(()) };
+        guesses(parts.budget.key(), directory, asked, &permit, &[], answer.wire.answered_at_ms)
+    };
+    if !guesses.is_empty() {
+        parts.budget.take_budget(vec![guesses], answer.wire.answered_at_ms).await?;
+    }
+    Ok(())
+}
+
+/// From when on others may hold what was lost, and which messages are here. What the logs kept before that was not lost.
+fn known_before(logs: &Logs) -> Result<(u64, HashSet<Digest>), JournalError> {
+    let mut since_ms = u64::MAX;
+    for (number, closed) in (1..).zip(&logs.closed) {
+        let here = logs.earlier.iter().find(|earlier| earlier.of.number == number);
+        let last =
+            closed.size.checked_sub(1).zip(here).map(|(index, earlier)| earlier.journal.entry(index)).transpose()?;
+        since_ms = since_ms.min(last.flatten().map_or(0, |last| last.at_ms));
+    }
+    let since_ms = since_ms.saturating_sub(DISORDER_MS);
+    let mut known = HashSet::new();
+    for journal in logs.own() {
+        journal.newest(since_ms.saturating_sub(DISORDER_MS), &mut |head| {
+            known.extend(head.digests);
+            ControlFlow::Continue(())
+        })?;
+    }
+    if let Some(recovered) = logs.recovered() {
+        recovered.newest(0, &mut |head| {
+            known.extend(head.digests);
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok((since_ms, known))
+}
+
+/// What came back so far, the last first: for each question its place, its message, and the answer's receipt.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn visit(
+    recovered: &SledJournal,
+    visit: &mut dyn FnMut(pair::Listed) -> ControlFlow<()>,
+) -> Result<(), JournalError> {
+    let mut answers = HashMap::new();
+    let mut fault = None;
+    recovered.newest(0, &mut |head| match pair::listed(recovered, &head, &mut answers) {
+        Ok(None) => ControlFlow::Continue(()),
+        Ok(Some(listed)) => visit(listed),
+        Err(error) => {
+            fault = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    fault.map_or(Ok(()), Err)
+}
+
+pub use self::pair::Listed;
+
+/// The identity of a message that is kept for what it is.
+fn digest_of(message: &Signed) -> Option<Digest> {
+    envelope::digest_of(message).ok()
+}
+
+/// Whether an entry is a question of this department's.
+fn is_own_question(kind: EntryKind) -> bool {
+    kind == EntryKind::QuestionSent
+}
