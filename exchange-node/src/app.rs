@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::{
     anchors::{self, AnchorBook, Anchorer},
-    answer::{self, Answerer, AnswererParts},
+    answer::{Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
     budget::{self, Book},
     clerk::{self, Clerks, ClerksParts},

@@ -134,7 +134,8 @@ async fn changes_are_seen_all_or_not_at_all_whenever_the_node_dies() {
     let before = place.json("civil-affairs", &["records", "show", "marriage-registration"]).await["rows"].as_u64();
     let records = node.dir().join("records/marriage-registration.1");
     let generations = fs::read_dir(&records).unwrap().count();
-    let applying = place.cli("civil-affairs", &["records", "apply", "marriage-registration", &path, "--json"]);
+    let arguments = ["records", "apply", "marriage-registration", &path, "--json"];
+    let applying = place.cli("civil-affairs", &arguments);
     let killing = async {
         // Once a new generation is being made.
         assert!(eventually(PATIENCE, || async { fs::read_dir(&records).unwrap().count() > generations }).await);
