@@ -114,6 +114,7 @@ pub struct Sources {
 }
 
 /// A source that is opened and not yet asked for any service.
+#[allow(clippy::large_enum_variant, reason = "there are few of them, at the start")]
 enum Opened {
     Database(sql::Database),
     Endpoint(http::Endpoint),

@@ -128,7 +128,9 @@ impl Database {
     pub fn parse(url: &str) -> Result<Self, Error> {
         // The parser's own message would quote the URL, and in it what looks like a password.
         let options: PgConnectOptions = url.parse().map_err(|_| Error::Address)?;
-        let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
+        // It takes any scheme, that of another database too.
+        let after_scheme = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        let after_scheme = after_scheme.ok_or(Error::Address)?;
         let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
         if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=") {
             return Err(Error::PasswordInAddress);

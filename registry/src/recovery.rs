@@ -195,13 +195,9 @@ impl Recovery {
             return Ok(Ok(self.asks(held.size, now_ms)));
         }
         match holding {
-            Some(holding) if holding.cause == Cause::Listening => {
-                if self.more_than_half_told(held.size) {
-                    self.parts.sequencer.listened().await?;
-                }
-            }
-            Some(_) => self.leave_if_whole().await?,
-            None => {}
+            Some(holding) if holding.cause != Cause::Listening => self.leave_if_whole().await?,
+            Some(_) if self.more_than_half_told(held.size) => self.parts.sequencer.listened().await?,
+            Some(_) | None => {}
         }
         Ok(Ok(Told::default()))
     }

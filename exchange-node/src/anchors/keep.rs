@@ -29,7 +29,7 @@ use trust::{
 use super::{AnchorBook, Anchored, Error, book};
 use crate::{
     history::Standing,
-    journal::{self, Journal},
+    journal::{self, CheckpointError, Journal, JournalError},
     keys::{NodeSigner, with_key},
     view::{RegistryLink, View},
 };
@@ -78,7 +78,9 @@ pub struct Trouble {
 impl Trouble {
     fn of(error: &Error) -> Self {
         let is_lasting = match error {
-            Error::Behind { .. } => true,
+            Error::Behind { .. }
+            | Error::Journal(JournalError::Held { .. })
+            | Error::Checkpoint(CheckpointError::Held(_)) => true,
             Error::Refused(refusal) => refusal.code != Code::Overloaded.as_str(),
             _ => false,
         };

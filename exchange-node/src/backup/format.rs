@@ -151,8 +151,11 @@ pub(super) fn put_pair(frame: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     frame.extend_from_slice(value);
 }
 
+/// A key with its value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// The pairs of a frame.
-pub(super) fn pairs(mut frame: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Fault> {
+pub(super) fn pairs(mut frame: &[u8]) -> Result<Vec<Pair<'_>>, Fault> {
     let mut pairs = Vec::new();
     while !frame.is_empty() {
         let (key_length, rest) = frame.split_first_chunk::<2>().ok_or(Fault::Changed)?;

@@ -151,6 +151,7 @@ async fn a_crash_between_two_steps_of_sealing_and_merging_loses_and_doubles_noth
         take(&book, guess(about, &[1, 2, 3]), NOW_MS).await.unwrap();
     }
     book.close().await.unwrap();
+    drop(book);
     // A run half written, and one that has become part of a larger one.
     fs::write(folder.join("run-0000000000000000-00000000000000ff.new"), b"half").unwrap();
     let runs: Vec<_> = runs::open(&folder).unwrap();
@@ -165,6 +166,7 @@ async fn a_crash_between_two_steps_of_sealing_and_merging_loses_and_doubles_noth
         assert!(take(&book, guess(about, &[4]), NOW_MS).await.is_err());
     }
     book.close().await.unwrap();
+    drop(book);
 
     // What is damaged is said, and not taken for an empty budget.
     let run = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());

@@ -221,7 +221,7 @@ fn a_scheme_that_the_file_has_no_column_for_is_not_absence() {
     fixture.import(&service, "resident_id,has_property,region,year\n").unwrap();
     let body = Subject::parse("uscc", "118900000000010112").unwrap();
     let lookup = fixture.records.lookup(&service, &body, &[]);
-    assert!(matches!(&lookup, Lookup::Failed(why) if why.contains("no column uscc")), "{lookup:?}");
+    assert!(matches!(&lookup, Lookup::SchemeNotHeld(why) if why.contains("no column uscc")), "{lookup:?}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ async fn a_bad_row_is_named_and_nothing_is_half_imported() {
     let latin =
         written(&dir, "latin.csv", [head.as_bytes(), b"\n", good.as_bytes(), b",\xff\xfe,2020-01-01\n"].concat());
     let output = place.cli("civil-affairs", &["records", "import", "marriage-registration", &latin]).await;
-    assert_not_imported(&output, &["latin.csv:2: "]);
+    assert_wrong(&output, &["latin.csv: line 2: ", "neither UTF-8 nor GB18030"]);
     let none = place.cli("civil-affairs", &["records", "import", "horse-registration", &latin]).await;
     assert!([2, 7].contains(&exit(&none)) && said(&none).contains("horse-registration"), "{}", said(&none));
     assert_eq!(records(&place).await, before);

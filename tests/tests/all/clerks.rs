@@ -2,10 +2,7 @@
 //! comes by itself and can be fetched, both sides can prove the whole succession, and what is late stands on the
 //! authority's board. Two officers and crashes at every point are shown with doubles (`exchange-node`, `clerk`).
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, time::Duration};
 
 use proto::{
     exchange::v1::Verdict,
@@ -14,7 +11,9 @@ use proto::{
 use serde_json::Value;
 use town::harness::{Plan, eventually};
 
-use crate::support::{MARRIAGE, MARRIED, Place, SINGLE, exit, housings_scope, marital_status, said, verdict};
+use crate::support::{
+    MARRIAGE, MARRIED, Place, SINGLE, exit, housings_scope, marital_status, peer::now_ms, said, verdict,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -138,7 +137,7 @@ async fn an_answer_that_is_late_stands_on_the_board_and_can_be_fetched_all_the_s
     // Nobody is there when it is due.
     let civil_affairs = place.town.node("civil-affairs");
     civil_affairs.kill();
-    let over = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() > u128::from(due_ms);
+    let over = || now_ms() > due_ms;
     assert!(eventually(LONG, async || over()).await);
     civil_affairs.start().await.unwrap();
     let board = async || {

@@ -176,9 +176,11 @@ async fn a_node_far_behind_reads_tiles_and_one_that_is_given_altered_ones_reads_
         }
         let before = log_of(&housing.log()).len();
         housing.start().await.unwrap();
-        place.town.settled().await.unwrap();
-        let shown = place.json("housing", &["directory", "show"]).await;
-        assert!(shown["size"].as_u64().unwrap() >= MANY, "{shown}");
+        // A registry that starts again listens to its nodes before it vouches for anything.
+        let shown = async || place.json("housing", &["directory", "show"]).await;
+        let has_all = async || shown().await["size"].as_u64().unwrap() >= MANY;
+        assert!(eventually(LIMIT, has_all).await, "{}", shown().await);
+        let shown = shown().await;
         assert_eq!(shown["state"], "fresh", "{shown}");
         // Whoever stands in between is no registry: nothing is found against it.
         assert_eq!(shown["findings"], 0, "{shown}");

@@ -10,9 +10,14 @@ use crate::{
 
 /// Housing's evidence of one question, with the answer `MATCH`.
 fn bundle(fixture: &Fixture) -> wire::EvidenceBundle {
-    let request = fixture.request();
+    bundle_asked(fixture, fixture)
+}
+
+/// The same, where question and answer were made when the directory was as `then`.
+fn bundle_asked(fixture: &Fixture, then: &Fixture) -> wire::EvidenceBundle {
+    let request = then.request();
     let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
-    let answer = fixture.answer(&request, &request_digest, wire::Verdict::Match);
+    let answer = then.answer(&request, &request_digest, wire::Verdict::Match);
     let (answer_envelope, answer_digest) = seal(&answer, &key("civil-affairs node 1"));
     bundle_of(
         fixture,
@@ -474,9 +479,11 @@ fn a_bundle_holds_for_whoever_has_any_key_of_the_authority() {
 #[test]
 fn a_closed_log_shows_what_it_kept_and_its_successor_needs_the_closing() {
     use proto::registry::v1 as registry;
+    // The question was asked before anything was closed.
+    let of_town = |fixture: &Fixture| bundle_asked(fixture, &Fixture::town());
     let origin = evidence::origin(&party("housing"), &fixture::node("1"));
     let (size, root) = {
-        let checkpoint = bundle(&Fixture::town()).logs[0].checkpoint.clone();
+        let checkpoint = of_town(&Fixture::town()).logs[0].checkpoint.clone();
         let note = crate::log::note::SignedNote::parse(checkpoint.as_bytes()).unwrap();
         let checkpoint = checkpoint::Checkpoint::parse(note.text()).unwrap();
         (checkpoint.size(), checkpoint.root())
@@ -495,7 +502,7 @@ fn a_closed_log_shows_what_it_kept_and_its_successor_needs_the_closing() {
         fixture.say("housing", registry::statement::Body::EvidenceLogClosed(body), "evidence/housing/1");
         fixture
     };
-    let kept = verify(&bundle(&closed(3, root)).encode_to_vec(), &authority());
+    let kept = verify(&of_town(&closed(3, root)).encode_to_vec(), &authority());
     assert!(kept.is_sound(), "{:?}", kept.wrong());
     let end = kept.checks.iter().find(|check| check.name == format!("end of {origin}")).unwrap();
     assert!(
@@ -505,11 +512,11 @@ fn a_closed_log_shows_what_it_kept_and_its_successor_needs_the_closing() {
     // Closed with fewer, or with others.
     let first = Entry { kind: EntryKind::Outcome, salt: [4; 32], envelope: Digest::new([0; 32]) };
     let name = format!("evidence log {origin}");
-    assert_eq!(wrong_check(&bundle(&closed(1, first.leaf()))), name);
-    assert_eq!(wrong_check(&bundle(&closed(3, Hash::from_bytes([7; 32])))), name);
+    assert_eq!(wrong_check(&of_town(&closed(1, first.leaf()))), name);
+    assert_eq!(wrong_check(&of_town(&closed(3, Hash::from_bytes([7; 32])))), name);
 
     let successor = |fixture: &Fixture, number: u32| {
-        let mut bundle = bundle(fixture);
+        let mut bundle = of_town(fixture);
         let origin = format!("{origin}/{number}");
         bundle.logs[0].checkpoint = signed_checkpoint(&origin, size, root, &key("housing node 1"));
         bundle.logs[0].origin = origin;

@@ -118,7 +118,7 @@ impl<'a> Subjects<'a> {
         Self { store, blocks: store.db().iter(), block: sled::IVec::default(), position: 0 }
     }
 
-    fn entry(&mut self) -> Result<Option<(Vec<u8>, State, Vec<u8>)>, BlockError> {
+    fn entry(&mut self) -> Result<Option<OwnedEntry>, BlockError> {
         while self.position == self.block.len() {
             let Some(next) = self.blocks.next() else { return Ok(None) };
             let (_, block) = next.map_err(|error| self.store.explain(error))?;
@@ -145,6 +145,9 @@ impl<'a> Subjects<'a> {
         Ok(Some((subject, if state == State::Quarantined { Found::Quarantined } else { Found::Rows(rows) })))
     }
 }
+
+/// An entry's subject, state and rows.
+type OwnedEntry = (Vec<u8>, State, Vec<u8>);
 
 struct Entry<'a> {
     subject: &'a [u8],

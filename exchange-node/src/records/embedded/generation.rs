@@ -394,8 +394,9 @@ impl Open {
                 (&self.manifest.service, self.major(), self.manifest.minor, service.published.minor_version);
             format!("the records of {service} were imported for version {major}.{then} and do not fit {major}.{now} ({difference}): import them again")
         });
-        let as_of = service.published.record_as_of_column.as_str();
-        let as_of = self.columns.iter().position(|column| column.name() == as_of);
+        // Where none is named, the name is empty, and so is that of the column with the days of changes.
+        let as_of = Some(service.published.record_as_of_column.as_str()).filter(|name| !name.is_empty());
+        let as_of = as_of.and_then(|as_of| self.columns.iter().position(|column| column.name() == as_of));
         let fit = std::sync::Arc::new(Fit { statement: service.statement, lacking, as_of });
         self.fit.store(Some(std::sync::Arc::clone(&fit)));
         fit

@@ -1,5 +1,6 @@
 //! Folders: what is whole is taken once, and what is bad changes nothing.
 
+use host::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 
 use super::*;
@@ -195,7 +196,7 @@ fn changes_are_applied_in_their_order_and_wait_behind_a_bad_one() {
     place.put("2.csv", change("perhaps", "890103"));
     place.settle().unwrap_err();
     place.put("3.csv", change("delete", "890101"));
-    let later = SystemTime::now() + Duration::from_secs(60);
+    let later = SystemTime::UNIX_EPOCH + Duration::from_millis(SystemClock.now_ms()) + Duration::from_secs(60);
     let third = File::options().write(true).open(place.dir.path().join("exports/3.csv")).unwrap();
     third.set_modified(later).unwrap();
     let waits = place.settle().unwrap_err();

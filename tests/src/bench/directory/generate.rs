@@ -149,7 +149,7 @@ impl<'a> Maker<'a> {
     /// Each applies to three providers, of whom two grant it and the third takes its time or refuses.
     fn apply(&mut self, number: usize) -> anyhow::Result<()> {
         for turn in 0..3_usize {
-            let provider = (number.wrapping_mul(7919) + turn * 104_729) % self.departments.len() & !1;
+            let provider = ((number.wrapping_mul(7919) + turn * 104_729) % self.departments.len()) & !1;
             if provider == number {
                 continue;
             }
@@ -206,7 +206,7 @@ impl<'a> Maker<'a> {
     /// Some grants and keys are revoked, some services suspended for a while.
     fn revoke(&mut self, number: usize) -> anyhow::Result<()> {
         if number.is_multiple_of(8) && number > 0 {
-            let provider = number.wrapping_mul(7919) % self.departments.len() & !1;
+            let provider = (number.wrapping_mul(7919) % self.departments.len()) & !1;
             let object = format!("access/{}/{}/{:016x}", id(provider), id(number), number * 4);
             let is_granted = provider != number && self.directory.last_about(&object).is_some();
             if is_granted {
