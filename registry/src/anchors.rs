@@ -54,6 +54,12 @@ use crate::{
 /// How many entries are read at once.
 const CHUNK: usize = 4096;
 
+/// How long a store that is away is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// When the second log is to be taken again, where the store was away; or after the interval, if that is shorter.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
 /// How often taking is tried again because another registry was quicker.
 const MOST_OVERTAKINGS: usize = 16;
 
@@ -358,6 +364,10 @@ impl Anchors {
                 Err(Error::Stopped(_)) if stop.is_cancelled() => return Ok(()),
                 Err(Error::Ledger(ledger::Error::Away { reason })) => {
                     tracing::warn!(reason, "the second log is not taken: the store is away");
+                    due = Instant::now() + self.parts.interval.min(TRY_AGAIN);
+                    tokio::time::sleep(PAUSE).await;
+                    // Nothing tells again of what could not be followed.
+                    directory.mark_changed();
                 }
                 Err(error) => return Err(error),
             }

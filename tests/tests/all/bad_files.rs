@@ -84,7 +84,8 @@ async fn a_bad_row_is_named_and_nothing_is_half_imported() {
         written(&dir, "latin.csv", [head.as_bytes(), b"\n", good.as_bytes(), b",\xff\xfe,2020-01-01\n"].concat());
     let output = place.cli("civil-affairs", &["records", "import", "marriage-registration", &latin]).await;
     assert_wrong(&output, &["latin.csv: line 2: ", "neither UTF-8 nor GB18030"]);
-    let none = place.cli("civil-affairs", &["records", "import", "horse-registration", &latin]).await;
+    let fine = written(&dir, "fine.csv", format!("{head}\n{good},single,2020-01-01\n"));
+    let none = place.cli("civil-affairs", &["records", "import", "horse-registration", &fine]).await;
     assert!([2, 7].contains(&exit(&none)) && said(&none).contains("horse-registration"), "{}", said(&none));
     assert_eq!(records(&place).await, before);
     assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);

@@ -248,6 +248,8 @@ async fn mariadb_answers_cannot_be_written_to_and_comes_back_by_itself() {
     tokio::task::block_in_place(|| server.kill());
     comes_to(&place, &MARRIED, "married", Verdict::Unavailable).await;
     tokio::task::block_in_place(|| server.run());
+    // This server does not write each change through: what was said last may be undone by the kill.
+    server.sql("UPDATE knob SET seconds = 0");
     comes_to(&place, &MARRIED, "married", Verdict::Match).await;
     asking.end_without_a_wrong_verdict().await;
     place.town.stop().await.unwrap();

@@ -165,7 +165,10 @@ async fn a_node_far_behind_reads_tiles_and_one_that_is_given_altered_ones_reads_
     let text = fs::read_to_string(&config).unwrap();
     let advertised = format!("advertise_tiles = [\"{}\"]", cache.address);
     assert!(text.contains("advertise_tiles = []"));
-    fs::write(&config, text.replace("advertise_tiles = []", &advertised)).unwrap();
+    let text = text.replace("advertise_tiles = []", &advertised);
+    // It would listen to its nodes first, and have nothing large to show meanwhile.
+    assert!(text.contains("listen_first_seconds = 5"));
+    fs::write(&config, text.replace("listen_first_seconds = 5", "listen_first_seconds = 0")).unwrap();
     registry.start().await.unwrap();
 
     let read_anew = async |alters: bool, said: &str| {
