@@ -263,7 +263,7 @@ impl std::fmt::Debug for Logs {
 }
 
 /// The logs as one journal: entries go into the one that is kept, as long as it may go on; entries and receipts are found in
-/// all of them. An index beyond [`INDEX_BITS`] says which other one.
+/// all of them. An index beyond 48 bits says which other one.
 #[derive(Clone, Debug)]
 pub struct AllLogs {
     logs: Arc<Logs>,

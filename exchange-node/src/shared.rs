@@ -6,7 +6,7 @@
 //! leaves before it is here. A use is taken here before the question is answered, once for each question. While the
 //! database is away nothing is answered: a question that nobody counted would be one beyond the quota.
 //!
-//! A claim lasts [`LEASE_MS`] by the database's clock; then the node that made it counts as gone and another may answer. Its own
+//! A claim lasts a minute by the database's clock; then the node that made it counts as gone and another may answer. Its own
 //! answer, if it made one, has not left it, and never will. Answers lie here for a day: the database is as confidential as
 //! the records. Out of scope: what is asked and answered (`answer`), and the database's own availability.
 
