@@ -156,6 +156,12 @@ impl View {
         Ok((ahead.frontier.size() - ahead.waiting.len() as u64, ahead.waiting))
     }
 
+    /// Lets go of what came as tiles and no checkpoint covers.
+    pub(super) async fn let_go_of_tiles(&self) -> Result<(), Error> {
+        let mut followed = self.followed.lock().await;
+        self.let_go(&mut followed).await.map(drop)
+    }
+
     /// As [`Self::let_go`], where that was not the registry's fault.
     pub(super) async fn let_go_of_registry(&self, followed: &mut Followed) -> Result<(), Error> {
         followed.disturbed |= followed.ahead.is_some();

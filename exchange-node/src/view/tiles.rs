@@ -202,7 +202,11 @@ impl Follower {
             match outcome {
                 // What the view refuses it would refuse from elsewhere too, or the port tells better.
                 Ok(()) | Err(Error::View(_)) => return outcome,
-                Err(error) => last = error,
+                Err(error) => {
+                    // What came before it may be as wrong, and no checkpoint covers it: the registry is not to answer for it.
+                    self.view.let_go_of_tiles().await?;
+                    last = error;
+                }
             }
         }
         Err(last)
