@@ -243,7 +243,11 @@ async fn two_registries_keep_one_second_log() {
     // The other one shows it as soon as it has read the directory.
     let deadline = Instant::now() + Duration::from_secs(60);
     while other.head().size < 41 {
-        assert!(Instant::now() < deadline, "the other registry does not follow");
+        if running.is_finished() {
+            panic!("it ended: {:?}", running.await);
+        }
+        let (there, here, ended) = (other.head().size, one.head().size, running.is_finished());
+        assert!(Instant::now() < deadline, "the other registry does not follow: {there} of {here}, ended: {ended}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(one.head().checkpoint, other.head().checkpoint);

@@ -126,12 +126,12 @@ impl PostgresLedger {
         &self.pool
     }
 
-    /// Brings the right edge up to what the row says, from the entries.
+    /// Brings the right edge up to what the row says, from the entries; further, where somebody has read on meanwhile.
     async fn advance(&self, to: Position) -> Result<Arc<Frontier>, Error> {
         let _turn = self.advancing.lock().await;
         let known = self.edge.load_full();
         if known.size() > to.size {
-            return Err(self.lost(known.size(), to.size));
+            return Ok(known);
         }
         let mut edge = Frontier::clone(&known);
         while edge.size() < to.size {
@@ -165,6 +165,9 @@ impl PostgresLedger {
             };
         }
         let mut edge = Frontier::clone(&*self.advance(head.position).await?);
+        if edge.size() > at_size {
+            return Err(self.lost(edge.size(), at_size));
+        }
         let tiles: Vec<FullTile> = entries.iter().flat_map(|entry| edge.append(leaf_hash(entry))).collect();
         let position = Position { size: edge.size(), root: edge.root() };
         rows::insert(&mut transaction, at_size, entries, &tiles, position).await?;
@@ -182,7 +185,12 @@ impl PostgresLedger {
 impl Ledger for PostgresLedger {
     fn position(&self) -> Later<'_, Position> {
         Box::pin(async move {
+            // Before the row is read: two who ask at once must not take each other's news for a loss.
+            let known = self.edge.load().size();
             let position = rows::head(&self.pool).await?.position;
+            if position.size < known {
+                return Err(self.lost(known, position.size));
+            }
             // Nobody may sign a root that its entries do not lead to.
             let edge = self.edge.load();
             if edge.size() == position.size && edge.root() == position.root {
