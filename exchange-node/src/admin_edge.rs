@@ -9,6 +9,7 @@ pub mod events;
 mod evidence;
 pub mod history;
 mod import;
+pub mod items;
 pub mod keys;
 mod lookup;
 pub mod nodes;

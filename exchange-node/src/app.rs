@@ -28,6 +28,7 @@ use crate::{
     answer::{Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
     budget::{self, Book},
+    case::{self, Cases, CasesParts},
     clerk::{self, Clerks, ClerksParts},
     compare::Comparer,
     config::Config,
@@ -101,6 +102,9 @@ pub enum Error {
     /// What is to be done, or what waits for a person, cannot be opened.
     #[error(transparent)]
     Clerk(#[from] clerk::Error),
+    /// The cases cannot be opened.
+    #[error(transparent)]
+    Case(#[from] case::Error),
     /// What is to be done cannot be opened.
     #[error(transparent)]
     Duty(#[from] duty::Error),
@@ -179,6 +183,8 @@ pub struct Parts {
     pub duties: Arc<Duties>,
     /// Questions that a person answers.
     pub clerks: Arc<Clerks>,
+    /// Cases of this department's offices.
+    pub cases: Arc<Cases>,
     /// Exports evidence.
     pub exporter: Arc<Exporter>,
     /// Anchors evidence.
@@ -348,6 +354,17 @@ impl App {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
         duties.cover(journal.end()).await?;
+        let cases = Arc::new(Cases::open_book(CasesParts {
+            me: config.party(),
+            dir: config.dir.clone(),
+            asker: Arc::clone(&asker),
+            view: Arc::clone(&view),
+            duties: Arc::clone(&duties),
+            budget_key: Arc::clone(budget.key()),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            settings: config.cases,
+        })?);
         let book = Arc::new(AnchorBook::open(&config.dir)?);
         let anchorer = Arc::new(Anchorer {
             evidence: logs.of.clone(),
@@ -425,6 +442,7 @@ impl App {
             answerer,
             duties,
             clerks,
+            cases,
             exporter,
             anchorer,
             office_keys,

@@ -5,6 +5,7 @@
 
 mod access;
 mod backup;
+mod case;
 mod catalogue;
 mod config;
 mod departments;
@@ -13,6 +14,7 @@ mod events;
 mod evidence;
 mod exit;
 mod init;
+mod item;
 mod keys;
 mod log;
 mod node;
@@ -38,6 +40,7 @@ use host::{admin_socket::AdminError, published};
 use proto::exchange::v1::Refusal;
 
 use self::output::Output;
+pub(crate) use self::text::end_of_day;
 pub use self::{exit::Exit, init::init, relay::Command as RelayCommand};
 
 /// Asks other departments' records on behalf of one's own office systems, and answers from one's own records.
@@ -85,6 +88,12 @@ pub enum Command {
     /// Restores a backup into an empty folder.
     #[command(after_help = "Example:\n  exchange-node restore civil-affairs-2026-11-29.backup --dir civil-affairs-new")]
     Restore(backup::RestoreArgs),
+    /// Public service items with their guides: write, check, publish, look up.
+    #[command(subcommand, after_help = "Example:\n  exchange-node item list")]
+    Item(item::Command),
+    /// Cases: one item for one applicant, with commitments.
+    #[command(subcommand, after_help = "Example:\n  exchange-node case list")]
+    Case(case::Command),
     /// Data services: describe, publish, change, look up, suspend, withdraw.
     #[command(subcommand, after_help = "Example:\n  exchange-node service list")]
     Service(service::Command),
@@ -277,6 +286,8 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Doctor => node::doctor(&folder, output).await,
         Command::Backup(args) => backup::backup(&args, &folder, output).await,
         Command::Restore(args) => backup::restore(&args, &folder, output, now_ms).await,
+        Command::Item(command) => item::run(command, &folder, output).await,
+        Command::Case(command) => case::run(command, &folder, output).await,
         Command::Service(command) => service::run(command, &folder, output).await,
         Command::Catalogue(command) => catalogue::run(command, &folder, output, now_ms).await,
         Command::Services(command) => read::run_services(command, &folder, output).await,

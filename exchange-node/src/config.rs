@@ -17,7 +17,7 @@ use trust::{
     key::PublicKey,
 };
 
-use crate::view::DirectorySettings;
+use crate::{case::CaseSettings, view::DirectorySettings};
 
 /// The name of the file that `init` writes.
 pub const FILE_NAME: &str = "node.toml";
@@ -122,6 +122,9 @@ pub struct Config {
     /// How long keys serve.
     #[serde(default)]
     pub keys: KeySettings,
+    /// How cases are handled.
+    #[serde(default)]
+    pub cases: CaseSettings,
     /// The folder of the file: where everything lives.
     #[serde(skip)]
     pub dir: PathBuf,

@@ -86,6 +86,11 @@ pub enum Error {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
+    /// Check what an applicant committed to.
+    CheckCommitment {
+        /// Its id.
+        commitment: String,
+    },
     /// Deliver an answer that follows an earlier one to whoever asked.
     Deliver {
         /// The question's entry.
@@ -217,6 +222,15 @@ impl Duties {
     /// One of them cannot be read.
     pub fn rows<T: DeserializeOwned>(&self, book: &'static str) -> Result<Vec<T>, Error> {
         self.store.rows(book)
+    }
+
+    /// The rows of a book whose keys begin with `prefix`, in the order of their keys.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be read.
+    pub fn rows_under<T: DeserializeOwned>(&self, book: &'static str, prefix: &str) -> Result<Vec<T>, Error> {
+        self.store.rows_under(book, prefix)
     }
 
     /// Makes changes durable together, and then counts them.

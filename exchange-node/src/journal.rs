@@ -14,6 +14,8 @@ mod month;
 
 mod month_key;
 
+pub(crate) use self::month_key::{MonthKeys, NONCE_BYTES, TAG_BYTES};
+
 mod record;
 
 mod month_beginning;

@@ -73,15 +73,20 @@ impl OfficeEdge {
 
     /// The office system that calls; empty for an operator.
     fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
-        let Some(keys) = &self.keys else { return Ok(String::new()) };
-        let presented = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        let key = presented.and_then(|text| text.strip_prefix("Bearer "));
-        key.and_then(|key| keys.system_of(key.trim())).ok_or_else(|| {
-            Status::unauthenticated(
-                "an office key is needed: metadata `authorization: Bearer <key>`; `exchange-node office-key add` makes one",
-            )
-        })
+        signed_in(self.keys.as_deref(), metadata)
     }
+}
+
+/// The office system that calls; empty for an operator, who needs no key on the admin socket.
+pub(crate) fn signed_in(keys: Option<&OfficeKeys>, metadata: &MetadataMap) -> Result<String, Status> {
+    let Some(keys) = keys else { return Ok(String::new()) };
+    let presented = metadata.get("authorization").and_then(|value| value.to_str().ok());
+    let key = presented.and_then(|text| text.strip_prefix("Bearer "));
+    key.and_then(|key| keys.system_of(key.trim())).ok_or_else(|| {
+        Status::unauthenticated(
+            "an office key is needed: metadata `authorization: Bearer <key>`; `exchange-node office-key add` makes one",
+        )
+    })
 }
 
 #[tonic::async_trait]
@@ -226,6 +231,7 @@ fn question(request: VerifyRequest, system: String, trace: Option<String>) -> Of
         timeout_ms: request.timeout_ms,
         accepts_deferral: request.accepts_deferral,
         trace,
+        also_about: Vec::new(),
     }
 }
 

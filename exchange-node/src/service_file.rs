@@ -5,10 +5,10 @@
 //!
 //! Out of scope: signing and publishing it (`publish`), and the department it belongs to, which the file does not name.
 
-mod read;
-mod render;
+pub(crate) mod read;
+pub(crate) mod render;
 mod template;
-mod tree;
+pub(crate) mod tree;
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use proto::registry::v1::ServicePublished;
 pub use self::template::{Starting, StartingAttribute, template};
 
 /// The longest service file, in bytes: more than the longest statement.
-const LONGEST_FILE: usize = 256 * 1024;
+pub(crate) const LONGEST_FILE: usize = 256 * 1024;
 
 /// One thing wrong with a service file.
 #[derive(Clone, Debug, PartialEq, Eq)]

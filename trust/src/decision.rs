@@ -5,7 +5,7 @@
 use proto::{exchange::v1 as wire, registry::v1 as statement};
 
 use crate::{
-    claim::Claim,
+    claim::{Claim, RowRule},
     clerk::AnsweredBy,
     directory::{
         AccessKey, Directory,
@@ -18,6 +18,9 @@ use crate::{
     subject::{Scheme, Subject, added::Schemes},
     value::Value,
 };
+
+/// How many other people a question may be about.
+pub const MOST_OTHERS: usize = 8;
 
 /// What a permitted question may have answered.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Permit<'a> {
     pub subject: Subject,
     /// Other numbers that the asker says the same subject has, or has had, under schemes that the service takes.
     pub former_subjects: Vec<Subject>,
+    /// Other people whose records are added to the subject's.
+    pub also_about: Vec<Subject>,
     /// Values that select rows, each with its name.
     pub inputs: Vec<(String, Value)>,
     /// The claims; each one's `disclose` is set only where service and grant allow it.
@@ -56,7 +61,8 @@ pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) ->
     let schemes = &directory.profile().schemes;
     let subject = read_subject(schemes, service, request.subject.as_ref())?;
     let former_subjects = read_former(schemes, service, &subject, &request.former_subjects)?;
-    Ok(Permit { service, grant, quota, subject, former_subjects, inputs, claims })
+    let also_about = read_others(schemes, service, &subject, &claims, &request.also_about)?;
+    Ok(Permit { service, grant, quota, subject, former_subjects, also_about, inputs, claims })
 }
 
 fn check_departments(directory: &Directory, question: &Question, now_ms: u64) -> Result<(), Refusal> {
@@ -384,6 +390,43 @@ fn read_former(
         }
     }
     Ok(read)
+}
+
+/// Other people. What their records come to together can only be said where rows are added up.
+fn read_others(
+    schemes: &Schemes,
+    service: &Service,
+    subject: &Subject,
+    claims: &[Claim],
+    others: &[wire::Subject],
+) -> Result<Vec<Subject>, Refusal> {
+    if others.len() > MOST_OTHERS {
+        return Err(Refusal::new(Code::SubjectMalformed).at("also_about").because(format!("at most {MOST_OTHERS}")));
+    }
+    let mut read = Vec::with_capacity(others.len());
+    for (index, other) in others.iter().enumerate() {
+        let field = format!("also_about[{index}]");
+        let other = schemes
+            .parse(&other.scheme, &other.value)
+            .map_err(|error| Refusal::new(Code::SubjectMalformed).at(&field).because(error))?;
+        if !service.schemes.contains(&other.scheme()) {
+            return Err(Refusal::new(Code::SubjectSchemeUnsupported).at(&field));
+        }
+        if other == *subject || read.contains(&other) {
+            return Err(Refusal::new(Code::SubjectMalformed).at(&field).because("the same person stands twice"));
+        }
+        read.push(other);
+    }
+    let adds_up = |claim: &Claim| {
+        let rule = service.attributes.get(claim.attribute());
+        rule.is_some_and(|rule| matches!(rule.rows(), RowRule::Count | RowRule::Sum))
+    };
+    match claims.iter().position(|claim| !adds_up(claim)).filter(|_| !read.is_empty()) {
+        Some(index) => Err(Refusal::new(Code::ClaimMalformed)
+            .at(format!("claims[{index}].attribute"))
+            .because("only what is summed or counted can be asked about several people")),
+        None => Ok(read),
+    }
 }
 
 /// A name that came from outside, fit to be said back: a value that was put in a name's place is not repeated.

@@ -31,7 +31,7 @@ use self::state::StateMap;
 use self::{
     kept::Kept,
     map::SharedMap,
-    model::{Access, Department, Founding, KnownKey, Node, Place, Profile, Reign, Revocation},
+    model::{Access, Department, Founding, ItemVersion, KnownKey, Node, Place, Profile, Reign, Revocation},
 };
 use crate::{
     envelope::{self, EnvelopeError},
@@ -234,7 +234,8 @@ pub struct Directory {
     node_by_tls_key: SharedMap<[u8; 32], (DepartmentId, NodeId)>,
     services: SharedMap<ServiceId, Service>,
     access: SharedMap<AccessKey, Access>,
-    items: SharedMap<(DepartmentId, String), Kept<wire::ItemPublished>>,
+    /// All versions of each item, the newest last: an old case shows the one it was filed under.
+    items: SharedMap<(DepartmentId, String), Vec<ItemVersion>>,
     said: StateMap,
     committed: Option<Committed>,
     successions: succession::Successions,
@@ -518,9 +519,24 @@ impl Directory {
         self.access.range(from..).take_while(move |(key, _)| key.provider == *provider && key.consumer == *consumer)
     }
 
-    /// A public service item.
-    pub fn item(&self, department: &DepartmentId, item: &str) -> Option<&wire::ItemPublished> {
-        self.items.get(&(department.clone(), item.to_owned())).map(|item| &**item)
+    /// All versions of a public service item, the newest last.
+    pub fn item_versions(&self, department: &DepartmentId, item: &str) -> &[ItemVersion] {
+        self.items.get(&(department.clone(), item.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// A public service item as it is in force at that time.
+    pub fn item_at(&self, department: &DepartmentId, item: &str, at_ms: u64) -> Option<&ItemVersion> {
+        self.item_versions(department, item).iter().rev().find(|version| version.effective_from_ms <= at_ms)
+    }
+
+    /// A version of a public service item.
+    pub fn item_version(&self, department: &DepartmentId, item: &str, version: u32) -> Option<&ItemVersion> {
+        self.item_versions(department, item).iter().find(|known| known.version == version)
+    }
+
+    /// All public service items with their versions.
+    pub fn items(&self) -> impl Iterator<Item = (&(DepartmentId, String), &Vec<ItemVersion>)> {
+        self.items.iter()
     }
 
     /// The place of the last statement about an object.

@@ -509,6 +509,32 @@ pub fn marriage_registration() -> wire::ServicePublished {
     }
 }
 
+/// Housing's item 入学: one paper that no service of the fixture answers.
+pub fn item() -> wire::ItemPublished {
+    wire::ItemPublished {
+        department: "housing".into(),
+        item: "入学".into(),
+        version: 1,
+        effective_from_ms: FOUNDED_MS,
+        name: Some(wire::LocalName { zh: "入学".into(), en: "School entry".into() }),
+        legal_bases: basis(),
+        accepting_unit: "综合窗口".into(),
+        steps: vec![wire::GuideStep { step: "受理".into(), actor: "综合窗口".into(), working_days: 1 }],
+        proofs: vec![wire::ProofRequirement {
+            proof: "居住证明".into(),
+            about: "applicant".into(),
+            legal_bases: basis(),
+            issuing_unit: "派出所".into(),
+            ..Default::default()
+        }],
+        samples: vec!["申请表填写示范".into()],
+        fees: "不收费".into(),
+        time_limit_working_days: Some(5),
+        contact: "0890-000-0001".into(),
+        ..Default::default()
+    }
+}
+
 /// Housing's application.
 pub fn application(id: &str) -> wire::AccessApplied {
     wire::AccessApplied {

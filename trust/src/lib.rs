@@ -20,6 +20,7 @@ pub mod evidence;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fixture;
 pub mod ids;
+pub mod item;
 pub mod key;
 pub mod log;
 pub mod official;

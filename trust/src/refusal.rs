@@ -43,11 +43,15 @@ codes! {
     AuthorisationExpired "AUTHORISATION_EXPIRED" "The subject's authorisation has expired" "ask the subject to sign again";
     AuthorisationMissing "AUTHORISATION_MISSING" "The service needs the subject's authorisation" "have the subject sign the form and send its digest, scope, signer and end";
     AuthorisationNotCovering "AUTHORISATION_NOT_COVERING" "The subject's authorisation does not cover the question" "have the subject sign a form that names the service, the item or each data item asked for";
+    CaseExists "CASE_EXISTS" "The case number belongs to a case of another item" "use another case number";
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     CheckpointOutdated "CHECKPOINT_OUTDATED" "The checkpoint is not one of the directory's latest" "cosign the newest checkpoint";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";
     ClerkDeclined "CLERK_DECLINED" "A clerk declined to answer" "read the reason, correct the question and ask again, or ask the department";
     ClockBackwards "CLOCK_BACKWARDS" "This node's clock is behind a time it has verified" "set the clock; `doctor` shows both times";
+    CommitmentBlocked "COMMITMENT_BLOCKED" "The applicant has a broken commitment that was not put right" "have it put right (`case repair`), or take the paper";
+    CommitmentExcluded "COMMITMENT_EXCLUDED" "The item does not let a commitment stand in for this proof" "take the paper, or ask again later (`case add`)";
+    CommitmentNotNeeded "COMMITMENT_NOT_NEEDED" "Nothing has to be committed to, or put right" "look at the case (`case show`)";
     DecisionPending "DECISION_PENDING" "Another decision waits for the second officer" "confirm it (`access confirm`) or set it aside (`access reject`)";
     DecisionUnnamed "DECISION_UNNAMED" "The decision does not name officer and document as the authority's profile asks" "give --officer and --document";
     DeferralNotAccepted "DEFERRAL_NOT_ACCEPTED" "A person answers this service, and the question does not accept a later answer" "ask again and accept a deferral (`verify --accept-deferral`)";
@@ -70,6 +74,7 @@ codes! {
     InputMalformed "INPUT_MALFORMED" "An input cannot be read" "correct the input as the service description says";
     InputMissing "INPUT_MISSING" "A required input is missing" "give the input";
     InputUnknown "INPUT_UNKNOWN" "The service has no such input" "look the inputs up with `services list`";
+    ItemUnknown "ITEM_UNKNOWN" "This department has no such item in force" "look the items up (`item list`)";
     KeyExpired "KEY_EXPIRED" "The key is no longer valid" "rotate the key";
     KeyNotYetValid "KEY_NOT_YET_VALID" "The key is not valid yet" "wait until it is, or sign with the current key";
     KeyRevoked "KEY_REVOKED" "The key was revoked" "make a new key";
@@ -84,6 +89,7 @@ codes! {
     OperatorUnknown "OPERATOR_UNKNOWN" "The attribute does not allow the operator" "look the operators up with `services list`";
     Overloaded "OVERLOADED" "The node takes no more questions for the moment" "try again later";
     PayloadTypeWrong "PAYLOAD_TYPE_WRONG" "The payload is of another type" "send the message that this call takes";
+    ProofUnknown "PROOF_UNKNOWN" "The item has no such proof" "look the proofs up (`case show`)";
     ProviderUnreachable "PROVIDER_UNREACHABLE" "The provider has no node in the directory" "ask the provider's operator";
     PurposeNotCovered "PURPOSE_NOT_COVERED" "The grant is for another purpose" "apply for access for this item, or name the item the grant is for";
     QuotaExceeded "QUOTA_EXCEEDED" "The quota is used up" "try again when it is renewed";

@@ -29,7 +29,9 @@ impl Answerer {
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
         let (department, calendar) = (question.sender.department(), &directory.profile().calendar);
-        self.watch.asked(department, &question.wire.case_number, &permit.subject, calendar, now_ms);
+        for subject in std::iter::once(&permit.subject).chain(&permit.also_about) {
+            self.watch.asked(department, &question.wire.case_number, subject, calendar, now_ms);
+        }
         let charged = self.take_all(directory, permit, question, turn, now_ms).await?;
         if let Err(refusal) = &charged {
             self.watch.refused(department, refusal.code, calendar, now_ms);
@@ -46,7 +48,10 @@ impl Answerer {
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
         // Where the asker's numbers contradict the table nothing is looked up; those that it named are charged all the same.
-        let also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
+        let mut also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
+        for other in &permit.also_about {
+            also.extend(self.aliases.numbers(other, &[]).unwrap_or_default());
+        }
         let guesses = guesses(&self.budget_key, directory, question, permit, &also, now_ms);
         if !guesses.is_empty() {
             let taken = self.budget.take_budget(vec![guesses], now_ms).await?;

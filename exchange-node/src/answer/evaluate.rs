@@ -6,9 +6,10 @@ use std::time::Duration;
 use jiff::civil::Date;
 use proto::exchange::v1 as wire;
 use trust::{
-    claim::{ClaimOutcome, Reason, evaluate},
+    claim::{ClaimOutcome, Reason, Row, evaluate},
     decision::Permit,
     question::Question,
+    subject::Subject,
 };
 
 use super::{Answerer, lookup::under_all};
@@ -24,30 +25,17 @@ impl Answerer {
             0 => USUAL_LOOKUP,
             limit_ms => Duration::from_millis(limit_ms.into()),
         };
-        let numbers = match self.aliases.numbers(&permit.subject, &permit.former_subjects) {
-            Ok(numbers) => numbers,
-            Err(error) => {
-                if self.logged.take("aliases", now_ms) {
-                    tracing::warn!(service = %permit.service.id, %error, "a subject's numbers cannot be told");
-                }
-                let is_contradiction = error == AliasError::Contradiction;
-                return unavailable(permit, if is_contradiction { Reason::Ambiguous } else { Reason::SourceDown });
-            }
+        let mut found = match self.rows_of(permit, question, (&permit.subject, &permit.former_subjects), limit).await {
+            Ok(found) => found,
+            Err(reason) => return unavailable(permit, self.told(permit, reason, now_ms)),
         };
-        let lookup = under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
-        let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
-        let (rows, as_of, lacking) = match found {
-            Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
-            Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
-            Lookup::NotImported => return unavailable(permit, Reason::NotImported),
-            Lookup::Quarantined => return unavailable(permit, Reason::Quarantined),
-            Lookup::Failed(reason) | Lookup::SchemeNotHeld(reason) => {
-                if self.logged.take("records", now_ms) {
-                    tracing::warn!(service = %permit.service.id, reason, "records cannot be looked up");
-                }
-                return unavailable(permit, Reason::SourceDown);
+        for other in &permit.also_about {
+            match self.rows_of(permit, question, (other, &[]), limit).await {
+                Ok(theirs) => found.add(theirs),
+                Err(reason) => return unavailable(permit, self.told(permit, reason, now_ms)),
             }
-        };
+        }
+        let Found { rows, as_of, lacking, is_anybody_absent } = found;
         let too_old = age_problem(question.wire.max_record_age_seconds, as_of, today);
         let verdicts = permit
             .claims
@@ -56,7 +44,14 @@ impl Answerer {
                 (None, Some(rule)) if lacking.iter().any(|name| name == rule.name()) => {
                     ClaimOutcome::unavailable(Reason::NotImported).to_proto(claim)
                 }
-                (None, Some(rule)) => evaluate(rule, claim, &rows, today).to_proto(claim),
+                // Who has no row may have nothing to add, or be unknown: only the provider can say which.
+                (None, Some(rule)) if is_anybody_absent && rule.absence().is_none() => {
+                    evaluate(rule, claim, &[], today).to_proto(claim)
+                }
+                (None, Some(rule)) => {
+                    let verdict = evaluate(rule, claim, &rows, today).to_proto(claim);
+                    wire::ClaimVerdict { by_absence: verdict.by_absence || is_anybody_absent, ..verdict }
+                }
                 (Some(reason), _) => wire::ClaimVerdict {
                     reason: reason.to_owned(),
                     ..ClaimOutcome::unavailable(Reason::SourceDown).to_proto(claim)
@@ -65,6 +60,71 @@ impl Answerer {
             })
             .collect();
         wire::Verdicts { verdicts, record_as_of: as_of.map(|day| day.to_string()).unwrap_or_default() }
+    }
+}
+
+/// What was found of one person, or of several together.
+struct Found {
+    rows: Vec<Row>,
+    as_of: Option<Date>,
+    lacking: Vec<String>,
+    is_anybody_absent: bool,
+}
+
+impl Found {
+    /// Adds another person's rows; equal ones are still two.
+    fn add(&mut self, other: Self) {
+        self.as_of = match (self.rows.is_empty(), other.rows.is_empty()) {
+            (true, false) => other.as_of,
+            (false, true) => self.as_of,
+            _ => self.as_of.zip(other.as_of).map(|(one, other)| one.min(other)),
+        };
+        self.rows.extend(other.rows);
+        self.lacking.extend(other.lacking);
+        self.is_anybody_absent |= other.is_anybody_absent;
+    }
+}
+
+/// Why nothing can be told, and what belongs into the log of it.
+type Trouble = (Reason, Option<(&'static str, String)>);
+
+impl Answerer {
+    /// The rows of one person under all of his numbers.
+    async fn rows_of(
+        &self,
+        permit: &Permit<'_>,
+        question: &Question,
+        (subject, former): (&Subject, &[Subject]),
+        limit: Duration,
+    ) -> Result<Found, Trouble> {
+        let numbers = self.aliases.numbers(subject, former).map_err(|error| {
+            let is_contradiction = error == AliasError::Contradiction;
+            let reason = if is_contradiction { Reason::Ambiguous } else { Reason::SourceDown };
+            (reason, Some(("aliases", error.to_string())))
+        })?;
+        let lookup = under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
+        let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
+        let (rows, as_of, lacking) = match found {
+            Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
+            Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
+            Lookup::NotImported => return Err((Reason::NotImported, None)),
+            Lookup::Quarantined => return Err((Reason::Quarantined, None)),
+            Lookup::Failed(reason) | Lookup::SchemeNotHeld(reason) => {
+                return Err((Reason::SourceDown, Some(("records", reason))));
+            }
+        };
+        // Of one person alone the rule for rows says what no row means.
+        let is_anybody_absent = rows.is_empty() && !permit.also_about.is_empty();
+        Ok(Found { rows, as_of, lacking, is_anybody_absent })
+    }
+
+    fn told(&self, permit: &Permit<'_>, (reason, trouble): Trouble, now_ms: u64) -> Reason {
+        if let Some((what, why)) = trouble
+            && self.logged.take(what, now_ms)
+        {
+            tracing::warn!(service = %permit.service.id, what, why, "a subject's records cannot be told");
+        }
+        reason
     }
 }
 

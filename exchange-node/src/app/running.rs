@@ -17,9 +17,10 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
-        events::EventsEdge, history::HistoryEdge, keys::KeysEdge, nodes::NodesEdge, records::RecordsEdge,
-        successions::SuccessionsEdge, tasks::TasksEdge,
+        events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge, nodes::NodesEdge,
+        records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
+    case_edge::CasesEdge,
     cosigner::Cosigner,
     duty::act::Acting,
     events::Reporter,
@@ -150,6 +151,7 @@ pub(super) async fn start(
         let actor = Acting {
             asker: Arc::clone(&parts.asker),
             clerks: Arc::clone(&parts.clerks),
+            cases: Arc::clone(&parts.cases),
             view: Arc::clone(&parts.view),
             peers: Arc::clone(&parts.peers),
             link: Arc::clone(&parts.link),
@@ -275,6 +277,9 @@ pub(super) async fn start(
     let office_limits = EdgeLimits { request_timeout: Duration::from_secs(75), ..limits };
     let keyed = office_edge(parts, Some(Arc::clone(&parts.office_keys))).server();
     let mut office_server = tuned_server(&office_limits).add_service(health.clone()).add_service(keyed);
+    let keys = Some(Arc::clone(&parts.office_keys));
+    office_server =
+        office_server.add_service(CasesEdge::server(Arc::clone(&parts.cases), keys, Arc::clone(&parts.clock)));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .with_service_name(office::SERVICE)
@@ -295,6 +300,8 @@ pub(super) async fn start(
     let admin_router = tuned_server(&office_limits)
         .add_service(health)
         .add_service(office_edge(parts, None).server())
+        .add_service(CasesEdge::server(Arc::clone(&parts.cases), None, Arc::clone(&parts.clock)))
+        .add_service(ItemsEdge::server(parts.clone()))
         .add_service(DirectoryViewEdge::new(parts.clone()).server())
         .add_service(CatalogueEdge::server(parts))
         .add_service(EvidenceEdge::server(parts.clone()))

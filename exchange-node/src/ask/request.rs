@@ -10,7 +10,7 @@ use proto::exchange::v1 as wire;
 use trust::{
     claim::Claim,
     decision::decide,
-    directory::{Directory, Object, model::AccessState},
+    directory::{Directory, model::AccessState},
     ids::{DepartmentId, Party, ServiceId, ServiceName},
     question::{MOST_FORMER_SUBJECTS, Question},
     refusal::{Code, Refusal},
@@ -41,6 +41,8 @@ pub struct OfficeQuestion {
     pub service_version: u32,
     /// Whom it is about.
     pub subject: Option<wire::Subject>,
+    /// Other people whose records are added to the subject's.
+    pub also_about: Vec<wire::Subject>,
     /// Values that select rows.
     pub inputs: Vec<wire::Input>,
     /// What is to be compared with the record.
@@ -94,6 +96,7 @@ impl OfficeQuestion {
     pub(super) fn body(&self) -> wire::Request {
         wire::Request {
             subject: self.subject.clone(),
+            also_about: self.also_about.clone(),
             inputs: self.inputs.clone(),
             claims: self.claims.clone(),
             purpose: self.purpose.clone(),
@@ -219,10 +222,10 @@ fn newest(
 
 /// Brings subject, claims and inputs into the one spelling in which they are signed.
 pub(super) fn make_canonical(request: &mut wire::Request, service: Option<&Service>, known: &Schemes) {
-    if let Some(subject) = &mut request.subject
-        && let Ok(canonical) = known.parse(&subject.scheme, &subject.value)
-    {
-        subject.value = canonical.value().to_owned();
+    for subject in request.subject.iter_mut().chain(&mut request.also_about) {
+        if let Ok(canonical) = known.parse(&subject.scheme, &subject.value) {
+            subject.value = canonical.value().to_owned();
+        }
     }
     let Some(service) = service else { return };
     for claim in &mut request.claims {
@@ -244,16 +247,15 @@ pub(super) fn make_canonical(request: &mut wire::Request, service: Option<&Servi
 /// Fills in the legal bases of the grant that the purpose stands on, and the item's statement where it is published.
 pub(super) fn fill_purpose(request: &mut wire::Request, directory: &Directory, me: &Party, service: Option<&Service>) {
     let Some(purpose) = &mut request.purpose else { return };
-    let item = Object::Item(me.department().clone(), purpose.item.clone());
-    if let Some(place) = directory.last(&item) {
-        purpose.item_statement = place.digest.as_bytes().to_vec();
+    let in_force = directory.item_at(me.department(), &purpose.item, request.issued_at_ms);
+    // A case names the version that it was filed under.
+    if let Some(version) = in_force.filter(|_| purpose.item_statement.is_empty()) {
+        purpose.item_statement = version.statement.as_bytes().to_vec();
     }
     let Some(service) = service.filter(|_| purpose.legal_bases.is_empty()) else { return };
     let bases = match service.sharing {
         // What the service rests on is not what its use rests on: that is for the asker to state, here or in its item.
-        Sharing::Unconditional => {
-            directory.item(me.department(), &purpose.item).map(|published| &published.legal_bases)
-        }
+        Sharing::Unconditional => in_force.map(|version| &version.published.legal_bases),
         Sharing::Conditional | Sharing::NotShared => directory
             .access_between(&service.id.department, me.department())
             .filter(|(_, access)| access.state == AccessState::Granted)

@@ -2,12 +2,7 @@
 //! the same for every subject, so it is no guess. The asker's word for it counts for nothing. Out of scope: what items are
 //! (`trust::directory`).
 
-use trust::{
-    claim::Claim,
-    directory::{Directory, Object},
-    question::Question,
-    service::Service,
-};
+use trust::{claim::Claim, directory::Directory, question::Question, service::Service};
 
 /// Whether the item that the question names and proves fixes this claim of this service.
 pub(super) fn is_fixed(
@@ -19,14 +14,13 @@ pub(super) fn is_fixed(
 ) -> bool {
     let Some(purpose) = question.wire.purpose.as_ref().filter(|_| claim.fixed_by_item()) else { return false };
     let consumer = question.sender.department();
-    // By the digest that was signed: the question stands on that statement, and it is the last one.
-    let object = Object::Item(consumer.clone(), purpose.item.clone());
-    if directory.last(&object).is_none_or(|place| place.digest.as_bytes() != purpose.item_statement.as_slice()) {
-        return false;
-    }
-    let Some(item) = directory.item(consumer, &purpose.item).filter(|item| item.effective_from_ms <= now_ms) else {
+    // By the digest that was signed: the question stands on that statement, and it is the one in force. One version at a
+    // time, or many of them would be as many guesses.
+    let in_force = directory.item_at(consumer, &purpose.item, now_ms);
+    let Some(version) = in_force.filter(|item| item.statement.as_bytes() == purpose.item_statement.as_slice()) else {
         return false;
     };
+    let item = version.published.read();
     let Some(rule) = service.attributes.get(claim.attribute()) else { return false };
     let asked_of = format!("{}/{}", service.id.department, service.id.service);
     let of_service = item.proofs.iter().filter(|proof| {

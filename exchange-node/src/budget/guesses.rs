@@ -24,15 +24,17 @@ pub fn guesses(
     now_ms: u64,
 ) -> Vec<Guess> {
     let mut subjects = vec![permit.subject.clone()];
-    for subject in permit.former_subjects.iter().chain(also) {
+    for subject in permit.former_subjects.iter().chain(&permit.also_about).chain(also) {
         if !subjects.contains(subject) {
             subjects.push(subject.clone());
         }
     }
     let mut guesses = Vec::new();
     for (index, claim) in permit.claims.iter().enumerate() {
-        let tries = tries(key, claim);
-        if tries.is_empty() || fixed::is_fixed(directory, question, permit.service, claim, now_ms) {
+        let tries = tries(key, claim, &together(permit));
+        // Who chooses with whom somebody is added up chooses the bound, also where an item fixes it.
+        let is_fixed = permit.also_about.is_empty();
+        if tries.is_empty() || is_fixed && fixed::is_fixed(directory, question, permit.service, claim, now_ms) {
             continue;
         }
         let is_ordered = permit.service.attributes.get(claim.attribute()).is_some_and(|rule| has_order(rule.ty().ty()));
@@ -47,6 +49,19 @@ pub fn guesses(
     guesses
 }
 
+/// Everybody whom a question about several people is about, in one order; nothing where it is about one.
+fn together(permit: &Permit<'_>) -> String {
+    if permit.also_about.is_empty() {
+        return String::new();
+    }
+    let mut all: Vec<String> = std::iter::once(&permit.subject)
+        .chain(&permit.also_about)
+        .map(|subject| format!("{}:{}", subject.scheme(), subject.value()))
+        .collect();
+    all.sort_unstable();
+    format!(" of {}", all.join(" "))
+}
+
 /// Whether a value can be found by halving the rest.
 fn has_order(ty: Type) -> bool {
     matches!(ty, Type::Date | Type::Decimal | Type::Integer)
@@ -54,8 +69,8 @@ fn has_order(ty: Type) -> bool {
 
 /// What a claim tries: a value itself (`same`), or a bound just below or just above one. `at_least` and `before` part what
 /// is below a value from the rest, `at_most` and `after` what is above it: asked either way it is the same bit.
-fn tries(key: &BudgetKey, claim: &Claim) -> Vec<Tried> {
-    let one = |way: &str, value: &Value| key.tried(way, &canonical(value));
+fn tries(key: &BudgetKey, claim: &Claim, together: &str) -> Vec<Tried> {
+    let one = |way: &str, value: &Value| key.tried(way, &format!("{}{together}", canonical(value)));
     match (claim.operator(), claim.operands()) {
         (Operator::Exists, _) => Vec::new(),
         (Operator::AtLeast | Operator::Before, operands) => operands.iter().map(|value| one("below", value)).collect(),

@@ -107,7 +107,7 @@ pub(super) fn legal_basis(text: &str) -> Result<LegalBasis, String> {
 
 /// Reads the last day of something, and gives the moment at which that day is over where the departments are (UTC+8), in
 /// Unix milliseconds.
-pub(super) fn end_of_day(text: &str) -> Result<u64, String> {
+pub(crate) fn end_of_day(text: &str) -> Result<u64, String> {
     let wrong = || "write a date as YYYY-MM-DD, for example 2027-12-31".to_owned();
     let date: Date = text.trim().parse().map_err(|_| wrong())?;
     let next = date.tomorrow().map_err(|_| wrong())?.to_datetime(jiff::civil::Time::midnight());

@@ -15,6 +15,7 @@ use trust::{ids::Party, refusal::Code};
 use super::{Acted, Actor, Duty, What};
 use crate::{
     ask::Asker,
+    case::Cases,
     clerk::{Clerks, Task},
     peers::Peers,
     view::{RegistryLink, View},
@@ -35,6 +36,8 @@ pub struct Acting {
     pub asker: Arc<Asker>,
     /// Questions that a person answers.
     pub clerks: Arc<Clerks>,
+    /// Cases, with their commitments.
+    pub cases: Arc<Cases>,
     /// The directory.
     pub view: Arc<View>,
     /// Other nodes.
@@ -53,6 +56,7 @@ impl Actor for Acting {
                 return Acted::Later(None);
             }
             let acted = match duty.what {
+                What::CheckCommitment { ref commitment } => self.cases.check(commitment).await.map_err(NotDone::from),
                 What::Deliver { question, answer } => self.deliver(question, answer).await,
                 What::Fetch { question } => self.fetch(question).await,
                 What::Forget { question } => Ok(Acted::Done(vec![self.clerks.forget(question)])),

@@ -65,6 +65,10 @@ impl DutyStore {
         self.scan(&format!("row/{book}/"))
     }
 
+    pub(super) fn rows_under<T: DeserializeOwned>(&self, book: &str, prefix: &str) -> Result<Vec<T>, Error> {
+        self.scan(&format!("row/{book}/{prefix}"))
+    }
+
     fn scan<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
         for item in self.store.db().scan_prefix(prefix) {

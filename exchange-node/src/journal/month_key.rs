@@ -16,15 +16,15 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{JournalError, Month};
 
 /// How many bytes a nonce has. It is random, and long enough that no two records under one key will share one.
-pub(super) const NONCE_BYTES: usize = 24;
+pub(crate) const NONCE_BYTES: usize = 24;
 /// How many bytes the tag after the encrypted messages has.
-pub(super) const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 
 /// Tells keys of one month apart, where one had to be made again. SHA-256 of the key, cut to 8 bytes.
-pub(super) type MonthKeyId = [u8; 8];
+pub(crate) type MonthKeyId = [u8; 8];
 
 /// The key of one month: XChaCha20-Poly1305.
-pub(super) struct MonthKey {
+pub(crate) struct MonthKey {
     cipher: XChaCha20Poly1305,
     id: MonthKeyId,
 }
@@ -40,18 +40,18 @@ impl MonthKey {
         Self { cipher: XChaCha20Poly1305::new(key.into()), id }
     }
 
-    pub(super) fn id(&self) -> MonthKeyId {
+    pub(crate) fn id(&self) -> MonthKeyId {
         self.id
     }
 
     /// Encrypts `messages` in place and binds `head` to them; `None` if they are longer than the cipher allows.
-    pub(super) fn seal(&self, nonce: [u8; NONCE_BYTES], head: &[u8], messages: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
+    pub(crate) fn seal(&self, nonce: [u8; NONCE_BYTES], head: &[u8], messages: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
         let tag = self.cipher.encrypt_inout_detached(&XNonce::from(nonce), head, messages.into()).ok()?;
         Some(tag.into())
     }
 
     /// Decrypts `messages` in place; `None` if they, or `head`, are not what was sealed under this key.
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         nonce: [u8; NONCE_BYTES],
         head: &[u8],
@@ -71,19 +71,19 @@ impl fmt::Debug for MonthKey {
 
 /// The folder of the months' keys.
 #[derive(Debug)]
-pub(super) struct MonthKeys {
+pub(crate) struct MonthKeys {
     folder: PathBuf,
 }
 
 impl MonthKeys {
     /// Uses this folder; it is made if it is missing, and refused if others can enter it.
-    pub(super) fn open(folder: PathBuf) -> Result<Self, JournalError> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, JournalError> {
         files::private_folder(&folder)?;
         Ok(Self { folder })
     }
 
     /// The month's key, unless it was destroyed. Read from the file each time, so that a destroyed key is gone at once.
-    pub(super) fn load(&self, month: Month) -> Result<Option<MonthKey>, JournalError> {
+    pub(crate) fn load(&self, month: Month) -> Result<Option<MonthKey>, JournalError> {
         let path = self.path(month);
         let bytes = match files::read_private_file(&path) {
             Ok(bytes) => bytes,
@@ -97,7 +97,7 @@ impl MonthKeys {
     }
 
     /// The month's key, made now if there is none, and durable before it is used.
-    pub(super) fn load_or_make(&self, month: Month, random: &dyn Random) -> Result<MonthKey, JournalError> {
+    pub(crate) fn load_or_make(&self, month: Month, random: &dyn Random) -> Result<MonthKey, JournalError> {
         if let Some(key) = self.load(month)? {
             return Ok(key);
         }

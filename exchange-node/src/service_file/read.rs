@@ -2,7 +2,7 @@
 //! then no description comes out at all.
 
 mod attribute;
-mod fields;
+pub(crate) mod fields;
 
 use host::period::Period;
 use prost::Message;
@@ -20,7 +20,7 @@ use super::tree::{Entry, Kind, Node};
 use crate::records::Columns;
 
 /// A line, a field and what is wrong with it.
-pub(super) type Found = (u64, String, String);
+pub(crate) type Found = (u64, String, String);
 
 /// How long an answer may take at most: as long as a question is valid.
 const LONGEST_ANSWER_MS: u32 = 300_000;
@@ -50,12 +50,12 @@ pub(super) fn service(root: &Node) -> Result<wire::ServicePublished, Vec<Found>>
 
 /// What is wrong so far.
 #[derive(Default)]
-pub(super) struct Problems {
-    found: Vec<Found>,
+pub(crate) struct Problems {
+    pub(crate) found: Vec<Found>,
 }
 
 impl Problems {
-    fn add(&mut self, line: u64, field: &str, reason: impl Into<String>) {
+    pub(crate) fn add(&mut self, line: u64, field: &str, reason: impl Into<String>) {
         self.found.push((line, field.to_owned(), reason.into()));
     }
 }
@@ -176,7 +176,7 @@ fn sharing(fields: &mut Fields<'_>, problems: &mut Problems) -> wire::SharingCla
     }
 }
 
-fn legal_bases(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<LegalBasis> {
+pub(crate) fn legal_bases(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<LegalBasis> {
     let Some((node, field)) = fields.optional("legal_basis") else {
         fields.missing("legal_basis", problems);
         return Vec::new();

@@ -11,7 +11,7 @@ use trust::service::words;
 use super::read::split_basis;
 
 /// Writes `service`.
-pub(super) fn service(service: &wire::ServicePublished) -> String {
+pub(crate) fn service(service: &wire::ServicePublished) -> String {
     let mut out = Yaml(String::new());
     out.field("service", &text(&service.service));
     out.field("version", &text(&format!("{}.{}", service.major_version, service.minor_version)));
@@ -142,12 +142,12 @@ fn value(value: &Value) -> String {
     }
 }
 
-pub(super) fn list(texts: impl Iterator<Item = String>) -> String {
+pub(crate) fn list(texts: impl Iterator<Item = String>) -> String {
     format!("[{}]", texts.collect::<Vec<_>>().join(", "))
 }
 
 /// A text as YAML: plain where every reader of YAML takes it for a text, otherwise in quotation marks.
-pub(super) fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '/' | '·');
     let is_plain = text.starts_with(char::is_alphabetic)
         && text.split(' ').all(|word| !word.is_empty() && word.chars().all(is_word))

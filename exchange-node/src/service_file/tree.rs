@@ -10,17 +10,17 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 const DEPTH_LIMIT: usize = 8;
 
 /// Where something is wrong, and what.
-pub(super) type Fault = (u64, String);
+pub(crate) type Fault = (u64, String);
 
 /// A value with the line it begins on.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: u64,
-    pub(super) kind: Kind,
+pub(crate) struct Node {
+    pub(crate) line: u64,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     List(Vec<Node>),
     Map(Vec<Entry>),
     /// Nothing, or a plain null.
@@ -30,18 +30,18 @@ pub(super) enum Kind {
 
 /// An entry of a map.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
+pub(crate) struct Entry {
+    pub(crate) key: String,
     /// The line of the key.
-    pub(super) line: u64,
-    pub(super) value: Node,
+    pub(crate) line: u64,
+    pub(crate) value: Node,
 }
 
 /// Reads the one document in `text`.
 ///
 /// # Errors
 /// The first thing that makes the text no plain YAML.
-pub(super) fn read(text: &str) -> Result<Node, Fault> {
+pub(crate) fn read(text: &str) -> Result<Node, Fault> {
     let options = granit_parser::options! { emit_comments: false, disallow_directives: true };
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(text, options) {

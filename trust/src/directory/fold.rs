@@ -6,7 +6,8 @@ use super::{
     Checked, Directory, Object,
     kept::Kept,
     model::{
-        Access, AccessState, Closed, Department, Extension, Founding, KnownKey, Node, Place, Profile, Reign, Revocation,
+        Access, AccessState, Closed, Department, Extension, Founding, ItemVersion, KnownKey, Node, Place, Profile,
+        Reign, Revocation,
     },
     rules::described,
 };
@@ -230,7 +231,7 @@ impl Directory {
                 self.set_access(&object, AccessState::Revoked { reason: body.reason }, statement.decision);
             }
             (Body::ItemPublished(body), Object::Item(department, item)) => {
-                self.items.insert((department.clone(), item.clone()), body.into());
+                self.publish_item((department.clone(), item.clone()), body, digest);
             }
             (Body::AnchorsTaken(body), _) => self.take_anchors(place, &statement, &body),
             (Body::EvidenceLogClosed(body), _) => self.close_log(place, &statement, body),
@@ -289,6 +290,13 @@ impl Directory {
             }
         }
         self.services.insert(id.clone(), service);
+    }
+
+    fn publish_item(&mut self, key: (DepartmentId, String), body: wire::ItemPublished, statement: Digest) {
+        let mut versions = self.items.get(&key).cloned().unwrap_or_default();
+        let (version, effective_from_ms) = (body.version, body.effective_from_ms);
+        versions.push(ItemVersion { version, effective_from_ms, statement, published: body.into() });
+        self.items.insert(key, versions);
     }
 
     fn set_access(&mut self, object: &Object, state: AccessState, decision: Option<OfficialDecision>) {

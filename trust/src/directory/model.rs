@@ -376,6 +376,19 @@ pub struct Extension {
     pub notice: String,
 }
 
+/// One version of a public service item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemVersion {
+    /// The version, counted from 1.
+    pub version: u32,
+    /// From when it holds, Unix milliseconds; until the next one does.
+    pub effective_from_ms: u64,
+    /// Digest of the statement that published it.
+    pub statement: Digest,
+    /// The item.
+    pub published: Kept<wire::ItemPublished>,
+}
+
 /// A statement's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {

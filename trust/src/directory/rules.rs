@@ -7,6 +7,7 @@ mod department;
 mod evidence;
 mod fields;
 mod founding;
+mod item;
 mod key;
 mod node;
 mod profile;
@@ -18,7 +19,6 @@ mod succession;
 
 use proto::registry::v1::{Statement, statement::Body};
 
-use self::fields::{check_basis, require};
 pub(super) use self::{fields::described, key::check_moment, succession::check_not_handed_over};
 use super::{Directory, Object, StatementError, model::KnownKey};
 use crate::{ids::DepartmentId, key::Role};
@@ -141,11 +141,7 @@ pub(super) fn check_body(
         AccessApplied(_) | AccessExtended(_) | AccessGranted(_) | AccessRefused(_) | AccessReturned(_)
         | AccessSuspended(_) | AccessResumed(_) | AccessRevoked(_) => access::check(directory, statement, body, object),
         Body::ServiceReviewed(body) => review::check(directory, body, object),
-        ItemPublished(body) => {
-            require("item", &body.item)?;
-            require("accepting_unit", &body.accepting_unit)?;
-            check_basis(&body.legal_bases)
-        }
+        ItemPublished(body) => item::check(directory, body, object, statement.stated_at_ms),
         State(body) => state::check(directory, body),
         Body::AnchorsTaken(_) | Body::EvidenceLogClosed(_) => evidence::check(directory, body),
     }

@@ -381,6 +381,8 @@ async fn what_a_published_item_fixes_is_free_and_the_askers_word_for_it_is_not()
     let proof = registry::ProofRequirement {
         proof: "收入证明".into(),
         about: "applicant".into(),
+        legal_bases: basis(),
+        issuing_unit: "用人单位".into(),
         answered_by: "civil-affairs/income".into(),
         major_version: 1,
         claim: Some(claim("at_most", &[60_000])),
@@ -395,7 +397,7 @@ async fn what_a_published_item_fixes_is_free_and_the_askers_word_for_it_is_not()
         legal_bases: basis(),
         accepting_unit: "住房保障中心".into(),
         proofs: vec![proof],
-        ..Default::default()
+        ..fixture::item()
     };
     fixture.say("housing", registry::statement::Body::ItemPublished(item), "item/housing/公租房申请");
     let object = trust::directory::Object::Item("housing".parse().unwrap(), "公租房申请".into());

@@ -11,17 +11,17 @@ use super::Problems;
 const TEXT_LIMIT: usize = 1_000;
 
 /// A map among others, by its name.
-pub(super) struct NamedMap<'a> {
-    pub(super) name: String,
+pub(crate) struct NamedMap<'a> {
+    pub(crate) name: String,
     /// Its whole name.
-    pub(super) field: String,
+    pub(crate) field: String,
     /// The line of its name.
-    pub(super) line: u64,
-    pub(super) entries: &'a [Entry],
+    pub(crate) line: u64,
+    pub(crate) entries: &'a [Entry],
 }
 
 /// The fields of a map.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     path: String,
     line: u64,
     entries: Vec<(&'a Entry, bool)>,
@@ -30,7 +30,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The fields in `entries`, of the map called `path` on `line`. Those that stand twice are said here.
-    pub(super) fn new(path: &str, line: u64, entries: &'a [Entry], problems: &mut Problems) -> Self {
+    pub(crate) fn new(path: &str, line: u64, entries: &'a [Entry], problems: &mut Problems) -> Self {
         let fields = Self {
             path: path.to_owned(),
             line,
@@ -46,12 +46,12 @@ impl<'a> Fields<'a> {
     }
 
     /// The whole name of a field.
-    pub(super) fn path_of(&self, name: &str) -> String {
+    pub(crate) fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// The line of the field `name`, if it is there.
-    pub(super) fn line(&self, name: &str) -> Option<u64> {
+    pub(crate) fn line(&self, name: &str) -> Option<u64> {
         self.entries.iter().find(|(entry, _)| entry.key == name).map(|(entry, _)| entry.line)
     }
 
@@ -66,18 +66,18 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `name` with its whole name, unless it is missing or empty.
-    pub(super) fn optional(&mut self, name: &'static str) -> Option<(&'a Node, String)> {
+    pub(crate) fn optional(&mut self, name: &'static str) -> Option<(&'a Node, String)> {
         let node = self.take(name).filter(|node| !matches!(node.kind, Kind::Nothing))?;
         Some((node, self.path_of(name)))
     }
 
     /// Says that the field `name` is missing.
-    pub(super) fn missing(&self, name: &str, problems: &mut Problems) {
+    pub(crate) fn missing(&self, name: &str, problems: &mut Problems) {
         problems.add(self.line(name).unwrap_or(self.line), &self.path_of(name), "is missing");
     }
 
     /// The text in `name` with its line; that it is missing is a problem.
-    pub(super) fn required_text(&mut self, name: &'static str, problems: &mut Problems) -> Option<(String, u64)> {
+    pub(crate) fn required_text(&mut self, name: &'static str, problems: &mut Problems) -> Option<(String, u64)> {
         let Some((node, field)) = self.optional(name) else {
             self.missing(name, problems);
             return None;
@@ -86,7 +86,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The text in `name`; empty where it is missing.
-    pub(super) fn optional_text(&mut self, name: &'static str, problems: &mut Problems) -> String {
+    pub(crate) fn optional_text(&mut self, name: &'static str, problems: &mut Problems) -> String {
         let Some((node, field)) = self.optional(name) else { return String::new() };
         match &node.kind {
             // In quotation marks it is there, and says nothing.
@@ -96,7 +96,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The texts of the list in `name` with their lines; `None` where it is missing or no list.
-    pub(super) fn located_texts(&mut self, name: &'static str, problems: &mut Problems) -> Option<Vec<(String, u64)>> {
+    pub(crate) fn located_texts(&mut self, name: &'static str, problems: &mut Problems) -> Option<Vec<(String, u64)>> {
         let (node, field) = self.optional(name)?;
         let Kind::List(nodes) = &node.kind else {
             problems.add(node.line, &field, "must be a list, such as [one, two]");
@@ -109,12 +109,12 @@ impl<'a> Fields<'a> {
     }
 
     /// The texts of the list in `name`.
-    pub(super) fn texts(&mut self, name: &'static str, problems: &mut Problems) -> Vec<String> {
+    pub(crate) fn texts(&mut self, name: &'static str, problems: &mut Problems) -> Vec<String> {
         self.located_texts(name, problems).unwrap_or_default().into_iter().map(|(text, _)| text).collect()
     }
 
     /// The text in `name`, one of `allowed`; `otherwise` where it is missing.
-    pub(super) fn one_of(
+    pub(crate) fn one_of(
         &mut self,
         name: &'static str,
         allowed: &[&str],
@@ -138,12 +138,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether `name` is true; false where it is missing.
-    pub(super) fn boolean(&mut self, name: &'static str, problems: &mut Problems) -> bool {
+    pub(crate) fn boolean(&mut self, name: &'static str, problems: &mut Problems) -> bool {
         self.one_of(name, &["true", "false"], Some("false"), problems) == "true"
     }
 
     /// The whole number in `name`, if it is there.
-    pub(super) fn number(
+    pub(crate) fn number(
         &mut self,
         name: &'static str,
         range: RangeInclusive<u32>,
@@ -159,7 +159,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The name for people in `name`.
-    pub(super) fn local_name(
+    pub(crate) fn local_name(
         &mut self,
         name: &'static str,
         is_required: bool,
@@ -183,7 +183,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The maps in the map `name`.
-    pub(super) fn named_maps(&mut self, name: &'static str, problems: &mut Problems) -> Vec<NamedMap<'a>> {
+    pub(crate) fn named_maps(&mut self, name: &'static str, problems: &mut Problems) -> Vec<NamedMap<'a>> {
         let Some((node, field)) = self.optional(name) else { return Vec::new() };
         let Kind::Map(entries) = &node.kind else {
             problems.add(node.line, &field, "must be a map of names");
@@ -210,7 +210,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Says which fields nobody took.
-    pub(super) fn end(&self, problems: &mut Problems) {
+    pub(crate) fn end(&self, problems: &mut Problems) {
         for (entry, _) in self.entries.iter().filter(|(_, taken)| !taken) {
             let reason = format!("there is no such field: {}", choice(&self.known));
             problems.add(entry.line, &self.path_of(&entry.key), reason);
@@ -219,7 +219,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The text in `node`, trimmed.
-pub(super) fn text(node: &Node, field: &str, problems: &mut Problems) -> Option<String> {
+pub(crate) fn text(node: &Node, field: &str, problems: &mut Problems) -> Option<String> {
     let Kind::Text(text) = &node.kind else {
         problems.add(node.line, field, "must be a text");
         return None;
@@ -228,7 +228,7 @@ pub(super) fn text(node: &Node, field: &str, problems: &mut Problems) -> Option<
 }
 
 /// `text` trimmed, if it is one that can be published.
-pub(super) fn clean(text: &str, line: u64, field: &str, problems: &mut Problems) -> Option<String> {
+pub(crate) fn clean(text: &str, line: u64, field: &str, problems: &mut Problems) -> Option<String> {
     let text = text.trim();
     let reason = if text.is_empty() {
         "must not be empty"
@@ -244,7 +244,7 @@ pub(super) fn clean(text: &str, line: u64, field: &str, problems: &mut Problems)
 }
 
 /// The line of the field with the whole name `path`, or of the closest field around it.
-pub(super) fn line_of(entries: &[Entry], path: &str) -> Option<u64> {
+pub(crate) fn line_of(entries: &[Entry], path: &str) -> Option<u64> {
     let (name, rest) = path.split_once('.').unwrap_or((path, ""));
     let (name, index) = match name.split_once('[') {
         Some((name, index)) => (name, index.trim_end_matches(']').parse::<usize>().ok()),

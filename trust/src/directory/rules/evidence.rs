@@ -3,7 +3,7 @@
 
 use proto::registry::v1::{AnchorsTaken, EvidenceLogClosed, statement::Body};
 
-use super::{StatementError, require};
+use super::{StatementError, fields::require};
 use crate::{
     anchor,
     directory::{Directory, Reading},

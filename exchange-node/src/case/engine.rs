@@ -1,0 +1,518 @@
+//! The cases of this node: opens them, asks all departments at once, takes in what comes later, and keeps it. Whatever is
+//! changed is durable before it is told. Out of scope: who may call (the edges), commitments (`engine::commit`).
+
+mod commit;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use host::{
+    clock::Clock,
+    random::{self, Random},
+};
+use tokio::{sync::broadcast, task::JoinSet, time::Instant};
+use trust::{
+    directory::Directory,
+    ids::Party,
+    item::ROLES,
+    refusal::{Code, Refusal},
+    subject::Subject,
+};
+
+pub use super::store::Head;
+use super::{
+    AddToCase, Case, CaseSettings, Commitment, CommitmentState, Error, Notice, OpenCase, Pause, Person, Proof,
+    commitment,
+    judge::{Answer, answer_of},
+    plan::{self, Planned},
+    refresh::refresh,
+    store::{self, Vault},
+};
+use crate::{
+    ask::Asker,
+    budget::BudgetKey,
+    clerk::ticket_of,
+    duty::{Change, Duties},
+    journal::MonthKeys,
+    view::View,
+};
+
+/// How many events wait for a slow listener.
+const EVENTS: usize = 1024;
+
+/// The longest case number, in characters.
+const LONGEST_NUMBER: usize = 64;
+
+/// The most people in a case.
+const MOST_PEOPLE: usize = 16;
+
+/// The most values of a person, and the longest.
+const MOST_VALUES: usize = 32;
+const LONGEST_VALUE: usize = 512;
+
+/// The longest that all questions together may take.
+const LONGEST_DEADLINE_MS: u32 = 60_000;
+
+/// The reason of the pause while something is missing.
+const WAITING: &str = "待申请人补正 waiting for the applicant";
+
+/// Something happened in a case.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The case number.
+    pub number: String,
+    /// `proof`, or what became of a commitment.
+    pub kind: &'static str,
+    /// The proof as it is now.
+    pub proof: Proof,
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// What the cases are made of.
+pub struct CasesParts {
+    /// The department.
+    pub me: Party,
+    /// The node's folder.
+    pub dir: PathBuf,
+    /// Asks.
+    pub asker: Arc<Asker>,
+    /// The directory.
+    pub view: Arc<View>,
+    /// The due-list, and what is kept beside it.
+    pub duties: Arc<Duties>,
+    /// Under which subjects are known.
+    pub budget_key: Arc<BudgetKey>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// How they are handled.
+    pub settings: CaseSettings,
+}
+
+/// The cases of this node.
+pub struct Cases {
+    parts: CasesParts,
+    vault: Vault,
+    /// By the case number.
+    heads: Mutex<HashMap<String, Head>>,
+    /// The numbers in the order in which the cases were opened: by the head's id.
+    order: Mutex<BTreeMap<String, String>>,
+    commitments: Mutex<BTreeMap<String, Commitment>>,
+    /// Cases that are being asked about now, as far as they have come.
+    under_way: Mutex<HashMap<String, Case>>,
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Cases {
+    /// Opens the cases that are kept beside the due-list.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn open_book(parts: CasesParts) -> Result<Self, Error> {
+        let keys = MonthKeys::open(parts.dir.join("keys").join("months"))?;
+        let heads = parts.duties.rows::<Head>(store::HEADS)?;
+        let commitments = parts.duties.rows::<Commitment>(commitment::BOOK)?;
+        let order = heads.iter().map(|head| (head.id.clone(), head.number.clone())).collect();
+        Ok(Self {
+            vault: Vault { keys },
+            heads: Mutex::new(heads.into_iter().map(|head| (head.number.clone(), head)).collect()),
+            order: Mutex::new(order),
+            commitments: Mutex::new(commitments.into_iter().map(|row| (row.id.clone(), row)).collect()),
+            under_way: Mutex::default(),
+            turns: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
+            parts,
+        })
+    }
+
+    /// What happens in cases from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Opens a case and asks for all its proofs. The same number again shows the case, and goes on with one that was cut
+    /// short.
+    ///
+    /// # Errors
+    ///
+    /// Our own failure.
+    pub async fn open(self: &Arc<Self>, new: OpenCase) -> Result<Result<Case, Refusal>, Error> {
+        if let Err(refusal) = check_head(&new.number, &new.officer).and_then(|()| check_people(&new.people, true)) {
+            return Ok(Err(refusal));
+        }
+        let turn = self.turn(&new.number);
+        let _turn = turn.lock().await;
+        if let Some(head) = self.head(&new.number) {
+            if head.item != new.item {
+                let refusal = Refusal::new(Code::CaseExists).at("case_number").because(&head.item);
+                return Ok(Err(refusal));
+            }
+            let case = self.load(&head)?;
+            return match case.state() {
+                "asking" => self.round(case, new.deadline_ms).await,
+                _ => Ok(Ok(case)),
+            };
+        }
+        let now_ms = self.parts.clock.now_ms();
+        let seen = self.parts.view.seen();
+        let Some(version) = seen.directory().item_at(self.parts.me.department(), &new.item, now_ms) else {
+            return Ok(Err(Refusal::new(Code::ItemUnknown).at("item")));
+        };
+        let item = version.published.read();
+        let name = item.name.clone().unwrap_or_default();
+        let case = Case {
+            number: new.number,
+            item: new.item,
+            item_version: version.version,
+            item_statement: version.statement.to_string(),
+            item_name_zh: name.zh,
+            item_name_en: name.en,
+            working_days: item.time_limit_working_days.unwrap_or(0),
+            officer: new.officer,
+            system: new.system,
+            opened_ms: now_ms,
+            people: new.people,
+            authorisation: new.authorisation,
+            salt: data_encoding::HEXLOWER.encode(&random::array::<16>(self.parts.random.as_ref())),
+            ..Case::default()
+        };
+        drop(seen);
+        self.round(case, new.deadline_ms).await
+    }
+
+    /// Adds to a case, and asks only what is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`], or our own failure.
+    pub async fn add(self: &Arc<Self>, more: AddToCase) -> Result<Result<Case, Refusal>, Error> {
+        if let Err(refusal) = check_head(&more.number, &more.officer).and_then(|()| check_people(&more.people, false)) {
+            return Ok(Err(refusal));
+        }
+        let turn = self.turn(&more.number);
+        let _turn = turn.lock().await;
+        let mut case = self.load(&self.head(&more.number).ok_or(Error::Unknown)?)?;
+        for paper in &more.papers {
+            let mut named = case.proofs.iter_mut().filter(|proof| proof.proof == *paper && !proof.identity).peekable();
+            if named.peek().is_none() {
+                let refusal = Refusal::new(Code::ProofUnknown).at("papers").because("the item asks for no such paper");
+                return Ok(Err(refusal));
+            }
+            named.for_each(|proof| proof.paper = true);
+        }
+        case.officer = more.officer;
+        case.take_people(more.people);
+        if more.authorisation.is_some() {
+            case.authorisation = more.authorisation;
+        }
+        self.round(case, more.deadline_ms).await
+    }
+
+    /// Stops the clock of a case, or lets it run again where there is no reason.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`], or our own failure.
+    pub async fn pause(&self, number: &str, reason: &str, officer: &str) -> Result<Result<Case, Refusal>, Error> {
+        if let Err(refusal) = check_head(number, officer) {
+            return Ok(Err(refusal));
+        }
+        let turn = self.turn(number);
+        let _turn = turn.lock().await;
+        let mut case = self.load(&self.head(number).ok_or(Error::Unknown)?)?;
+        let now_ms = self.parts.clock.now_ms();
+        case.pauses.iter_mut().filter(|pause| pause.until_ms.is_none()).for_each(|pause| pause.until_ms = Some(now_ms));
+        if !reason.trim().is_empty() {
+            case.pauses.push(Pause { reason: reason.trim().to_owned(), from_ms: now_ms, until_ms: None });
+        }
+        self.save(&case, Vec::new()).await?;
+        Ok(Ok(case))
+    }
+
+    /// The case as it stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`], or our own failure.
+    pub fn show(&self, number: &str) -> Result<Case, Error> {
+        if let Some(case) = lock(&self.under_way).get(number) {
+            return Ok(case.clone());
+        }
+        self.load(&self.head(number).ok_or(Error::Unknown)?)
+    }
+
+    /// Cases, the newest first, after the one with the number `after`.
+    pub fn list(&self, limit: usize, after: &str) -> Vec<Head> {
+        let from = self.head(after).map(|head| head.id);
+        let heads = lock(&self.heads);
+        let order = lock(&self.order);
+        let older = order.iter().rev().filter(|(id, _)| from.as_ref().is_none_or(|from| *id < from));
+        older.filter_map(|(_, number)| heads.get(number)).take(limit).cloned().collect()
+    }
+
+    /// Commitments, the oldest first.
+    pub fn commitments(&self, state: &str, number: &str) -> Vec<Commitment> {
+        let fits = |row: &&Commitment| {
+            (state.is_empty() || row.state.as_str() == state) && (number.is_empty() || row.case_number == number)
+        };
+        lock(&self.commitments).values().filter(fits).cloned().collect()
+    }
+
+    /// How the time limit of a case stands now.
+    pub fn clock_of(&self, case: &Case) -> super::Clock {
+        case.clock(self.parts.view.seen().directory().profile(), self.parts.clock.now_ms())
+    }
+
+    /// A moment as people write it, in the authority's calendar.
+    pub fn date(&self, at_ms: u64) -> String {
+        self.parts.view.seen().directory().profile().calendar.date_of(at_ms)
+    }
+
+    /// Asks for all that is missing in a case, and keeps what comes.
+    async fn round(self: &Arc<Self>, mut case: Case, deadline_ms: u32) -> Result<Result<Case, Refusal>, Error> {
+        let started = Instant::now();
+        let now_ms = self.parts.clock.now_ms();
+        let planned = {
+            let seen = self.parts.view.seen();
+            let item = self.item_of(seen.directory(), &case)?;
+            plan::plan(seen.directory(), &item, &case, now_ms)
+        };
+        let (proofs, questions) = merge(&case.proofs, planned);
+        case.proofs = proofs;
+        case.blocked = self.is_blocked(&case);
+        case.settle();
+        self.save(&case, Vec::new()).await?;
+        lock(&self.under_way).insert(case.number.clone(), case.clone());
+        let deadline_ms = match deadline_ms {
+            0 => self.parts.settings.deadline_ms,
+            wished => wished,
+        }
+        .clamp(1, LONGEST_DEADLINE_MS);
+        let mut asking = JoinSet::new();
+        for (index, mut question) in questions {
+            let proof = &case.proofs[index];
+            question.idempotency_key = key_of(proof);
+            question.timeout_ms = deadline_ms;
+            let asker = Arc::clone(&self.parts.asker);
+            asking.spawn(async move { (index, asker.ask(question).await) });
+        }
+        while let Some(joined) = asking.join_next().await {
+            let Ok((index, asked)) = joined else { continue };
+            let proof = &mut case.proofs[index];
+            match asked {
+                Ok(asked) => take(proof, &asked),
+                Err(error) => {
+                    tracing::error!(%error, "a question of a case could not be asked");
+                    proof.answer = Answer::Unanswered("own_node".to_owned());
+                }
+            }
+            case.settle();
+            lock(&self.under_way).insert(case.number.clone(), case.clone());
+            self.tell(&case, index, "proof");
+        }
+        case.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+        // What another case broke meanwhile counts.
+        case.blocked = self.is_blocked(&case);
+        case.settle();
+        self.keep_time(&mut case);
+        let saved = self.save(&case, Vec::new()).await;
+        lock(&self.under_way).remove(&case.number);
+        saved?;
+        Ok(Ok(case))
+    }
+
+    /// Tells once what is missing and stops the clock meanwhile; lets it run once nothing is.
+    fn keep_time(&self, case: &mut Case) {
+        let now_ms = self.parts.clock.now_ms();
+        if case.state() == "waiting" {
+            if case.notice.is_none() {
+                let missing = |proof: &&Proof| !proof.optional && !proof.outcome.is_settled();
+                let sentences: Vec<_> = case.item_proofs().filter(missing).map(Proof::sentences).collect();
+                case.notice = Some(Notice {
+                    told_at_ms: now_ms,
+                    zh: sentences.iter().map(|said| format!("{}{}", said.zh, said.next_zh)).collect(),
+                    en: sentences.iter().map(|said| format!("{} {}", said.en, said.next_en)).collect(),
+                });
+            }
+            if !case.is_paused() {
+                case.pauses.push(Pause { reason: WAITING.to_owned(), from_ms: now_ms, until_ms: None });
+            }
+        } else {
+            let waiting = |pause: &&mut Pause| pause.until_ms.is_none() && pause.reason == WAITING;
+            case.pauses.iter_mut().filter(waiting).for_each(|pause| pause.until_ms = Some(now_ms));
+        }
+    }
+
+    /// The item in the version that the case was filed under.
+    fn item_of(&self, directory: &Directory, case: &Case) -> Result<proto::registry::v1::ItemPublished, Error> {
+        let version = directory.item_version(self.parts.me.department(), &case.item, case.item_version);
+        let lost = || Error::Malformed("the directory does not have the item's version any more".to_owned());
+        Ok(version.ok_or_else(lost)?.published.read())
+    }
+
+    fn head(&self, number: &str) -> Option<Head> {
+        lock(&self.heads).get(number).cloned()
+    }
+
+    fn load(&self, head: &Head) -> Result<Case, Error> {
+        let mut case = self.vault.read(&self.parts.duties, head)?;
+        case.blocked = self.is_blocked(&case);
+        if !refresh(&self.parts.asker, &mut case) {
+            case.settle();
+        }
+        Ok(case)
+    }
+
+    /// The changes that keep a case; it counts here once they are durable.
+    fn rows(&self, case: &Case) -> Result<(Head, Vec<Change>), Error> {
+        let before = self.head(&case.number);
+        self.vault.rows(before.as_ref(), case, self.parts.random.as_ref())
+    }
+
+    async fn save(&self, case: &Case, mut also: Vec<Change>) -> Result<(), Error> {
+        let (head, mut changes) = self.rows(case)?;
+        changes.append(&mut also);
+        self.parts.duties.commit(changes).await?;
+        self.remember(head);
+        Ok(())
+    }
+
+    fn remember(&self, head: Head) {
+        lock(&self.order).insert(head.id.clone(), head.number.clone());
+        lock(&self.heads).insert(head.number.clone(), head);
+    }
+
+    fn tell(&self, case: &Case, index: usize, kind: &'static str) {
+        let at_ms = self.parts.clock.now_ms();
+        // Nobody may be listening.
+        let _ = self.events.send(Event { number: case.number.clone(), kind, proof: case.proofs[index].clone(), at_ms });
+    }
+
+    /// The applicant, as a keyed hash; empty where he is known by no number.
+    fn applicant(&self, case: &Case) -> String {
+        let seen = self.parts.view.seen();
+        let schemes = &seen.directory().profile().schemes;
+        let of = |scheme: &&str| -> Option<Subject> { schemes.parse(scheme, case.value("applicant", scheme)?).ok() };
+        let subject = ["resident_id", "uscc", "passport", "certificate_no"].iter().find_map(of);
+        let hash = subject.map(|subject| self.parts.budget_key.subject(&subject));
+        hash.map(|hash| data_encoding::HEXLOWER.encode(&hash)).unwrap_or_default()
+    }
+
+    /// Whether the applicant has a broken commitment that was not put right.
+    fn is_blocked(&self, case: &Case) -> bool {
+        let applicant = self.applicant(case);
+        let broken = |row: &Commitment| row.state == CommitmentState::Broken && row.subject == applicant;
+        !applicant.is_empty() && lock(&self.commitments).values().any(broken)
+    }
+
+    fn turn(&self, number: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = lock(&self.turns);
+        // Those that nobody holds are not needed.
+        if turns.len() > 1024 {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        Arc::clone(turns.entry(number.to_owned()).or_default())
+    }
+}
+
+/// What is kept of what is known, and what is to be asked: nothing twice, and nothing that a paper or a commitment stands
+/// for (its check is a duty).
+fn merge(known: &[Proof], planned: Vec<Planned>) -> (Vec<Proof>, Vec<(usize, crate::ask::OfficeQuestion)>) {
+    let (mut proofs, mut questions) = (Vec::new(), Vec::new());
+    for Planned { mut proof, question } in planned {
+        let before = known
+            .iter()
+            .find(|known| (&known.proof, &known.about, known.identity) == (&proof.proof, &proof.about, proof.identity));
+        let is_same = before.is_some_and(|known| known.asked == proof.asked && question.is_some());
+        match before {
+            Some(known) if known.paper || known.commitment.is_some() || known.broken => proofs.push(known.clone()),
+            Some(known) if is_same && (known.answer.is_final() || matches!(known.answer, Answer::Deferred { .. })) => {
+                proofs.push(known.clone());
+            }
+            before => {
+                proof.attempt = before.filter(|_| is_same).map_or(0, |known| known.attempt);
+                questions.extend(question.map(|question| (proofs.len(), question)));
+                proofs.push(proof);
+            }
+        }
+    }
+    (proofs, questions)
+}
+
+/// Under what key a proof is asked: the same question again gets the same answer, also after a crash.
+fn key_of(proof: &Proof) -> String {
+    format!("case-{}-{}", proof.asked, proof.attempt)
+}
+
+/// Takes in what came of a question.
+fn take(proof: &mut Proof, asked: &crate::ask::Asked) {
+    proof.answer = answer_of(asked);
+    proof.receipt = asked.receipt.to_string();
+    proof.asked_at_ms = asked.asked_at_ms;
+    proof.elapsed_ms = asked.elapsed.as_secs_f64() * 1000.0;
+    proof.ticket = match &proof.answer {
+        Answer::Deferred { .. } => asked.request_digest.as_ref().map(ticket_of).unwrap_or_default(),
+        _ => String::new(),
+    };
+    if proof.answer.needs_new_key() {
+        proof.attempt = proof.attempt.saturating_add(1);
+    }
+}
+
+fn check_head(number: &str, officer: &str) -> Result<(), Refusal> {
+    if number.trim().is_empty() {
+        return Err(Refusal::new(Code::CaseMissing).at("case_number"));
+    }
+    if number.chars().count() > LONGEST_NUMBER || number.chars().any(char::is_control) {
+        return Err(Refusal::new(Code::MessageMalformed)
+            .at("case_number")
+            .because("at most 64 characters in one line"));
+    }
+    if officer.trim().is_empty() {
+        return Err(Refusal::new(Code::OfficerMissing).at("officer"));
+    }
+    Ok(())
+}
+
+fn check_people(people: &[Person], is_new: bool) -> Result<(), Refusal> {
+    let malformed = |field: String, why: &str| Err(Refusal::new(Code::MessageMalformed).at(field).because(why));
+    if people.len() > MOST_PEOPLE {
+        return malformed("people".to_owned(), "at most 16");
+    }
+    for (index, person) in people.iter().enumerate() {
+        if !ROLES.contains(&person.role.as_str()) {
+            return malformed(format!("people[{index}].role"), "applicant, spouse, child, guardian, father or mother");
+        }
+        let is_twice = people[..index].iter().any(|other| other.role == person.role && person.role != "child");
+        if is_twice {
+            return malformed(format!("people[{index}].role"), "only children may stand in a case more than once");
+        }
+        let is_long = |text: &String| text.len() > LONGEST_VALUE || text.chars().any(char::is_control);
+        if person.values.len() > MOST_VALUES
+            || person.values.iter().any(|(name, value)| is_long(name) || is_long(value))
+        {
+            return malformed(format!("people[{index}].values"), "at most 32, each one line of at most 512 bytes");
+        }
+    }
+    if is_new && people.iter().all(|person| person.role != "applicant") {
+        return malformed("people".to_owned(), "there is no applicant");
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Cases {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Cases").field("count", &lock(&self.heads).len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,272 @@
+//! Commitments in cases: taken in place of a proof, checked later as a duty, and what follows where one was false.
+//!
+//! **Invariants:** the check stands on the due-list before the commitment is told, and goes off it together with what it found:
+//! it is never dropped, and its result counts once. A crash between asking and keeping finds the same answer again, because
+//! the question has the same key.
+
+use data_encoding::HEXLOWER;
+use host::random;
+use trust::{
+    item,
+    refusal::{Code, Refusal},
+};
+
+use super::{Cases, key_of, lock, take};
+use crate::{
+    case::{
+        Case, Commitment, CommitmentState, Error, NewCommitment, Outcome, commitment,
+        judge::{Answer, MATCH, MISMATCH},
+        plan,
+    },
+    duty::{Acted, Change, Duty, What},
+};
+
+/// How soon a check looks again for a service that is not there yet, or an answer that a person has yet to give.
+const LOOK_AGAIN_MS: u64 = 3_600_000;
+
+impl Cases {
+    /// Takes a commitment in place of a proof.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`], or our own failure.
+    pub async fn commit(&self, new: NewCommitment) -> Result<Result<Case, Refusal>, Error> {
+        if let Err(refusal) = super::check_head(&new.number, &new.officer) {
+            return Ok(Err(refusal));
+        }
+        if new.form_digest.len() != 32 {
+            let refusal = Refusal::new(Code::MessageMalformed).at("form_digest");
+            return Ok(Err(refusal.because("the SHA-256 of the form that the applicant signed, 32 bytes")));
+        }
+        let turn = self.turn(&new.number);
+        let _turn = turn.lock().await;
+        let mut case = self.load(&self.head(&new.number).ok_or(Error::Unknown)?)?;
+        let is_it = |proof: &super::Proof| {
+            proof.proof == new.proof && !proof.identity && (new.about.is_empty() || proof.about == new.about)
+        };
+        let found: Vec<usize> = (0..case.proofs.len()).filter(|index| is_it(&case.proofs[*index])).collect();
+        let index = match found.as_slice() {
+            [index] => *index,
+            [] => return Ok(Err(Refusal::new(Code::ProofUnknown).at("proof"))),
+            _ => return Ok(Err(Refusal::new(Code::ProofUnknown).at("about").because("several proofs have this name"))),
+        };
+        if let Err(refusal) = may_commit(&case, index) {
+            return Ok(Err(refusal));
+        }
+        let now_ms = self.parts.clock.now_ms();
+        let id = format!("{now_ms:013}-{}", HEXLOWER.encode(&random::array::<4>(self.parts.random.as_ref())));
+        let proof = &mut case.proofs[index];
+        let row = Commitment {
+            id: id.clone(),
+            case_number: case.number.clone(),
+            item: case.item.clone(),
+            proof: proof.proof.clone(),
+            about: proof.about.clone(),
+            form_digest: HEXLOWER.encode(&new.form_digest),
+            officer: new.officer,
+            made_ms: now_ms,
+            last_reason: proof.answer.reason(),
+            ..Commitment::default()
+        };
+        proof.commitment = Some(id.clone());
+        let row = Commitment { subject: self.applicant(&case), ..row };
+        case.settle();
+        self.keep_time(&mut case);
+        let check = Duty {
+            id: duty_id(&id),
+            order: duty_id(&id),
+            at_ms: now_ms.saturating_add(u64::from(self.parts.settings.check_after_seconds) * 1000),
+            what: What::CheckCommitment { commitment: id.clone() },
+        };
+        self.save(&case, vec![Change::row(commitment::BOOK, id.clone(), &row), Change::Put(check)]).await?;
+        lock(&self.commitments).insert(id, row);
+        self.tell(&case, index, "proof");
+        Ok(Ok(case))
+    }
+
+    /// Says that a broken commitment was put right.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`], or our own failure.
+    pub async fn repair(&self, id: &str, officer: &str, how: &str) -> Result<Result<Commitment, Refusal>, Error> {
+        for (field, text) in [("officer", officer), ("how", how)] {
+            if text.trim().is_empty() {
+                let code = if field == "officer" { Code::OfficerMissing } else { Code::MessageMalformed };
+                return Ok(Err(Refusal::new(code).at(field)));
+            }
+        }
+        let known = lock(&self.commitments).get(id).cloned().ok_or(Error::Unknown)?;
+        let turn = self.turn(&known.case_number);
+        let _turn = turn.lock().await;
+        let mut row = lock(&self.commitments).get(id).cloned().ok_or(Error::Unknown)?;
+        if row.state != CommitmentState::Broken {
+            let refusal = Refusal::new(Code::CommitmentNotNeeded).at("id").because("it is not broken");
+            return Ok(Err(refusal));
+        }
+        row.state = CommitmentState::Repaired;
+        row.repair = format!("{} ({})", how.trim(), officer.trim());
+        let change = Change::row(commitment::BOOK, id, &row);
+        match self.head(&row.case_number).ok_or(Error::Unknown).and_then(|head| self.load(&head)) {
+            Ok(mut case) => {
+                let index = place(&case, &row);
+                if let Some(index) = index {
+                    case.proofs[index].broken = false;
+                    case.proofs[index].commitment = None;
+                }
+                case.settle();
+                self.save(&case, vec![change]).await?;
+                lock(&self.commitments).insert(id.to_owned(), row.clone());
+                if let Some(index) = index {
+                    self.tell(&case, index, row.state.event());
+                }
+            }
+            // The case went with its month; the commitment is put right all the same.
+            Err(Error::Destroyed) => {
+                self.parts.duties.commit(vec![change]).await?;
+                lock(&self.commitments).insert(id.to_owned(), row.clone());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Ok(row))
+    }
+
+    /// Checks a commitment, where that can be done now.
+    ///
+    /// # Errors
+    ///
+    /// Our own failure; it is tried again.
+    pub(crate) async fn check(&self, id: &str) -> Result<Acted, Error> {
+        let Some(known) = lock(&self.commitments).get(id).cloned() else { return Ok(Acted::Done(Vec::new())) };
+        let turn = self.turn(&known.case_number);
+        let _turn = turn.lock().await;
+        let Some(mut row) = lock(&self.commitments).get(id).cloned() else { return Ok(Acted::Done(Vec::new())) };
+        if row.state != CommitmentState::Open {
+            return Ok(Acted::Done(Vec::new()));
+        }
+        let head = self.head(&row.case_number).ok_or(Error::Unknown)?;
+        let mut case = match self.load(&head) {
+            // Nothing is left that could be asked about.
+            Err(Error::Destroyed) => return self.unconfirmed(row).map(Acted::Done),
+            loaded => loaded?,
+        };
+        let Some(index) = place(&case, &row) else { return self.unconfirmed(row).map(Acted::Done) };
+        let now_ms = self.parts.clock.now_ms();
+        if let Answer::Deferred { due_at_ms } = case.proofs[index].answer {
+            // A person has it; it is not asked twice.
+            return Ok(Acted::Later(Some(due_at_ms.clamp(now_ms + 1000, now_ms + LOOK_AGAIN_MS))));
+        }
+        if !case.proofs[index].answer.is_final() {
+            let Some(question) = self.question(&mut case, index)? else {
+                return Ok(Acted::Later(Some(now_ms.saturating_add(LOOK_AGAIN_MS))));
+            };
+            let asked = self.parts.asker.ask(question).await?;
+            take(&mut case.proofs[index], &asked);
+        }
+        let proof = &mut case.proofs[index];
+        let answer = proof.answer.clone();
+        row.last_reason = answer.reason();
+        let Answer::Verdict { verdict, .. } = &answer else { return self.not_yet(case, row).await };
+        if !answer.is_final() {
+            return self.not_yet(case, row).await;
+        }
+        row.state = match verdict.as_str() {
+            MATCH => CommitmentState::Fulfilled,
+            MISMATCH => CommitmentState::Broken,
+            _ => CommitmentState::Unconfirmed,
+        };
+        case.settle();
+        // A match that stands on absence alone proves nothing of somebody who is not known; nor does a mismatch.
+        if case.proofs[index].reason == "identity_not_confirmed" {
+            row.state = CommitmentState::Unconfirmed;
+        }
+        case.proofs[index].broken = row.state == CommitmentState::Broken;
+        if row.state == CommitmentState::Unconfirmed {
+            case.proofs[index].commitment = None;
+        }
+        row.checked_ms = now_ms;
+        row.receipt.clone_from(&case.proofs[index].receipt);
+        row.last_reason.clear();
+        case.settle();
+        self.keep_time(&mut case);
+        let (head, mut changes) = self.rows(&case)?;
+        changes.extend([Change::row(commitment::BOOK, id, &row), Change::Done(duty_id(id))]);
+        self.parts.duties.commit(changes).await?;
+        self.remember(head);
+        let kind = row.state.event();
+        tracing::info!(commitment = id, state = row.state.as_str(), "a commitment was checked");
+        lock(&self.commitments).insert(id.to_owned(), row);
+        self.tell(&case, index, kind);
+        Ok(Acted::Done(Vec::new()))
+    }
+
+    /// What to ask for a proof now: as its case's version of the item says, or, where no service answered it then, as the one
+    /// in force says. `None` where nothing can be asked yet.
+    fn question(&self, case: &mut Case, index: usize) -> Result<Option<crate::ask::OfficeQuestion>, Error> {
+        let seen = self.parts.view.seen();
+        let directory = seen.directory();
+        let filed = self.item_of(directory, case)?;
+        let now_ms = self.parts.clock.now_ms();
+        let in_force = directory.item_at(self.parts.me.department(), &case.item, now_ms);
+        let in_force = in_force.map(|version| version.published.read());
+        for published in [Some(filed), in_force].into_iter().flatten() {
+            let proof = &case.proofs[index];
+            let is_it = |requirement: &&proto::registry::v1::ProofRequirement| {
+                requirement.proof == proof.proof && item::about(requirement) == proof.about
+            };
+            let Some(requirement) = published.proofs.iter().find(is_it) else { continue };
+            let planned = plan::one(directory, &published, requirement, case);
+            let Some(mut question) = planned.question else { continue };
+            let proof = &mut case.proofs[index];
+            if proof.asked != planned.proof.asked {
+                proof.asked.clone_from(&planned.proof.asked);
+                proof.attempt = 0;
+            }
+            proof.service.clone_from(&planned.proof.service);
+            question.idempotency_key = key_of(proof);
+            question.timeout_ms = self.parts.settings.deadline_ms;
+            return Ok(Some(question));
+        }
+        Ok(None)
+    }
+
+    /// It could not be checked now: what came is kept, the duty stays.
+    async fn not_yet(&self, mut case: Case, row: Commitment) -> Result<Acted, Error> {
+        case.settle();
+        let later = match &case.proofs[place(&case, &row).unwrap_or(0)].answer {
+            Answer::Deferred { .. } => Some(self.parts.clock.now_ms().saturating_add(1000)),
+            _ => None,
+        };
+        self.save(&case, vec![Change::row(commitment::BOOK, row.id.clone(), &row)]).await?;
+        lock(&self.commitments).insert(row.id.clone(), row);
+        Ok(Acted::Later(later))
+    }
+
+    fn unconfirmed(&self, mut row: Commitment) -> Result<Vec<Change>, Error> {
+        row.state = CommitmentState::Unconfirmed;
+        row.checked_ms = self.parts.clock.now_ms();
+        let change = Change::row(commitment::BOOK, row.id.clone(), &row);
+        lock(&self.commitments).insert(row.id.clone(), row);
+        Ok(vec![change])
+    }
+}
+
+fn duty_id(commitment: &str) -> String {
+    format!("commitment/{commitment}")
+}
+
+fn place(case: &Case, row: &Commitment) -> Option<usize> {
+    case.proofs.iter().position(|proof| proof.commitment.as_ref() == Some(&row.id))
+}
+
+fn may_commit(case: &Case, index: usize) -> Result<(), Refusal> {
+    let proof = &case.proofs[index];
+    if !proof.commitment_allowed {
+        return Err(Refusal::new(Code::CommitmentExcluded).at("proof"));
+    }
+    match proof.outcome {
+        Outcome::MayCommit => Ok(()),
+        _ if proof.reason == "commitment_blocked" => Err(Refusal::new(Code::CommitmentBlocked).at("proof")),
+        outcome => Err(Refusal::new(Code::CommitmentNotNeeded).at("proof").because(outcome.as_str())),
+    }
+}

@@ -1,0 +1,330 @@
+//! Cases for office systems, on the office port with an API key and on the admin socket without. Translates; what a case is,
+//! and what becomes of it, is `case`'s.
+
+use std::{sync::Arc, time::Duration};
+
+use host::clock::Clock;
+use proto::{
+    exchange::v1::Authorisation,
+    office::v1::{
+        self as wire, AddToCaseRequest, CaseEvent, CasePerson, CaseSummary, CommitRequest, ListCasesRequest,
+        ListCasesResponse, ListCommitmentsRequest, ListCommitmentsResponse, OpenCaseRequest, PauseCaseRequest,
+        RepairCommitmentRequest, ShowCaseRequest, SlipResponse,
+        cases_server::{Cases as Service, CasesServer},
+    },
+};
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+use trust::refusal::Refusal;
+
+use crate::{
+    case::{AddToCase, Answer, Case, Cases, Consent, Error, NewCommitment, OpenCase, Outcome, Person, Proof},
+    journal::JournalError,
+    office_edge::{LARGEST_MESSAGE, signed_in},
+    office_keys::OfficeKeys,
+};
+
+/// The service's full name, for health.
+pub const SERVICE: &str = "office.v1.Cases";
+
+/// How many cases a list has where nobody says how many.
+const USUAL_LIST: usize = 100;
+
+/// How often a watched case is looked at for answers that came by themselves.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The service for office systems.
+#[derive(Clone)]
+pub struct CasesEdge {
+    cases: Arc<Cases>,
+    keys: Option<Arc<OfficeKeys>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl CasesEdge {
+    /// As a tonic service; without keys on the admin socket.
+    pub fn server(cases: Arc<Cases>, keys: Option<Arc<OfficeKeys>>, clock: Arc<dyn Clock>) -> CasesServer<Self> {
+        CasesServer::new(Self { cases, keys, clock }).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
+        signed_in(self.keys.as_deref(), metadata)
+    }
+
+    fn answer(&self, outcome: Result<Result<Case, Refusal>, Error>) -> Result<Response<wire::Case>, Status> {
+        Ok(Response::new(match outcome.map_err(|error| failed(&error))? {
+            Ok(case) => to_wire(&self.cases, &case),
+            Err(refusal) => wire::Case { refusal: Some(refusal.to_wire()), ..wire::Case::default() },
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Service for CasesEdge {
+    async fn open(&self, request: Request<OpenCaseRequest>) -> Result<Response<wire::Case>, Status> {
+        let system = self.system(request.metadata())?;
+        let request = request.into_inner();
+        let new = OpenCase {
+            number: request.case_number,
+            item: request.item,
+            officer: request.officer,
+            system,
+            people: people(request.people),
+            authorisation: request.authorisation.map(consent),
+            deadline_ms: request.deadline_ms,
+        };
+        let cases = Arc::clone(&self.cases);
+        // In a task of its own: where the office hangs up, what came is kept all the same.
+        let opened = tokio::spawn(async move { cases.open(new).await }).await;
+        self.answer(opened.map_err(|error| Status::internal(error.to_string()))?)
+    }
+
+    async fn add(&self, request: Request<AddToCaseRequest>) -> Result<Response<wire::Case>, Status> {
+        self.system(request.metadata())?;
+        let request = request.into_inner();
+        let more = AddToCase {
+            number: request.case_number,
+            officer: request.officer,
+            people: people(request.people),
+            authorisation: request.authorisation.map(consent),
+            papers: request.papers,
+            deadline_ms: request.deadline_ms,
+        };
+        let cases = Arc::clone(&self.cases);
+        let added = tokio::spawn(async move { cases.add(more).await }).await;
+        self.answer(added.map_err(|error| Status::internal(error.to_string()))?)
+    }
+
+    async fn show(&self, request: Request<ShowCaseRequest>) -> Result<Response<wire::Case>, Status> {
+        self.system(request.metadata())?;
+        let case = self.cases.show(&request.into_inner().case_number).map_err(|error| failed(&error))?;
+        Ok(Response::new(to_wire(&self.cases, &case)))
+    }
+
+    type WatchStream = ReceiverStream<Result<CaseEvent, Status>>;
+
+    async fn watch(&self, request: Request<ShowCaseRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.system(request.metadata())?;
+        let number = request.into_inner().case_number;
+        // Before it is shown, so that nothing is missed in between.
+        let mut events = self.cases.events();
+        let mut shown = self.cases.show(&number).map_err(|error| failed(&error))?;
+        let (sender, receiver) = mpsc::channel(64);
+        let (cases, clock) = (Arc::clone(&self.cases), Arc::clone(&self.clock));
+        tokio::spawn(async move {
+            let whole = |case: &Case, at_ms| CaseEvent {
+                case_number: case.number.clone(),
+                kind: "case".to_owned(),
+                case: Some(to_wire(&cases, case)),
+                proof: None,
+                at_ms,
+            };
+            if sender.send(Ok(whole(&shown, clock.now_ms()))).await.is_err() {
+                return;
+            }
+            loop {
+                let told = tokio::select! {
+                    () = sender.closed() => return,
+                    event = events.recv() => match event {
+                        Ok(event) if event.number == number => Some(CaseEvent {
+                            case_number: event.number,
+                            kind: event.kind.to_owned(),
+                            case: None,
+                            proof: Some(proof_to_wire(&event.proof)),
+                            at_ms: event.at_ms,
+                        }),
+                        Ok(_) => None,
+                        // What was missed stands in the case.
+                        Err(RecvError::Lagged(_)) => cases.show(&number).ok().map(|case| whole(&case, clock.now_ms())),
+                        Err(RecvError::Closed) => return,
+                    },
+                    () = tokio::time::sleep(LOOK_AGAIN) => {
+                        // An answer that a person gave comes by itself.
+                        let now = cases.show(&number).ok();
+                        now.filter(|case| case.proofs != shown.proofs || case.state() != shown.state()).map(|case| {
+                            let event = whole(&case, clock.now_ms());
+                            shown = case;
+                            event
+                        })
+                    }
+                };
+                if let Some(event) = told
+                    && sender.send(Ok(event)).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn list(&self, request: Request<ListCasesRequest>) -> Result<Response<ListCasesResponse>, Status> {
+        self.system(request.metadata())?;
+        let ListCasesRequest { limit, after } = request.into_inner();
+        let limit = if limit == 0 { USUAL_LIST } else { limit as usize };
+        let open = self.cases.commitments("open", "");
+        let cases = self.cases.list(limit.min(1000), &after).into_iter().map(|head| CaseSummary {
+            open_commitments: u32::try_from(open.iter().filter(|row| row.case_number == head.number).count())
+                .unwrap_or(u32::MAX),
+            case_number: head.number,
+            item: head.item,
+            item_version: head.item_version,
+            opened_at_ms: head.opened_ms,
+            state: head.state,
+            flagged: head.flagged,
+        });
+        Ok(Response::new(ListCasesResponse { cases: cases.collect() }))
+    }
+
+    async fn slip(&self, request: Request<ShowCaseRequest>) -> Result<Response<SlipResponse>, Status> {
+        self.system(request.metadata())?;
+        let case = self.cases.show(&request.into_inner().case_number).map_err(|error| failed(&error))?;
+        let clock = self.cases.clock_of(&case);
+        Ok(Response::new(SlipResponse { text: case.slip(&clock, |at_ms| self.cases.date(at_ms)) }))
+    }
+
+    async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<wire::Case>, Status> {
+        self.system(request.metadata())?;
+        let CommitRequest { case_number: number, proof, about, form_digest, officer } = request.into_inner();
+        let cases = Arc::clone(&self.cases);
+        let new = NewCommitment { number, proof, about, form_digest, officer };
+        let committed = tokio::spawn(async move { cases.commit(new).await }).await;
+        self.answer(committed.map_err(|error| Status::internal(error.to_string()))?)
+    }
+
+    async fn list_commitments(
+        &self,
+        request: Request<ListCommitmentsRequest>,
+    ) -> Result<Response<ListCommitmentsResponse>, Status> {
+        self.system(request.metadata())?;
+        let ListCommitmentsRequest { state, case_number } = request.into_inner();
+        let rows = self.cases.commitments(&state, &case_number);
+        let commitments = rows.iter().map(crate::case::Commitment::to_wire).collect();
+        Ok(Response::new(ListCommitmentsResponse { commitments }))
+    }
+
+    async fn repair(&self, request: Request<RepairCommitmentRequest>) -> Result<Response<wire::Commitment>, Status> {
+        self.system(request.metadata())?;
+        let RepairCommitmentRequest { id, officer, how } = request.into_inner();
+        let cases = Arc::clone(&self.cases);
+        let repaired = tokio::spawn(async move { cases.repair(&id, &officer, &how).await }).await;
+        let repaired = repaired.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(match repaired.map_err(|error| failed(&error))? {
+            Ok(row) => row.to_wire(),
+            Err(refusal) => wire::Commitment { refusal: Some(refusal.to_wire()), ..wire::Commitment::default() },
+        }))
+    }
+
+    async fn pause(&self, request: Request<PauseCaseRequest>) -> Result<Response<wire::Case>, Status> {
+        self.system(request.metadata())?;
+        let PauseCaseRequest { case_number, reason, officer } = request.into_inner();
+        self.answer(self.cases.pause(&case_number, &reason, &officer).await)
+    }
+}
+
+/// A case as offices get it.
+pub(crate) fn to_wire(cases: &Cases, case: &Case) -> wire::Case {
+    let clock = cases.clock_of(case);
+    wire::Case {
+        case_number: case.number.clone(),
+        item: case.item.clone(),
+        item_version: case.item_version,
+        item_statement: case.item_statement.clone(),
+        officer: case.officer.clone(),
+        state: case.state().to_owned(),
+        proofs: case.proofs.iter().map(proof_to_wire).collect(),
+        opened_at_ms: case.opened_ms,
+        elapsed_ms: case.elapsed_ms,
+        due_at_ms: clock.due_at_ms,
+        days_left: clock.days_left,
+        pauses: case
+            .pauses
+            .iter()
+            .map(|pause| wire::CasePause {
+                reason: pause.reason.clone(),
+                from_ms: pause.from_ms,
+                until_ms: pause.until_ms.unwrap_or(0),
+            })
+            .collect(),
+        notice: case.notice.as_ref().map(|notice| wire::CaseNotice {
+            told_at_ms: notice.told_at_ms,
+            zh: notice.zh.clone(),
+            en: notice.en.clone(),
+        }),
+        roles: case.people.iter().map(|person| person.role.clone()).collect(),
+        flagged: case.is_flagged(),
+        item_name_zh: case.item_name_zh.clone(),
+        item_name_en: case.item_name_en.clone(),
+        refusal: None,
+    }
+}
+
+fn proof_to_wire(proof: &Proof) -> wire::CaseProof {
+    let said = proof.sentences();
+    let outcome = match proof.outcome {
+        Outcome::Asking => wire::ProofOutcome::Asking,
+        Outcome::Committed => wire::ProofOutcome::Committed,
+        Outcome::DoesNotMatch => wire::ProofOutcome::DoesNotMatch,
+        Outcome::InformationMissing => wire::ProofOutcome::InformationMissing,
+        Outcome::LeftOut => wire::ProofOutcome::LeftOut,
+        Outcome::MayCommit => wire::ProofOutcome::MayCommit,
+        Outcome::NotRequired => wire::ProofOutcome::NotRequired,
+        Outcome::PaperAccepted => wire::ProofOutcome::PaperAccepted,
+        Outcome::SubmitOnPaper => wire::ProofOutcome::SubmitOnPaper,
+    };
+    wire::CaseProof {
+        proof: proof.proof.clone(),
+        about: proof.about.clone(),
+        outcome: outcome.into(),
+        reason: proof.reason.clone(),
+        zh: said.zh,
+        en: said.en,
+        next_zh: said.next_zh,
+        next_en: said.next_en,
+        receipt: proof.receipt.clone(),
+        ticket: proof.ticket.clone(),
+        service: proof.service.clone(),
+        asked_at_ms: proof.asked_at_ms,
+        elapsed_ms: proof.elapsed_ms,
+        by_absence: matches!(proof.answer, Answer::Verdict { by_absence: true, .. }),
+        optional: proof.optional,
+        commitment: proof.commitment.clone().unwrap_or_default(),
+        missing: match &proof.answer {
+            Answer::Missing(names) => names.join(", "),
+            Answer::Refused { field, .. } if proof.outcome == Outcome::InformationMissing => field.clone(),
+            _ => String::new(),
+        },
+        identity: proof.identity,
+    }
+}
+
+fn people(people: Vec<CasePerson>) -> Vec<Person> {
+    people.into_iter().map(|person| Person { role: person.role, values: person.values.into_iter().collect() }).collect()
+}
+
+fn consent(form: Authorisation) -> Consent {
+    Consent {
+        form_digest: data_encoding::HEXLOWER.encode(&form.form_digest),
+        scope: form.scope,
+        signed_by: form.signed_by,
+        valid_until_ms: form.valid_until_ms,
+    }
+}
+
+fn failed(error: &Error) -> Status {
+    match error {
+        Error::Unknown | Error::Destroyed => Status::not_found(error.to_string()),
+        Error::Ask(crate::ask::Error::Journal(JournalError::Held { reason })) => Status::unavailable(reason.as_str()),
+        _ => {
+            tracing::error!(%error, "a case could not be handled");
+            Status::unavailable(error.to_string())
+        }
+    }
+}
+
+impl std::fmt::Debug for CasesEdge {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("CasesEdge").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! Items against the directory: what is missing is named, what a service answers may not be asked, circles are told with
+//! their path, versions follow one another and old ones stay.
+
+use proto::{
+    exchange::v1::LegalBasis,
+    registry::v1::{self as wire, statement::Body},
+};
+
+use super::*;
+use crate::{
+    directory::StatementError,
+    fixture::{self, Fixture},
+};
+
+fn item() -> ItemPublished {
+    fixture::item()
+}
+
+fn object(item: &ItemPublished) -> String {
+    format!("item/{}/{}", item.department, item.item)
+}
+
+fn refused(fixture: &Fixture, item: ItemPublished) -> StatementError {
+    let object = object(&item);
+    let statement = fixture.statement(Body::ItemPublished(item), &object);
+    fixture.directory.check_draft(&statement).unwrap_err()
+}
+
+fn publish(fixture: &mut Fixture, item: ItemPublished) {
+    let object = object(&item);
+    let department = item.department.clone();
+    fixture.say(&department, Body::ItemPublished(item), &object);
+}
+
+/// An item of housing that asks for these papers and issues those.
+fn papers(id: &str, asks: &[&str], issues: &[&str]) -> ItemPublished {
+    let proof = |paper: &&str| ProofRequirement {
+        proof: (*paper).into(),
+        legal_bases: vec![LegalBasis { instrument: "某条例".into(), article: "3".into() }],
+        issuing_unit: "某单位".into(),
+        ..Default::default()
+    };
+    ItemPublished {
+        item: id.into(),
+        proofs: asks.iter().map(proof).collect(),
+        issues: issues.iter().map(|paper| (*paper).into()).collect(),
+        ..item()
+    }
+}
+
+#[test]
+fn whatever_is_missing_is_refused_by_name() {
+    let fixture = Fixture::town();
+    assert_eq!(shape(&item()), []);
+    type Change = fn(&mut ItemPublished);
+    let cases: [(&str, Change); 12] = [
+        ("item", |item| item.item = " ".into()),
+        ("name.zh", |item| item.name = None),
+        ("legal_basis", |item| item.legal_bases.clear()),
+        ("accepting_unit", |item| item.accepting_unit.clear()),
+        ("steps", |item| item.steps.clear()),
+        ("steps[0].actor", |item| item.steps[0].actor.clear()),
+        ("proofs", |item| item.proofs.clear()),
+        ("samples", |item| item.samples.clear()),
+        ("fees", |item| item.fees.clear()),
+        ("time_limit_working_days", |item| item.time_limit_working_days = None),
+        ("contact", |item| item.contact.clear()),
+        ("proofs[0].legal_basis", |item| item.proofs[0].legal_bases.clear()),
+    ];
+    for (field, change) in cases {
+        let mut changed = item();
+        change(&mut changed);
+        assert_eq!(shape(&changed)[0].field, field);
+        let told = refused(&fixture, changed).refusal();
+        assert_eq!(told.field, field, "{told}");
+    }
+    // All at once, in one sentence.
+    let bare = ItemPublished { item: "入学".into(), department: "housing".into(), version: 1, ..Default::default() };
+    let told = refused(&fixture, bare).to_string();
+    for field in ["name.zh", "accepting_unit", "steps", "samples", "fees", "contact"] {
+        assert!(told.contains(field), "{told}");
+    }
+}
+
+#[test]
+fn what_a_service_answers_may_not_be_asked_of_the_applicant() {
+    let mut fixture = Fixture::town();
+    publish(&mut fixture, papers("入学", &["婚姻状况证明"], &[]));
+    assert_eq!(findings(&fixture.directory, None, fixture::NOW_MS), []);
+    let mut marriage = fixture::marriage_registration();
+    marriage.minor_version = 1;
+    marriage.replaces_proofs = vec!["婚姻状况证明 (marital status)".into()];
+    fixture.publish(marriage);
+    // What is published already is found, and cannot be said again.
+    let found = findings(&fixture.directory, None, fixture::NOW_MS);
+    assert_eq!(
+        (found[0].kind, found[0].services.as_slice()),
+        (FindingKind::NowObtainable, &["civil-affairs/marriage-registration".to_owned()][..])
+    );
+    let told = refused(&fixture, ItemPublished { version: 2, ..papers("入学", &["婚姻状况证明"], &[]) });
+    assert!(told.to_string().contains("civil-affairs/marriage-registration answers it"), "{told}");
+    let mut mended = ItemPublished { version: 2, ..papers("入学", &["婚姻状况证明"], &[]) };
+    mended.proofs[0].answered_by = "civil-affairs/marriage-registration".into();
+    mended.proofs[0].major_version = 1;
+    mended.proofs[0].claim = Some(fixture::claim("marital_status", "equals", ""));
+    mended.proofs[0].claim.as_mut().unwrap().operands.clear();
+    let mut unasked = mended.clone();
+    unasked.proofs[0].claim.as_mut().unwrap().attribute = "income".into();
+    assert!(refused(&fixture, unasked).to_string().contains("has no attribute income"));
+    publish(&mut fixture, mended);
+    assert_eq!(findings(&fixture.directory, None, fixture::NOW_MS), []);
+}
+
+#[test]
+fn a_circle_of_papers_is_told_with_its_path() {
+    let mut fixture = Fixture::town();
+    publish(&mut fixture, papers("甲", &["乙证明"], &["甲证明"]));
+    publish(&mut fixture, papers("乙", &["丙证明"], &["乙证明"]));
+    let told = refused(&fixture, papers("丙", &["甲证明"], &["丙证明"])).to_string();
+    assert!(told.contains("housing/丙 → 甲证明 → housing/甲 → 乙证明 → housing/乙 → 丙证明 → housing/丙"), "{told}");
+    let itself = refused(&fixture, papers("丁", &["丁证明"], &["丁证明"])).to_string();
+    assert!(itself.contains("housing/丁 → 丁证明 → housing/丁"), "{itself}");
+    publish(&mut fixture, papers("丙", &["户口簿"], &["丙证明"]));
+    let dot = graph::text(&fixture.directory, Some("甲"), graph::Format::Dot);
+    assert!(dot.starts_with("digraph") && dot.contains("户口簿") && dot.contains("issued by"), "{dot}");
+    let mermaid = graph::text(&fixture.directory, Some("丙"), graph::Format::Mermaid);
+    assert!(mermaid.starts_with("graph LR") && !mermaid.contains("乙证明"), "{mermaid}");
+}
+
+#[test]
+fn versions_follow_one_another_and_old_ones_stay() {
+    let mut fixture = Fixture::town();
+    let department = fixture::department("housing");
+    publish(&mut fixture, item());
+    let told = refused(&fixture, ItemPublished { version: 3, ..item() }).refusal();
+    assert_eq!(told.field, "version");
+    let later_ms = fixture::NOW_MS + 1000;
+    let second = ItemPublished { version: 2, effective_from_ms: later_ms, fees: "免费".into(), ..item() };
+    publish(&mut fixture, second);
+    let id = item().item;
+    let at = |ms| fixture.directory.item_at(&department, &id, ms).map(|version| version.published.version);
+    assert_eq!((at(fixture::NOW_MS), at(later_ms)), (Some(1), Some(2)));
+    assert_eq!(fixture.directory.item_version(&department, &id, 1).unwrap().published.fees, item().fees);
+    let early = wire::ItemPublished { version: 3, ..item() };
+    assert_eq!(refused(&fixture, early).refusal().field, "effective_from");
+}
