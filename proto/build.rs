@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     "office/v1/office.proto",
     "office/v1/cases.proto",
     "admin/v1/node.proto",
+    "admin/v1/office.proto",
     "admin/v1/node_evidence.proto",
     "admin/v1/events.proto",
     "admin/v1/node_history.proto",

@@ -13,6 +13,7 @@ pub mod items;
 pub mod keys;
 mod lookup;
 pub mod nodes;
+pub mod offices;
 pub mod records;
 mod services;
 mod sources;
@@ -23,9 +24,9 @@ use std::sync::Arc;
 
 use host::disk;
 use proto::admin::v1::{
-    AddOfficeKeyRequest, AddOfficeKeyResponse, DoctorRequest, DoctorResponse, ImportRecordsProgress,
-    ImportRecordsRequest, ListOfficeKeysRequest, ListOfficeKeysResponse, ListServicesRequest, ListServicesResponse,
-    OfficeKey, RemoveOfficeKeyRequest, RemoveOfficeKeyResponse, RevokeKeyRequest, StatementResponse, StatusRequest,
+    DoctorRequest, DoctorResponse, ImportRecordsProgress,
+    ImportRecordsRequest, ListServicesRequest, ListServicesResponse,
+    RevokeKeyRequest, StatementResponse, StatusRequest,
     StatusResponse,
     node_server::{Node, NodeServer},
 };
@@ -40,7 +41,7 @@ use self::{
     lookup::own_service,
 };
 pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
-use crate::{app::Parts, doctor, office_keys, publish, view::Seen};
+use crate::{app::Parts, doctor, publish, view::Seen};
 
 pub use self::{evidence::EvidenceEdge, sources::SourcesEdge};
 
@@ -183,24 +184,6 @@ impl Node for AdminEdge {
         Ok(Response::new(ReceiverStream::new(progress)))
     }
 
-    async fn add_office_key(&self, request: Request<AddOfficeKeyRequest>) -> Answer<AddOfficeKeyResponse> {
-        let system = request.into_inner().system;
-        let added = self.parts.office_keys.add(&system, self.parts.random.as_ref(), self.parts.clock.now_ms());
-        let (key, text) = added.map_err(|error| office_key_status(&error))?;
-        Ok(Response::new(AddOfficeKeyResponse { id: key.id, key: text.to_string() }))
-    }
-
-    async fn list_office_keys(&self, _: Request<ListOfficeKeysRequest>) -> Answer<ListOfficeKeysResponse> {
-        let keys = self.parts.office_keys.list();
-        let keys = keys.into_iter().map(|key| OfficeKey { id: key.id, system: key.system, added_ms: key.added_ms });
-        Ok(Response::new(ListOfficeKeysResponse { keys: keys.collect() }))
-    }
-
-    async fn remove_office_key(&self, request: Request<RemoveOfficeKeyRequest>) -> Answer<RemoveOfficeKeyResponse> {
-        self.parts.office_keys.remove(&request.into_inner().id).map_err(|error| office_key_status(&error))?;
-        Ok(Response::new(RemoveOfficeKeyResponse {}))
-    }
-
     async fn revoke_key(&self, request: Request<RevokeKeyRequest>) -> Answer<StatementResponse> {
         let RevokeKeyRequest { key_id, reason } = request.into_inner();
         let key_id = key_id.parse().map_err(|error| Status::invalid_argument(format!("key_id: {error}")))?;
@@ -212,14 +195,6 @@ impl Node for AdminEdge {
             return Err(Status::not_found("this department has no such key: `keys list` shows those on this machine"));
         }
         Ok(Response::new(stated(self.parts.publisher.revoke_key(&key_id, &reason).await)?))
-    }
-}
-
-fn office_key_status(error: &office_keys::Error) -> Status {
-    match error {
-        office_keys::Error::NameMalformed => Status::invalid_argument(error.to_string()),
-        office_keys::Error::Unknown { .. } => Status::not_found(error.to_string()),
-        _ => Status::internal(error.to_string()),
     }
 }
 

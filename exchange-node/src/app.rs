@@ -41,7 +41,7 @@ use crate::{
     journal::{Journal, JournalError, OnFailure, SledJournal},
     keys::{self, Keyring, rotation::KeyCare},
     logs::{AllLogs, Logs},
-    office_edge::OfficeEdge,
+    office,
     office_keys::{self, OfficeKeys},
     peer_edge::{DirectoryPolicy, PeerEdge},
     peers::Peers,
@@ -53,6 +53,7 @@ use crate::{
     shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
     view::{self, RegistryLink, Snapshots, View},
+    webhooks::{self, Webhooks},
 };
 
 /// Why the node does not start, or ends.
@@ -87,6 +88,9 @@ pub enum Error {
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    /// The office port cannot be served.
+    #[error(transparent)]
+    OfficePort(#[from] office::port::Error),
     /// The office keys cannot be read.
     #[error(transparent)]
     OfficeKeys(#[from] office_keys::Error),
@@ -132,6 +136,9 @@ pub enum Error {
     /// The directory cannot be opened.
     #[error(transparent)]
     View(#[from] view::Error),
+    /// The webhooks cannot be read.
+    #[error(transparent)]
+    Webhooks(#[from] webhooks::Error),
 }
 
 /// Everything a running node is made of; edges and operators' commands reach it through here.
@@ -191,6 +198,8 @@ pub struct Parts {
     pub anchorer: Arc<Anchorer>,
     /// The office keys.
     pub office_keys: Arc<OfficeKeys>,
+    /// Where office systems are told of what comes later.
+    pub webhooks: Arc<Webhooks>,
     /// Decisions that wait for a second officer.
     pub pending: Arc<PendingDecisions>,
     /// Whether the node can do its work.
@@ -239,6 +248,7 @@ impl App {
         let supervisor = Supervisor::new(Arc::clone(&random));
         let keys = Arc::new(Keyring::read(&config.dir)?);
         let office_keys = Arc::new(OfficeKeys::open(&config.dir)?);
+        let webhooks = Arc::new(Webhooks::open(&config.dir)?);
         let pending = Arc::new(PendingDecisions::open(&config.dir)?);
         // First, so that a second program in the same folder stops here with a plain sentence.
         let admin = AdminSocket::bind(&config.dir)?;
@@ -256,7 +266,8 @@ impl App {
         let policy = Arc::new(DirectoryPolicy::new(Arc::clone(&view)));
         let tls = ServerTls::new(&keys.tls(), ClientAuthentication::Required(policy))?;
         let peer = bind("peer_listen", config.peer_listen, Security::Tls(Arc::clone(&tls))).await?;
-        let office = bind("office_listen", config.office_listen, Security::Plain).await?;
+        let security = office::port::security(&config, &office_keys, random.as_ref())?;
+        let office = bind("office_listen", config.office_listen, security).await?;
         let addresses = Addresses {
             peer: peer.local_address(),
             office: office.local_address(),
@@ -316,7 +327,7 @@ impl App {
             officers: config.officers.asking,
             budget_key: Arc::clone(budget.key()),
         };
-        let asker = Arc::new(Asker::new(parts, asked).with_duties(Arc::clone(&duties))?);
+        let asker = Arc::new(Asker::new(parts, asked).with_duties(Arc::clone(&duties))?.with_webhooks(Arc::clone(&webhooks)));
         let events = EventBook::open(&config.dir)?;
         let parts = AnswererParts {
             me: config.party(),
@@ -446,6 +457,7 @@ impl App {
             exporter,
             anchorer,
             office_keys,
+            webhooks,
             pending,
             readiness,
             addresses,
@@ -542,19 +554,6 @@ async fn bind(field: &'static str, address: SocketAddr, security: Security) -> R
         field,
         source,
     })
-}
-
-/// The services that stand on the office port and, without a key, on the admin socket.
-fn office_edge(parts: &Parts, keys: Option<Arc<OfficeKeys>>) -> OfficeEdge {
-    OfficeEdge {
-        me: parts.config.party(),
-        asker: Arc::clone(&parts.asker),
-        exporter: Arc::clone(&parts.exporter),
-        view: Arc::clone(&parts.view),
-        keys,
-        clock: Arc::clone(&parts.clock),
-        random: Arc::clone(&parts.random),
-    }
 }
 
 fn peer_edge(parts: &Parts) -> PeerEdge {

@@ -8,6 +8,7 @@
 
 mod idempotency;
 mod later;
+mod list;
 mod record;
 mod request;
 mod send;
@@ -39,6 +40,7 @@ use trust::{
 use self::{idempotency::Idempotency, later::Awaiting, record::last};
 pub use self::{
     later::{Awaited, NotReceived},
+    list::{LaterAnswer, Page, Step},
     request::OfficeQuestion,
     send::Courier,
     show::{NotFound, show_in},

@@ -15,14 +15,15 @@ use proto::{
 };
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, metadata::MetadataMap};
-use trust::refusal::Refusal;
+use tonic::{Request, Response, Status};
+use trust::refusal::{Code, Refusal};
 
 use crate::{
     case::{AddToCase, Answer, Case, Cases, Consent, Error, NewCommitment, OpenCase, Outcome, Person, Proof},
     journal::JournalError,
+    office::sign_in::SignIn,
     office_edge::{LARGEST_MESSAGE, signed_in},
-    office_keys::OfficeKeys,
+    office_keys::Caller,
 };
 
 /// The service's full name, for health.
@@ -38,18 +39,28 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct CasesEdge {
     cases: Arc<Cases>,
-    keys: Option<Arc<OfficeKeys>>,
+    sign_in: Option<SignIn>,
     clock: Arc<dyn Clock>,
 }
 
 impl CasesEdge {
-    /// As a tonic service; without keys on the admin socket.
-    pub fn server(cases: Arc<Cases>, keys: Option<Arc<OfficeKeys>>, clock: Arc<dyn Clock>) -> CasesServer<Self> {
-        CasesServer::new(Self { cases, keys, clock }).max_decoding_message_size(LARGEST_MESSAGE)
+    /// As a tonic service; nobody signs in on the admin socket.
+    pub fn server(cases: Arc<Cases>, sign_in: Option<SignIn>, clock: Arc<dyn Clock>) -> CasesServer<Self> {
+        CasesServer::new(Self { cases, sign_in, clock }).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
-    fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
-        signed_in(self.keys.as_deref(), metadata)
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        signed_in(self.sign_in.as_ref(), request)
+    }
+
+    /// Who calls about a case, which he may know of.
+    fn about<T>(&self, request: &Request<T>, number: &str) -> Result<(), Status> {
+        let caller = self.caller(request)?;
+        if caller.limits.is_open() {
+            return Ok(());
+        }
+        let case = self.cases.show(number).map_err(|error| failed(&error))?;
+        caller.limits.covers_case(&case.item).map_err(|_| failed(&Error::Unknown))
     }
 
     fn answer(&self, outcome: Result<Result<Case, Refusal>, Error>) -> Result<Response<wire::Case>, Status> {
@@ -63,8 +74,12 @@ impl CasesEdge {
 #[tonic::async_trait]
 impl Service for CasesEdge {
     async fn open(&self, request: Request<OpenCaseRequest>) -> Result<Response<wire::Case>, Status> {
-        let system = self.system(request.metadata())?;
+        let caller = self.caller(&request)?;
         let request = request.into_inner();
+        if let Err(field) = caller.limits.covers_case(&request.item) {
+            return self.answer(Ok(Err(Refusal::new(Code::OfficeKeyNotCovering).at(field))));
+        }
+        let system = caller.system;
         let new = OpenCase {
             number: request.case_number,
             item: request.item,
@@ -81,7 +96,7 @@ impl Service for CasesEdge {
     }
 
     async fn add(&self, request: Request<AddToCaseRequest>) -> Result<Response<wire::Case>, Status> {
-        self.system(request.metadata())?;
+        self.about(&request, &request.get_ref().case_number)?;
         let request = request.into_inner();
         let more = AddToCase {
             number: request.case_number,
@@ -97,7 +112,7 @@ impl Service for CasesEdge {
     }
 
     async fn show(&self, request: Request<ShowCaseRequest>) -> Result<Response<wire::Case>, Status> {
-        self.system(request.metadata())?;
+        self.about(&request, &request.get_ref().case_number)?;
         let case = self.cases.show(&request.into_inner().case_number).map_err(|error| failed(&error))?;
         Ok(Response::new(to_wire(&self.cases, &case)))
     }
@@ -105,7 +120,7 @@ impl Service for CasesEdge {
     type WatchStream = ReceiverStream<Result<CaseEvent, Status>>;
 
     async fn watch(&self, request: Request<ShowCaseRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        self.system(request.metadata())?;
+        self.about(&request, &request.get_ref().case_number)?;
         let number = request.into_inner().case_number;
         // Before it is shown, so that nothing is missed in between.
         let mut events = self.cases.events();
@@ -160,11 +175,12 @@ impl Service for CasesEdge {
     }
 
     async fn list(&self, request: Request<ListCasesRequest>) -> Result<Response<ListCasesResponse>, Status> {
-        self.system(request.metadata())?;
+        let caller = self.caller(&request)?;
         let ListCasesRequest { limit, after } = request.into_inner();
         let limit = if limit == 0 { USUAL_LIST } else { limit as usize };
         let open = self.cases.commitments("open", "");
-        let cases = self.cases.list(limit.min(1000), &after).into_iter().map(|head| CaseSummary {
+        let cases = self.cases.list(limit.min(1000), &after).into_iter();
+        let cases = cases.filter(|head| caller.limits.covers_case(&head.item).is_ok()).map(|head| CaseSummary {
             open_commitments: u32::try_from(open.iter().filter(|row| row.case_number == head.number).count())
                 .unwrap_or(u32::MAX),
             case_number: head.number,
@@ -178,14 +194,14 @@ impl Service for CasesEdge {
     }
 
     async fn slip(&self, request: Request<ShowCaseRequest>) -> Result<Response<SlipResponse>, Status> {
-        self.system(request.metadata())?;
+        self.about(&request, &request.get_ref().case_number)?;
         let case = self.cases.show(&request.into_inner().case_number).map_err(|error| failed(&error))?;
         let clock = self.cases.clock_of(&case);
         Ok(Response::new(SlipResponse { text: case.slip(&clock, |at_ms| self.cases.date(at_ms)) }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<wire::Case>, Status> {
-        self.system(request.metadata())?;
+        self.about(&request, &request.get_ref().case_number)?;
         let CommitRequest { case_number: number, proof, about, form_digest, officer } = request.into_inner();
         let cases = Arc::clone(&self.cases);
         let new = NewCommitment { number, proof, about, form_digest, officer };
@@ -197,15 +213,20 @@ impl Service for CasesEdge {
         &self,
         request: Request<ListCommitmentsRequest>,
     ) -> Result<Response<ListCommitmentsResponse>, Status> {
-        self.system(request.metadata())?;
+        let caller = self.caller(&request)?;
         let ListCommitmentsRequest { state, case_number } = request.into_inner();
         let rows = self.cases.commitments(&state, &case_number);
-        let commitments = rows.iter().map(crate::case::Commitment::to_wire).collect();
+        let rows = rows.iter().filter(|row| caller.limits.covers_case(&row.item).is_ok());
+        let commitments = rows.map(crate::case::Commitment::to_wire).collect();
         Ok(Response::new(ListCommitmentsResponse { commitments }))
     }
 
     async fn repair(&self, request: Request<RepairCommitmentRequest>) -> Result<Response<wire::Commitment>, Status> {
-        self.system(request.metadata())?;
+        let caller = self.caller(&request)?;
+        let known = self.cases.commitments("", "").into_iter().find(|row| row.id == request.get_ref().id);
+        if known.is_some_and(|row| caller.limits.covers_case(&row.item).is_err()) {
+            return Err(failed(&Error::Unknown));
+        }
         let RepairCommitmentRequest { id, officer, how } = request.into_inner();
         let cases = Arc::clone(&self.cases);
         let repaired = tokio::spawn(async move { cases.repair(&id, &officer, &how).await }).await;
@@ -217,7 +238,7 @@ impl Service for CasesEdge {
     }
 
     async fn pause(&self, request: Request<PauseCaseRequest>) -> Result<Response<wire::Case>, Status> {
-        self.system(request.metadata())?;
+        self.about(&request, &request.get_ref().case_number)?;
         let PauseCaseRequest { case_number, reason, officer } = request.into_inner();
         self.answer(self.cases.pause(&case_number, &reason, &officer).await)
     }

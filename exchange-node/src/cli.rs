@@ -19,6 +19,7 @@ mod keys;
 mod log;
 mod node;
 mod nodes;
+mod office_key;
 mod output;
 mod read;
 mod records;
@@ -28,6 +29,7 @@ mod tasks;
 mod text;
 mod unpack;
 mod verify;
+mod webhook;
 
 use std::{
     io,
@@ -133,9 +135,12 @@ pub enum Command {
     /// What in other departments' questions looks wrong.
     #[command(subcommand, after_help = "Example:\n  exchange-node events list")]
     Events(events::Command),
-    /// API keys of the department's own office systems.
+    /// Keys and certificates of the department's own office systems: add, rotate, list, remove.
     #[command(subcommand, after_help = "Example:\n  exchange-node office-key add housing-desk")]
-    OfficeKey(keys::OfficeKeyCommand),
+    OfficeKey(office_key::Command),
+    /// Where office systems are told of what comes later: add, list, remove.
+    #[command(subcommand, after_help = "Example:\n  exchange-node webhook list")]
+    Webhook(webhook::Command),
     /// The department's nodes: invite, add, drain, change, remove, list.
     #[command(subcommand, after_help = "Example:\n  exchange-node node list")]
     Node(nodes::Command),
@@ -301,7 +306,8 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Tasks(command) => tasks::run(command, &folder, output).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::Events(command) => events::run(command, &folder, output).await,
-        Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,
+        Command::OfficeKey(command) => office_key::run(command, &folder, output, now_ms).await,
+        Command::Webhook(command) => webhook::run(command, &folder, output).await,
         Command::Keys(command) => keys::run(command, &folder, output, now_ms).await,
     };
     outcome.unwrap_or_else(|error| output.fail(&error))

@@ -17,7 +17,7 @@ use trust::{
     key::PublicKey,
 };
 
-use crate::{case::CaseSettings, view::DirectorySettings};
+use crate::{case::CaseSettings, office::settings::OfficeSettings, view::DirectorySettings};
 
 /// The name of the file that `init` writes.
 pub const FILE_NAME: &str = "node.toml";
@@ -43,17 +43,6 @@ pub enum Error {
     /// The file cannot be read, or says something it may not say.
     #[error(transparent)]
     File(#[from] host::config::Error),
-    /// The office port would be reachable from other machines, where its keys would travel in the clear.
-    #[error(
-        "{}, field `office_listen`: {address} can be reached from other machines, and the office port does not speak TLS yet: use 127.0.0.1 or [::1], and put a proxy with TLS before it",
-        path.display()
-    )]
-    OfficeNotOnLoopback {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        address: SocketAddr,
-    },
 }
 
 /// A node's configuration.
@@ -88,7 +77,7 @@ pub struct Config {
     /// Whether the node can only dial out: then the directory names its relays, and no address.
     #[serde(default)]
     pub dial_out_only: bool,
-    /// Where the department's own office systems are listened to; loopback only.
+    /// Where the department's own office systems are listened to; elsewhere than on loopback over TLS alone.
     pub office_listen: SocketAddr,
     /// `pretty` for people, `json` for machines.
     #[serde(default)]
@@ -125,6 +114,9 @@ pub struct Config {
     /// How cases are handled.
     #[serde(default)]
     pub cases: CaseSettings,
+    /// The office port.
+    #[serde(default)]
+    pub office: OfficeSettings,
     /// The folder of the file: where everything lives.
     #[serde(skip)]
     pub dir: PathBuf,
@@ -253,9 +245,6 @@ impl Config {
         if self.advertise.is_empty() && self.peer_listen.ip().is_unspecified() && !self.dial_out_only {
             return Err(Error::AdvertiseMissing { path: path.to_owned(), address: self.peer_listen });
         }
-        if !self.office_listen.ip().is_loopback() {
-            return Err(Error::OfficeNotOnLoopback { path: path.to_owned(), address: self.office_listen });
-        }
         Ok(self)
     }
 
@@ -313,7 +302,7 @@ impl NewConfig<'_> {
              # Relays at which this node waits for calls, where others cannot dial it; dial_out_only names them alone.\n\
              relays = {relays}\n\
              dial_out_only = {dial_out_only}\n\
-             # Where this department's own office systems are listened to; loopback only.\n\
+             # Where this department's own office systems are listened to; elsewhere than on loopback over TLS alone.\n\
              office_listen = \"{office_listen}\"\n\
              # \"pretty\" for people, \"json\" for machines.\n\
              log_format = \"pretty\"\n\
@@ -460,7 +449,9 @@ mod tests {
         assert!(read(&everywhere).is_ok());
         let error = read(&everywhere.replace("[\"node.civil-affairs.example:7443\"]", "[]")).unwrap_err().to_string();
         assert!(error.contains("field `advertise`: is needed"), "{error}");
-        let error = read(&sample().replace("127.0.0.1:7480", "0.0.0.0:7480")).unwrap_err().to_string();
-        assert!(error.contains("field `office_listen`: 0.0.0.0:7480 can be reached"), "{error}");
+        // Elsewhere than on loopback it speaks TLS.
+        assert!(read(&sample().replace("127.0.0.1:7480", "0.0.0.0:7480")).is_ok());
+        let error = read(&format!("{}\n[office]\ntls = \"never\"\n", sample())).unwrap_err().to_string();
+        assert!(error.contains("always") && error.contains("elsewhere"), "{error}");
     }
 }

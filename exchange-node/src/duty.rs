@@ -113,6 +113,13 @@ pub enum What {
         /// The question's entry.
         question: u64,
     },
+    /// Tell an office system of an answer that came later.
+    Webhook {
+        /// Which of its webhooks.
+        webhook: String,
+        /// The answer's entry.
+        answer: u64,
+    },
 }
 
 /// A duty.

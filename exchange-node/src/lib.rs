@@ -30,6 +30,7 @@ pub mod journal;
 pub mod keys;
 pub mod logs;
 pub mod notices;
+pub mod office;
 pub mod office_edge;
 pub mod office_keys;
 pub mod peer_edge;
@@ -46,6 +47,7 @@ pub mod sources;
 pub mod teller;
 pub mod usage;
 pub mod view;
+pub mod webhooks;
 
 #[cfg(test)]
 #[path = "../../tests/support/postgres_server.rs"]

@@ -151,7 +151,9 @@ impl Peers {
             let (connection, _guard) = peer.least_busy();
             let _counted = self.count(&peer.node);
             let mut client = connection.client.clone();
-            let message = wire::VerifyRequest { request: Some(request.clone()) };
+            let mut message = tonic::Request::new(wire::VerifyRequest { request: Some(request.clone()) });
+            // The other side stops looking when nobody waits any more.
+            message.set_timeout(left());
             let status = match timeout(left(), client.verify(message)).await {
                 Ok(Ok(response)) => {
                     peer.proved.store(true, Ordering::Relaxed);

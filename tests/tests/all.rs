@@ -50,6 +50,16 @@ mod lying_registry;
 mod node_history;
 #[path = "all/nodes.rs"]
 mod nodes;
+#[path = "all/office_clients.rs"]
+mod office_clients;
+#[path = "all/office_deadline.rs"]
+mod office_deadline;
+#[path = "all/office_guide.rs"]
+mod office_guide;
+#[path = "all/office_http.rs"]
+mod office_http;
+#[path = "all/office_later.rs"]
+mod office_later;
 #[path = "all/oracle.rs"]
 mod oracle;
 #[path = "all/outage.rs"]

@@ -84,6 +84,7 @@ codes! {
     MessageMalformed "MESSAGE_MALFORMED" "The message lacks something or cannot be read" "correct the field; docs/protocol.md has the form";
     MessageTooLarge "MESSAGE_TOO_LARGE" "The message is too large" "send less; docs/protocol.md has the limits";
     NotOverdue "NOT_OVERDUE" "The answer is not overdue yet" "wait until its due time has passed";
+    OfficeKeyNotCovering "OFFICE_KEY_NOT_COVERING" "The office system's key does not cover the service or the item" "use the key of a system that may, or have one made (`office-key add`)";
     OfficerMissing "OFFICER_MISSING" "The question names no officer" "give the officer's number";
     OperatorNotCovered "OPERATOR_NOT_COVERED" "The grant does not cover the operator" "apply for access with this operator, or use one that is covered";
     OperatorUnknown "OPERATOR_UNKNOWN" "The attribute does not allow the operator" "look the operators up with `services list`";

@@ -9,7 +9,8 @@ use std::{
 
 use proto::{
     admin::v1::{
-        AddOfficeKeyRequest, access_client::AccessClient, node_client::NodeClient, registry_client::RegistryClient,
+        AddOfficeKeyRequest, access_client::AccessClient, node_client::NodeClient, offices_client::OfficesClient,
+        registry_client::RegistryClient,
     },
     office::v1::verifications_client::VerificationsClient,
 };
@@ -145,6 +146,14 @@ impl NodeHandle {
         Ok(AccessClient::new(host::admin_socket::connect(self.dir(), "exchange-node serve").await?))
     }
 
+    /// A client of its admin socket for office systems' keys.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn offices(&self) -> Result<OfficesClient<Channel>, Error> {
+        Ok(OfficesClient::new(host::admin_socket::connect(self.dir(), "exchange-node serve").await?))
+    }
+
     /// A client of its admin socket that asks as the operator, without an office key.
     ///
     /// # Errors
@@ -159,8 +168,9 @@ impl NodeHandle {
     /// It does not run, or makes no key.
     pub async fn office(&self) -> Result<Office, Error> {
         let make = || async {
-            let request = AddOfficeKeyRequest { system: format!("{}-desk", self.department) };
-            let added = self.admin().await?.add_office_key(request).await;
+            let system = format!("{}-desk", self.department);
+            let request = AddOfficeKeyRequest { system, ..AddOfficeKeyRequest::default() };
+            let added = self.offices().await?.add_office_key(request).await;
             Ok::<_, Error>(added.map_err(Error::call("make an office key"))?.into_inner().key)
         };
         let key = self.office_key.get_or_try_init(make).await?;

@@ -171,7 +171,7 @@ impl Successions for SuccessionsEdge {
         let asked =
             blocking(move || show_in(&kept.journal, &receipt).map_err(|error| Status::not_found(error.to_string())))
                 .await?;
-        Ok(Response::new(office_edge::response(asked)))
+        Ok(Response::new(office_edge::response_of(asked)))
     }
 
     async fn export_kept_evidence(

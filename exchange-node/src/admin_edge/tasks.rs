@@ -59,7 +59,7 @@ impl TasksEdge {
     fn answer(&self, task: &Task, claims: &[proto::exchange::v1::Claim]) -> Result<Option<VerifyResponse>, Status> {
         if let Some(answer) = task.answer {
             let shown = self.clerks.shown(answer).map_err(|error| failed(&error))?;
-            return Ok(Some(office_edge::response(shown)));
+            return Ok(Some(office_edge::response_of(shown)));
         }
         Ok(task.proposal.as_ref().map(|proposal| match &proposal.word {
             Word::Decline(reason) => VerifyResponse {

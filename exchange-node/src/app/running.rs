@@ -13,18 +13,21 @@ use host::{
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
+use super::{Parts, custody_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
         events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge, nodes::NodesEdge,
-        records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        offices::OfficesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     case_edge::CasesEdge,
     cosigner::Cosigner,
     duty::act::Acting,
     events::Reporter,
-    notices, office_edge as office, peer_edge as peer, publish,
+    notices,
+    office::{self, Office},
+    office_edge::{self, OfficeEdge},
+    peer_edge as peer, publish,
     relay::waiting::Waiter,
     sources::{self, folder::Hands},
     teller::Teller,
@@ -154,6 +157,7 @@ pub(super) async fn start(
             cases: Arc::clone(&parts.cases),
             view: Arc::clone(&parts.view),
             peers: Arc::clone(&parts.peers),
+            webhooks: Arc::clone(&parts.webhooks),
             link: Arc::clone(&parts.link),
             clock: Arc::clone(&parts.clock),
         };
@@ -248,7 +252,7 @@ pub(super) async fn start(
         }
     });
 
-    let (health, feed) = health::service(&parts.readiness, &[peer::SERVICE, office::SERVICE]).await;
+    let (health, feed) = health::service(&parts.readiness, &[peer::SERVICE, office_edge::SERVICE]).await;
     supervisor.essential("health", {
         let stop = stop.clone();
         async move {
@@ -275,19 +279,9 @@ pub(super) async fn start(
 
     // A question may wait for a slow provider longer than a peer may.
     let office_limits = EdgeLimits { request_timeout: Duration::from_secs(75), ..limits };
-    let keyed = office_edge(parts, Some(Arc::clone(&parts.office_keys))).server();
-    let mut office_server = tuned_server(&office_limits).add_service(health.clone()).add_service(keyed);
-    let keys = Some(Arc::clone(&parts.office_keys));
-    office_server =
-        office_server.add_service(CasesEdge::server(Arc::clone(&parts.cases), keys, Arc::clone(&parts.clock)));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-        .with_service_name(office::SERVICE)
-        .build_v1();
-    match reflection {
-        Ok(reflection) => office_server = office_server.add_service(reflection),
-        Err(error) => tracing::warn!(%error, "the office port has no reflection"),
-    }
+    let office = Arc::new(Office::of(parts));
+    let routes = office::port::routes(parts, &office, health.clone(), stop.clone());
+    let office_server = tuned_server(&office_limits).accept_http1(true).add_routes(routes);
     supervisor.essential("office port", {
         let stop = stop.clone();
         async move {
@@ -299,7 +293,8 @@ pub(super) async fn start(
 
     let admin_router = tuned_server(&office_limits)
         .add_service(health)
-        .add_service(office_edge(parts, None).server())
+        .add_service(OfficeEdge { office, sign_in: None }.server())
+        .add_service(OfficesEdge::server(parts))
         .add_service(CasesEdge::server(Arc::clone(&parts.cases), None, Arc::clone(&parts.clock)))
         .add_service(ItemsEdge::server(parts.clone()))
         .add_service(DirectoryViewEdge::new(parts.clone()).server())

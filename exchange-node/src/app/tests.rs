@@ -143,7 +143,8 @@ async fn from_the_token_to_the_receipt() {
     assert_eq!(ready["office"], consumer.parts.addresses.office.to_string());
 
     publish_and_grant(&provider, &consumer).await;
-    let (_, key) = consumer.parts.office_keys.add("housing-desk", &SeededRandom::new(5), NOW_MS).unwrap();
+    let (_, key) = consumer.parts.office_keys.add(housing_desk(), &SeededRandom::new(5), NOW_MS).unwrap();
+    let key = key.unwrap();
     let mut office = consumer.office().await;
     assert_eq!(bare_status(office.verify(request()).await), tonic::Code::Unauthenticated);
     assert_eq!(bare_status(office.verify(keyed(request(), "00.11")).await), tonic::Code::Unauthenticated);
@@ -209,7 +210,8 @@ async fn a_provider_that_is_gone_is_unavailable_until_it_is_back() {
     consumer.published(&provider).await;
     publish_and_grant(&provider, &consumer).await;
     import(&provider).await;
-    let (_, key) = consumer.parts.office_keys.add("housing-desk", &SeededRandom::new(5), NOW_MS).unwrap();
+    let (_, key) = consumer.parts.office_keys.add(housing_desk(), &SeededRandom::new(5), NOW_MS).unwrap();
+    let key = key.unwrap();
     let mut office = consumer.office().await;
     let response = office.verify(keyed(request(), &key)).await.unwrap().into_inner();
     assert_eq!(verdict(&response), Verdict::Match);
@@ -229,6 +231,10 @@ async fn a_provider_that_is_gone_is_unavailable_until_it_is_back() {
     assert_eq!(verdict(&response), Verdict::Match);
     provider.stop().await;
     consumer.stop().await;
+}
+
+fn housing_desk() -> office_keys::NewOfficeKey {
+    office_keys::NewOfficeKey { system: "housing-desk".to_owned(), ..office_keys::NewOfficeKey::default() }
 }
 
 async fn publish_and_grant(provider: &RunningNode, consumer: &RunningNode) {

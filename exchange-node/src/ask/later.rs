@@ -14,6 +14,7 @@ use std::{
 use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use trust::{
     answer::{self, AnswerError},
     envelope,
@@ -28,6 +29,7 @@ use crate::{
     duty::{Change, Duties, Duty, Expectation, What},
     journal::{NewEntry, RecordHead},
     usage,
+    webhooks::Webhooks,
 };
 
 /// The book's name in the due-list.
@@ -61,6 +63,10 @@ pub(super) struct Awaiting {
     by_request: Mutex<HashMap<String, u64>>,
     /// One delivery at a time, so that two of the same are one.
     turn: tokio::sync::Mutex<()>,
+    /// Where office systems are told of what comes.
+    webhooks: Option<std::sync::Arc<Webhooks>>,
+    /// The place of the answer that came last.
+    news: watch::Sender<u64>,
 }
 
 /// Why a delivered answer is not taken.
@@ -89,8 +95,35 @@ impl Asker {
         let by_request = rows.iter().map(|row| (row.request.clone(), row.question)).collect();
         let book = rows.into_iter().map(|row| (row.question, row)).collect();
         let (book, by_request) = (Mutex::new(book), Mutex::new(by_request));
-        self.awaiting = Some(Awaiting { duties, book, by_request, turn: tokio::sync::Mutex::default() });
+        let turn = tokio::sync::Mutex::default();
+        let news = watch::Sender::new(0);
+        self.awaiting = Some(Awaiting { duties, book, by_request, turn, webhooks: None, news });
         Ok(self)
+    }
+
+    /// Has office systems told of what comes later.
+    #[must_use]
+    pub fn with_webhooks(mut self, webhooks: std::sync::Arc<Webhooks>) -> Self {
+        if let Some(awaiting) = &mut self.awaiting {
+            awaiting.webhooks = Some(webhooks);
+        }
+        self
+    }
+
+    /// Changes whenever an answer comes later; `None` where none can.
+    pub fn news(&self) -> Option<watch::Receiver<u64>> {
+        self.awaiting.as_ref().map(|awaiting| awaiting.news.subscribe())
+    }
+
+    /// The places of the answers behind this one that came later than their question's first, in the order in which they
+    /// came.
+    pub fn later_answers(&self, behind: u64) -> Vec<u64> {
+        let Some(awaiting) = &self.awaiting else { return Vec::new() };
+        let book = lock(&awaiting.book);
+        let answers = book.values().flat_map(|row| row.answers.iter().skip(1).copied());
+        let mut answers: Vec<u64> = answers.filter(|place| *place > behind).collect();
+        answers.sort_unstable();
+        answers
     }
 
     pub(super) fn announce<'a>(&self, awaiting: &'a Awaiting) -> Expectation<'a> {
@@ -192,7 +225,18 @@ impl Asker {
                 Change::Done(fetch_id(row.question))
             }
         };
-        awaiting.keep(row, vec![change]).await
+        let mut changes = vec![change];
+        if let Some(webhooks) = &awaiting.webhooks {
+            let asked = self.journal.entry(row.question)?.ok_or(Error::StoredUnreadable)?;
+            // Gone with its month's key: then nobody is told.
+            if let Some(request) = message::<wire::Request>(&asked) {
+                let now_ms = self.clock.now_ms();
+                changes.extend(webhooks.duties(&request.system, &request.case_number, index, now_ms));
+            }
+        }
+        awaiting.keep(row, changes).await?;
+        awaiting.news.send_replace(index);
+        Ok(())
     }
 
     /// Asks the provider again for a deferred answer, with the same request; whether it is there now.

@@ -34,7 +34,11 @@ impl Asker {
     }
 
     /// The node itself refuses to ask. That is an outcome, and stands in the evidence.
-    pub(super) async fn refuse(&self, office: &OfficeQuestion, refusal: Refusal) -> Result<Asked, Error> {
+    ///
+    /// # Errors
+    ///
+    /// It could not be made durable.
+    pub async fn refuse(&self, office: &OfficeQuestion, refusal: Refusal) -> Result<Asked, Error> {
         let at_ms = self.clock.now_ms();
         tracing::info!(code = refusal.code.as_str(), field = refusal.field, system = office.system, "refused to ask");
         let refusal = refusal.to_wire();

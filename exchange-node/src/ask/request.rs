@@ -75,6 +75,13 @@ impl OfficeQuestion {
         self.purpose.as_ref().map_or("", |purpose| &purpose.item)
     }
 
+    /// Has it wait no longer than its caller does; a twentieth less, so that the caller hears what became of it.
+    pub fn shorten(&mut self, deadline: Option<Duration>) {
+        let Some(deadline) = deadline else { return };
+        let wait_ms = u32::try_from((deadline - deadline / 20).as_millis()).unwrap_or(u32::MAX).max(1);
+        self.timeout_ms = if self.timeout_ms == 0 { wait_ms } else { self.timeout_ms.min(wait_ms) };
+    }
+
     /// The service that is meant: the version asked for, or the newest that answers.
     pub(super) fn target(&self, directory: &Directory, me: &Party, now_ms: u64) -> Result<ServiceId, Refusal> {
         let malformed = |field| move |error| Refusal::new(Code::MessageMalformed).at(field).because(error);

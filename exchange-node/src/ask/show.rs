@@ -92,7 +92,7 @@ pub fn show_in(journal: &dyn Journal, receipt: &Receipt) -> Result<Asked, NotFou
     read_back(journal, &stored, *receipt)
 }
 
-fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Receipt) -> Result<Asked, NotFound> {
+pub(super) fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Receipt) -> Result<Asked, NotFound> {
     if stored.message.is_none() {
         return Err(NotFound::Destroyed);
     }

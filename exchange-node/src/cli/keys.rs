@@ -1,5 +1,5 @@
-//! `office-key` and `keys`: who may speak to the node, and which keys the department has. Out of scope: making the
-//! department's first keys, which `init` does.
+//! `keys`: which keys the department has. Out of scope: making the department's first keys, which `init` does, and office
+//! systems' keys (`office_key`).
 
 mod backup;
 mod changing;
@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use host::{admin_socket::AdminError, period::Period};
 use proto::admin::v1::{
-    AddOfficeKeyRequest, DepartmentKey, ListDepartmentKeysRequest, ListDepartmentKeysResponse, ListOfficeKeysRequest,
-    RemoveOfficeKeyRequest, RevokeKeyRequest,
+    DepartmentKey, ListDepartmentKeysRequest, ListDepartmentKeysResponse,
+    RevokeKeyRequest,
 };
 use proto::registry::v1::KeyRole;
 use serde_json::{Value, json};
@@ -25,28 +25,6 @@ use crate::{
     config::KeySettings,
     keys::{NodeKeys, rotation::TLS_OVERLAP},
 };
-
-/// The commands about office keys.
-#[derive(Debug, Subcommand)]
-pub enum OfficeKeyCommand {
-    /// Makes an API key for an office system. It is shown once.
-    #[command(after_help = "Example:\n  exchange-node office-key add housing-desk")]
-    Add {
-        /// The office system's name: lower-case letters, digits and hyphens.
-        #[arg(value_name = "SYSTEM")]
-        system: String,
-    },
-    /// Lists the office systems that have a key.
-    #[command(after_help = "Example:\n  exchange-node office-key list")]
-    List,
-    /// Removes a key; it counts no more at once.
-    #[command(after_help = "Example:\n  exchange-node office-key remove 0a1b2c3d")]
-    Remove {
-        /// The key's id.
-        #[arg(value_name = "ID")]
-        id: String,
-    },
-}
 
 /// The commands about the department's keys.
 #[derive(Debug, Subcommand)]
@@ -146,38 +124,6 @@ pub enum RotatedKey {
     Department,
     /// The node's.
     Node,
-}
-
-pub(super) async fn run_office_key(command: OfficeKeyCommand, folder: &Folder, output: Output) -> Result<Exit, Error> {
-    let mut node = folder.admin().await?;
-    match command {
-        OfficeKeyCommand::Add { system } => {
-            let added = node.add_office_key(AddOfficeKeyRequest { system: system.clone() }).await?.into_inner();
-            output.show(&json!({ "id": added.id, "system": system, "key": added.key }), || {
-                let pairs =
-                    output::pairs([("id", added.id.clone()), ("system", system.clone()), ("key", added.key.clone())]);
-                format!("{pairs}\nKeep the key now: it is not shown again. Send it as \"authorization: Bearer <key>\".")
-            });
-        }
-        OfficeKeyCommand::List => {
-            let keys = node.list_office_keys(ListOfficeKeysRequest {}).await?.into_inner().keys;
-            let machine =
-                keys.iter().map(|key| json!({ "id": key.id, "system": key.system, "added_ms": key.added_ms }));
-            output.show(&json!({ "keys": machine.collect::<Vec<_>>() }), || match keys.as_slice() {
-                [] => "No office system has a key: `office-key add SYSTEM` makes one.".to_owned(),
-                keys => {
-                    let rows =
-                        keys.iter().map(|key| [key.id.clone(), key.system.clone(), output::moment(key.added_ms)]);
-                    output::table(["id", "system", "added"], rows)
-                }
-            });
-        }
-        OfficeKeyCommand::Remove { id } => {
-            node.remove_office_key(RemoveOfficeKeyRequest { id: id.clone() }).await?;
-            output.show(&json!({ "id": id, "removed": true }), || format!("The key {id} counts no more."));
-        }
-    }
-    Ok(Exit::Done)
 }
 
 pub(super) async fn run(command: KeysCommand, folder: &Folder, output: Output, now_ms: u64) -> Result<Exit, Error> {

@@ -14,11 +14,13 @@ use trust::{ids::Party, refusal::Code};
 
 use super::{Acted, Actor, Duty, What};
 use crate::{
-    ask::Asker,
+    ask::{Asker, NotFound},
     case::Cases,
     clerk::{Clerks, Task},
+    office::events,
     peers::Peers,
     view::{RegistryLink, View},
+    webhooks::Webhooks,
 };
 
 /// How long one attempt may take.
@@ -42,6 +44,8 @@ pub struct Acting {
     pub view: Arc<View>,
     /// Other nodes.
     pub peers: Arc<Peers>,
+    /// Where office systems are told.
+    pub webhooks: Arc<Webhooks>,
     /// The registry.
     pub link: Arc<RegistryLink>,
     /// The time.
@@ -57,6 +61,7 @@ impl Actor for Acting {
             }
             let acted = match duty.what {
                 What::CheckCommitment { ref commitment } => self.cases.check(commitment).await.map_err(NotDone::from),
+                What::Webhook { ref webhook, answer } => self.tell(&duty.id, webhook, answer).await,
                 What::Deliver { question, answer } => self.deliver(question, answer).await,
                 What::Fetch { question } => self.fetch(question).await,
                 What::Forget { question } => Ok(Acted::Done(vec![self.clerks.forget(question)])),
@@ -114,6 +119,30 @@ impl Acting {
             Some(row) if row.done || is_over(row.due_ms) => Ok(Acted::Done(Vec::new())),
             Some(_) if self.asker.fetch(question).await? => Ok(Acted::Done(Vec::new())),
             Some(_) => Ok(Acted::Later(Some(now_ms.saturating_add(ASK_AGAIN_MS)))),
+        }
+    }
+
+    async fn tell(&self, id: &str, webhook: &str, answer: u64) -> Result<Acted, NotDone> {
+        let Some(hook) = self.webhooks.list().into_iter().find(|hook| hook.id == webhook) else {
+            return Ok(Acted::Done(Vec::new()));
+        };
+        let asker = Arc::clone(&self.asker);
+        let later = tokio::task::spawn_blocking(move || asker.later(answer)).await?;
+        let later = match later {
+            Ok(later) => later,
+            Err(NotFound::Failed(error)) => return Err(error.into()),
+            // Its month's key was destroyed: there is nothing to tell any more.
+            Err(_) => return Ok(Acted::Done(Vec::new())),
+        };
+        let came_ms = later.came_ms;
+        let now_ms = self.clock.now_ms();
+        match self.webhooks.send(&hook, id, events::notice(later), now_ms).await {
+            Ok(()) => Ok(Acted::Done(Vec::new())),
+            Err(error) if now_ms > came_ms.saturating_add(GIVE_UP_MS) => {
+                tracing::error!(webhook, %error, "a webhook was never taken; it is not sent any longer");
+                Ok(Acted::Done(Vec::new()))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -9,7 +9,7 @@
 //!
 //! Out of scope: bounds on time and number ([`super::guard`]), what a cell means ([`super::mapping`]).
 
-mod connect;
+pub(crate) mod connect;
 mod json;
 mod template;
 
@@ -65,7 +65,7 @@ impl HttpSettings {
                 None
             }
         };
-        let url = self::url(&url).map_err(|reason| table.has("url").then(|| table.mistake("url", reason))).ok()?;
+        let url = check_url(&url).map_err(|reason| table.has("url").then(|| table.mistake("url", reason))).ok()?;
         if url.scheme_str() == Some("https") && ca_file.is_none() {
             table.mistake("url", "with https, ca_file says whose certificates are believed");
         }
@@ -74,7 +74,7 @@ impl HttpSettings {
 }
 
 /// An address that may be asked.
-fn url(text: &str) -> Result<Uri, String> {
+pub(crate) fn check_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("is no address: {error}"))?;
     let host = url.host().unwrap_or_default();
     match url.scheme_str() {

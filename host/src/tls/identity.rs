@@ -6,8 +6,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::signature::Ed25519KeyPair;
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519};
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -71,7 +72,37 @@ impl TlsIdentity {
         let document = pair.to_pkcs8v1().map_err(|error| unable(&error))?;
         let key = PrivatePkcs8KeyDer::from(document.as_ref().to_vec());
 
-        let signer = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519).map_err(|error| unable(&error))?;
+        Self::self_signed(key, &PKCS_ED25519, names)
+    }
+
+    /// The same with a P-256 key: for clients that are not of the exchange, and do not all know Ed25519.
+    pub fn generate_p256(random: &dyn Random, names: &[&str]) -> Result<Self, IdentityError> {
+        let unable = |error: &dyn fmt::Display| IdentityError::Generation(error.to_string());
+        // One text in 2^32 is no private key of the curve: then the next is.
+        let (secret, private) = loop {
+            let secret = Zeroizing::new(random::array::<32>(random));
+            if let Ok(private) = PrivateKey::from_private_key(&ECDH_P256, secret.as_slice()) {
+                break (secret, private);
+            }
+        };
+        let public = private.compute_public_key().map_err(|error| unable(&error))?;
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            &ECDSA_P256_SHA256_ASN1_SIGNING,
+            secret.as_slice(),
+            public.as_ref(),
+        )
+        .map_err(|error| unable(&error))?;
+        let document = pair.to_pkcs8v1().map_err(|error| unable(&error))?;
+        Self::self_signed(PrivatePkcs8KeyDer::from(document.as_ref().to_vec()), &PKCS_ECDSA_P256_SHA256, names)
+    }
+
+    fn self_signed(
+        key: PrivatePkcs8KeyDer<'static>,
+        algorithm: &'static SignatureAlgorithm,
+        names: &[&str],
+    ) -> Result<Self, IdentityError> {
+        let unable = |error: &dyn fmt::Display| IdentityError::Generation(error.to_string());
+        let signer = KeyPair::from_pkcs8_der_and_sign_algo(&key, algorithm).map_err(|error| unable(&error))?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let common_name = names.first().cloned().unwrap_or_else(|| "self-made".to_owned());
         let mut parameters = CertificateParams::new(names).map_err(|error| unable(&error))?;
@@ -188,6 +219,14 @@ mod tests {
     fn the_same_seed_makes_the_same_key_and_another_seed_another() {
         assert_eq!(identity(1).key_digest(), identity(1).key_digest());
         assert_ne!(identity(1).key_digest(), identity(2).key_digest());
+    }
+
+    #[test]
+    fn a_p256_identity_is_made_and_read_back() {
+        let made = TlsIdentity::generate_p256(&SeededRandom::new(3), &["desk.example", "10.0.0.7"]).unwrap();
+        let read = TlsIdentity::from_pem(made.to_pem().as_bytes()).unwrap();
+        assert_eq!(read.key_digest(), made.key_digest());
+        assert_ne!(made.key_digest(), identity(3).key_digest());
     }
 
     #[test]

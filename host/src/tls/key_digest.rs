@@ -38,7 +38,7 @@ impl TlsKeyDigest {
 
     /// The digest of the key in a certificate. The same parser reads it that the handshake's signature check uses, so
     /// that a crafted certificate cannot show one key here and another there.
-    pub(super) fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, rustls::Error> {
+    pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, rustls::Error> {
         Ok(Self::of_public_key_info(&ParsedCertificate::try_from(certificate)?.subject_public_key_info()))
     }
 }

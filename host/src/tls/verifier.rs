@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
@@ -59,11 +59,18 @@ pub(super) struct UnexpectedKey {
 pub(super) struct KeyVerifier {
     policy: Arc<dyn PeerPolicy>,
     provider: Arc<CryptoProvider>,
+    /// Whether a client may come without a key, and over TLS 1.2.
+    lenient: bool,
 }
 
 impl KeyVerifier {
     pub(super) fn new(policy: Arc<dyn PeerPolicy>, provider: Arc<CryptoProvider>) -> Self {
-        Self { policy, provider }
+        Self { policy, provider, lenient: false }
+    }
+
+    /// For a port whose clients may also say above TLS who they are, and may be old.
+    pub(super) fn for_anybody(self) -> Self {
+        Self { lenient: true, ..self }
     }
 
     fn check_key(&self, certificate: &CertificateDer<'_>) -> Result<(), UnwelcomeKey> {
@@ -143,7 +150,7 @@ impl ServerCertVerifier for KeyVerifier {
 
 impl ClientCertVerifier for KeyVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        true
+        !self.lenient
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -169,11 +176,14 @@ impl ClientCertVerifier for KeyVerifier {
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(refuse_tls12())
+        if !self.lenient {
+            return Err(refuse_tls12());
+        }
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(

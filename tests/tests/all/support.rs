@@ -7,6 +7,8 @@ pub(crate) mod document;
 pub(crate) mod evidence;
 #[path = "support/further.rs"]
 pub(crate) mod further;
+#[path = "support/http.rs"]
+pub(crate) mod http;
 #[path = "support/load.rs"]
 pub(crate) mod load;
 #[path = "support/peer.rs"]

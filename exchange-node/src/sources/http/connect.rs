@@ -28,13 +28,22 @@ use super::HttpSettings;
 
 /// Makes connections.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     tls: Option<TlsConnector>,
 }
 
 impl Connector {
     pub(super) fn new(settings: &HttpSettings, dir: &Path) -> Result<Self, String> {
-        let Some(ca_file) = &settings.ca_file else { return Ok(Self { tls: None }) };
+        Self::with(settings.ca_file.as_deref(), settings.identity.as_ref(), dir)
+    }
+
+    /// Shows no certificate, and believes those that the authorities in `ca_file` have signed.
+    pub(crate) fn believing(ca_file: Option<&Path>, dir: &Path) -> Result<Self, String> {
+        Self::with(ca_file, None, dir)
+    }
+
+    fn with(ca_file: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>, dir: &Path) -> Result<Self, String> {
+        let Some(ca_file) = ca_file else { return Ok(Self { tls: None }) };
         let mut roots = RootCertStore::empty();
         for certificate in certificates("ca_file", &dir.join(ca_file))? {
             roots.add(certificate).map_err(|error| format!("ca_file: {error}"))?;
@@ -44,7 +53,7 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots);
-        let config = match &settings.identity {
+        let config = match identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let certificates = certificates("client_certificate_file", &dir.join(certificate))?;
@@ -104,7 +113,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// One connection, with or without TLS.
-pub(super) struct Channel(Box<dyn Stream>);
+pub(crate) struct Channel(Box<dyn Stream>);
 
 impl Connection for Channel {
     fn connected(&self) -> Connected {

@@ -1,0 +1,96 @@
+//! What a handler is given: who calls, the path and the query, the body. Each failure is a problem. Out of scope: what
+//! they are for.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Path, Query},
+};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::Api;
+use crate::{office::problem::Problem, office_keys::Caller};
+
+/// How long a body may take to come.
+const SLOWEST_BODY: Duration = Duration::from_secs(30);
+
+/// A caller who has signed in, and what stands beside the call.
+pub(super) struct Known<Q> {
+    pub(super) caller: Caller,
+    pub(super) headers: HeaderMap,
+    pub(super) query: Q,
+}
+
+/// No parameters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Of one provider, or of all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfProvider {
+    pub(super) provider: Option<String>,
+}
+
+impl<Q: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Known<Q> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let authorization = match parts.headers.get(header::AUTHORIZATION) {
+            Some(value) => Some(value.to_str().map_err(|_| Problem::not_signed_in())?),
+            None => None,
+        };
+        let caller = api.sign_in.caller(authorization, parts.extensions.get()).ok_or_else(Problem::not_signed_in)?;
+        let query = Query::<Q>::from_request_parts(parts, api).await;
+        let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+        Ok(Self { caller, headers: parts.headers.clone(), query })
+    }
+}
+
+/// The one part of a path that varies.
+pub(super) struct Id(pub(super) String);
+
+impl FromRequestParts<Arc<Api>> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        path.map(|Path(id)| Self(id)).map_err(|rejection| Problem::malformed(rejection.body_text()).at("id"))
+    }
+}
+
+/// Reads a body as JSON.
+pub(super) async fn read<T: DeserializeOwned>(api: &Api, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        let next_step = "send JSON with `Content-Type: application/json`";
+        let title = "The body is not of a type that this address takes";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "MEDIA_TYPE_UNSUPPORTED", title, next_step));
+    }
+    let read = tokio::time::timeout(SLOWEST_BODY, axum::body::to_bytes(body, api.largest_body)).await;
+    let bytes = match read {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+                let next_step = "send less; [office] largest_body_kib in node.toml is the limit";
+                let title = "The body is larger than this port takes";
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", title, next_step)
+                    .because(format!("at most {} bytes are taken", api.largest_body)));
+            }
+            return Err(Problem::malformed("the body was cut short"));
+        }
+        Err(_) => return Err(Problem::malformed("the body did not come in time")),
+    };
+    serde_json::from_slice(&bytes).map_err(|error| Problem::malformed(error.to_string()))
+}
+
+/// A header as text; empty where it is not there.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Problem> {
+    let unreadable = |_| Problem::malformed(format!("the header {name} holds other than plain ASCII")).at(name);
+    headers.get(name).map_or(Ok(""), |value| value.to_str().map_err(unreadable))
+}

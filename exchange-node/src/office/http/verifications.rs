@@ -1,0 +1,232 @@
+//! `/v1/verifications`: asking, looking up, listing, evidence. Translates; decides nothing.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use super::{
+    Api,
+    answer::{document, made},
+    extract::{self, Id, Known, Nothing},
+};
+use crate::{
+    ask::Ending,
+    office::{
+        json::{Question, State as VerificationState, Verification, VerificationPage},
+        problem::{Problem, Problems, seconds_until},
+        trace_of,
+    },
+};
+
+/// How often whoever waits for a deferred answer need look at least.
+const LOOK_AGAIN: u64 = 3600;
+
+/// How many verifications a page has, where the caller does not say otherwise.
+const USUAL_PAGE: usize = 50;
+
+/// How many it has at most.
+const LARGEST_PAGE: usize = 200;
+
+/// The longest idempotency key.
+const LONGEST_KEY: usize = 64;
+
+/// Asks another department one question and waits for its answer. A refusal is a problem with its stable code, and is in
+/// the evidence as everything else: `instance` leads to it. Where no answer came, every verdict is `UNAVAILABLE`.
+#[utoipa::path(
+    post,
+    path = "/v1/verifications",
+    tag = "verifications",
+    operation_id = "ask",
+    request_body(content = Question, content_type = "application/json"),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, max_length = 64, description = "The same key with the same question gets the same answer, for a day"),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>` (RFC 7240): gives up then; the provider is told, and stops looking"),
+        ("X-Request-Id" = Option<String>, Header, description = "The caller's own id for the logs: 8 to 64 of 0-9, a-f and hyphens, with at least one letter"),
+    ),
+    responses(
+        (status = 201, description = "Asked, and there is a result; or no answer came in time", body = Verification, headers(
+            ("Location" = String, description = "Where it is looked up"),
+            ("ETag" = String, description = "Changes with the content"),
+        )),
+        (status = 202, description = "Asked, and the answer will follow", body = Verification, headers(
+            ("Location" = String, description = "Where it is looked up"),
+            ("ETag" = String, description = "Changes with the content"),
+            ("Retry-After" = u64, description = "How many seconds to wait before looking it up"),
+        )),
+        Problems
+    )
+)]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    known: Known<Nothing>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&known.headers)?;
+    let wait = wait(&known.headers)?;
+    let trace = trace_of(extract::text(&known.headers, "x-request-id")?);
+    let question: Question = extract::read(&api, &known.headers, body).await?;
+    let mut question = question.into_office(key, trace)?;
+    if let Some(seconds) = wait {
+        let wait_ms = u32::try_from(seconds.saturating_mul(1000)).unwrap_or(u32::MAX).max(1);
+        question.timeout_ms = if question.timeout_ms == 0 { wait_ms } else { question.timeout_ms.min(wait_ms) };
+    }
+    let seen = api.office.ask(&known.caller, question).await?;
+    let location = format!("/v1/verifications/{}", seen.id);
+    let now_ms = api.office.now_ms();
+    if let Ending::Refused { refusal, by } = &seen.asked.ending {
+        return Err(Problem::refused(refusal, by.as_deref(), now_ms).of(location));
+    }
+    let due_ms = match &seen.asked.ending {
+        Ending::Deferred(deferral) => Some(deferral.due_at_ms),
+        _ => None,
+    };
+    let status = if due_ms.is_some() { StatusCode::ACCEPTED } else { StatusCode::CREATED };
+    let mut response = made(status, &location, &Verification::from(seen));
+    let headers = response.headers_mut();
+    if let Some(due_ms) = due_ms {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_until(due_ms, now_ms).min(LOOK_AGAIN)));
+    }
+    if let Some(seconds) = wait
+        && let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}"))
+    {
+        headers.insert("preference-applied", applied);
+    }
+    Ok(response)
+}
+
+/// The parameters of a list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paging {
+    cursor: Option<String>,
+    limit: Option<usize>,
+    state: Option<VerificationState>,
+}
+
+/// Lists what was asked through this office system, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/verifications",
+    tag = "verifications",
+    operation_id = "list_verifications",
+    params(
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 where it is left out"),
+        ("state" = Option<VerificationState>, Query, description = "Only those that stand so"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of what the caller has"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = VerificationPage, headers(("ETag" = String, description = "Changes with the content"))),
+        (status = 304, description = "The caller has it already"),
+        Problems
+    )
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<Paging>) -> Result<Response, Problem> {
+    let Paging { cursor, limit, state } = &known.query;
+    let before = cursor.as_deref().map(read_cursor).transpose()?;
+    let most = limit.unwrap_or(USUAL_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&most) {
+        return Err(Problem::malformed(format!("limit is 1 to {LARGEST_PAGE}")).at("limit"));
+    }
+    let state = state.map(|state| match state {
+        VerificationState::Answered => "answered",
+        VerificationState::Deferred => "deferred",
+        VerificationState::Refused => "refused",
+        VerificationState::Unanswered => "unanswered",
+    });
+    let (found, next) = api.office.list(&known.caller, before, most, state.map(str::to_owned)).await?;
+    let verifications = found.into_iter().map(Verification::from).collect();
+    Ok(document(&known.headers, &VerificationPage { verifications, next_cursor: next.map(cursor_of) }))
+}
+
+/// Looks an earlier verification up, with its timeline. A deferred one shows its answer once that has come.
+#[utoipa::path(
+    get,
+    path = "/v1/verifications/{id}",
+    tag = "verifications",
+    operation_id = "show_verification",
+    params(
+        ("id" = String, Path, description = "Its id, or any of its receipts"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of what the caller has"),
+    ),
+    responses(
+        (status = 200, description = "As it stands now", body = Verification, headers(("ETag" = String, description = "Changes with the content"))),
+        (status = 304, description = "The caller has it already"),
+        Problems
+    )
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    known: Known<Nothing>,
+    Id(id): Id,
+) -> Result<Response, Problem> {
+    let seen = api.office.show(&known.caller, &id).await?;
+    Ok(document(&known.headers, &Verification::from(seen)))
+}
+
+/// Exports the evidence of a verification: an `exchange.v1.EvidenceBundle`, which `exchange-node evidence verify` and anybody
+/// else can check offline.
+#[utoipa::path(
+    get,
+    path = "/v1/verifications/{id}/evidence",
+    tag = "verifications",
+    operation_id = "export_evidence",
+    params(("id" = String, Path, description = "Its id, or any of its receipts")),
+    responses(
+        (status = 200, description = "The bundle", body = Vec<u8>, content_type = "application/octet-stream"),
+        Problems
+    )
+)]
+pub(super) async fn evidence(
+    State(api): State<Arc<Api>>,
+    known: Known<Nothing>,
+    Id(id): Id,
+) -> Result<Response, Problem> {
+    let bundle = api.office.evidence(&known.caller, &id).await?;
+    // The id was read as a receipt: digits, hex digits and a hyphen.
+    let file = format!("attachment; filename=\"{id}.evidence\"");
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, file.as_str())];
+    Ok((headers, bundle).into_response())
+}
+
+/// The header, with or without the quotation marks of a structured field.
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let text = extract::text(headers, "idempotency-key")?;
+    let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if key.len() > LONGEST_KEY {
+        return Err(Problem::malformed(format!("an idempotency key has at most {LONGEST_KEY} characters"))
+            .at("Idempotency-Key"));
+    }
+    Ok(key.to_owned())
+}
+
+/// How many seconds the caller waits (RFC 7240, 4.3). Other preferences are none of this port's.
+fn wait(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    for preference in preferences.flat_map(|list| list.split([',', ';'])) {
+        let Some((name, value)) = preference.split_once('=') else { continue };
+        if name.trim().eq_ignore_ascii_case("wait") {
+            let seconds = value.trim().trim_matches('"').parse();
+            return seconds.map(Some).map_err(|_| Problem::malformed("wait=<seconds> takes a whole number").at("Prefer"));
+        }
+    }
+    Ok(None)
+}
+
+/// Cursors are opaque: what stands in them is the node's own business.
+fn cursor_of(place: u64) -> String {
+    HEXLOWER.encode(&place.to_be_bytes())
+}
+
+fn read_cursor(cursor: &str) -> Result<u64, Problem> {
+    let bytes = HEXLOWER.decode(cursor.as_bytes()).ok().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+    let place = bytes.map(u64::from_be_bytes).filter(|place| *place > 0);
+    place.ok_or_else(|| Problem::malformed("the cursor is none that this node gave out").at("cursor"))
+}

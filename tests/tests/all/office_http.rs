@@ -1,0 +1,348 @@
+//! The office port as HTTP with JSON, on real processes and with a client that nobody here wrote: questions and what becomes
+//! of them, problems, conventions of HTTP, who may sign in and for what, TLS for programs that are not of the exchange.
+
+use std::{fs, process::Command, time::Duration};
+
+use serde_json::{Value, json};
+use town::harness::eventually;
+
+use crate::support::{
+    BASIS, ITEM, MARRIED, Place, SINGLE, exit,
+    http::{Answer, Call},
+    marital_status, said,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Housing's office system.
+struct Desk {
+    base: String,
+    key: String,
+}
+
+impl Desk {
+    async fn of(place: &Place) -> Self {
+        let office = place.town.office("housing").await.unwrap();
+        Self { base: format!("http://{}", office.address()), key: office.api_key().to_owned() }
+    }
+
+    fn call(&self, method: &str, path: &str) -> Call {
+        Call::new(method, &format!("{}{path}", self.base)).key(&self.key)
+    }
+
+    fn ask(&self, question: &Value) -> Answer {
+        self.call("POST", "/v1/verifications").json(question).send()
+    }
+}
+
+fn question(subject: &str, status: &str) -> Value {
+    let (instrument, article) = BASIS.split_once(' ').unwrap();
+    json!({
+        "provider": "civil-affairs",
+        "service": "marriage-registration",
+        "subject": { "scheme": "resident_id", "value": subject },
+        "claims": [{ "attribute": "marital_status", "operator": "equals", "operands": [status] }],
+        "purpose": { "item": ITEM, "legal_bases": [{ "instrument": instrument, "article": article }] },
+        "case_number": "GZF-2026-0001",
+        "officer": "1024",
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_over_http_is_the_same_question() {
+    let place = Place::civil_affairs_and_housing().await;
+    let desk = Desk::of(&place).await;
+    let made = desk.ask(&question(&MARRIED, "married"));
+    assert_eq!(made.status, 201, "{made:?}");
+    let asked = made.json();
+    assert_eq!((asked["state"].as_str(), asked["verdicts"][0]["verdict"].as_str()), (Some("answered"), Some("MATCH")));
+    assert!(asked["asked_at"].as_str().unwrap().ends_with('Z'), "{asked}");
+    let id = asked["id"].as_str().unwrap();
+    let location = format!("/v1/verifications/{id}");
+    assert_eq!(made.headers["location"], location);
+    assert_eq!(desk.ask(&question(&MARRIED, "widowed")).json()["verdicts"][0]["verdict"], "MISMATCH");
+    // The register is complete, and says that whoever is not in it is single.
+    let absent = desk.ask(&question(&SINGLE, "single")).json();
+    assert_eq!(absent["verdicts"][0]["verdict"], "MATCH");
+    assert_eq!(absent["verdicts"][0]["by_absence"], true);
+
+    // Over gRPC it is the same verification, and over HTTP/2 the same port.
+    let shown = place.town.office("housing").await.unwrap().show(id).await.unwrap();
+    assert_eq!(shown.request_digest, asked["request_digest"].as_str().unwrap());
+    let over_http2 = desk.call("GET", &location).arguments(&["--http2-prior-knowledge"]).send();
+    assert_eq!(over_http2.status, 200);
+
+    // Its timeline, and whoever has it already is told so.
+    let looked_up = desk.call("GET", &location).send();
+    let steps: Vec<_> =
+        looked_up.json()["timeline"].as_array().unwrap().iter().map(|step| step["what"].clone()).collect();
+    assert_eq!(steps, ["asked", "answered"]);
+    let known = desk.call("GET", &location).header(&format!("If-None-Match: {}", looked_up.headers["etag"])).send();
+    assert_eq!((known.status, known.body.len()), (304, 0));
+
+    // The bundle is checked offline.
+    let bundle = place.dir().join("bundle");
+    fs::write(&bundle, desk.call("GET", &format!("{location}/evidence")).send().body).unwrap();
+    let arguments = ["evidence", "verify", bundle.to_str().unwrap(), "--authority", place.town.authority_key()];
+    let checked = place.cli("housing", &arguments).await;
+    assert_eq!(exit(&checked), 0, "{}", said(&checked));
+
+    let services = desk.call("GET", "/v1/services?provider=civil-affairs").send().json();
+    assert_eq!((&services["services"][0]["may_ask"], services["services"].as_array().unwrap().len()), (&json!(true), 1));
+    assert_eq!(desk.call("GET", "/v1/items").send().json(), json!({ "items": [] }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_has_pages_and_shows_a_system_what_it_asked() {
+    let place = Place::civil_affairs_and_housing().await;
+    let desk = Desk::of(&place).await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(desk.ask(&question(&MARRIED, "married")).json()["id"].as_str().unwrap().to_owned());
+    }
+    ids.reverse();
+    let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = desk.call("GET", &format!("/v1/verifications?limit=2{cursor}")).send().json();
+        seen.extend(page["verifications"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()));
+        pages += 1;
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ids);
+    assert!((3..=4).contains(&pages), "{pages}");
+    assert_eq!(desk.call("GET", "/v1/verifications?state=deferred").send().json()["verifications"], json!([]));
+
+    // Another system of the same department sees nothing of it in its list.
+    let other = place.json("housing", &["office-key", "add", "other-desk"]).await;
+    let other = Desk { key: other["key"].as_str().unwrap().to_owned(), ..desk };
+    assert_eq!(other.call("GET", "/v1/verifications").send().json()["verifications"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_is_a_problem_with_code_field_and_next_step() {
+    let place = Place::civil_affairs_and_housing().await;
+    let desk = Desk::of(&place).await;
+    let good = question(&MARRIED, "married");
+    let with = |field: &str, value: Value| {
+        let mut changed = good.clone();
+        changed[field] = value;
+        changed
+    };
+    // Refusals: outcomes, with a receipt.
+    let claim = json!([{ "attribute": "marital_status", "operator": "one_of", "operands": [["married", "single"]] }]);
+    for (question, status, code, field) in [
+        (with("provider", json!("tax")), 422, "DEPARTMENT_UNKNOWN", "provider"),
+        (with("service", json!("births")), 422, "SERVICE_UNKNOWN", "service"),
+        (with("purpose", json!({ "item": "另一事项" })), 403, "PURPOSE_NOT_COVERED", "purpose"),
+        (with("claims", json!([])), 422, "TOO_MANY_CLAIMS", "claims"),
+        (with("claims", claim), 403, "OPERATOR_NOT_COVERED", "claims[0].operator"),
+        (with("subject", json!({ "scheme": "resident_id", "value": "1" })), 422, "SUBJECT_MALFORMED", "subject"),
+    ] {
+        let refused = desk.ask(&question);
+        assert_eq!((refused.status, refused.problem().as_str()), (status, code), "{refused:?}");
+        let problem = refused.json();
+        assert!(problem["field"].as_str().unwrap().starts_with(field), "{problem}");
+        let shown = desk.call("GET", problem["instance"].as_str().unwrap()).send().json();
+        assert_eq!((shown["state"].as_str(), shown["refusal"]["code"].as_str()), (Some("refused"), Some(code)));
+    }
+    // What cannot even be read is not recorded.
+    let before = place.evidence_size("housing").await;
+    let post = || desk.call("POST", "/v1/verifications");
+    let json_type = "Content-Type: application/json";
+    let too_large = format!("{{\"provider\": \"{}\"}}", "x".repeat(70_000));
+    for (answer, status, code, field) in [
+        (desk.ask(&with("colour", json!(1))), 400, "REQUEST_MALFORMED", "colour"),
+        (desk.ask(&with("timeout_ms", json!(-1))), 400, "REQUEST_MALFORMED", ""),
+        (desk.ask(&json!({ "provider": "tax" })), 400, "REQUEST_MALFORMED", "service"),
+        (post().header(json_type).body("{").send(), 400, "REQUEST_MALFORMED", ""),
+        (post().header("Content-Type: text/plain").body("{}").send(), 415, "MEDIA_TYPE_UNSUPPORTED", ""),
+        (post().header(json_type).body(&too_large).send(), 413, "BODY_TOO_LARGE", ""),
+        (desk.call("GET", "/v1/verifications?colour=1").send(), 400, "REQUEST_MALFORMED", "colour"),
+        (desk.call("GET", "/v1/verifications?cursor=x").send(), 400, "REQUEST_MALFORMED", "cursor"),
+        (desk.call("GET", "/v1/verifications/none").send(), 400, "REQUEST_MALFORMED", "receipt"),
+        (desk.call("GET", "/v1/verifications/0-0011223344556677").send(), 404, "NOT_FOUND", ""),
+        (desk.call("DELETE", "/v1/verifications").send(), 405, "METHOD_NOT_ALLOWED", ""),
+        (desk.call("GET", "/v2").send(), 404, "ADDRESS_UNKNOWN", ""),
+        (Call::new("GET", &format!("{}/v1/items", desk.base)).send(), 401, "NOT_SIGNED_IN", ""),
+        (Call::new("GET", &format!("{}/v1/items", desk.base)).key("00.11").send(), 401, "NOT_SIGNED_IN", ""),
+    ] {
+        assert_eq!((answer.status, answer.problem().as_str()), (status, code), "{answer:?}");
+        assert_eq!(answer.json()["field"], field, "{answer:?}");
+    }
+    assert_eq!(place.evidence_size("housing").await, before);
+
+    // An outage is no problem and no mismatch: it is a result.
+    place.town.node("civil-affairs").kill();
+    let unanswered = desk.call("POST", "/v1/verifications").header("Prefer: wait=1").json(&good).send();
+    assert_eq!((unanswered.status, unanswered.headers["preference-applied"].as_str()), (201, "wait=1"));
+    let unanswered = unanswered.json();
+    assert_eq!(unanswered["state"], "unanswered");
+    assert_eq!(unanswered["verdicts"][0]["verdict"], "UNAVAILABLE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_gets_the_same_answer_across_a_restart() {
+    let place = Place::civil_affairs_and_housing().await;
+    let desk = Desk::of(&place).await;
+    let ask = |status: &str| {
+        let call = desk.call("POST", "/v1/verifications").header("Idempotency-Key: \"case-1\"");
+        call.json(&question(&MARRIED, status)).send()
+    };
+    let first = ask("married").json();
+    assert_eq!(ask("married").json()["receipt"], first["receipt"]);
+    let node = place.town.node("housing");
+    node.stop().await.unwrap();
+    node.start().await.unwrap();
+    assert!(eventually(LONG, async || ask("married").json()["receipt"] == first["receipt"]).await);
+    let other = ask("widowed");
+    assert_eq!((other.status, other.problem().as_str()), (422, "REQUEST_ID_REUSED"));
+    let long = desk.call("POST", "/v1/verifications").header(&format!("Idempotency-Key: {}", "k".repeat(65)));
+    assert_eq!(long.json(&question(&MARRIED, "married")).send().problem(), "REQUEST_MALFORMED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_ends_and_does_what_it_is_for() {
+    let place = Place::civil_affairs_and_housing().await;
+    let desk = Desk::of(&place).await;
+    let with_key = |added: &Value| Desk { base: desk.base.clone(), key: added["key"].as_str().unwrap().to_owned() };
+    let asked = desk.ask(&question(&MARRIED, "married")).json();
+    let its = format!("/v1/verifications/{}", asked["id"].as_str().unwrap());
+
+    let taxes = place.json("housing", &["office-key", "add", "tax-desk", "--service", "tax/tax-paid"]).await;
+    let taxes = with_key(&taxes);
+    let refused = taxes.ask(&question(&MARRIED, "married"));
+    assert_eq!((refused.status, refused.problem().as_str()), (403, "OFFICE_KEY_NOT_COVERING"));
+    assert_eq!(taxes.call("GET", "/v1/services").send().json()["services"], json!([]));
+    for path in [its.clone(), format!("{its}/evidence")] {
+        assert_eq!(taxes.call("GET", &path).send().status, 404, "{path}");
+    }
+    // Over gRPC it is the same key.
+    let office = town::harness::Office::new(desk.base.strip_prefix("http://").unwrap(), &taxes.key).unwrap();
+    let refused = office.verify(marital_status(&MARRIED, "married")).await.unwrap();
+    assert_eq!(refused.refusal.unwrap().code, "OFFICE_KEY_NOT_COVERING");
+
+    let arguments = ["office-key", "add", "desk", "--service", "civil-affairs", "--item", ITEM, "--valid-for", "1h"];
+    let added = place.json("housing", &arguments).await;
+    let limited = with_key(&added);
+    assert_eq!(limited.ask(&question(&MARRIED, "married")).status, 201);
+    assert_eq!(limited.call("GET", &its).send().status, 200);
+    let id = added["id"].as_str().unwrap();
+    let rotated = place.json("housing", &["office-key", "rotate", id, "--overlap", "1s"]).await;
+    assert_eq!(with_key(&rotated).ask(&question(&MARRIED, "married")).status, 201);
+    assert!(eventually(LONG, async || limited.ask(&question(&MARRIED, "married")).status == 401).await);
+    let listed = place.json("housing", &["office-key", "list"]).await;
+    assert_eq!(listed["keys"].as_array().unwrap().last().unwrap()["items"], json!([ITEM]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_browser_an_old_runtime_and_a_client_certificate_are_served() {
+    let place = Place::civil_affairs_and_housing().await;
+    let node = place.town.node("housing");
+    let key = place.town.office("housing").await.unwrap().api_key().to_owned();
+    node.stop().await.unwrap();
+    // On every address, so not on loopback alone; nothing else is said about TLS.
+    node.edit_config(|text| text.replace("office_listen = \"127.0.0.1:", "office_listen = \"0.0.0.0:")).unwrap();
+    node.start().await.unwrap();
+    let port = node.office_address().rsplit(':').next().unwrap().to_owned();
+    let (file, certificate) = (node.dir().join("keys/office-tls.key"), place.dir().join("office.pem"));
+    let pem = fs::read_to_string(file).unwrap();
+    let (start, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let certificate_pem = &pem[pem.find(start).unwrap()..pem.find(end).unwrap() + end.len()];
+    fs::write(&certificate, certificate_pem).unwrap();
+    let address = format!("https://localhost:{port}/v1/services");
+    let secure = |arguments: &[&str]| {
+        let resolved = format!("localhost:{port}:127.0.0.1");
+        Call::new("GET", &address)
+            .arguments(&["--cacert", certificate.to_str().unwrap(), "--resolve", &resolved])
+            .arguments(arguments)
+    };
+    for arguments in [&["--tls-max", "1.2"][..], &["--tlsv1.3"], &["--tlsv1.3", "--http1.1"], &["--http2"]] {
+        assert_eq!(secure(arguments).key(&key).send().status, 200, "{arguments:?}");
+    }
+    assert!(Call::new("GET", &format!("http://127.0.0.1:{port}/v1/services")).key(&key).try_send().is_err());
+    assert!(secure(&["--tls-max", "1.1"]).key(&key).try_send().is_err());
+    assert_eq!(secure(&[]).send().problem(), "NOT_SIGNED_IN");
+
+    // A client certificate of the office's own making, over both versions, and none that nobody knows.
+    let client = |name: &str| {
+        let (key, pem) = (place.dir().join(format!("{name}.key")), place.dir().join(format!("{name}.pem")));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
+            .args(["-subj", &format!("/CN={name}"), "-keyout", key.to_str().unwrap(), "-out", pem.to_str().unwrap()])
+            .output()
+            .expect("openssl runs");
+        assert!(made.status.success(), "{}", said(&made));
+        (key.to_str().unwrap().to_owned(), pem.to_str().unwrap().to_owned())
+    };
+    let ((portal_key, portal), (stranger_key, stranger)) = (client("portal"), client("stranger"));
+    let added = place.json("housing", &["office-key", "add", "portal", "--certificate", &portal]).await;
+    assert_eq!(added["key"], "");
+    for version in ["1.2", "1.3"] {
+        let signed_in = secure(&["--tls-max", version, "--cert", &portal, "--key", &portal_key]).send();
+        assert_eq!(signed_in.status, 200, "{signed_in:?}");
+        assert!(secure(&["--tls-max", version, "--cert", &stranger, "--key", &stranger_key]).try_send().is_err());
+    }
+    place.json("housing", &["office-key", "remove", added["id"].as_str().unwrap()]).await;
+    assert!(secure(&["--cert", &portal, "--key", &portal_key]).try_send().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_are_served_from_the_program() {
+    let place = Place::civil_affairs_and_housing().await;
+    let desk = Desk::of(&place).await;
+    let openapi = Call::new("GET", &format!("{}/openapi.json", desk.base)).send();
+    assert_eq!((openapi.status, openapi.headers["content-type"].as_str()), (200, "application/json"));
+    assert_eq!(openapi.json()["openapi"], "3.1.0");
+    let page = Call::new("GET", &format!("{}/docs", desk.base)).send();
+    let text = String::from_utf8(page.body).unwrap();
+    assert!(page.status == 200 && text.contains("/v1/verifications/{id}/evidence"), "{text}");
+    assert!(page.headers["content-security-policy"].contains("default-src 'none'"));
+}
+
+/// ETSI TS 119 478, clause 6.1.1: the same journey, in the words of consumers that speak it.
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_are_verified_as_etsi_ts_119_478_asks_it() {
+    let place = Place::civil_affairs_and_housing().await;
+    let desk = Desk::of(&place).await;
+    let attribute = "urn:errand:attribute:civil-affairs/marriage-registration/1";
+    let about = |subject: &str| {
+        let asked = question(subject, "married");
+        json!({
+            "attributes": [
+                { "attributeIdentifier": attribute, "attributeValue": { "marital_status": "married", "registered_on": "2018-05-20" } },
+                { "attributeIdentifier": attribute, "attributeValue": { "marital_status": "widowed" } },
+            ],
+            "attributeFragments": [
+                { "attributeIdentifier": attribute, "location": "$.marital_status", "value": "married" },
+                { "attributeIdentifier": attribute, "location": "$.registered_on", "value": "2019-05-20" },
+            ],
+            "errand": { "subject": asked["subject"], "purpose": asked["purpose"], "caseNumber": "GZF-1", "officer": "1024" },
+        })
+    };
+    let verify = |request: &Value| desk.call("POST", "/verify").json(request).send();
+    let results = |answer: &Value| -> Vec<String> {
+        let whole = answer["attributeVerificationResults"].as_array().unwrap().iter();
+        let whole = whole.map(|result| &result["attributeVerificationResult"]);
+        let parts = answer["fragmentVerificationResults"].as_array().unwrap().iter();
+        let parts = parts.map(|result| &result["fragmentVerificationResult"]);
+        let word = |uri: &Value| uri.as_str().unwrap().strip_prefix("http://uri.etsi.org/19478/VerificationResult/").unwrap().to_owned();
+        whole.chain(parts).map(word).collect()
+    };
+    let answer = verify(&about(&MARRIED));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = answer.json();
+    assert_eq!(results(&answer), ["Match", "NoMatch", "Match", "NoMatch"]);
+    assert_eq!(answer["attributeVerificationResults"][0]["attributeValue"]["marital_status"], "married");
+    assert_eq!(answer["attributeVerificationResults"][1]["attributeValue"], Value::Null);
+    // The register is complete, so whoever is not in it is not married; of a day it says nothing.
+    assert_eq!(results(&verify(&about(&SINGLE)).json()), ["NoMatch", "NoMatch", "NoMatch", "Unknown"]);
+    let mut wrong = about(&MARRIED);
+    wrong["attributes"][1]["attributeIdentifier"] = json!("urn:other");
+    let refused = verify(&wrong);
+    assert_eq!((refused.status, refused.json()["field"].as_str()), (422, Some("attributes[1].attributeIdentifier")));
+    place.town.node("civil-affairs").kill();
+    assert_eq!(results(&verify(&about(&MARRIED)).json()), ["Unknown"; 4]);
+}
