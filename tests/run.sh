@@ -20,6 +20,7 @@ need() { # command, package
 need cc gcc
 need curl curl
 need git git
+need openssl openssl
 need jq jq
 need python3 python3
 need mkfs.ext4 e2fsprogs

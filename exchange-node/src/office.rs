@@ -5,6 +5,7 @@
 //! **Invariant:** an office system does what its key is for. A question beyond it is refused before it is looked at, and that
 //! stands in the evidence; what it did not ask for it does not see. Out of scope: what becomes of a question (`ask`).
 
+pub mod cases;
 pub mod docs;
 pub mod etsi;
 pub mod events;
@@ -30,6 +31,7 @@ use trust::{
 use crate::{
     app::Parts,
     ask::{Asked, Asker, Error, NotFound, OfficeQuestion, Page, Step},
+    case::Cases,
     export::{self, Exporter},
     journal::JournalError,
     notices,
@@ -111,6 +113,7 @@ pub struct Office {
     asker: Arc<Asker>,
     exporter: Arc<Exporter>,
     view: Arc<View>,
+    cases: Arc<Cases>,
     clock: Arc<dyn Clock>,
 }
 
@@ -122,6 +125,7 @@ impl Office {
             asker: Arc::clone(&parts.asker),
             exporter: Arc::clone(&parts.exporter),
             view: Arc::clone(&parts.view),
+            cases: Arc::clone(&parts.cases),
             clock: Arc::clone(&parts.clock),
         }
     }

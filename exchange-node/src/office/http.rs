@@ -5,6 +5,7 @@
 //! time; unknown fields are refused. Out of scope: what a call means (`office`), connections (`office::port`).
 
 mod answer;
+mod cases;
 mod events;
 mod extract;
 mod verifications;
@@ -69,6 +70,7 @@ impl std::fmt::Debug for Api {
     ),
     tags(
         (name = "verifications", description = "Questions to other departments, and what became of them"),
+        (name = "cases", description = "A public service item for one applicant, all proofs asked at once"),
         (name = "directory", description = "What may be asked, and for what")
     )
 )]
@@ -80,6 +82,10 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(verifications::create, verifications::list))
         .routes(routes!(verifications::show))
         .routes(routes!(verifications::evidence))
+        .routes(routes!(cases::open, cases::list))
+        .routes(routes!(cases::show))
+        .routes(routes!(cases::add))
+        .routes(routes!(cases::slip))
         .routes(routes!(events::listen))
         .routes(routes!(verify_attributes))
         .routes(routes!(services))

@@ -2,6 +2,7 @@
 //! fields are refused. Times are RFC 3339 in UTC; decimals and dates are texts, so that no float ever touches them. Out of
 //! scope: addresses, statuses and headers (`office::http`).
 
+mod case;
 mod result;
 
 use data_encoding::HEXLOWER;
@@ -9,6 +10,7 @@ use proto::exchange::v1::{self as wire, value::Kind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::case::{Case, CaseAdditions, CasePage, CasePerson, CaseProof, CaseSummary, NewCase, ProofOutcome};
 pub use self::result::{
     Attribute, ClaimVerdict, Deferral, Refusal, Service, Services, State, Step, VerdictWord, Verification,
     VerificationPage,

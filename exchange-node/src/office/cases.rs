@@ -1,0 +1,86 @@
+//! Cases for office systems: what a caller may see and do of them. Out of scope: what a case is (`case`).
+
+use std::sync::Arc;
+
+use trust::refusal::{Code, Refusal};
+
+use super::{Failure, Office};
+use crate::{
+    case::{AddToCase, Case, Error, Head, OpenCase},
+    case_edge,
+    office_keys::Caller,
+};
+
+/// A case, or why nothing was done.
+type Handled = Result<proto::office::v1::Case, Refusal>;
+
+impl Office {
+    /// Opens a case, and asks for all its proofs at once.
+    ///
+    /// # Errors
+    /// Our own failure.
+    pub async fn open_case(&self, caller: &Caller, new: OpenCase) -> Result<Handled, Failure> {
+        if let Err(field) = caller.limits.covers_case(&new.item) {
+            return Ok(Err(Refusal::new(Code::OfficeKeyNotCovering).at(field)));
+        }
+        let cases = Arc::clone(&self.cases);
+        // In a task of its own: where the office hangs up, what came is kept all the same.
+        let opened = tokio::spawn(async move { cases.open(new).await }).await?;
+        Ok(opened.map_err(failed)?.map(|case| self.case_seen(&case)))
+    }
+
+    /// Adds people, values or papers to a case, and asks what is missing.
+    ///
+    /// # Errors
+    /// There is none for this caller, or our own failure.
+    pub async fn add_to_case(&self, caller: &Caller, more: AddToCase) -> Result<Handled, Failure> {
+        self.case(caller, &more.number)?;
+        let cases = Arc::clone(&self.cases);
+        let added = tokio::spawn(async move { cases.add(more).await }).await?;
+        Ok(added.map_err(failed)?.map(|case| self.case_seen(&case)))
+    }
+
+    /// A case as it stands.
+    ///
+    /// # Errors
+    /// There is none for this caller, or it cannot be read.
+    pub fn case(&self, caller: &Caller, number: &str) -> Result<proto::office::v1::Case, Failure> {
+        Ok(self.case_seen(&self.own_case(caller, number)?))
+    }
+
+    /// The slip for the applicant, as text to print.
+    ///
+    /// # Errors
+    /// As for [`Office::case`].
+    pub fn slip(&self, caller: &Caller, number: &str) -> Result<String, Failure> {
+        let case = self.own_case(caller, number)?;
+        Ok(case.slip(&self.cases.clock_of(&case), |at_ms| self.cases.date(at_ms)))
+    }
+
+    /// Cases, the newest first, behind a case number.
+    pub fn case_list(&self, caller: &Caller, after: &str, most: usize) -> Vec<Head> {
+        let listed = self.cases.list(most, after);
+        listed.into_iter().filter(|head| caller.limits.covers_case(&head.item).is_ok()).collect()
+    }
+
+    fn own_case(&self, caller: &Caller, number: &str) -> Result<Case, Failure> {
+        let case = self.cases.show(number).map_err(failed)?;
+        caller.limits.covers_case(&case.item).map_err(|_| failed(Error::Unknown))?;
+        Ok(case)
+    }
+
+    fn case_seen(&self, case: &Case) -> proto::office::v1::Case {
+        case_edge::to_wire(&self.cases, case)
+    }
+}
+
+fn failed(error: Error) -> Failure {
+    match error {
+        Error::Unknown | Error::Destroyed => Failure::NotFound(error.to_string()),
+        Error::Ask(error) => super::failed(error),
+        error => {
+            tracing::error!(%error, "a case could not be handled");
+            Failure::Unavailable(error.to_string())
+        }
+    }
+}
