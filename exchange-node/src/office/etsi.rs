@@ -233,7 +233,7 @@ impl Office {
                 return Err(Problem::refused(refusal, by.as_deref(), self.now_ms()).of(instance));
             }
             Ending::Answered { verdicts, .. } | Ending::Unanswered { verdicts, .. } => verdicts.as_slice(),
-            Ending::Deferred(_) => &[],
+            Ending::Deferred(_) => &[][..],
         };
         let verdicts = verdicts.iter().map(|claim| Verdict::from_proto(claim.verdict).unwrap_or(Verdict::Unavailable));
         Ok(Answered { verdicts: verdicts.collect(), receipt: seen.asked.receipt.to_string() })
@@ -243,7 +243,7 @@ impl Office {
 fn question(identifier: &str, field: &str, claims: Vec<Claim>, errand: &EtsiContext) -> Result<Question, Problem> {
     let read = || {
         let mut parts = identifier.strip_prefix(IDENTIFIER)?.split('/');
-        let (provider, service, major) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
+        let (provider, service, major) = (parts.next()?, parts.next()?, parts.next()?.parse::<u32>().ok()?);
         parts.next().is_none().then(|| (provider.to_owned(), service.to_owned(), major))
     };
     let (provider, service, service_version) = read().ok_or_else(|| {
