@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{MARRIED, Place, exit, http::Call, root, said, skip};
+use crate::support::{MARRIED, Place, exit, http::Call, office_item::publish_item, root, said, skip};
 
 /// The environment that `tests/interop/prepare.sh` has made, or the reason aloud.
 fn python(test: &str) -> Option<PathBuf> {
@@ -37,9 +37,12 @@ fn run(mut command: Command, url: &str, key: &str) {
     let output: Output = child.wait_with_output().unwrap();
     let said = said(&output);
     assert_eq!(exit(&output), 0, "{command:?}: {said}");
-    let mut lines = said.lines();
-    assert!(lines.next().unwrap().starts_with("MATCH receipt "), "{command:?}: {said}");
-    assert!(said.contains("SERVICE_UNKNOWN (service): look it up with"), "{command:?}: {said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("MATCH receipt "), "{command:?}: {said}");
+    // The case, whose only proof need not be submitted.
+    assert_eq!(lines[1], "complete", "{command:?}: {said}");
+    assert!(lines[2].to_uppercase().starts_with("NOT_REQUIRED 婚姻状况证明: "), "{command:?}: {said}");
+    assert!(lines.last().unwrap().contains("SERVICE_UNKNOWN (service): look it up with"), "{command:?}: {said}");
 }
 
 fn is_there(program: &str) -> bool {
@@ -49,6 +52,7 @@ fn is_there(program: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_that_a_department_would_copy_works_as_it_stands() {
     let place = Place::civil_affairs_and_housing().await;
+    publish_item(&place).await;
     let office = place.town.office("housing").await.unwrap();
     let (url, key) = (format!("http://{}", office.address()), office.api_key());
     let ours = place.town.programs().exchange_node().with_file_name("office-client");
@@ -88,6 +92,7 @@ async fn a_linter_and_a_property_run_find_nothing_in_the_office_port() {
     let place = Place::civil_affairs_and_housing().await;
     let office = place.town.office("housing").await.unwrap();
     let base = format!("http://{}", office.address());
+    publish_item(&place).await;
     let document = place.dir().join("openapi.json");
     fs::write(&document, Call::new("GET", &format!("{base}/openapi.json")).send().body).unwrap();
     let linted = Command::new(venv.join("openapi-spec-validator")).args(["--schema", "3.1.0"]).arg(&document).output();

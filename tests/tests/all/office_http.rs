@@ -9,7 +9,9 @@ use town::harness::eventually;
 use crate::support::{
     BASIS, ITEM, MARRIED, Place, SINGLE, exit,
     http::{Answer, Call},
-    marital_status, said,
+    marital_status,
+    office_item::publish_item,
+    said,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -345,4 +347,54 @@ async fn attributes_are_verified_as_etsi_ts_119_478_asks_it() {
     assert_eq!((refused.status, refused.json()["field"].as_str()), (422, Some("attributes[1].attributeIdentifier")));
     place.town.node("civil-affairs").kill();
     assert_eq!(results(&verify(&about(&MARRIED)).json()), ["Unknown"; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
+    let place = Place::civil_affairs_and_housing().await;
+    publish_item(&place).await;
+    let desk = Desk::of(&place).await;
+    let items = desk.call("GET", "/v1/items").send().json();
+    assert_eq!(items["items"][0]["proofs"][0]["answered_by"], "civil-affairs/marriage-registration");
+    let case = |number: &str, values: Value| {
+        json!({
+            "case_number": number,
+            "item": ITEM,
+            "officer": "1024",
+            "people": [{ "role": "applicant", "values": values }],
+        })
+    };
+    let open = |case: &Value| desk.call("POST", "/v1/cases").json(case).send();
+    let made = open(&case("GZF 2026/1", json!({ "resident_id": *MARRIED, "marital_status": "married" })));
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.headers["location"], "/v1/cases/GZF%202026%2F1");
+    let opened = made.json();
+    assert_eq!((opened["state"].as_str(), opened["proofs"][0]["outcome"].as_str()), (Some("complete"), Some("not_required")));
+    assert!(!opened["proofs"][0]["receipt"].as_str().unwrap().is_empty());
+    let shown = desk.call("GET", "/v1/cases/GZF%202026%2F1").send();
+    assert_eq!(shown.json()["proofs"], opened["proofs"]);
+    let slip = desk.call("GET", "/v1/cases/GZF%202026%2F1/slip").send();
+    assert!(String::from_utf8(slip.body).unwrap().contains("婚姻状况证明"));
+
+    // What was not stated can be added, and only that is asked.
+    let open_end = open(&case("GZF-2", json!({ "resident_id": *MARRIED }))).json();
+    assert_eq!(open_end["proofs"][0]["outcome"], "information_missing", "{open_end}");
+    let more = json!({ "officer": "1024", "people": [{ "role": "applicant", "values": { "marital_status": "married" } }] });
+    let added = desk.call("POST", "/v1/cases/GZF-2/additions").json(&more).send();
+    assert_eq!((added.status, added.json()["state"].as_str()), (200, Some("complete")), "{added:?}");
+    let listed = desk.call("GET", "/v1/cases?limit=1").send().json();
+    assert_eq!(listed["cases"][0]["case_number"], "GZF-2");
+    let next = listed["next_cursor"].as_str().unwrap();
+    let listed = desk.call("GET", &format!("/v1/cases?limit=1&cursor={next}")).send().json();
+    assert_eq!(listed["cases"][0]["case_number"], "GZF 2026/1");
+
+    let refused = open(&json!({ "case_number": "GZF-3", "item": "另一事项", "officer": "1024", "people": [] }));
+    assert!((400..500).contains(&refused.status) && !refused.problem().is_empty(), "{refused:?}");
+    assert_eq!(desk.call("GET", "/v1/cases/none").send().problem(), "NOT_FOUND");
+    // A key for one service handles no case: a case asks whichever services its item names.
+    let limited = place.json("housing", &["office-key", "add", "desk", "--service", "civil-affairs"]).await;
+    let limited = Desk { base: desk.base.clone(), key: limited["key"].as_str().unwrap().to_owned() };
+    let refused = limited.call("POST", "/v1/cases").json(&case("GZF-4", json!({ "resident_id": *MARRIED }))).send();
+    assert_eq!((refused.status, refused.problem().as_str()), (403, "OFFICE_KEY_NOT_COVERING"));
+    assert_eq!(limited.call("GET", "/v1/cases/GZF-2").send().status, 404);
 }

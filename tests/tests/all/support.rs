@@ -11,6 +11,8 @@ pub(crate) mod further;
 pub(crate) mod http;
 #[path = "support/load.rs"]
 pub(crate) mod load;
+#[path = "support/office_item.rs"]
+pub(crate) mod office_item;
 #[path = "support/peer.rs"]
 pub(crate) mod peer;
 #[path = "support/replicas.rs"]
