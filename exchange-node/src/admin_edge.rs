@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 mod catalogue;
+pub mod corrections;
 mod directory_view;
 pub mod events;
 mod evidence;
@@ -184,15 +185,21 @@ impl Node for AdminEdge {
     }
 
     async fn add_office_key(&self, request: Request<AddOfficeKeyRequest>) -> Answer<AddOfficeKeyResponse> {
-        let system = request.into_inner().system;
-        let added = self.parts.office_keys.add(&system, self.parts.random.as_ref(), self.parts.clock.now_ms());
+        let AddOfficeKeyRequest { system, portal } = request.into_inner();
+        let (random, now_ms) = (self.parts.random.as_ref(), self.parts.clock.now_ms());
+        let added = self.parts.office_keys.add_for(&system, portal, random, now_ms);
         let (key, text) = added.map_err(|error| office_key_status(&error))?;
         Ok(Response::new(AddOfficeKeyResponse { id: key.id, key: text.to_string() }))
     }
 
     async fn list_office_keys(&self, _: Request<ListOfficeKeysRequest>) -> Answer<ListOfficeKeysResponse> {
         let keys = self.parts.office_keys.list();
-        let keys = keys.into_iter().map(|key| OfficeKey { id: key.id, system: key.system, added_ms: key.added_ms });
+        let keys = keys.into_iter().map(|key| OfficeKey {
+            id: key.id,
+            system: key.system,
+            added_ms: key.added_ms,
+            portal: key.portal,
+        });
         Ok(Response::new(ListOfficeKeysResponse { keys: keys.collect() }))
     }
 

@@ -24,7 +24,7 @@ use trust::{
     ids::{Digest, NodeId, Party},
 };
 
-pub(crate) use self::task::ticket_of;
+pub(crate) use self::{decide::check_officer, task::ticket_of};
 pub use self::{
     decide::Decided,
     task::{Proposal, Task, TaskState, Word},

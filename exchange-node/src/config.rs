@@ -125,6 +125,12 @@ pub struct Config {
     /// How cases are handled.
     #[serde(default)]
     pub cases: CaseSettings,
+    /// What this department promises about corrections.
+    #[serde(default)]
+    pub corrections: crate::correction::Settings,
+    /// Who may look up who asked about a subject.
+    #[serde(default)]
+    pub subject_log: crate::subject_log::Settings,
     /// The folder of the file: where everything lives.
     #[serde(skip)]
     pub dir: PathBuf,

@@ -36,6 +36,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::{queue::Queue, store::DutyStore};
+use crate::correction;
 
 /// The folder within the node's.
 const FOLDER: &str = "duties";
@@ -111,6 +112,15 @@ pub enum What {
     /// State that a deferred answer was not given in time.
     Overdue {
         /// The question's entry.
+        question: u64,
+    },
+    /// Do what a correction asks for.
+    Correction {
+        /// What.
+        step: correction::Step,
+        /// The correction's entry.
+        entry: u64,
+        /// The entry of the question that it is done for; 0 where it is for the correction itself.
         question: u64,
     },
 }

@@ -247,6 +247,8 @@ pub(crate) fn response(asked: Asked) -> VerifyResponse {
         item: asked.item,
         officer: asked.officer,
         clerk: asked.clerk,
+        answer_number: asked.number,
+        correction: asked.correction,
         ..VerifyResponse::default()
     };
     match asked.ending {

@@ -57,6 +57,9 @@ pub struct OfficeKey {
     hash: String,
     /// When it was made, Unix milliseconds.
     pub added_ms: u64,
+    /// Whether it is a citizens' portal's: then it opens who asked about a subject, and nothing else.
+    #[serde(default)]
+    pub portal: bool,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -86,6 +89,17 @@ impl OfficeKeys {
 
     /// Makes a key for an office system. The text is shown once and kept nowhere.
     pub fn add(&self, system: &str, random: &dyn Random, now_ms: u64) -> Result<(OfficeKey, Zeroizing<String>), Error> {
+        self.add_for(system, false, random, now_ms)
+    }
+
+    /// The same for a citizens' portal, where `portal` says so: such a key opens the log of a subject and nothing else.
+    pub fn add_for(
+        &self,
+        system: &str,
+        portal: bool,
+        random: &dyn Random,
+        now_ms: u64,
+    ) -> Result<(OfficeKey, Zeroizing<String>), Error> {
         system.parse::<trust::ids::NodeId>().map_err(|_| Error::NameMalformed)?;
         let secret = Zeroizing::new(random::array::<32>(random));
         let mut keys = self.locked();
@@ -95,7 +109,7 @@ impl OfficeKeys {
                 break id;
             }
         };
-        let key = OfficeKey { id, system: system.to_owned(), hash: hash(secret.as_slice()), added_ms: now_ms };
+        let key = OfficeKey { id, system: system.to_owned(), hash: hash(secret.as_slice()), added_ms: now_ms, portal };
         let mut changed = keys.clone();
         changed.push(key.clone());
         self.write(&changed)?;
@@ -121,14 +135,23 @@ impl OfficeKeys {
         Ok(())
     }
 
-    /// The office system that a presented key belongs to.
+    /// The office system that a presented key belongs to; none where it is a citizens' portal's.
     pub fn system_of(&self, presented: &str) -> Option<String> {
+        self.key_of(presented).filter(|key| !key.portal).map(|key| key.system)
+    }
+
+    /// The citizens' portal that a presented key belongs to; none where it is an office system's.
+    pub fn portal_of(&self, presented: &str) -> Option<String> {
+        self.key_of(presented).filter(|key| key.portal).map(|key| key.system)
+    }
+
+    fn key_of(&self, presented: &str) -> Option<OfficeKey> {
         let (id, secret) = presented.split_once('.')?;
         let secret = Zeroizing::new(HEXLOWER.decode(secret.as_bytes()).ok()?);
         let presented = hash(&secret);
         let keys = self.locked();
         let key = keys.iter().find(|key| key.id == id)?;
-        bool::from(key.hash.as_bytes().ct_eq(presented.as_bytes())).then(|| key.system.clone())
+        bool::from(key.hash.as_bytes().ct_eq(presented.as_bytes())).then(|| key.clone())
     }
 
     fn write(&self, keys: &[OfficeKey]) -> Result<(), Error> {

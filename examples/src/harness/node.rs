@@ -159,7 +159,7 @@ impl NodeHandle {
     /// It does not run, or makes no key.
     pub async fn office(&self) -> Result<Office, Error> {
         let make = || async {
-            let request = AddOfficeKeyRequest { system: format!("{}-desk", self.department) };
+            let request = AddOfficeKeyRequest { system: format!("{}-desk", self.department), portal: false };
             let added = self.admin().await?.add_office_key(request).await;
             Ok::<_, Error>(added.map_err(Error::call("make an office key"))?.into_inner().key)
         };

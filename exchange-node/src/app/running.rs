@@ -17,16 +17,18 @@ use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
-        events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge, nodes::NodesEdge,
-        records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        corrections::CorrectionInboxEdge, events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge,
+        nodes::NodesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     case_edge::CasesEdge,
+    correction::{Corrections, CorrectionsEdge, OfficeCorrections},
     cosigner::Cosigner,
     duty::act::Acting,
     events::Reporter,
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     sources::{self, folder::Hands},
+    subject_log::{LookupsEdge, PortalEdge},
     teller::Teller,
     usage::Saved,
     view::{Ending, Follower, Tiles},
@@ -58,6 +60,7 @@ const COSIGN: Restart =
 
 pub(super) async fn start(
     parts: &Parts,
+    corrections: Arc<Corrections>,
     supervisor: &Supervisor,
     peer_port: Listener,
     office_port: Listener,
@@ -134,6 +137,10 @@ pub(super) async fn start(
         });
     }
     supervisor.essential("anchors", Arc::clone(&parts.anchorer).run(stop.clone()));
+    supervisor.restarted("index of subjects", Restart::default(), {
+        let (subjects, stop) = (Arc::clone(corrections.subjects()), stop.clone());
+        move || Arc::clone(&subjects).keep_caught_up(stop.clone())
+    });
     supervisor.essential("uses of grants", {
         let (parts, stop) = (parts.clone(), stop.clone());
         async move {
@@ -152,6 +159,7 @@ pub(super) async fn start(
             asker: Arc::clone(&parts.asker),
             clerks: Arc::clone(&parts.clerks),
             cases: Arc::clone(&parts.cases),
+            corrections: Arc::clone(&corrections),
             view: Arc::clone(&parts.view),
             peers: Arc::clone(&parts.peers),
             link: Arc::clone(&parts.link),
@@ -264,6 +272,7 @@ pub(super) async fn start(
     let peer_server = tuned_server(&limits)
         .add_service(health.clone())
         .add_service(peer_edge(parts).server())
+        .add_service(CorrectionsEdge::server(Arc::clone(&corrections), peer_edge(parts)))
         .add_service(custody_edge(parts).server());
     supervisor.essential("peer port", {
         let stop = stop.clone();
@@ -277,9 +286,11 @@ pub(super) async fn start(
     let office_limits = EdgeLimits { request_timeout: Duration::from_secs(75), ..limits };
     let keyed = office_edge(parts, Some(Arc::clone(&parts.office_keys))).server();
     let mut office_server = tuned_server(&office_limits).add_service(health.clone()).add_service(keyed);
-    let keys = Some(Arc::clone(&parts.office_keys));
-    office_server =
-        office_server.add_service(CasesEdge::server(Arc::clone(&parts.cases), keys, Arc::clone(&parts.clock)));
+    let keys = Arc::clone(&parts.office_keys);
+    office_server = office_server
+        .add_service(CasesEdge::server(Arc::clone(&parts.cases), Some(Arc::clone(&keys)), Arc::clone(&parts.clock)))
+        .add_service(OfficeCorrections::server(Arc::clone(&corrections), Some(Arc::clone(&keys))))
+        .add_service(PortalEdge::server(Arc::clone(corrections.subjects()), keys));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .with_service_name(office::SERVICE)
@@ -315,6 +326,9 @@ pub(super) async fn start(
         .add_service(SuccessionsEdge::server(parts.clone()))
         .add_service(AccessEdge::new(parts.clone()).server())
         .add_service(TasksEdge::server(Arc::clone(&parts.clerks), Arc::clone(&parts.clock)))
+        .add_service(OfficeCorrections::server(Arc::clone(&corrections), None))
+        .add_service(LookupsEdge::server(Arc::clone(corrections.subjects())))
+        .add_service(CorrectionInboxEdge::server(parts, corrections))
         .add_service(KeysEdge::server(Arc::clone(&parts.care)));
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)

@@ -30,11 +30,16 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum OfficeKeyCommand {
     /// Makes an API key for an office system. It is shown once.
-    #[command(after_help = "Example:\n  exchange-node office-key add housing-desk")]
+    #[command(
+        after_help = "Examples:\n  exchange-node office-key add housing-desk\n  exchange-node office-key add citizens-portal --portal"
+    )]
     Add {
         /// The office system's name: lower-case letters, digits and hyphens.
         #[arg(value_name = "SYSTEM")]
         system: String,
+        /// For a citizens' portal: the key opens who asked about a subject, and nothing else.
+        #[arg(long)]
+        portal: bool,
     },
     /// Lists the office systems that have a key.
     #[command(after_help = "Example:\n  exchange-node office-key list")]
@@ -151,9 +156,10 @@ pub enum RotatedKey {
 pub(super) async fn run_office_key(command: OfficeKeyCommand, folder: &Folder, output: Output) -> Result<Exit, Error> {
     let mut node = folder.admin().await?;
     match command {
-        OfficeKeyCommand::Add { system } => {
-            let added = node.add_office_key(AddOfficeKeyRequest { system: system.clone() }).await?.into_inner();
-            output.show(&json!({ "id": added.id, "system": system, "key": added.key }), || {
+        OfficeKeyCommand::Add { system, portal } => {
+            let added = node.add_office_key(AddOfficeKeyRequest { system: system.clone(), portal }).await?.into_inner();
+            let machine = json!({ "id": added.id, "system": system, "key": added.key, "portal": portal });
+            output.show(&machine, || {
                 let pairs =
                     output::pairs([("id", added.id.clone()), ("system", system.clone()), ("key", added.key.clone())]);
                 format!("{pairs}\nKeep the key now: it is not shown again. Send it as \"authorization: Bearer <key>\".")
@@ -162,13 +168,17 @@ pub(super) async fn run_office_key(command: OfficeKeyCommand, folder: &Folder, o
         OfficeKeyCommand::List => {
             let keys = node.list_office_keys(ListOfficeKeysRequest {}).await?.into_inner().keys;
             let machine =
-                keys.iter().map(|key| json!({ "id": key.id, "system": key.system, "added_ms": key.added_ms }));
+                keys.iter().map(|key| {
+                json!({ "id": key.id, "system": key.system, "added_ms": key.added_ms, "portal": key.portal })
+            });
             output.show(&json!({ "keys": machine.collect::<Vec<_>>() }), || match keys.as_slice() {
                 [] => "No office system has a key: `office-key add SYSTEM` makes one.".to_owned(),
                 keys => {
-                    let rows =
-                        keys.iter().map(|key| [key.id.clone(), key.system.clone(), output::moment(key.added_ms)]);
-                    output::table(["id", "system", "added"], rows)
+                    let rows = keys.iter().map(|key| {
+                        let opens = if key.portal { "who asked about a subject" } else { "questions" };
+                        [key.id.clone(), key.system.clone(), opens.to_owned(), output::moment(key.added_ms)]
+                    });
+                    output::table(["id", "system", "opens", "added"], rows)
                 }
             });
         }
