@@ -8,12 +8,12 @@
 //! live (`records`).
 
 mod charge;
+mod correct;
 mod defer;
 mod evaluate;
 mod known;
 mod lookup;
 pub(crate) mod rate;
-mod correct;
 mod reply;
 
 use std::{

@@ -31,16 +31,16 @@ use proto::exchange::v1::{self as wire, EntryKind};
 use serde::{Deserialize, Serialize};
 use trust::ids::{NodeId, Party};
 
-pub(crate) use self::{
-    find::{answers_to, by_digest},
-    office::failed,
-};
 pub use self::{
     book::{Book, Found, Opened, OpenedState, Received, ReceivedState},
     decide::Decided,
     edges::CorrectionsEdge,
     office::OfficeCorrections,
     open::NewCorrection,
+};
+pub(crate) use self::{
+    find::{answers_to, by_digest},
+    office::failed,
 };
 use crate::{
     answer::{Answerer, rate::PerSecond},

@@ -49,14 +49,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::ManySubjects,
-        Self::OffHours,
-        Self::Sweep,
-        Self::Guessing,
-        Self::OverQuota,
-        Self::AnswersCorrected,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::ManySubjects, Self::OffHours, Self::Sweep, Self::Guessing, Self::OverQuota, Self::AnswersCorrected];
 
     /// The stable name.
     pub fn as_str(self) -> &'static str {
@@ -90,7 +84,9 @@ impl Kind {
             }
             Self::Guessing => "ask the department; suspend its grant (`access suspend`) where somebody was guessing",
             Self::OverQuota => "ask the department whether its quota fits its work; change it with a new grant",
-            Self::AnswersCorrected => "look the cases up that the answers were for (`verify show RECEIPT` shows the new ones)",
+            Self::AnswersCorrected => {
+                "look the cases up that the answers were for (`verify show RECEIPT` shows the new ones)"
+            }
         }
     }
 

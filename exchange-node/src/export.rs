@@ -162,7 +162,8 @@ impl Exporter {
             answers: &|question| {
                 let place = base + question;
                 let awaited = self.asker.awaited(place).map(|row| row.answers).unwrap_or_default();
-                let answers = awaited.into_iter().chain(self.clerks.answers(place)).chain(self.corrected.answers(place));
+                let answers =
+                    awaited.into_iter().chain(self.clerks.answers(place)).chain(self.corrected.answers(place));
                 let here = answers.filter(|answer| logs::base_of(*answer) == base).map(logs::index_in);
                 here.filter(|answer| *answer < most).collect()
             },

@@ -130,7 +130,8 @@ impl CorrectionInbox for CorrectionInboxEdge {
     }
 
     async fn decide_correction(&self, request: Request<DecideCorrectionRequest>) -> Answer<DecideCorrectionResponse> {
-        let DecideCorrectionRequest { id, record_was_wrong, reason, officer, although_unchanged } = request.into_inner();
+        let DecideCorrectionRequest { id, record_was_wrong, reason, officer, although_unchanged } =
+            request.into_inner();
         let found = Found { record_was_wrong, reason, officer: officer.trim().to_owned(), although_unchanged };
         let corrections = Arc::clone(&self.corrections);
         // In a task of its own: a decision that is in the evidence has its consequences, also where the command was interrupted.

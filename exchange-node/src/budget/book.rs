@@ -20,8 +20,8 @@ use host::{
     store::{MAX_VALUE_BYTES, Store},
 };
 
-use super::{YEAR_MS, 
-    About, BudgetKey, Charge, Error, Guess, GuessBudget, Later, Spent, Taken, Tried, judge,
+use super::{
+    About, BudgetKey, Charge, Error, Guess, GuessBudget, Later, Spent, Taken, Tried, YEAR_MS, judge,
     runs::{self, CHARGE, Run},
 };
 

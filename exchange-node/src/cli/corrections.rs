@@ -161,9 +161,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             };
             inbox.decide_correction(request).await?
         }
-        Command::Confirm { id, officer } => {
-            inbox.confirm_correction(ConfirmCorrectionRequest { id, officer }).await?
-        }
+        Command::Confirm { id, officer } => inbox.confirm_correction(ConfirmCorrectionRequest { id, officer }).await?,
     };
     let response = decided.into_inner();
     if let Some(refusal) = response.refused {
@@ -304,8 +302,7 @@ fn shown_json(shown: &ShowInboxResponse) -> Value {
     machine["asking_officer"] = json!(signed.officer);
     machine["subject"] = json!({ "scheme": subject.scheme, "value": subject.value });
     machine["claims"] = request.claims.iter().map(super::tasks::claim_text).collect();
-    machine["verdicts"] =
-        shown.answer.iter().flat_map(|answer| &answer.verdicts).map(verify::verdict_json).collect();
+    machine["verdicts"] = shown.answer.iter().flat_map(|answer| &answer.verdicts).map(verify::verdict_json).collect();
     machine
 }
 

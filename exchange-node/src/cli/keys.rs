@@ -167,10 +167,9 @@ pub(super) async fn run_office_key(command: OfficeKeyCommand, folder: &Folder, o
         }
         OfficeKeyCommand::List => {
             let keys = node.list_office_keys(ListOfficeKeysRequest {}).await?.into_inner().keys;
-            let machine =
-                keys.iter().map(|key| {
-                json!({ "id": key.id, "system": key.system, "added_ms": key.added_ms, "portal": key.portal })
-            });
+            let machine = keys.iter().map(
+                |key| json!({ "id": key.id, "system": key.system, "added_ms": key.added_ms, "portal": key.portal }),
+            );
             output.show(&json!({ "keys": machine.collect::<Vec<_>>() }), || match keys.as_slice() {
                 [] => "No office system has a key: `office-key add SYSTEM` makes one.".to_owned(),
                 keys => {

@@ -148,6 +148,7 @@ fn text(asked: &ListAskedResponse, auditor: bool) -> String {
             officer,
         ]
     });
-    let header = ["asked", "by", "for", "case", "service", "attributes", "outcome", if auditor { "officer" } else { "" }];
+    let header =
+        ["asked", "by", "for", "case", "service", "attributes", "outcome", if auditor { "officer" } else { "" }];
     format!("{}{more}{erased}", output::table(header, rows))
 }

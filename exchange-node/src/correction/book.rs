@@ -254,7 +254,10 @@ impl Book {
     /// The places of the answers that took the place of the first ones to a question of another department.
     pub fn answers(&self, question: u64) -> Vec<u64> {
         let rows = self.locked();
-        rows.corrected.get(&question).map(|row| row.answers.iter().map(|given| given.answer).collect()).unwrap_or_default()
+        rows.corrected
+            .get(&question)
+            .map(|row| row.answers.iter().map(|given| given.answer).collect())
+            .unwrap_or_default()
     }
 
     /// How many of the answers that a correction affects were delivered.

@@ -19,7 +19,12 @@ use super::{
     book::{Opened, OpenedState, id_of},
     find,
 };
-use crate::{journal::JournalError, logs, office_edge::LARGEST_MESSAGE, office_keys::OfficeKeys};
+use crate::{
+    journal::JournalError,
+    logs,
+    office_edge::{LARGEST_MESSAGE, signed_in},
+    office_keys::OfficeKeys,
+};
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -36,13 +41,7 @@ impl OfficeCorrections {
     }
 
     fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        let Some(keys) = &self.keys else { return Ok(()) };
-        let presented = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        let key = presented.and_then(|text| text.strip_prefix("Bearer "));
-        match key.and_then(|key| keys.system_of(key.trim())) {
-            Some(_) => Ok(()),
-            None => Err(Status::unauthenticated("an office key is needed: metadata `authorization: Bearer <key>`")),
-        }
+        signed_in(self.keys.as_deref(), metadata).map(drop)
     }
 }
 
@@ -102,9 +101,9 @@ impl Service for OfficeCorrections {
     async fn open(&self, request: Request<OpenCorrectionRequest>) -> Result<Response<OpenCorrectionResponse>, Status> {
         self.check(request.metadata())?;
         let wire::OpenCorrectionRequest { receipt, reason, text, officer } = request.into_inner();
-        let receipt = receipt.parse().map_err(|error: trust::evidence::NotAReceipt| {
-            Status::invalid_argument(format!("receipt: {error}"))
-        })?;
+        let receipt = receipt
+            .parse()
+            .map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))?;
         let corrections = Arc::clone(&self.corrections);
         let new = NewCorrection { receipt, reason, text, officer };
         // In a task of its own: where the office hangs up, what was opened stands in the book.

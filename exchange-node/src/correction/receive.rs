@@ -2,9 +2,7 @@
 //! in the evidence beside it before it leaves. Out of scope: deciding (`decide`).
 
 use prost::Message;
-use proto::exchange::v1::{
-    self as wire, CorrectionAccepted, EntryKind, answer::Outcome, correction_reply::Said,
-};
+use proto::exchange::v1::{self as wire, CorrectionAccepted, EntryKind, answer::Outcome, correction_reply::Said};
 use trust::{
     correction::{self, Opened},
     directory::WIRE_VERSION,
@@ -18,11 +16,7 @@ use super::{
     book::{Received, duty},
     find,
 };
-use crate::{
-    journal::NewEntry,
-    keys::seal,
-    subject_log::QuestionAt,
-};
+use crate::{journal::NewEntry, keys::seal, subject_log::QuestionAt};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -93,7 +87,9 @@ impl Corrections {
         let (count, first_ms) = self.book.received_since(&consumer, now_ms.saturating_sub(DAY_MS));
         if count >= usize::try_from(self.settings.per_day).unwrap_or(usize::MAX) {
             let detail = format!("{} corrections a day", self.settings.per_day);
-            return Ok(Err(Refusal::new(Code::QuotaExceeded).because(detail).retry_at(first_ms.saturating_add(DAY_MS))));
+            return Ok(Err(Refusal::new(Code::QuotaExceeded)
+                .because(detail)
+                .retry_at(first_ms.saturating_add(DAY_MS))));
         }
         let unknown = || Refusal::new(Code::AnswerUnknown).at("answer_digest");
         let (Ok(answer), Ok(request)) = (
@@ -115,7 +111,9 @@ impl Corrections {
         let Some(question) = question.await?? else { return Ok(Err(unknown())) };
         let doubted = question.answers.iter().find(|given| given.digest == answer);
         let (Some(doubted), Some(place)) = (doubted, question.place) else { return Ok(Err(unknown())) };
-        if doubted.wire.recipient != consumer || question.request.sender != consumer || question.request_digest != request
+        if doubted.wire.recipient != consumer
+            || question.request.sender != consumer
+            || question.request_digest != request
         {
             return Ok(Err(unknown()));
         }
@@ -190,16 +188,10 @@ impl Corrections {
     ) -> (wire::Signed, Vec<NewEntry>) {
         let (sealed, reply_digest) = seal(reply, self.signer.as_ref());
         let sealed = envelope::signed(sealed);
-        let received = NewEntry {
-            kind: EntryKind::CorrectionReceived,
-            digest: *digest,
-            message: correction.encode_to_vec(),
-        };
-        let given = NewEntry {
-            kind: EntryKind::CorrectionReplyGiven,
-            digest: reply_digest,
-            message: sealed.encode_to_vec(),
-        };
+        let received =
+            NewEntry { kind: EntryKind::CorrectionReceived, digest: *digest, message: correction.encode_to_vec() };
+        let given =
+            NewEntry { kind: EntryKind::CorrectionReplyGiven, digest: reply_digest, message: sealed.encode_to_vec() };
         (sealed, vec![received, given])
     }
 }

@@ -75,9 +75,8 @@ impl Corrections {
         let Some(Said::Accepted(accepted)) = &reply.said else { return Ok(false) };
         let answer = Digest::try_from(said.answer_digest.as_slice()).map_err(|_| Error::StoredUnreadable)?;
         let (logs, since_ms) = (std::sync::Arc::clone(&self.logs), said.answered_at_ms);
-        let found = tokio::task::spawn_blocking(move || {
-            find::by_digest(&logs, &[EntryKind::AnswerGiven], &answer, since_ms)
-        });
+        let found =
+            tokio::task::spawn_blocking(move || find::by_digest(&logs, &[EntryKind::AnswerGiven], &answer, since_ms));
         let found = found.await??.ok_or(Error::StoredUnreadable)?;
         let doubted = self.journal.entry(found)?.ok_or(Error::StoredUnreadable)?;
         let question = doubted.about.unwrap_or(doubted.companions.start);
@@ -106,8 +105,7 @@ impl Corrections {
 
     async fn recover_corrected(&self, place: u64, question: u64) -> Result<bool, Error> {
         let (answer, _) = find::message::<wire::Answer>(self.journal.as_ref(), place)?;
-        if answer.correction.is_empty()
-            || !self.asker.recover_corrected((question, place), &answer, &self.logs).await?
+        if answer.correction.is_empty() || !self.asker.recover_corrected((question, place), &answer, &self.logs).await?
         {
             return Ok(false);
         }

@@ -46,7 +46,11 @@ impl Corrections {
                 (_, Err(error)) if now_ms <= row.opened_ms.saturating_add(GIVE_UP_MS) => Err(error),
                 (_, Ok(false)) => Ok(Acted::Later(None)),
                 (_, said) => {
-                    tracing::error!(provider = row.provider, failed = said.is_err(), "a correction was never taken; it is not carried any longer");
+                    tracing::error!(
+                        provider = row.provider,
+                        failed = said.is_err(),
+                        "a correction was never taken; it is not carried any longer"
+                    );
                     Ok(done())
                 }
             };

@@ -91,9 +91,10 @@ impl Corrections {
         place: u64,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let question = self.question_at(place).await?.ok_or(Error::StoredUnreadable)?;
-        let given = self.book.corrected(place).and_then(|of| {
-            of.answers.iter().find(|given| given.correction == row.entry).map(|given| given.answer)
-        });
+        let given = self
+            .book
+            .corrected(place)
+            .and_then(|of| of.answers.iter().find(|given| given.correction == row.entry).map(|given| given.answer));
         let answer = match given {
             Some(answer) => answer,
             None => self.answer_anew(row, &question, place).await?,

@@ -45,10 +45,11 @@ impl SubjectLookups for LookupsEdge {
         let look = Look { subject: subject.unwrap_or_default(), most, cursor };
         let log = Arc::clone(&self.log);
         let looked = tokio::task::spawn_blocking(move || log.look(&viewer, &look)).await;
-        let response = match looked.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))? {
-            Ok(asked) => LookUpResponse { asked: Some(asked), refused: None },
-            Err(refusal) => LookUpResponse { asked: None, refused: Some(refusal.to_wire()) },
-        };
+        let response =
+            match looked.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))? {
+                Ok(asked) => LookUpResponse { asked: Some(asked), refused: None },
+                Err(refusal) => LookUpResponse { asked: None, refused: Some(refusal.to_wire()) },
+            };
         Ok(Response::new(response))
     }
 }

@@ -155,13 +155,7 @@ impl OfLog {
         Ok(Self { folder, runs, tail: Vec::new(), sealed, indexed: sealed })
     }
 
-    fn catch_up(
-        &mut self,
-        base: u64,
-        journal: &dyn Journal,
-        key: &BudgetKey,
-        schemes: &Schemes,
-    ) -> Result<(), Error> {
+    fn catch_up(&mut self, base: u64, journal: &dyn Journal, key: &BudgetKey, schemes: &Schemes) -> Result<(), Error> {
         let size = journal.size();
         while self.indexed < size {
             let Some(stored) = journal.entry(self.indexed)? else { break };

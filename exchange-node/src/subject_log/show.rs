@@ -5,7 +5,12 @@ use proto::{
     exchange::v1::{self as wire, answer::Outcome},
     office::v1::{AskedAbout, AskedAttribute, ListAskedResponse},
 };
-use trust::{directory::Directory, ids::Party, refusal::{Code, Refusal}, subject::Subject};
+use trust::{
+    directory::Directory,
+    ids::Party,
+    refusal::{Code, Refusal},
+    subject::Subject,
+};
 
 use super::{Error, QuestionAt, SubjectLog};
 

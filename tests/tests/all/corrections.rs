@@ -48,7 +48,8 @@ async fn shown(place: &Place, department: &str, receipt: &str) -> VerifyResponse
 }
 
 async fn open(place: &Place, department: &str, receipt: &str) -> Value {
-    let opened = ["corrections", "open", receipt, "--reason", "PAPER_SAYS_OTHERWISE", "--text", "离婚证", "--officer", "1024"];
+    let opened =
+        ["corrections", "open", receipt, "--reason", "PAPER_SAYS_OTHERWISE", "--text", "离婚证", "--officer", "1024"];
     place.json(department, &opened).await
 }
 
@@ -104,7 +105,8 @@ async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down(
     let relied = ask(&place, OTHERS[0], married()).await;
     let own_claims = vec![claim("marital_status", "equals", "divorced"), claim("registered_on", "after", "2020-01-01")];
     let otherwise = ask(&place, OTHERS[1], question(&MARRIED, own_claims)).await;
-    let verdicts = |response: &VerifyResponse| response.verdicts.iter().map(|claim| claim.verdict()).collect::<Vec<_>>();
+    let verdicts =
+        |response: &VerifyResponse| response.verdicts.iter().map(|claim| claim.verdict()).collect::<Vec<_>>();
     assert_eq!(verdicts(&otherwise), [Verdict::Mismatch, Verdict::Mismatch]);
     let untouched = ask(&place, OTHERS[0], marital_status(&WIDOWED, "widowed")).await;
 

@@ -77,7 +77,10 @@ async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
     let audited = entries(&place, &["--officer", "2009", "--auditor"]).await;
     assert_eq!(audited.len(), 2, "{audited:?}");
     assert_eq!((&audited[0]["department"], &audited[0]["officer"]), (&"supervision".into(), &"1024".into()));
-    assert_eq!((&audited[0]["embargo_until_ms"], &audited[1]["embargo_until_ms"]), (&embargo_until_ms.into(), &0.into()));
+    assert_eq!(
+        (&audited[0]["embargo_until_ms"], &audited[1]["embargo_until_ms"]),
+        (&embargo_until_ms.into(), &0.into())
+    );
     let early = entries(&place, &["--officer", "2001"]).await;
     if now_ms() < embargo_until_ms {
         assert_eq!(early.len(), 1, "{early:?}");
@@ -85,9 +88,12 @@ async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
     let housings = early.last().unwrap();
     assert_eq!((&housings["department"], &housings["outcome"]), (&"housing".into(), &"answered".into()), "{housings}");
     assert_eq!((&housings["case_number"], &housings["item"]), (&"GZF-2026-0001".into(), &"公租房申请".into()));
-    assert_eq!(housings["attributes"][0], serde_json::json!({
-        "attribute": "marital_status", "verdict": "MATCH", "disclosed": false
-    }));
+    assert_eq!(
+        housings["attributes"][0],
+        serde_json::json!({
+            "attribute": "marital_status", "verdict": "MATCH", "disclosed": false
+        })
+    );
     assert!(housings.get("officer").is_none(), "{housings}");
 
     // A restart reads it back; when the embargo is over the entry appears.
