@@ -366,6 +366,7 @@ impl App {
             me: config.party(),
             dir: config.dir.clone(),
             asker: Arc::clone(&asker),
+            corrected: Arc::clone(&corrected),
             view: Arc::clone(&view),
             duties: Arc::clone(&duties),
             budget_key: Arc::clone(budget.key()),

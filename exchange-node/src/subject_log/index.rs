@@ -70,12 +70,14 @@ pub(super) struct Hit {
 pub(super) struct Index {
     folder: PathBuf,
     key: Arc<BudgetKey>,
+    /// So many places are in memory before they are sealed.
+    seal_at: usize,
     logs: Mutex<BTreeMap<String, OfLog>>,
 }
 
 impl Index {
     pub(super) fn new(dir: &Path, key: Arc<BudgetKey>) -> Self {
-        Self { folder: dir.join(FOLDER), key, logs: Mutex::default() }
+        Self { folder: dir.join(FOLDER), key, seal_at: SEAL_AT, logs: Mutex::default() }
     }
 
     /// The places of a subject's questions in one log. Blocks, the longer the more is new.
@@ -122,7 +124,7 @@ impl Index {
                 empty.insert(OfLog::open(self.folder.join(name), journal)?)
             }
         };
-        of.catch_up(base, journal, &self.key, schemes)?;
+        of.catch_up((base, journal), &self.key, schemes, self.seal_at)?;
         let mut found = Vec::new();
         for key in keys {
             for run in &of.runs {
@@ -155,7 +157,13 @@ impl OfLog {
         Ok(Self { folder, runs, tail: Vec::new(), sealed, indexed: sealed })
     }
 
-    fn catch_up(&mut self, base: u64, journal: &dyn Journal, key: &BudgetKey, schemes: &Schemes) -> Result<(), Error> {
+    fn catch_up(
+        &mut self,
+        (base, journal): (u64, &dyn Journal),
+        key: &BudgetKey,
+        schemes: &Schemes,
+        seal_at: usize,
+    ) -> Result<(), Error> {
         let size = journal.size();
         while self.indexed < size {
             let Some(stored) = journal.entry(self.indexed)? else { break };
@@ -176,7 +184,7 @@ impl OfLog {
                 _ => {}
             }
             self.indexed = stored.companions.end.max(self.indexed + 1);
-            if self.tail.len() >= SEAL_AT {
+            if self.tail.len() >= seal_at {
                 self.seal(journal)?;
             }
         }
@@ -239,4 +247,81 @@ pub(super) fn read<M: envelope::Payload>(message: Option<&[u8]>) -> Option<M> {
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> files::Error {
     let path = path.to_owned();
     move |source| files::Error::Io { doing, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use trust::{
+        fixture::{Fixture, key},
+        subject::resident_number::ResidentNumber,
+    };
+
+    use super::*;
+    use crate::journal::{Commit, NewEntry, memory::MemoryJournal};
+
+    fn person(sequence: u16) -> String {
+        ResidentNumber::compose("890101", jiff::civil::date(1990, 1, 2), sequence).unwrap().into_string()
+    }
+
+    fn asked(fixture: &Fixture, value: &str) -> NewEntry {
+        let subject = Some(wire::Subject { scheme: "resident_id".into(), value: value.into() });
+        let request = wire::Request { subject, ..fixture.request() };
+        let (sealed, digest) = envelope::seal(&request, &key("housing node 1"));
+        let message = envelope::signed(sealed).encode_to_vec();
+        NewEntry { kind: EntryKind::QuestionReceived, digest, message }
+    }
+
+    fn found(index: &Index, journal: &MemoryJournal, value: &str) -> Vec<u64> {
+        let schemes = Schemes::default();
+        let subject = schemes.parse("resident_id", value).unwrap();
+        let hits = index.questions(("journal", 0, journal), &schemes, &[subject]).unwrap();
+        hits.into_iter().map(|hit| hit.index).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_sealed_is_found_after_a_restart_and_what_is_another_logs_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let fixture = Fixture::town();
+        let small = || Index { seal_at: 4, ..Index::new(dir.path(), Arc::new(BudgetKey::new([7; 32]))) };
+        let journal = MemoryJournal::new();
+        let (one, other) = (person(1), person(3));
+        let index = small();
+        for number in 0..11_u64 {
+            let value = if number % 3 == 0 { &one } else { &other };
+            let commit = Commit { at_ms: 1000 + number, entries: vec![asked(&fixture, value)], ..Commit::default() };
+            journal.commit(commit).await.unwrap();
+            if number == 6 {
+                assert_eq!(found(&index, &journal, &one), [0, 3, 6]);
+            }
+        }
+        assert_eq!(found(&index, &journal, &one), [0, 3, 6, 9]);
+        assert_eq!(found(&index, &journal, &other).len(), 7);
+        assert!(found(&index, &journal, &person(5)).is_empty());
+        // An answer that came later is found by its question.
+        let later = NewEntry { kind: EntryKind::AnswerGiven, ..asked(&fixture, &one) };
+        let commit = Commit { at_ms: 2000, entries: vec![later], about: Some(3), ..Commit::default() };
+        journal.commit(commit).await.unwrap();
+        let schemes = Schemes::default();
+        let hits = index.later(("journal", 0, &journal), &schemes, 3).unwrap();
+        assert_eq!(hits.iter().map(|hit| hit.index).collect::<Vec<_>>(), [11]);
+        assert!(index.later(("journal", 0, &journal), &schemes, 6).unwrap().is_empty());
+
+        let again = small();
+        assert_eq!(found(&again, &journal, &one), [0, 3, 6, 9]);
+        assert!(again.logs.lock().unwrap()["journal"].sealed > 0, "it was not read anew");
+        for file in fs::read_dir(dir.path().join("subject-index/journal")).unwrap() {
+            let bytes = fs::read(file.unwrap().path()).unwrap();
+            assert!(!bytes.windows(one.len()).any(|window| window == one.as_bytes()), "nothing tells a number");
+        }
+
+        // A log that was restored and went on otherwise.
+        let restored = MemoryJournal::new();
+        for number in 0..12_u64 {
+            let commit = Commit { at_ms: 1000 + number, entries: vec![asked(&fixture, &other)], ..Commit::default() };
+            restored.commit(commit).await.unwrap();
+        }
+        let third = small();
+        assert!(found(&third, &restored, &one).is_empty());
+        assert_eq!(found(&third, &restored, &other).len(), 12);
+    }
 }
