@@ -209,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn a_portals_key_opens_what_an_offices_does_not_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let random = SeededRandom::new(1);
+        let keys = OfficeKeys::open(dir.path()).unwrap();
+        let (_, office) = keys.add("desk", &random, 5).unwrap();
+        let (_, portal) = keys.add_for("citizens", true, &random, 6).unwrap();
+        let keys = OfficeKeys::open(dir.path()).unwrap();
+        assert_eq!((keys.system_of(&portal), keys.portal_of(&portal).as_deref()), (None, Some("citizens")));
+        assert_eq!((keys.system_of(&office).as_deref(), keys.portal_of(&office)), (Some("desk"), None));
+    }
+
+    #[test]
     fn a_list_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         OfficeKeys::open(dir.path()).unwrap().add("desk", &SeededRandom::new(1), 5).unwrap();
