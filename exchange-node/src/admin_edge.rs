@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 mod catalogue;
+pub mod corrections;
 mod directory_view;
 pub mod events;
 mod evidence;
@@ -24,10 +25,8 @@ use std::sync::Arc;
 
 use host::disk;
 use proto::admin::v1::{
-    DoctorRequest, DoctorResponse, ImportRecordsProgress,
-    ImportRecordsRequest, ListServicesRequest, ListServicesResponse,
-    RevokeKeyRequest, StatementResponse, StatusRequest,
-    StatusResponse,
+    DoctorRequest, DoctorResponse, ImportRecordsProgress, ImportRecordsRequest, ListServicesRequest,
+    ListServicesResponse, RevokeKeyRequest, StatementResponse, StatusRequest, StatusResponse,
     node_server::{Node, NodeServer},
 };
 use tokio_stream::wrappers::ReceiverStream;

@@ -8,11 +8,12 @@
 //! live (`records`).
 
 mod charge;
+mod correct;
 mod defer;
 mod evaluate;
 mod known;
 mod lookup;
-mod rate;
+pub(crate) mod rate;
 mod reply;
 
 use std::{
@@ -47,6 +48,7 @@ use crate::{
     budget::{self, BudgetKey, GuessBudget},
     clerk::{self, Clerks},
     config::{Limits, OfficerLimits},
+    correction::Book,
     events::Watch,
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
@@ -127,6 +129,7 @@ pub struct Answerer {
     disk_low: AtomicBool,
     counts: Counts,
     clerks: Option<Arc<Clerks>>,
+    corrected: Option<Arc<Book>>,
     /// Before what time questions may have been answered by a log that lost entries.
     lost: Option<LostRange>,
 }
@@ -274,6 +277,7 @@ impl Answerer {
             disk_low: AtomicBool::new(false),
             counts: Counts::default(),
             clerks: None,
+            corrected: None,
             lost: None,
         }
     }

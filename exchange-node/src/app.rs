@@ -32,6 +32,7 @@ use crate::{
     clerk::{self, Clerks, ClerksParts},
     compare::Comparer,
     config::Config,
+    correction::{self, Corrections},
     custody::Custody,
     custody_edge::CustodyEdge,
     duty::{self, Duties},
@@ -112,6 +113,9 @@ pub enum Error {
     /// What is to be done cannot be opened.
     #[error(transparent)]
     Duty(#[from] duty::Error),
+    /// Corrections cannot be gone on with.
+    #[error(transparent)]
+    Correction(#[from] correction::Error),
     /// The records cannot be opened.
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -192,6 +196,8 @@ pub struct Parts {
     pub clerks: Arc<Clerks>,
     /// Cases of this department's offices.
     pub cases: Arc<Cases>,
+    /// What is kept of corrections.
+    pub corrected: Arc<correction::Book>,
     /// Exports evidence.
     pub exporter: Arc<Exporter>,
     /// Anchors evidence.
@@ -234,6 +240,7 @@ pub struct App {
     /// Whether the evidence was compared with what others saw of it.
     compared: bool,
     parts: Parts,
+    corrections: Arc<Corrections>,
     supervisor: Supervisor,
     peer: Listener,
     office: Listener,
@@ -327,7 +334,8 @@ impl App {
             officers: config.officers.asking,
             budget_key: Arc::clone(budget.key()),
         };
-        let asker = Arc::new(Asker::new(parts, asked).with_duties(Arc::clone(&duties))?.with_webhooks(Arc::clone(&webhooks)));
+        let asker =
+            Arc::new(Asker::new(parts, asked).with_duties(Arc::clone(&duties))?.with_webhooks(Arc::clone(&webhooks)));
         let events = EventBook::open(&config.dir)?;
         let parts = AnswererParts {
             me: config.party(),
@@ -358,17 +366,19 @@ impl App {
             clock: Arc::clone(&clock),
         })?);
         let lost = reconcile::lost_range(&config.dir, &logs, view.seen().directory());
+        let corrected = Arc::new(correction::Book::open(Arc::clone(&duties))?);
         let answerer = Answerer::new(parts, answered).with_clerks(Arc::clone(&clerks)).with_lost_range(lost);
+        let answerer = answerer.with_corrected(Arc::clone(&corrected));
         let answerer = Arc::new(answerer);
         let recovered = clerks.recover(&owed).await? + asker.recover(&owed).await?;
         if recovered > 0 {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
-        duties.cover(journal.end()).await?;
         let cases = Arc::new(Cases::open_book(CasesParts {
             me: config.party(),
             dir: config.dir.clone(),
             asker: Arc::clone(&asker),
+            corrected: Arc::clone(&corrected),
             view: Arc::clone(&view),
             duties: Arc::clone(&duties),
             budget_key: Arc::clone(budget.key()),
@@ -417,6 +427,7 @@ impl App {
             journal: Arc::clone(&journal),
             asker: Arc::clone(&asker),
             clerks: Arc::clone(&clerks),
+            corrected: Arc::clone(&corrected),
             clock: Arc::clone(&clock),
         });
         let interrupted = match journal.check_open() {
@@ -454,6 +465,7 @@ impl App {
             duties,
             clerks,
             cases,
+            corrected,
             exporter,
             anchorer,
             office_keys,
@@ -466,7 +478,10 @@ impl App {
             relays: Relays::default(),
             shared,
         };
-        Ok(Self { compared, parts, supervisor, peer, office, admin })
+        let corrections = Arc::new(Corrections::new(&parts));
+        corrections.recover(&owed).await?;
+        parts.duties.cover(parts.journal.end()).await?;
+        Ok(Self { compared, parts, corrections, supervisor, peer, office, admin })
     }
 
     /// Whether the program stopped to begin anew.
@@ -486,11 +501,11 @@ impl App {
 
     /// Serves until a signal, the stop token or the failure of something essential; then drains, and closes the stores.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { compared, parts, supervisor, peer, office, admin } = self;
+        let Self { compared, parts, corrections, supervisor, peer, office, admin } = self;
         let drain = Duration::from_secs(parts.config.limits.drain_seconds);
         let historian = Arc::clone(&parts.historian);
         supervisor.essential("history of the evidence", historian.run(compared, supervisor.stop_token()));
-        running::start(&parts, &supervisor, peer, office, admin).await;
+        running::start(&parts, corrections, &supervisor, peer, office, admin).await;
         let ready = ReadyFile::write(&parts.config.dir, &parts.addresses)?;
         tracing::info!(peer = %parts.addresses.peer, office = %parts.addresses.office, "serving");
         let outcome = supervisor.run(drain).await;

@@ -219,6 +219,10 @@ pub struct Asked {
     pub officer: String,
     /// The provider's officer who answered; empty where no person did.
     pub clerk: String,
+    /// The answer's number; 0 where there is none.
+    pub number: u32,
+    /// The decision because of which it took another answer's place, 64 hex digits; empty where it took none's.
+    pub correction: String,
 }
 
 /// What an asker is made of.
@@ -381,7 +385,7 @@ impl Asker {
         };
         let trace = sent.question.wire.trace.as_str();
         tracing::debug!(trace, provider = %sent.question.recipient, service = %sent.question.service, "asking");
-        let (ending, receipt) = match self.send(&sent).await {
+        let (number, ending, receipt) = match self.send(&sent).await {
             Ok((signed, answer)) => {
                 let entry = NewEntry {
                     kind: EntryKind::AnswerReceived,
@@ -397,12 +401,12 @@ impl Asker {
                     self.await_answer(sent.index, committed.first_index, &answer.wire).await?;
                 }
                 self.count(&self.answered, grant);
-                (ending_of(answer.wire), last(&committed)?)
+                (answer.wire.number, ending_of(answer.wire), last(&committed)?)
             }
             Err(reason) => {
                 tracing::info!(trace, provider = %sent.question.recipient, reason, "unanswered");
                 let receipt = self.record_unanswered(sent.index, &sent.digest, &reason).await?;
-                (unanswered(&sent.question.wire.claims, &reason), receipt)
+                (0, unanswered(&sent.question.wire.claims, &reason), receipt)
             }
         };
         Ok(Asked {
@@ -418,6 +422,8 @@ impl Asker {
             item: office.item().to_owned(),
             officer: office.officer.clone(),
             clerk: String::new(),
+            number,
+            correction: String::new(),
         })
     }
 }

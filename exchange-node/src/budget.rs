@@ -17,7 +17,7 @@ mod fixed;
 mod guesses;
 #[cfg(test)]
 pub(crate) mod memory;
-mod runs;
+pub(crate) mod runs;
 
 use std::{future::Future, path::Path, pin::Pin};
 

@@ -24,11 +24,11 @@ use trust::{
     ids::{Digest, NodeId, Party},
 };
 
-pub(crate) use self::task::ticket_of;
 pub use self::{
     decide::Decided,
     task::{Proposal, Task, TaskState, Word},
 };
+pub(crate) use self::{decide::check_officer, task::ticket_of};
 use crate::{
     answer::request_key,
     ask::{Asked, show_in},

@@ -8,6 +8,7 @@ mod backup;
 mod case;
 mod catalogue;
 mod config;
+mod corrections;
 mod departments;
 mod directory;
 mod events;
@@ -25,6 +26,7 @@ mod read;
 mod records;
 mod relay;
 mod service;
+mod subject;
 mod tasks;
 mod text;
 mod unpack;
@@ -129,6 +131,12 @@ pub enum Command {
     /// Questions that a person answers: list, show, answer, reject.
     #[command(subcommand, after_help = "Example:\n  exchange-node tasks list")]
     Tasks(tasks::Command),
+    /// Corrections of answers that are doubted: open, list, show; inbox, decide, confirm.
+    #[command(subcommand, after_help = "Example:\n  exchange-node corrections list")]
+    Corrections(corrections::Command),
+    /// Who asked about a subject.
+    #[command(subcommand, after_help = "Example:\n  exchange-node subject log --officer 2001")]
+    Subject(subject::Command),
     /// Evidence of questions and answers: show, export, check, unpack.
     #[command(subcommand, after_help = "Example:\n  exchange-node evidence show 123-9f3a2c1e4b5d6a70")]
     Evidence(evidence::Command),
@@ -304,6 +312,8 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Directory(command) => directory::run(command, &folder, output).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
         Command::Tasks(command) => tasks::run(command, &folder, output).await,
+        Command::Corrections(command) => corrections::run(command, &folder, output).await,
+        Command::Subject(command) => subject::run(command, &folder, output).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::Events(command) => events::run(command, &folder, output).await,
         Command::OfficeKey(command) => office_key::run(command, &folder, output, now_ms).await,

@@ -117,6 +117,12 @@ pub struct Config {
     /// The office port.
     #[serde(default)]
     pub office: OfficeSettings,
+    /// What this department promises about corrections.
+    #[serde(default)]
+    pub corrections: crate::correction::Settings,
+    /// Who may look up who asked about a subject.
+    #[serde(default)]
+    pub subject_log: crate::subject_log::Settings,
     /// The folder of the file: where everything lives.
     #[serde(skip)]
     pub dir: PathBuf,

@@ -210,7 +210,12 @@ fn is_between(message: &Signed, kind: EntryKind, party: &Party) -> bool {
             envelope::peek::<proto::exchange::v1::Answer>(message, usize::MAX)
                 .is_ok_and(|answer| answer.sender == party || answer.recipient == party)
         }
-        EntryKind::Outcome | EntryKind::Unspecified => false,
+        EntryKind::CorrectionSent
+        | EntryKind::CorrectionReceived
+        | EntryKind::CorrectionReplyGiven
+        | EntryKind::CorrectionReplyReceived
+        | EntryKind::Outcome
+        | EntryKind::Unspecified => false,
     }
 }
 

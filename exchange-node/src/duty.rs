@@ -36,6 +36,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::{queue::Queue, store::DutyStore};
+use crate::correction;
 
 /// The folder within the node's.
 const FOLDER: &str = "duties";
@@ -119,6 +120,15 @@ pub enum What {
         webhook: String,
         /// The answer's entry.
         answer: u64,
+    },
+    /// Do what a correction asks for.
+    Correction {
+        /// What.
+        step: correction::Step,
+        /// The correction's entry.
+        entry: u64,
+        /// The entry of the question that it is done for; 0 where it is for the correction itself.
+        question: u64,
     },
 }
 

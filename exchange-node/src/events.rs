@@ -1,4 +1,4 @@
-//! Events: what in another department's questions looks wrong, for the operators of this node and, as counts, for the
+//! Events: what in another department's questions looks wrong, and that answers of it were corrected, for the operators of this node and, as counts, for the
 //! authority. A question that is part of it is answered like any other: an event is for people to look into.
 //!
 //! **Invariant:** no event, log line or report holds a subject, a value, a case or an officer: a kind, the asking
@@ -43,11 +43,14 @@ pub enum Kind {
     Guessing,
     /// Quotas are spent.
     OverQuota,
+    /// A department corrected answers that this one relied on.
+    AnswersCorrected,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::ManySubjects, Self::OffHours, Self::Sweep, Self::Guessing, Self::OverQuota];
+    pub const ALL: [Self; 6] =
+        [Self::ManySubjects, Self::OffHours, Self::Sweep, Self::Guessing, Self::OverQuota, Self::AnswersCorrected];
 
     /// The stable name.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Kind {
             Self::Sweep => "sweep",
             Self::Guessing => "guessing",
             Self::OverQuota => "over_quota",
+            Self::AnswersCorrected => "answers_corrected",
         }
     }
 
@@ -68,6 +72,7 @@ impl Kind {
             Self::Sweep => "Numbers were asked about that differ only in their last characters",
             Self::Guessing => "Guess budgets were spent: different values were tried again and again",
             Self::OverQuota => "Quotas were spent: questions came faster than they may",
+            Self::AnswersCorrected => "Answers that this department relied on were corrected: a record was wrong",
         }
     }
 
@@ -79,6 +84,9 @@ impl Kind {
             }
             Self::Guessing => "ask the department; suspend its grant (`access suspend`) where somebody was guessing",
             Self::OverQuota => "ask the department whether its quota fits its work; change it with a new grant",
+            Self::AnswersCorrected => {
+                "look the cases up that the answers were for (`verify show RECEIPT` shows the new ones)"
+            }
         }
     }
 

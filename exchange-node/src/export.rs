@@ -32,6 +32,7 @@ use crate::{
     ask::Asker,
     clerk::Clerks,
     config::Config,
+    correction::Book,
     custody::KeptLog,
     journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
     keys::Keyring,
@@ -119,6 +120,8 @@ pub struct Exporter {
     pub asker: Arc<Asker>,
     /// Knows which answers follow a deferral.
     pub clerks: Arc<Clerks>,
+    /// Knows which answers took another one's place.
+    pub corrected: Arc<Book>,
     /// The time.
     pub clock: Arc<dyn host::clock::Clock>,
 }
@@ -159,7 +162,8 @@ impl Exporter {
             answers: &|question| {
                 let place = base + question;
                 let awaited = self.asker.awaited(place).map(|row| row.answers).unwrap_or_default();
-                let answers = awaited.into_iter().chain(self.clerks.answers(place));
+                let answers =
+                    awaited.into_iter().chain(self.clerks.answers(place)).chain(self.corrected.answers(place));
                 let here = answers.filter(|answer| logs::base_of(*answer) == base).map(logs::index_in);
                 here.filter(|answer| *answer < most).collect()
             },
@@ -371,6 +375,14 @@ impl Source<'_> {
                 }
                 EntryKind::Outcome => {
                     let _: Outcome = read(&kept.message)?;
+                }
+                EntryKind::CorrectionSent | EntryKind::CorrectionReceived => {
+                    let said: wire::Correction = read(&kept.message)?;
+                    wanted.object(&format!("node/{}/{}", department(&said.sender), said.sender_node));
+                }
+                EntryKind::CorrectionReplyGiven | EntryKind::CorrectionReplyReceived => {
+                    let said: wire::CorrectionReply = read(&kept.message)?;
+                    wanted.object(&format!("node/{}/{}", department(&said.sender), said.sender_node));
                 }
                 EntryKind::Unspecified => return Err(Error::StoredUnreadable),
             }

@@ -182,6 +182,8 @@ pub(crate) fn response_of(asked: Asked) -> VerifyResponse {
         item: asked.item,
         officer: asked.officer,
         clerk: asked.clerk,
+        answer_number: asked.number,
+        correction: asked.correction,
         ..VerifyResponse::default()
     };
     match asked.ending {

@@ -77,6 +77,9 @@ pub struct OfficeKey {
     /// What it may be used for.
     #[serde(default, skip_serializing_if = "Limits::is_open")]
     pub limits: Limits,
+    /// Whether it is a citizens' portal's: then it opens who asked about a subject, and nothing else.
+    #[serde(default)]
+    pub portal: bool,
 }
 
 /// What a key may be used for. A list that is there and empty covers nothing.
@@ -150,6 +153,8 @@ pub struct NewOfficeKey {
     pub limits: Limits,
     /// The key of a client certificate; `None` to make an API key.
     pub certificate_key: Option<TlsKeyDigest>,
+    /// Whether it is for a citizens' portal: then it opens who asked about a subject, and nothing else.
+    pub portal: bool,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -185,7 +190,7 @@ impl OfficeKeys {
         random: &dyn Random,
         now_ms: u64,
     ) -> Result<(OfficeKey, Option<Zeroizing<String>>), Error> {
-        let NewOfficeKey { system, expires_at_ms, limits, certificate_key } = new;
+        let NewOfficeKey { system, expires_at_ms, limits, certificate_key, portal } = new;
         system.parse::<trust::ids::NodeId>().map_err(|_| Error::NameMalformed)?;
         if expires_at_ms != 0 && expires_at_ms <= now_ms {
             return Err(Error::AlreadyOver);
@@ -204,7 +209,7 @@ impl OfficeKeys {
         let secret = certificate_key.is_empty().then(|| Zeroizing::new(random::array::<32>(random)));
         let hash = secret.as_ref().map(|secret| hash(secret.as_slice())).unwrap_or_default();
         let text = secret.map(|secret| Zeroizing::new(format!("{id}.{}", HEXLOWER.encode(secret.as_slice()))));
-        let key = OfficeKey { id, system, hash, certificate_key, added_ms: now_ms, expires_at_ms, limits };
+        let key = OfficeKey { id, system, hash, certificate_key, added_ms: now_ms, expires_at_ms, limits, portal };
         let mut changed = keys.clone();
         changed.push(key.clone());
         self.write(&changed)?;
@@ -227,7 +232,13 @@ impl OfficeKeys {
         if !old.certificate_key.is_empty() {
             return Err(Error::CertificateRotated);
         }
-        let new = NewOfficeKey { system: old.system, expires_at_ms, limits: old.limits, certificate_key: None };
+        let new = NewOfficeKey {
+            system: old.system,
+            expires_at_ms,
+            limits: old.limits,
+            certificate_key: None,
+            portal: old.portal,
+        };
         let made = self.add(new, random, now_ms)?;
         let mut keys = self.locked();
         let mut changed = keys.clone();
@@ -259,22 +270,31 @@ impl OfficeKeys {
         Ok(())
     }
 
-    /// Who presents this API key.
+    /// Which office system presents this API key; none where it is a citizens' portal's.
     pub fn caller(&self, presented: &str, now_ms: u64) -> Option<Caller> {
+        self.key_of(presented, now_ms).filter(|key| !key.portal).map(|key| key.caller())
+    }
+
+    /// Which citizens' portal presents this API key; none where it is an office system's.
+    pub fn portal_of(&self, presented: &str, now_ms: u64) -> Option<String> {
+        self.key_of(presented, now_ms).filter(|key| key.portal).map(|key| key.system)
+    }
+
+    fn key_of(&self, presented: &str, now_ms: u64) -> Option<OfficeKey> {
         let (id, secret) = presented.split_once('.')?;
         let secret = Zeroizing::new(HEXLOWER.decode(secret.as_bytes()).ok()?);
         let presented = hash(&secret);
         let keys = self.locked();
         let key = keys.iter().find(|key| key.id == id && !key.hash.is_empty())?;
         let fits = bool::from(key.hash.as_bytes().ct_eq(presented.as_bytes()));
-        (fits && key.counts(now_ms)).then(|| key.caller())
+        (fits && key.counts(now_ms)).then(|| key.clone())
     }
 
     /// Who has signed in with a client certificate of this key.
     pub fn caller_by_certificate(&self, certificate_key: &TlsKeyDigest, now_ms: u64) -> Option<Caller> {
         let text = certificate_key.to_string();
         let keys = self.locked();
-        keys.iter().find(|key| key.certificate_key == text && key.counts(now_ms)).map(OfficeKey::caller)
+        keys.iter().find(|key| key.certificate_key == text && key.counts(now_ms) && !key.portal).map(OfficeKey::caller)
     }
 
     fn write(&self, keys: &[OfficeKey]) -> Result<(), Error> {
@@ -369,7 +389,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let random = SeededRandom::new(1);
         let keys = OfficeKeys::open(dir.path()).unwrap();
-        let limits = Limits { services: Some(vec!["civil-affairs/marriage".into(), "tax".into()]), items: Some(vec![]) };
+        let limits =
+            Limits { services: Some(vec!["civil-affairs/marriage".into(), "tax".into()]), items: Some(vec![]) };
         let new = NewOfficeKey { limits: limits.clone(), expires_at_ms: 1000, ..named("desk") };
         assert!(matches!(keys.add(new.clone(), &random, 1000), Err(Error::AlreadyOver)));
         let (old, text) = keys.add(new, &random, 5).unwrap();
@@ -398,6 +419,22 @@ mod tests {
         assert!(keys.accepts(&digest) && !keys.accepts(&TlsKeyDigest::from_bytes([8; 32])));
         assert_eq!(keys.caller_by_certificate(&digest, 99).unwrap().system, "desk");
         assert_eq!(keys.caller_by_certificate(&digest, 100), None);
+    }
+
+    #[test]
+    fn a_portals_key_opens_what_an_offices_does_not_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let random = SeededRandom::new(1);
+        let keys = OfficeKeys::open(dir.path()).unwrap();
+        let (_, office) = keys.add(named("desk"), &random, 5).unwrap();
+        let (_, portal) = keys.add(NewOfficeKey { portal: true, ..named("citizens") }, &random, 6).unwrap();
+        let (office, portal) = (office.unwrap(), portal.unwrap());
+        let keys = OfficeKeys::open(dir.path()).unwrap();
+        assert_eq!((keys.caller(&portal, 7), keys.portal_of(&portal, 7).as_deref()), (None, Some("citizens")));
+        assert_eq!(
+            (keys.caller(&office, 7).map(|caller| caller.system).as_deref(), keys.portal_of(&office, 7)),
+            (Some("desk"), None)
+        );
     }
 
     #[test]

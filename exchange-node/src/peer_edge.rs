@@ -94,7 +94,7 @@ impl PeerEdge {
     }
 
     /// The department that the connection belongs to now: a node may have been removed since the handshake.
-    fn peer<T>(&self, request: &Request<T>) -> Result<Party, Status> {
+    pub(crate) fn peer<T>(&self, request: &Request<T>) -> Result<Party, Status> {
         let key = request.extensions().get::<PeerInfo>().and_then(|info| info.tls_key);
         let seen = self.view.seen();
         let node = key.and_then(|key| seen.directory().node_by_tls_key(key.as_bytes()));
@@ -109,6 +109,12 @@ impl PeerEdge {
                 Err(Status::unauthenticated("the directory has no node with this TLS key (any more)"))
             }
         }
+    }
+}
+
+impl std::fmt::Debug for PeerEdge {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("PeerEdge").field("exchange", &self.exchange).finish_non_exhaustive()
     }
 }
 

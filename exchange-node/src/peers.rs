@@ -95,6 +95,7 @@ struct Peer {
 struct Connection {
     client: ExchangeClient<Channel>,
     custody: CustodyClient<Channel>,
+    channel: Channel,
     in_flight: AtomicUsize,
 }
 
@@ -259,6 +260,12 @@ impl Peers {
         Ok(peer.least_busy().0.custody.clone())
     }
 
+    /// A channel to a node, for another of its services.
+    pub fn channel(&self, node: &Node) -> Result<Channel, Status> {
+        let peer = self.peer(node).map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(peer.least_busy().0.channel.clone())
+    }
+
     /// Has each of the nodes compare directories; the answers that came.
     pub async fn compare(&self, nodes: &[Node], strand: &wire::Strand, limit: Duration) -> Vec<wire::Strand> {
         let mut answers = Vec::new();
@@ -293,8 +300,8 @@ impl Peers {
             .map(|_| {
                 let channel = connector.channel(&ChannelLimits::default());
                 let custody = CustodyClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
-                let client = ExchangeClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-                Connection { client, custody, in_flight: AtomicUsize::new(0) }
+                let client = ExchangeClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
+                Connection { client, custody, channel, in_flight: AtomicUsize::new(0) }
             })
             .collect();
         let peer = Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) });

@@ -18,6 +18,8 @@ mod bad_files;
 mod clerks;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/corrections.rs"]
+mod corrections;
 #[path = "all/demo.rs"]
 mod demo;
 #[path = "all/departments.rs"]
@@ -96,6 +98,8 @@ mod shared_state;
 mod sources;
 #[path = "all/state.rs"]
 mod state;
+#[path = "all/subject_log.rs"]
+mod subject_log;
 #[path = "all/tidy.rs"]
 mod tidy;
 #[path = "all/tiles.rs"]

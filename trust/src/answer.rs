@@ -83,12 +83,19 @@ pub fn open_successor(
 }
 
 /// Whether an answer is the successor of the one before it: its number is one higher, it names it by digest, and the one
-/// before is of a kind that has a successor.
+/// before is of a kind that has a successor: a deferral, or, where a correction says so, an answer that told of a record.
 pub(crate) fn follows(_question: &Question, answer: &Answer, before: &Answer) -> bool {
     answer.wire.number == before.wire.number.saturating_add(1)
         && answer.wire.follows == before.digest.as_bytes()
         && answer.wire.answered_at_ms >= before.wire.answered_at_ms
-        && matches!(before.wire.outcome, Some(Outcome::Deferral(_)))
+        && match (&before.wire.outcome, &answer.wire.outcome) {
+            (Some(Outcome::Deferral(_)), _) => answer.wire.correction.is_empty(),
+            // A promise takes nothing back.
+            (Some(Outcome::Verdicts(_)), Some(Outcome::Verdicts(_) | Outcome::Refusal(_))) => {
+                answer.wire.correction.len() == 32
+            }
+            _ => false,
+        }
 }
 
 fn open_any(
@@ -146,6 +153,7 @@ pub fn open_by_recipient(
         ("number", answer.number >= 1),
         ("follows", answer.follows.len() == if answer.number == 1 { 0 } else { 32 }),
         ("directory_root", answer.directory_root.len() == 32),
+        ("correction", matches!((answer.correction.len(), answer.number), (0, _) | (32, 2..))),
     ];
     if let Some((field, _)) = fields.iter().find(|(_, same)| !same) {
         return Err(AnswerError::Field { field });

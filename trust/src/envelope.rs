@@ -37,6 +37,8 @@ payload!(wire::Request, "request");
 payload!(wire::Answer, "answer");
 payload!(wire::Outcome, "outcome");
 payload!(wire::Overdue, "overdue");
+payload!(wire::Correction, "correction");
+payload!(wire::CorrectionReply, "correction-reply");
 payload!(wire::AttestationRoot, "attestation-root");
 payload!(wire::RelayRegistration, "relay-registration");
 payload!(proto::registry::v1::EventReport, "event-report");

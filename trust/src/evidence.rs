@@ -76,7 +76,7 @@ impl Entry {
     pub fn bytes(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(b"errand evidence v1\0");
-        // Kinds are numbered from 0 to 5 in evidence.proto.
+        // Kinds are numbered from 0 to 143 in evidence.proto.
         hash.update([u8::try_from(i32::from(self.kind)).unwrap_or(u8::MAX)]);
         hash.update(self.salt);
         hash.update(self.envelope.as_bytes());

@@ -345,6 +345,7 @@ impl Fixture {
         exchange::Answer {
             clerk: String::new(),
             second_clerk: String::new(),
+            correction: Vec::new(),
             wire_version: WIRE_VERSION,
             exchange_id: request.exchange_id.clone(),
             request_digest: digest.as_bytes().to_vec(),

@@ -13,6 +13,7 @@ pub mod calendar;
 pub mod catalogue;
 pub mod claim;
 pub mod clerk;
+pub mod correction;
 pub mod decision;
 pub mod directory;
 pub mod envelope;

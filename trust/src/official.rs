@@ -14,7 +14,7 @@ use crate::{
 pub const LONGEST_TEXT: usize = 200;
 
 /// The kinds of decision that a profile can ask four eyes for.
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 9] = [
     "access.approve",
     "access.extend",
     "access.refuse",
@@ -23,6 +23,7 @@ pub const KINDS: [&str; 8] = [
     "access.revoke",
     "access.suspend",
     "clerk.answer",
+    "correction.decide",
 ];
 
 /// The stable codes of a refused application, each with what it means.

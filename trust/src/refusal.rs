@@ -38,6 +38,8 @@ macro_rules! codes {
 
 codes! {
     AnswerInvalid "ANSWER_INVALID" "The other side's answer did not verify" "ask the other department's operator to run `exchange-node doctor`";
+    AnswerUnknown "ANSWER_UNKNOWN" "No such answer was given to this department" "use the receipt of an answer that this department was given";
+    AnswerWithdrawn "ANSWER_WITHDRAWN" "The record that the answer rested on was wrong, and a person has to look it up anew" "ask again";
     AttributeNotCovered "ATTRIBUTE_NOT_COVERED" "The grant does not cover the attribute" "apply for access with this attribute (`access apply`), or leave the claim out";
     AttributeUnknown "ATTRIBUTE_UNKNOWN" "The service has no such attribute" "look the attributes up with `services list`";
     AuthorisationExpired "AUTHORISATION_EXPIRED" "The subject's authorisation has expired" "ask the subject to sign again";
@@ -52,6 +54,8 @@ codes! {
     CommitmentBlocked "COMMITMENT_BLOCKED" "The applicant has a broken commitment that was not put right" "have it put right (`case repair`), or take the paper";
     CommitmentExcluded "COMMITMENT_EXCLUDED" "The item does not let a commitment stand in for this proof" "take the paper, or ask again later (`case add`)";
     CommitmentNotNeeded "COMMITMENT_NOT_NEEDED" "Nothing has to be committed to, or put right" "look at the case (`case show`)";
+    CorrectionClosed "CORRECTION_CLOSED" "The correction does not wait for this any more" "look at it with `corrections inbox --all`";
+    CorrectionOpen "CORRECTION_OPEN" "A correction of this answer is open already" "wait for its decision (`corrections show`)";
     DecisionPending "DECISION_PENDING" "Another decision waits for the second officer" "confirm it (`access confirm`) or set it aside (`access reject`)";
     DecisionUnnamed "DECISION_UNNAMED" "The decision does not name officer and document as the authority's profile asks" "give --officer and --document";
     DeferralNotAccepted "DEFERRAL_NOT_ACCEPTED" "A person answers this service, and the question does not accept a later answer" "ask again and accept a deferral (`verify --accept-deferral`)";
@@ -83,6 +87,7 @@ codes! {
     MacWrong "MAC_WRONG" "The enrolment does not fit its token" "use the token as it was made, once, on one machine";
     MessageMalformed "MESSAGE_MALFORMED" "The message lacks something or cannot be read" "correct the field; docs/protocol.md has the form";
     MessageTooLarge "MESSAGE_TOO_LARGE" "The message is too large" "send less; docs/protocol.md has the limits";
+    NotCorrectable "NOT_CORRECTABLE" "There is nothing in this answer that could be corrected" "ask again, or use the receipt of the newest answer";
     NotOverdue "NOT_OVERDUE" "The answer is not overdue yet" "wait until its due time has passed";
     OfficeKeyNotCovering "OFFICE_KEY_NOT_COVERING" "The office system's key does not cover the service or the item" "use the key of a system that may, or have one made (`office-key add`)";
     OfficerMissing "OFFICER_MISSING" "The question names no officer" "give the officer's number";
@@ -94,6 +99,7 @@ codes! {
     ProviderUnreachable "PROVIDER_UNREACHABLE" "The provider has no node in the directory" "ask the provider's operator";
     PurposeNotCovered "PURPOSE_NOT_COVERED" "The grant is for another purpose" "apply for access for this item, or name the item the grant is for";
     QuotaExceeded "QUOTA_EXCEEDED" "The quota is used up" "try again when it is renewed";
+    RecordNotMended "RECORD_NOT_MENDED" "The record still gives the same answer" "mend the record first (`records import` or in its own system), then decide";
     RecipientWrong "RECIPIENT_WRONG" "The message is addressed to somebody else" "address it to the node that it is sent to";
     RegistryCatchingUp "REGISTRY_CATCHING_UP" "The registry was restored from an older copy and does not hold all of its log yet" "submit the same again at the time given; `registry history` says what it waits for";
     RequestFromFuture "REQUEST_FROM_FUTURE" "The request was made later than now" "set the clock of the asking node";
@@ -113,6 +119,7 @@ codes! {
     StatementNotEntitled "STATEMENT_NOT_ENTITLED" "The key may not make this statement" "have the entitled party sign it";
     StatementOutdated "STATEMENT_OUTDATED" "Something else was said about the object in the meantime" "read the directory and make the statement again";
     StatementRefused "STATEMENT_REFUSED" "The statement breaks a rule of the directory" "correct the field";
+    SubjectLogClosed "SUBJECT_LOG_CLOSED" "The officer may not look up who asked about a subject" "have the department name the officer in node.toml, section [subject_log]";
     SubjectMalformed "SUBJECT_MALFORMED" "The subject's identifier is not valid" "compare it with the document";
     SubjectSchemeUnsupported "SUBJECT_SCHEME_UNSUPPORTED" "The service does not know subjects of this scheme" "use a scheme of the service description";
     SystemNotCovered "SYSTEM_NOT_COVERED" "The grant names another system" "ask through that system";

@@ -98,6 +98,7 @@ pub struct Scope {
     pub(super) valid_until_ms: u64,
     pub(super) system: String,
     pub(super) quota: Option<proto::registry::v1::Quota>,
+    pub(super) embargo_until_ms: u64,
 }
 
 impl Scope {
@@ -111,6 +112,7 @@ impl Scope {
             valid_until_ms: 0,
             system: String::new(),
             quota: None,
+            embargo_until_ms: 0,
         }
     }
 
@@ -153,6 +155,13 @@ impl Scope {
     #[must_use]
     pub fn from_system(mut self, system: &str) -> Self {
         system.clone_into(&mut self.system);
+        self
+    }
+
+    /// Until this time, Unix milliseconds, questions under it are not shown to their subject.
+    #[must_use]
+    pub fn embargoed_until(mut self, embargo_until_ms: u64) -> Self {
+        self.embargo_until_ms = embargo_until_ms;
         self
     }
 

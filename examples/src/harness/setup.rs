@@ -256,6 +256,7 @@ impl Town {
             id: applied.id.clone(),
             action: "approve".to_owned(),
             quota: scope.quota,
+            embargo_until_ms: scope.embargo_until_ms,
             ..DecideAccessRequest::default()
         };
         accepted(&doing, provider.access().await?.decide(decision).await)?;

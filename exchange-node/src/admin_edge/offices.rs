@@ -45,14 +45,15 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl Offices for OfficesEdge {
     async fn add_office_key(&self, request: Request<AddOfficeKeyRequest>) -> Answer<AddOfficeKeyResponse> {
-        let AddOfficeKeyRequest { system, expires_at_ms, limits, certificate } = request.into_inner();
+        let AddOfficeKeyRequest { system, expires_at_ms, limits, certificate, portal } = request.into_inner();
         let certificate_key = match certificate.as_slice() {
             [] => None,
-            der => Some(TlsKeyDigest::of_certificate(&CertificateDer::from(der)).map_err(|error| {
-                Status::invalid_argument(format!("certificate: {error}"))
-            })?),
+            der => Some(
+                TlsKeyDigest::of_certificate(&CertificateDer::from(der))
+                    .map_err(|error| Status::invalid_argument(format!("certificate: {error}")))?,
+            ),
         };
-        let new = NewOfficeKey { system, expires_at_ms, limits: limits_of(limits), certificate_key };
+        let new = NewOfficeKey { system, expires_at_ms, limits: limits_of(limits), certificate_key, portal };
         let added = self.keys.add(new, self.random.as_ref(), self.clock.now_ms());
         Ok(Response::new(made(added.map_err(|error| status(&error))?)))
     }
@@ -114,6 +115,7 @@ fn to_wire(key: office_keys::OfficeKey) -> OfficeKey {
         added_ms: key.added_ms,
         expires_at_ms: key.expires_at_ms,
         certificate_key: key.certificate_key,
+        portal: key.portal,
     }
 }
 

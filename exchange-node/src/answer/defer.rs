@@ -58,12 +58,14 @@ impl Answerer {
         let Some(clerks) = &self.clerks else { return Ok(Vec::new()) };
         let answer: wire::Answer = trust::envelope::peek(answer, trust::answer::LARGEST_ANSWER)
             .map_err(|_| Unanswered::StoredAnswerUnreadable)?;
-        let (Some(Outcome::Deferral(_)), Ok(request)) =
-            (&answer.outcome, trust::ids::Digest::try_from(answer.request_digest.as_slice()))
-        else {
+        let Ok(request) = trust::ids::Digest::try_from(answer.request_digest.as_slice()) else {
             return Ok(Vec::new());
         };
-        let indexes = clerks.later(&request);
+        let mut indexes = match &answer.outcome {
+            Some(Outcome::Deferral(_)) => clerks.later(&request),
+            _ => Vec::new(),
+        };
+        indexes.extend(self.corrected.iter().flat_map(|corrected| corrected.later(&request)));
         indexes.into_iter().map(|index| clerks.answer_at(index).map_err(Unanswered::from)).collect()
     }
 }

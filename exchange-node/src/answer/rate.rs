@@ -7,18 +7,18 @@ use super::lock;
 
 /// A rate for each name.
 #[derive(Debug)]
-pub(super) struct PerSecond {
+pub(crate) struct PerSecond {
     most: u32,
     taken: Mutex<(u64, HashMap<Box<str>, u32>)>,
 }
 
 impl PerSecond {
-    pub(super) fn new(most: u32) -> Self {
+    pub(crate) fn new(most: u32) -> Self {
         Self { most, taken: Mutex::default() }
     }
 
     /// Whether the name has one left in this second.
-    pub(super) fn take(&self, name: &str, now_ms: u64) -> bool {
+    pub(crate) fn take(&self, name: &str, now_ms: u64) -> bool {
         let mut taken = lock(&self.taken);
         let (second, counts) = &mut *taken;
         if *second != now_ms / 1000 {

@@ -87,6 +87,7 @@ impl Answerer {
             outcome: Some(outcome),
             clerk: String::new(),
             second_clerk: String::new(),
+            correction: Vec::new(),
         }
     }
 

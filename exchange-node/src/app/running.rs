@@ -17,10 +17,11 @@ use super::{Parts, custody_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
-        events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge, nodes::NodesEdge,
-        offices::OfficesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        corrections::CorrectionInboxEdge, events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge,
+        nodes::NodesEdge, offices::OfficesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     case_edge::CasesEdge,
+    correction::{Corrections, CorrectionsEdge, OfficeCorrections},
     cosigner::Cosigner,
     duty::act::Acting,
     events::Reporter,
@@ -30,6 +31,7 @@ use crate::{
     peer_edge as peer, publish,
     relay::waiting::Waiter,
     sources::{self, folder::Hands},
+    subject_log::LookupsEdge,
     teller::Teller,
     usage::Saved,
     view::{Ending, Follower, Tiles},
@@ -61,6 +63,7 @@ const COSIGN: Restart =
 
 pub(super) async fn start(
     parts: &Parts,
+    corrections: Arc<Corrections>,
     supervisor: &Supervisor,
     peer_port: Listener,
     office_port: Listener,
@@ -137,6 +140,10 @@ pub(super) async fn start(
         });
     }
     supervisor.essential("anchors", Arc::clone(&parts.anchorer).run(stop.clone()));
+    supervisor.restarted("index of subjects", Restart::default(), {
+        let (subjects, stop) = (Arc::clone(corrections.subjects()), stop.clone());
+        move || Arc::clone(&subjects).keep_caught_up(stop.clone())
+    });
     supervisor.essential("uses of grants", {
         let (parts, stop) = (parts.clone(), stop.clone());
         async move {
@@ -155,6 +162,7 @@ pub(super) async fn start(
             asker: Arc::clone(&parts.asker),
             clerks: Arc::clone(&parts.clerks),
             cases: Arc::clone(&parts.cases),
+            corrections: Arc::clone(&corrections),
             view: Arc::clone(&parts.view),
             peers: Arc::clone(&parts.peers),
             webhooks: Arc::clone(&parts.webhooks),
@@ -268,6 +276,7 @@ pub(super) async fn start(
     let peer_server = tuned_server(&limits)
         .add_service(health.clone())
         .add_service(peer_edge(parts).server())
+        .add_service(CorrectionsEdge::server(Arc::clone(&corrections), peer_edge(parts)))
         .add_service(custody_edge(parts).server());
     supervisor.essential("peer port", {
         let stop = stop.clone();
@@ -280,7 +289,7 @@ pub(super) async fn start(
     // A question may wait for a slow provider longer than a peer may.
     let office_limits = EdgeLimits { request_timeout: Duration::from_secs(75), ..limits };
     let office = Arc::new(Office::of(parts));
-    let routes = office::port::routes(parts, &office, health.clone(), stop.clone());
+    let routes = office::port::routes(parts, &office, &corrections, health.clone(), stop.clone());
     let office_server = tuned_server(&office_limits).accept_http1(true).add_routes(routes);
     supervisor.essential("office port", {
         let stop = stop.clone();
@@ -310,6 +319,9 @@ pub(super) async fn start(
         .add_service(SuccessionsEdge::server(parts.clone()))
         .add_service(AccessEdge::new(parts.clone()).server())
         .add_service(TasksEdge::server(Arc::clone(&parts.clerks), Arc::clone(&parts.clock)))
+        .add_service(OfficeCorrections::server(Arc::clone(&corrections), None))
+        .add_service(LookupsEdge::server(Arc::clone(corrections.subjects())))
+        .add_service(CorrectionInboxEdge::server(parts, corrections))
         .add_service(KeysEdge::server(Arc::clone(&parts.care)));
     supervisor.essential("admin socket", async move {
         admin.serve(admin_router, stop.cancelled_owned()).await.map_err(TaskError::from)

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,8 +26,10 @@ use trust::{
 use super::{Asked, Asker, Error, NotFound, show::message};
 use crate::{
     clerk::ticket_of,
+    correction,
     duty::{Change, Duties, Duty, Expectation, What},
     journal::{NewEntry, RecordHead},
+    logs::Logs,
     usage,
     webhooks::Webhooks,
 };
@@ -58,7 +60,7 @@ pub struct Awaited {
 
 /// What is awaited.
 pub(super) struct Awaiting {
-    duties: std::sync::Arc<Duties>,
+    duties: Arc<Duties>,
     book: Mutex<HashMap<u64, Awaited>>,
     by_request: Mutex<HashMap<String, u64>>,
     /// One delivery at a time, so that two of the same are one.
@@ -90,7 +92,7 @@ impl Asker {
     /// # Errors
     ///
     /// The list cannot be read.
-    pub fn with_duties(mut self, duties: std::sync::Arc<Duties>) -> Result<Self, Error> {
+    pub fn with_duties(mut self, duties: Arc<Duties>) -> Result<Self, Error> {
         let rows = duties.rows::<Awaited>(BOOK)?;
         let by_request = rows.iter().map(|row| (row.request.clone(), row.question)).collect();
         let book = rows.into_iter().map(|row| (row.question, row)).collect();
@@ -171,21 +173,91 @@ impl Asker {
         }
         let _turn = awaiting.turn.lock().await;
         let row = awaiting.by_request(&request.to_string()).ok_or(NotReceived::Unawaited)?;
+        self.take(awaiting, row, &request, signed).await.map(drop)
+    }
+
+    /// Takes an answer that takes another one's place because a record was wrong: the places of the question and of the
+    /// answer, and whether it is new.
+    ///
+    /// # Errors
+    ///
+    /// It is not taken, and why.
+    pub(crate) async fn receive_corrected(
+        &self,
+        peer: &Party,
+        signed: wire::Signed,
+        asked_at_ms: u64,
+        logs: &Arc<Logs>,
+    ) -> Result<(u64, u64, bool), NotReceived> {
+        let awaiting = self.awaiting.as_ref().ok_or(NotReceived::Unawaited)?;
+        let claimed = envelope::peek::<wire::Answer>(&signed, answer::LARGEST_ANSWER).map_err(AnswerError::from)?;
+        let request = Digest::try_from(claimed.request_digest.as_slice());
+        let request = request.map_err(|_| AnswerError::Field { field: "request_digest" })?;
+        if claimed.sender != peer.to_string() {
+            return Err(AnswerError::Field { field: "sender" }.into());
+        }
+        if claimed.correction.is_empty() {
+            return Err(NotReceived::Unawaited);
+        }
+        let _turn = awaiting.turn.lock().await;
+        let row = match awaiting.by_request(&request.to_string()) {
+            Some(row) => row,
+            None => self.asked_before(request, asked_at_ms, logs).await?.ok_or(NotReceived::Unawaited)?,
+        };
+        let question = row.question;
+        let (answer, is_new) = self.take(awaiting, row, &request, signed).await?;
+        Ok((question, answer, is_new))
+    }
+
+    /// A question that was answered at once, as it would stand in the book.
+    async fn asked_before(
+        &self,
+        request: Digest,
+        asked_at_ms: u64,
+        logs: &Arc<Logs>,
+    ) -> Result<Option<Awaited>, Error> {
+        let logs = Arc::clone(logs);
+        let found = tokio::task::spawn_blocking(move || {
+            let question = correction::by_digest(&logs, &[EntryKind::QuestionSent], &request, asked_at_ms)?;
+            let Some(question) = question else { return Ok(None) };
+            let answers = correction::answers_to(&logs, question, asked_at_ms)?;
+            Ok::<_, Error>(Some((question, answers)))
+        });
+        let found = found.await.map_err(|_| Error::StoredUnreadable)??.filter(|(_, answers)| !answers.is_empty());
+        Ok(found.map(|(question, answers)| Awaited {
+            question,
+            request: request.to_string(),
+            answers,
+            due_ms: 0,
+            done: true,
+        }))
+    }
+
+    /// Opens an answer as the successor of the last one of a row and records it; its place, and whether it is new.
+    async fn take(
+        &self,
+        awaiting: &Awaiting,
+        row: Awaited,
+        request: &Digest,
+        signed: wire::Signed,
+    ) -> Result<(u64, bool), NotReceived> {
         let digest = envelope::digest_of(&signed).map_err(AnswerError::from)?;
         for index in &row.answers {
             let known = self.journal.entry(*index).map_err(Error::from)?.ok_or(Error::StoredUnreadable)?;
             if known.entry.envelope == digest {
-                return Ok(());
+                return Ok((*index, false));
             }
         }
-        let (question, before) = self.last_of(&row, &request)?;
+        let (question, before) = self.last_of(&row, request)?;
         let opened = self.open_caught_up(&signed, |seen, now_ms| {
             let root_at = |size| self.view.root_at(size);
             answer::open_successor(seen.directory(), &signed, &question, &before, now_ms, root_at)
         });
         let opened = opened.await?;
         let grant = Digest::try_from(question.wire.grant.as_slice()).ok();
-        let grant = grant.filter(|_| matches!(opened.wire.outcome, Some(Outcome::Verdicts(_))));
+        // What takes another answer's place is no further use of the grant.
+        let is_use = matches!(opened.wire.outcome, Some(Outcome::Verdicts(_))) && opened.wire.correction.is_empty();
+        let grant = grant.filter(|_| is_use);
         let grant = grant.map(|grant| usage::mark(&grant, self.me.department()));
         let entry =
             NewEntry { kind: EntryKind::AnswerReceived, digest: opened.digest, message: signed.encode_to_vec() };
@@ -193,8 +265,30 @@ impl Asker {
         let committed = self.commit(vec![entry], Some(row.question), None, (grant, None), true).await?;
         self.count(&self.answered, grant);
         self.came(row, committed.first_index, &opened.wire).await?;
-        tracing::info!(provider = claimed.sender, service = claimed.service, "a deferred answer has come");
-        Ok(())
+        let what = if opened.wire.correction.is_empty() { "a deferred answer" } else { "a corrected answer" };
+        tracing::info!(provider = opened.wire.sender, service = opened.wire.service, "{what} has come");
+        Ok((committed.first_index, true))
+    }
+
+    /// A corrected answer is in the evidence, and a crash kept it from the book.
+    pub(crate) async fn recover_corrected(
+        &self,
+        (question, place): (u64, u64),
+        answer: &wire::Answer,
+        logs: &Arc<Logs>,
+    ) -> Result<bool, Error> {
+        let request = Digest::try_from(answer.request_digest.as_slice()).map_err(|_| Error::StoredUnreadable)?;
+        let row = match self.awaited(question) {
+            Some(row) if row.answers.contains(&place) => return Ok(false),
+            Some(row) => row,
+            None => {
+                let asked_ms = self.journal.entry(question)?.map_or(0, |stored| stored.at_ms);
+                let before = self.asked_before(request, asked_ms, logs).await?.ok_or(Error::StoredUnreadable)?;
+                Awaited { answers: before.answers.into_iter().filter(|answer| *answer < place).collect(), ..before }
+            }
+        };
+        self.came(row, place, answer).await?;
+        Ok(true)
     }
 
     /// The question of a row, and the answer that the next one follows.
@@ -313,6 +407,10 @@ impl Asker {
             let Some(question) = head.about else { continue };
             let stored = self.journal.entry(head.first_index)?.ok_or(Error::StoredUnreadable)?;
             let answer: wire::Answer = message(&stored).ok_or(Error::StoredUnreadable)?;
+            if !answer.correction.is_empty() {
+                // `correction` sees to it.
+                continue;
+            }
             match self.awaited(question) {
                 None => self.await_answer(question, head.first_index, &answer).await?,
                 Some(row) if row.answers.contains(&head.first_index) => continue,

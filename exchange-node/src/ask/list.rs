@@ -62,12 +62,7 @@ impl Asker {
     /// # Errors
     ///
     /// What is stored cannot be read.
-    pub fn list(
-        &self,
-        before: Option<u64>,
-        most: usize,
-        wanted: impl Fn(&str, &Asked) -> bool,
-    ) -> Result<Page, Error> {
+    pub fn list(&self, before: Option<u64>, most: usize, wanted: impl Fn(&str, &Asked) -> bool) -> Result<Page, Error> {
         let end = self.journal.end();
         let from = before.map_or(end, |before| before.min(end));
         let first = logs::base_of(from.saturating_sub(1));
@@ -86,11 +81,7 @@ impl Asker {
         Ok(page)
     }
 
-    fn listed(
-        &self,
-        place: u64,
-        wanted: &impl Fn(&str, &Asked) -> bool,
-    ) -> Result<Option<(Receipt, Asked)>, Error> {
+    fn listed(&self, place: u64, wanted: &impl Fn(&str, &Asked) -> bool) -> Result<Option<(Receipt, Asked)>, Error> {
         let Some(stored) = self.journal.entry(place)? else { return Ok(None) };
         let question = match (stored.entry.kind, stored.about) {
             (EntryKind::AnswerReceived | EntryKind::Outcome, Some(question)) => question,
@@ -105,11 +96,8 @@ impl Asker {
         let Some(request) = request else { return Ok(None) };
         let receipt = stored.entry.receipt(logs::index_in(place));
         let newest = awaited.and_then(|row| row.answers.last().copied()).unwrap_or(place);
-        let asked = if newest == place {
-            read_back(self.journal.as_ref(), &stored, receipt)
-        } else {
-            self.show_entry(newest)
-        };
+        let asked =
+            if newest == place { read_back(self.journal.as_ref(), &stored, receipt) } else { self.show_entry(newest) };
         match asked {
             Ok(asked) => Ok(wanted(&request.system, &asked).then_some((receipt, asked))),
             Err(NotFound::Failed(error)) => Err(error),
@@ -141,7 +129,8 @@ impl Asker {
     pub fn first_receipt(&self, receipt: &Receipt) -> Result<Receipt, NotFound> {
         let place = self.journal.find(receipt).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
         let stored = self.journal.entry(place).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-        let first = stored.about.and_then(|question| self.awaited(question)).and_then(|row| row.answers.first().copied());
+        let first =
+            stored.about.and_then(|question| self.awaited(question)).and_then(|row| row.answers.first().copied());
         match first {
             Some(first) if first != place => {
                 let stored = self.journal.entry(first).map_err(Error::from)?.ok_or(NotFound::Unknown)?;

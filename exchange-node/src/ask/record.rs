@@ -56,6 +56,8 @@ impl Asker {
             item: office.item().to_owned(),
             officer: office.officer.clone(),
             clerk: String::new(),
+            number: 0,
+            correction: String::new(),
         })
     }
 

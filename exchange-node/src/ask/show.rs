@@ -108,11 +108,13 @@ pub(super) fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Re
     };
     let request: Option<wire::Request> = question.as_ref().and_then(message);
     let claims = request.as_ref().map_or(&[][..], |request| &request.claims);
-    let mut clerk = String::new();
+    let (mut clerk, mut number, mut correction) = (String::new(), 0, String::new());
     let ending = match stored.entry.kind {
         EntryKind::AnswerReceived | EntryKind::AnswerGiven => {
             let answer: wire::Answer = message(stored).ok_or(Error::StoredUnreadable)?;
             clerk.clone_from(&answer.clerk);
+            number = answer.number;
+            correction = data_encoding::HEXLOWER.encode(&answer.correction);
             ending_of(answer)
         }
         EntryKind::Outcome => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
@@ -138,6 +140,8 @@ pub(super) fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Re
         item: request.purpose.map(|purpose| purpose.item).unwrap_or_default(),
         officer: request.officer,
         clerk,
+        number,
+        correction,
     })
 }
 

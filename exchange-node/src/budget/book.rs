@@ -21,7 +21,7 @@ use host::{
 };
 
 use super::{
-    About, BudgetKey, Charge, Error, Guess, GuessBudget, Later, Spent, Taken, Tried, judge,
+    About, BudgetKey, Charge, Error, Guess, GuessBudget, Later, Spent, Taken, Tried, YEAR_MS, judge,
     runs::{self, CHARGE, Run},
 };
 
@@ -190,7 +190,7 @@ impl Shared {
     /// Makes one of runs that are neighbours and of about a size, as long as there are such.
     fn merge(&self) -> Result<(), Error> {
         while let Some((older, newer)) = runs::to_merge(&self.runs.load()) {
-            let merged = Arc::new(runs::merge(&self.folder, &older, &newer)?);
+            let merged = Arc::new(runs::merge(&self.folder, &older, &newer, YEAR_MS)?);
             let (first, last) = (merged.first, merged.last);
             self.runs.rcu(|runs| {
                 let mut runs: Vec<Arc<Run>> =

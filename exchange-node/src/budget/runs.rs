@@ -1,5 +1,5 @@
 //! Charges in files that are written once: sorted by budget, so that those of one are read with a few small reads and
-//! nothing of them has to be in memory. Two runs of about a size become one, without what is older than a year.
+//! nothing of them has to be in memory. Two runs of about a size become one, without what is too old to matter.
 //!
 //! | bytes | a run |
 //! |---|---|
@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{About, Charge, Error, Tried, YEAR_MS, bloom::Bloom};
+use super::{About, Charge, Error, Tried, bloom::Bloom};
 
 const MAGIC: &[u8; 8] = b"errandg1";
 
@@ -28,13 +28,13 @@ const MAGIC: &[u8; 8] = b"errandg1";
 const HEADER: u64 = 24;
 
 /// How many bytes one charge has.
-pub(super) const CHARGE: usize = 32;
+pub(crate) const CHARGE: usize = 32;
 
 /// How many charges are read at once.
 const BLOCK: u64 = 128;
 
 impl Charge {
-    pub(super) fn to_bytes(self) -> [u8; CHARGE] {
+    pub(crate) fn to_bytes(self) -> [u8; CHARGE] {
         let mut bytes = [0; CHARGE];
         bytes[..16].copy_from_slice(&self.about);
         bytes[16..24].copy_from_slice(&self.tried);
@@ -42,7 +42,7 @@ impl Charge {
         bytes
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; CHARGE]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; CHARGE]) -> Self {
         let (mut about, mut tried, mut at_ms) = ([0; 16], [0; 8], [0; 8]);
         about.copy_from_slice(&bytes[..16]);
         tried.copy_from_slice(&bytes[16..24]);
@@ -53,13 +53,13 @@ impl Charge {
 
 /// One file.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     path: PathBuf,
     file: File,
     /// The numbers of its first and last charge.
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) count: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) count: u64,
     bloom: Bloom,
 }
 
@@ -87,7 +87,7 @@ impl Run {
     }
 
     /// Writes charges, which come sorted, into a new file. Durable when this returns.
-    pub(super) fn write(
+    pub(crate) fn write(
         folder: &Path,
         first: u64,
         last: u64,
@@ -123,7 +123,7 @@ impl Run {
     }
 
     /// What was tried of a budget, added to `found`.
-    pub(super) fn find(&self, about: &About, found: &mut Vec<(Tried, u64)>) -> Result<(), Error> {
+    pub(crate) fn find(&self, about: &About, found: &mut Vec<(Tried, u64)>) -> Result<(), Error> {
         if !self.bloom.may_have(about) {
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl Run {
 }
 
 /// The runs of the folder, the oldest first. What a crash left half done is put right.
-pub(super) fn open(folder: &Path) -> Result<Vec<Arc<Run>>, Error> {
+pub(crate) fn open(folder: &Path) -> Result<Vec<Arc<Run>>, Error> {
     let io = io_at(folder);
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(&io)? {
@@ -207,13 +207,13 @@ pub(super) fn open(folder: &Path) -> Result<Vec<Arc<Run>>, Error> {
 }
 
 /// Which two neighbours should become one: the older is not much larger than the newer.
-pub(super) fn to_merge(runs: &[Arc<Run>]) -> Option<(Arc<Run>, Arc<Run>)> {
+pub(crate) fn to_merge(runs: &[Arc<Run>]) -> Option<(Arc<Run>, Arc<Run>)> {
     let pair = runs.windows(2).rev().find(|pair| pair[0].count <= pair[1].count.saturating_mul(2))?;
     Some((Arc::clone(&pair[0]), Arc::clone(&pair[1])))
 }
 
-/// Makes one run of two neighbours, without what is more than a year older than the newest charge of both.
-pub(super) fn merge(folder: &Path, older: &Run, newer: &Run) -> Result<Run, Error> {
+/// Makes one run of two neighbours, without what is so much older than the newest charge of both.
+pub(crate) fn merge(folder: &Path, older: &Run, newer: &Run, keep_ms: u64) -> Result<Run, Error> {
     let mut newest_ms = 0;
     for charge in older.all()?.chain(newer.all()?) {
         newest_ms = newest_ms.max(charge.map_err(io_at(folder))?.at_ms);
@@ -232,12 +232,12 @@ pub(super) fn merge(folder: &Path, older: &Run, newer: &Run) -> Result<Run, Erro
         (None, _) => right.next(),
     });
     let kept = sorted
-        .filter(move |charge| charge.as_ref().map_or(true, |charge| charge.at_ms.saturating_add(YEAR_MS) > newest_ms));
+        .filter(move |charge| charge.as_ref().map_or(true, |charge| charge.at_ms.saturating_add(keep_ms) > newest_ms));
     Run::write(folder, older.first, newer.last, older.count + newer.count, kept)
 }
 
 /// Deletes a run that has become part of another.
-pub(super) fn delete(run: &Run) -> Result<(), Error> {
+pub(crate) fn delete(run: &Run) -> Result<(), Error> {
     fs::remove_file(&run.path).map_err(io_at(&run.path))
 }
 

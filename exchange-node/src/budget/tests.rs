@@ -195,7 +195,7 @@ async fn what_is_older_than_a_year_goes_when_runs_are_merged_and_no_sooner() {
     let folder = dir.path().join("budget");
     let mut runs = runs::open(&folder).unwrap();
     while let Some((older, newer)) = runs::to_merge(&runs) {
-        runs::merge(&folder, &older, &newer).unwrap();
+        runs::merge(&folder, &older, &newer, YEAR_MS).unwrap();
         runs = runs::open(&folder).unwrap();
     }
     let kept: u64 = runs.iter().map(|run| run.count).sum();

@@ -28,13 +28,14 @@ use super::{
     commitment,
     judge::{Answer, answer_of},
     plan::{self, Planned},
-    refresh::refresh,
+    refresh::{accept_paper_while_doubted, refresh},
     store::{self, Vault},
 };
 use crate::{
     ask::Asker,
     budget::BudgetKey,
     clerk::ticket_of,
+    correction::Book,
     duty::{Change, Duties},
     journal::MonthKeys,
     view::View,
@@ -80,6 +81,8 @@ pub struct CasesParts {
     pub dir: PathBuf,
     /// Asks.
     pub asker: Arc<Asker>,
+    /// Knows which answers are doubted.
+    pub corrected: Arc<Book>,
     /// The directory.
     pub view: Arc<View>,
     /// The due-list, and what is kept beside it.
@@ -367,6 +370,7 @@ impl Cases {
         if !refresh(&self.parts.asker, &mut case) {
             case.settle();
         }
+        accept_paper_while_doubted(&self.parts.corrected, &mut case);
         Ok(case)
     }
 

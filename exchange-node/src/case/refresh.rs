@@ -1,20 +1,38 @@
-//! Answers that came later: what a case waits for is looked up in the evidence. Out of scope: how they come (`ask`).
+//! Answers that came later: what a case waits for is looked up in the evidence, and what a provider has taken back because a
+//! record was wrong. While an answer is doubted the paper is accepted. Out of scope: how they come (`ask`, `correction`).
 
 use trust::evidence::Receipt;
 
 use super::{
-    Case,
+    Case, Outcome,
     judge::{Answer, answer_of},
 };
-use crate::ask::Asker;
+use crate::{ask::Asker, correction::Book};
+
+/// The reason of an outcome while the answer is doubted.
+pub(super) const CORRECTION_OPEN: &str = "correction_open";
+
+/// Lets the paper stand in for every answer that is doubted, until that is decided.
+pub(super) fn accept_paper_while_doubted(corrected: &Book, case: &mut Case) {
+    for proof in case.proofs.iter_mut().filter(|proof| !proof.paper) {
+        let Ok(receipt) = proof.receipt.parse::<Receipt>() else { continue };
+        if corrected.open_for(&receipt, None).is_some() {
+            (proof.outcome, proof.reason) = (Outcome::SubmitOnPaper, CORRECTION_OPEN.to_owned());
+        }
+    }
+}
 
 /// Takes in what has come; whether anything did.
 pub(super) fn refresh(asker: &Asker, case: &mut Case) -> bool {
     let mut changed = false;
-    for proof in case.proofs.iter_mut().filter(|proof| matches!(proof.answer, Answer::Deferred { .. })) {
+    let may_change = |answer: &Answer| matches!(answer, Answer::Deferred { .. } | Answer::Verdict { .. });
+    for proof in case.proofs.iter_mut().filter(|proof| may_change(&proof.answer)) {
         let Ok(receipt) = proof.receipt.parse::<Receipt>() else { continue };
         // What cannot be read back now is looked up again the next time.
         let Ok(asked) = asker.show(&receipt) else { continue };
+        if matches!(proof.answer, Answer::Verdict { .. }) && (asked.correction.is_empty() || asked.receipt == receipt) {
+            continue;
+        }
         let answer = answer_of(&asked);
         if matches!(answer, Answer::Deferred { .. }) {
             continue;

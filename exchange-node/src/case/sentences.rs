@@ -90,6 +90,10 @@ fn paper(proof: &Proof) -> Sentences {
             format!("《{name}》暂时无法核验，且此前有未改正的不实承诺。"),
             format!("{name}: it cannot be confirmed for the moment, and an earlier commitment has not been put right."),
         ),
+        (_, super::refresh::CORRECTION_OPEN) => (
+            format!("《{name}》的登记信息正在校核，校核期间可凭有效纸质证明办理。"),
+            format!("{name}: the record is being looked at again; meanwhile a valid paper proof is accepted."),
+        ),
         (_, "identity_not_confirmed") => (
             format!("登记中没有《{name}》的记录，且未能核实身份，不能据此认定。"),
             format!(

@@ -187,7 +187,8 @@ fn closed(task: &Task) -> Refusal {
     Refusal::new(Code::TaskClosed).at("ticket").because(format!("it is {}", task.state().as_str()))
 }
 
-fn check_officer(field: &str, officer: &str) -> Result<(), Refusal> {
+/// An officer's number as it may stand in a decision.
+pub(crate) fn check_officer(field: &str, officer: &str) -> Result<(), Refusal> {
     let plain = officer.len() <= official::LONGEST_TEXT && !officer.chars().any(char::is_control);
     match (officer.trim().is_empty(), plain) {
         (true, _) => Err(Refusal::new(Code::OfficerMissing).at(field)),

@@ -221,6 +221,7 @@ async fn approval(args: ApproveArgs, folder: &Folder) -> Result<DecideAccessRequ
     Ok(DecideAccessRequest {
         scope,
         valid_until_ms: args.until.unwrap_or(0),
+        embargo_until_ms: args.embargo_until.unwrap_or(0),
         quota: (quota != Quota::default()).then_some(quota),
         system: args.system,
         ..decision(args.id, "approve", String::new(), args.official)

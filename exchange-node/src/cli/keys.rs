@@ -8,10 +8,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use host::{admin_socket::AdminError, period::Period};
-use proto::admin::v1::{
-    DepartmentKey, ListDepartmentKeysRequest, ListDepartmentKeysResponse,
-    RevokeKeyRequest,
-};
+use proto::admin::v1::{DepartmentKey, ListDepartmentKeysRequest, ListDepartmentKeysResponse, RevokeKeyRequest};
 use proto::registry::v1::KeyRole;
 use serde_json::{Value, json};
 use trust::key::Signer;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use host::period::Period;
 use proto::admin::v1::{
-    AddOfficeKeyRequest, AddOfficeKeyResponse, ListOfficeKeysRequest, OfficeKey, OfficeKeyLimits, RemoveOfficeKeyRequest,
-    RotateOfficeKeyRequest, offices_client::OfficesClient,
+    AddOfficeKeyRequest, AddOfficeKeyResponse, ListOfficeKeysRequest, OfficeKey, OfficeKeyLimits,
+    RemoveOfficeKeyRequest, RotateOfficeKeyRequest, offices_client::OfficesClient,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use super::{
 pub enum Command {
     /// Makes an API key for an office system, which is shown once; or lets it in by its client certificate.
     #[command(
-        after_help = "Examples:\n  exchange-node office-key add housing-desk\n  exchange-node office-key add housing-desk --valid-for 365d --service civil-affairs/marriage-registration --item 公租房申请\n  exchange-node office-key add portal --certificate portal.pem"
+        after_help = "Examples:\n  exchange-node office-key add housing-desk\n  exchange-node office-key add housing-desk --valid-for 365d --service civil-affairs/marriage-registration --item 公租房申请\n  exchange-node office-key add desk-2 --certificate desk-2.pem\n  exchange-node office-key add citizens-portal --portal"
     )]
     Add(AddArgs),
     /// Makes a new API key of the same system with the same limits. The old one goes on until the overlap ends.
@@ -71,6 +71,9 @@ pub struct AddArgs {
     /// Its client certificate, PEM: it signs in by the certificate's key, and no API key is made.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
+    /// For a citizens' portal: the key opens who asked about a subject, and nothing else.
+    #[arg(long, conflicts_with_all = ["services", "items", "certificate"])]
+    portal: bool,
 }
 
 pub(super) async fn run(command: Command, folder: &Folder, output: Output, now_ms: u64) -> Result<Exit, Error> {
@@ -85,13 +88,16 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output, now_m
             };
             let old_ends = output::moment(request.old_expires_at_ms);
             let made = offices.rotate_office_key(request).await?.into_inner();
-            output.show(&made_json(&made), || format!("{}\nThe old key {id} counts until {old_ends}.", made_text(&made)));
+            output
+                .show(&made_json(&made), || format!("{}\nThe old key {id} counts until {old_ends}.", made_text(&made)));
         }
         Command::List => {
             let keys = offices.list_office_keys(ListOfficeKeysRequest {}).await?.into_inner().keys;
             output.show(&json!({ "keys": keys.iter().map(key_json).collect::<Vec<_>>() }), || match keys.as_slice() {
                 [] => "No office system may sign in: `office-key add SYSTEM` makes a key.".to_owned(),
-                keys => output::table(["id", "system", "by", "added", "ends", "services", "items"], keys.iter().map(row)),
+                keys => {
+                    output::table(["id", "system", "by", "added", "ends", "services", "items"], keys.iter().map(row))
+                }
             });
         }
         Command::Remove { id } => {
@@ -103,7 +109,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output, now_m
 }
 
 async fn add(args: AddArgs, offices: &mut OfficesClient<Channel>, output: Output, now_ms: u64) -> Result<(), Error> {
-    let AddArgs { system, valid_for, services, items, certificate } = args;
+    let AddArgs { system, valid_for, services, items, certificate, portal } = args;
     let certificate = match &certificate {
         Some(path) => {
             let read = CertificateDer::from_pem_file(path);
@@ -112,17 +118,14 @@ async fn add(args: AddArgs, offices: &mut OfficesClient<Channel>, output: Output
         }
         None => Vec::new(),
     };
-    let limits = OfficeKeyLimits {
-        limits_services: !services.is_empty(),
-        services,
-        limits_items: !items.is_empty(),
-        items,
-    };
+    let limits =
+        OfficeKeyLimits { limits_services: !services.is_empty(), services, limits_items: !items.is_empty(), items };
     let request = AddOfficeKeyRequest {
         system,
         expires_at_ms: valid_for.map_or(0, |period| after(now_ms, period)),
         limits: Some(limits),
         certificate,
+        portal,
     };
     let made = offices.add_office_key(request).await?.into_inner();
     output.show(&made_json(&made), || made_text(&made));

@@ -262,7 +262,7 @@ fn shown_text(shown: &ShowTaskResponse) -> String {
     text
 }
 
-fn claim_text(claim: &Claim) -> String {
+pub(super) fn claim_text(claim: &Claim) -> String {
     let operands: Vec<String> = claim.operands.iter().map(verify::value_text).collect();
     format!("{} {} {}", claim.attribute, claim.operator, operands.join(", ")).trim_end().to_owned()
 }

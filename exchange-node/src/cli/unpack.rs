@@ -133,6 +133,8 @@ fn message_name(parts: &Parts, kind: EntryKind) -> String {
         EntryKind::QuestionSent | EntryKind::QuestionReceived => "request",
         EntryKind::AnswerGiven | EntryKind::AnswerReceived => "answer",
         EntryKind::Outcome => "outcome",
+        EntryKind::CorrectionSent | EntryKind::CorrectionReceived => "correction",
+        EntryKind::CorrectionReplyGiven | EntryKind::CorrectionReplyReceived => "correction-reply",
         EntryKind::Unspecified => "message",
     };
     let mut free = name.to_owned();

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use proto::admin::v1::{
-    AddWebhookRequest, ListWebhooksRequest, RemoveWebhookRequest, offices_client::OfficesClient,
-};
+use proto::admin::v1::{AddWebhookRequest, ListWebhooksRequest, RemoveWebhookRequest, offices_client::OfficesClient};
 use serde_json::json;
 
 use super::{

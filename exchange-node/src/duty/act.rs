@@ -17,6 +17,7 @@ use crate::{
     ask::{Asker, NotFound},
     case::Cases,
     clerk::{Clerks, Task},
+    correction::Corrections,
     office::events,
     peers::Peers,
     view::{RegistryLink, View},
@@ -40,6 +41,8 @@ pub struct Acting {
     pub clerks: Arc<Clerks>,
     /// Cases, with their commitments.
     pub cases: Arc<Cases>,
+    /// Corrections.
+    pub corrections: Arc<Corrections>,
     /// The directory.
     pub view: Arc<View>,
     /// Other nodes.
@@ -66,6 +69,7 @@ impl Actor for Acting {
                 What::Fetch { question } => self.fetch(question).await,
                 What::Forget { question } => Ok(Acted::Done(vec![self.clerks.forget(question)])),
                 What::Overdue { question } => self.overdue(question).await,
+                What::Correction { step, entry, question } => self.corrections.act(step, entry, question).await,
             };
             acted.unwrap_or_else(|error| {
                 tracing::info!(duty = duty.id, %error, "not done yet; it is tried again");

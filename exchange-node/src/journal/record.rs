@@ -205,7 +205,7 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
         | has(commit.grant.is_some(), GRANT)
         | has(commit.officer.is_some(), OFFICER)
         | has(commit.duty, DUTY);
-    // At most MOST_ENTRIES entries, and kinds are numbered from 0 to 5.
+    // At most MOST_ENTRIES entries, and kinds are numbered from 0 to 143.
     bytes.extend_from_slice(&[FORMAT, fields, entries.len() as u8]);
     bytes.extend(entries.iter().map(|entry| i32::from(entry.kind) as u8));
     bytes.extend_from_slice(&commit.at_ms.to_be_bytes());

@@ -106,7 +106,8 @@ fn write_schema(html: &mut String, name: &str, schema: &Value) {
     let name = escaped(name);
     let _ = write!(html, "<h3 id=\"schema-{name}\">{name}</h3><p>{}</p>", prose(&schema["description"]));
     if let Some(properties) = schema["properties"].as_object() {
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         html.push_str("<table><tr><th>Field</th><th>Type</th><th>Meaning</th></tr>");
         for (field, property) in properties {
             let needed = if required.contains(&field.as_str()) { "" } else { ", may be left out" };

@@ -267,12 +267,7 @@ fn question(identifier: &str, field: &str, claims: Vec<Claim>, errand: &EtsiCont
 }
 
 fn equals(attribute: &str, operand: Operand) -> Claim {
-    Claim {
-        attribute: attribute.to_owned(),
-        operator: "equals".to_owned(),
-        operands: vec![operand],
-        disclose: false,
-    }
+    Claim { attribute: attribute.to_owned(), operator: "equals".to_owned(), operands: vec![operand], disclose: false }
 }
 
 fn is_name(text: &str) -> bool {

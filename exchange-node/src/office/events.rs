@@ -35,8 +35,7 @@ impl From<LaterAnswer> for Notice {
     fn from(later: LaterAnswer) -> Self {
         let kind = format!("verification.{}", later.asked.ending.state());
         let (id, asked) = (later.id, later.asked);
-        let seen =
-            Seen { asked, id, notice: String::new(), from_the_other_side: false, timeline: Vec::new() };
+        let seen = Seen { asked, id, notice: String::new(), from_the_other_side: false, timeline: Vec::new() };
         Self { kind, timestamp: timestamp(later.came_ms), data: seen.into() }
     }
 }

@@ -143,8 +143,11 @@ async fn nothing_here(request: Request) -> Response {
 async fn not_this_method(request: Request) -> Problem {
     let next_step = "use one of the methods in the header Allow";
     let title = "The address does not take this method";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", title, next_step)
-        .because(format!("{} takes no {}", request.uri().path(), request.method()))
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", title, next_step).because(format!(
+        "{} takes no {}",
+        request.uri().path(),
+        request.method()
+    ))
 }
 
 /// Verifies attributes as consumers of ETSI TS 119 478 (clause 6.1.1) ask it, mapped onto the same questions. An attribute is a

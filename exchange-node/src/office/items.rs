@@ -67,9 +67,13 @@ impl Office {
     /// The department's items that this caller may use.
     pub fn items(&self, caller: &Caller) -> Vec<Item> {
         let seen = self.view.seen();
-        let allowed = |item: &str| caller.limits.items.as_ref().is_none_or(|items| items.iter().any(|known| known == item));
+        let allowed =
+            |item: &str| caller.limits.items.as_ref().is_none_or(|items| items.iter().any(|known| known == item));
         let now_ms = self.clock.now_ms();
-        let own = seen.directory().items().filter(|((department, item), _)| department == self.me.department() && allowed(item));
+        let own = seen
+            .directory()
+            .items()
+            .filter(|((department, item), _)| department == self.me.department() && allowed(item));
         let in_force = own.filter_map(|((department, item), _)| seen.directory().item_at(department, item, now_ms));
         in_force.map(|version| item_seen(&version.published)).collect()
     }

@@ -183,7 +183,9 @@ impl Question {
         let bases = self.purpose.legal_bases.into_iter();
         let purpose = wire::Purpose {
             item: self.purpose.item,
-            legal_bases: bases.map(|basis| wire::LegalBasis { instrument: basis.instrument, article: basis.article }).collect(),
+            legal_bases: bases
+                .map(|basis| wire::LegalBasis { instrument: basis.instrument, article: basis.article })
+                .collect(),
             scenario: self.purpose.scenario,
             ..wire::Purpose::default()
         };
@@ -200,7 +202,9 @@ impl Question {
             service: self.service,
             service_version: self.service_version,
             subject: Some(wire::Subject { scheme: self.subject.scheme, value: self.subject.value }),
-            inputs: inputs.map(|input| wire::Input { name: input.name, value: Some(input.value.into_wire()) }).collect(),
+            inputs: inputs
+                .map(|input| wire::Input { name: input.name, value: Some(input.value.into_wire()) })
+                .collect(),
             claims: claims.collect(),
             purpose: Some(purpose),
             case_number: self.case_number,
@@ -220,8 +224,8 @@ impl Question {
 impl Authorisation {
     fn into_wire(self) -> Result<wire::Authorisation, Problem> {
         let digest = HEXLOWER.decode(self.form_digest.as_bytes()).ok().filter(|digest| digest.len() == 32);
-        let form_digest =
-            digest.ok_or_else(|| Problem::unusable("authorisation.form_digest", "SHA-256 has 64 lower-case hex digits"))?;
+        let form_digest = digest
+            .ok_or_else(|| Problem::unusable("authorisation.form_digest", "SHA-256 has 64 lower-case hex digits"))?;
         let valid_until: Result<jiff::Timestamp, _> = self.valid_until.parse();
         let valid_until = valid_until
             .ok()

@@ -26,8 +26,10 @@ use crate::{
     app::Parts,
     case_edge::CasesEdge,
     config::Config,
+    correction::{Corrections, OfficeCorrections},
     office_edge::{self, OfficeEdge},
     office_keys::OfficeKeys,
+    subject_log::PortalEdge,
 };
 
 /// The self-made key and certificate, in the node's folder.
@@ -80,14 +82,24 @@ fn identity(config: &Config, random: &dyn Random) -> Result<TlsIdentity, Identit
 }
 
 /// What is served at the port: gRPC with health and reflection, and HTTP with JSON.
-pub fn routes<H>(parts: &Parts, office: &Arc<Office>, health: HealthServer<H>, stop: CancellationToken) -> Routes
+pub fn routes<H>(
+    parts: &Parts,
+    office: &Arc<Office>,
+    corrections: &Arc<Corrections>,
+    health: HealthServer<H>,
+    stop: CancellationToken,
+) -> Routes
 where
     H: Health,
 {
     let sign_in = SignIn { keys: Arc::clone(&parts.office_keys), clock: Arc::clone(&parts.clock) };
     let edge = OfficeEdge { office: Arc::clone(office), sign_in: Some(sign_in.clone()) };
     let cases = CasesEdge::server(Arc::clone(&parts.cases), Some(sign_in.clone()), Arc::clone(&parts.clock));
-    let mut grpc = Routes::new(health).add_service(edge.server()).add_service(cases);
+    let mut grpc = Routes::new(health)
+        .add_service(edge.server())
+        .add_service(cases)
+        .add_service(OfficeCorrections::server(Arc::clone(corrections), Some(sign_in.clone())))
+        .add_service(PortalEdge::server(Arc::clone(corrections.subjects()), sign_in.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .with_service_name(office_edge::SERVICE)

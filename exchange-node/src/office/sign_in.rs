@@ -22,14 +22,21 @@ impl SignIn {
     pub fn caller(&self, authorization: Option<&str>, peer: Option<&PeerInfo>) -> Option<Caller> {
         let now_ms = self.clock.now_ms();
         match authorization {
-            Some(text) => {
-                let (scheme, key) = text.split_once(' ')?;
-                let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-                is_bearer.then(|| self.keys.caller(key.trim(), now_ms)).flatten()
-            }
+            Some(text) => self.keys.caller(bearer(text)?, now_ms),
             None => self.keys.caller_by_certificate(&peer?.tls_key?, now_ms),
         }
     }
+
+    /// The citizens' portal behind a call; `None` where it has not signed in.
+    pub fn portal(&self, authorization: Option<&str>) -> Option<String> {
+        self.keys.portal_of(bearer(authorization?)?, self.clock.now_ms())
+    }
+}
+
+/// The key in an `authorization` header.
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, key) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 impl std::fmt::Debug for SignIn {

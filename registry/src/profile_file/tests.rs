@@ -84,7 +84,7 @@ fn everything_wrong_is_told_at_once_with_its_line() {
             "profile.toml:6: clocks.supply_days: must be 1 to 366, not 1000",
             "profile.toml:9: decisions.decisions_named: must be true or false",
             "profile.toml:12: decisions.four_eyes: \"access.aprove\" is none of access.approve, access.extend, \
-             access.refuse, access.resume, access.return, access.revoke, access.suspend, clerk.answer",
+             access.refuse, access.resume, access.return, access.revoke, access.suspend, clerk.answer, correction.decide",
             "profile.toml:13: decisions.four_eyes: \"access.approve\" stands twice",
             "profile.toml:16: calendar.utc_offset_minutes: must be -720 to 840 minutes",
             "profile.toml:17: calendar.files: cannot read holidays-2026.toml",

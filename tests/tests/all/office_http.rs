@@ -90,7 +90,10 @@ async fn a_question_over_http_is_the_same_question() {
     assert_eq!(exit(&checked), 0, "{}", said(&checked));
 
     let services = desk.call("GET", "/v1/services?provider=civil-affairs").send().json();
-    assert_eq!((&services["services"][0]["may_ask"], services["services"].as_array().unwrap().len()), (&json!(true), 1));
+    assert_eq!(
+        (&services["services"][0]["may_ask"], services["services"].as_array().unwrap().len()),
+        (&json!(true), 1)
+    );
     assert_eq!(desk.call("GET", "/v1/items").send().json(), json!({ "items": [] }));
 }
 
@@ -272,7 +275,17 @@ async fn over_tls_a_browser_an_old_runtime_and_a_client_certificate_are_served()
     let client = |name: &str| {
         let (key, pem) = (place.dir().join(format!("{name}.key")), place.dir().join(format!("{name}.pem")));
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "30",
+            ])
             .args(["-subj", &format!("/CN={name}"), "-keyout", key.to_str().unwrap(), "-out", pem.to_str().unwrap()])
             .output()
             .expect("openssl runs");
@@ -330,7 +343,9 @@ async fn attributes_are_verified_as_etsi_ts_119_478_asks_it() {
         let whole = whole.map(|result| &result["attributeVerificationResult"]);
         let parts = answer["fragmentVerificationResults"].as_array().unwrap().iter();
         let parts = parts.map(|result| &result["fragmentVerificationResult"]);
-        let word = |uri: &Value| uri.as_str().unwrap().strip_prefix("http://uri.etsi.org/19478/VerificationResult/").unwrap().to_owned();
+        let word = |uri: &Value| {
+            uri.as_str().unwrap().strip_prefix("http://uri.etsi.org/19478/VerificationResult/").unwrap().to_owned()
+        };
         whole.chain(parts).map(word).collect()
     };
     let answer = verify(&about(&MARRIED));
@@ -369,7 +384,10 @@ async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
     assert_eq!(made.status, 201, "{made:?}");
     assert_eq!(made.headers["location"], "/v1/cases/GZF%202026%2F1");
     let opened = made.json();
-    assert_eq!((opened["state"].as_str(), opened["proofs"][0]["outcome"].as_str()), (Some("complete"), Some("not_required")));
+    assert_eq!(
+        (opened["state"].as_str(), opened["proofs"][0]["outcome"].as_str()),
+        (Some("complete"), Some("not_required"))
+    );
     assert!(!opened["proofs"][0]["receipt"].as_str().unwrap().is_empty());
     let shown = desk.call("GET", "/v1/cases/GZF%202026%2F1").send();
     assert_eq!(shown.json()["proofs"], opened["proofs"]);
@@ -379,7 +397,8 @@ async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
     // What was not stated can be added, and only that is asked.
     let open_end = open(&case("GZF-2", json!({ "resident_id": *MARRIED }))).json();
     assert_eq!(open_end["proofs"][0]["outcome"], "information_missing", "{open_end}");
-    let more = json!({ "officer": "1024", "people": [{ "role": "applicant", "values": { "marital_status": "married" } }] });
+    let more =
+        json!({ "officer": "1024", "people": [{ "role": "applicant", "values": { "marital_status": "married" } }] });
     let added = desk.call("POST", "/v1/cases/GZF-2/additions").json(&more).send();
     assert_eq!((added.status, added.json()["state"].as_str()), (200, Some("complete")), "{added:?}");
     let listed = desk.call("GET", "/v1/cases?limit=1").send().json();

@@ -122,8 +122,10 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
 
     let mut ids = Vec::new();
     for subject in [&MARRIED, &SINGLE] {
-        let deferred =
-            Call::new("POST", &format!("{base}/v1/verifications")).key(office.api_key()).json(&question(subject)).send();
+        let deferred = Call::new("POST", &format!("{base}/v1/verifications"))
+            .key(office.api_key())
+            .json(&question(subject))
+            .send();
         assert_eq!(deferred.status, 202, "{deferred:?}");
         assert!(deferred.headers["retry-after"].parse::<u64>().unwrap() > 0);
         let deferred = deferred.json();
@@ -138,7 +140,10 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     assert!(eventually(LONG, async || !receiver.told().is_empty()).await);
     let shown = Call::new("GET", &format!("{base}/v1/verifications/{}", ids[0])).key(office.api_key()).send().json();
     let steps: Vec<_> = shown["timeline"].as_array().unwrap().iter().map(|step| step["what"].clone()).collect();
-    assert_eq!((shown["id"].as_str(), steps), (Some(ids[0].as_str()), vec![json!("asked"), json!("deferred"), json!("answered")]));
+    assert_eq!(
+        (shown["id"].as_str(), steps),
+        (Some(ids[0].as_str()), vec![json!("asked"), json!("deferred"), json!("answered")])
+    );
 
     // The first stands in the second's way, for they are of one case.
     assert_eq!(receiver.told(), ids[..1]);
@@ -168,7 +173,8 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     };
     let mut names = Vec::new();
     for (head, body) in &notices {
-        let [id, at, signature] = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| header(head, name));
+        let [id, at, signature] =
+            ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| header(head, name));
         let script = "import base64, hashlib, hmac, sys\n\
             secret, text = base64.b64decode(sys.argv[1].removeprefix('whsec_')), sys.argv[2].encode()\n\
             print('v1,' + base64.b64encode(hmac.new(secret, text, hashlib.sha256).digest()).decode())";

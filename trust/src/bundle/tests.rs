@@ -138,6 +138,35 @@ fn a_deferral_and_the_answer_that_follows_it_hold_together_and_nothing_else_foll
     assert_eq!(wrong_check(&earlier), "answer number", "made before what it follows");
 }
 
+#[test]
+fn what_a_correction_takes_back_has_a_successor_that_names_it_and_may_be_a_refusal() {
+    let fixture = Fixture::town();
+    let corrected = |change: &dyn Fn(&mut wire::Answer, &mut wire::Answer)| {
+        succession(&fixture, |first, second| {
+            first.outcome.clone_from(&second.outcome);
+            second.correction = vec![7; 32];
+            change(first, second);
+        })
+    };
+    let report = verify(&corrected(&|_, _| ()).encode_to_vec(), &authority());
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    assert_eq!(report.answers.len(), 2);
+    let refusal = crate::refusal::Refusal::new(crate::refusal::Code::AnswerWithdrawn).to_wire();
+    let withdrawn = corrected(&|_, second| second.outcome = Some(Outcome::Refusal(refusal.clone())));
+    assert!(verify(&withdrawn.encode_to_vec(), &authority()).is_sound());
+    let unnamed = corrected(&|_, second| second.correction.clear());
+    assert_eq!(wrong_check(&unnamed), "answer number");
+    let deferral = wire::Deferral { reason: "clerk".into(), due_at_ms: 1 };
+    let promised = corrected(&|_, second| second.outcome = Some(Outcome::Deferral(deferral.clone())));
+    assert_eq!(wrong_check(&promised), "answer number", "a promise takes nothing back");
+    let of_a_promise = corrected(&|first, _| first.outcome = Some(Outcome::Deferral(deferral.clone())));
+    assert_eq!(wrong_check(&of_a_promise), "answer number", "a promise is kept, not corrected");
+    let first = corrected(&|first, _| first.correction = vec![7; 32]);
+    assert_eq!(wrong_check(&first), "answer correction", "the first answer follows nothing");
+    let cut = corrected(&|_, second| second.correction.truncate(31));
+    assert_eq!(wrong_check(&cut), "answer correction");
+}
+
 /// The statements that one relies on suffice; the rest of the directory need not be there.
 #[test]
 fn an_excerpt_of_the_directory_suffices() {

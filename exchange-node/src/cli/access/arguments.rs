@@ -98,6 +98,9 @@ pub struct ApproveArgs {
     /// The last day; without it what was applied for.
     #[arg(long, value_name = "DATE", value_parser = text::end_of_day)]
     pub(super) until: Option<u64>,
+    /// Until the end of this day questions under the grant are not shown to the subject they are about: a lawful embargo.
+    #[arg(long, value_name = "DATE", value_parser = text::end_of_day)]
+    pub(super) embargo_until: Option<u64>,
     /// The most questions in a second.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
     pub(super) per_second: u32,

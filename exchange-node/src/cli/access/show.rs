@@ -171,6 +171,7 @@ pub(super) fn state_json(state: &AccessState) -> Value {
             "scope": scope(&granted.scope),
             "valid_from_ms": granted.valid_from_ms,
             "valid_until_ms": granted.valid_until_ms,
+            "embargo_until_ms": granted.embargo_until_ms,
             "quota": { "per_second": quota.per_second, "per_day": quota.per_day, "total": quota.total },
             "system": granted.system,
         })

@@ -67,6 +67,8 @@ fn to_json(response: &VerifyResponse, exit: Exit) -> serde_json::Value {
         "notice": response.notice,
         "ticket": response.ticket,
         "clerk": response.clerk,
+        "answer_number": response.answer_number,
+        "correction": response.correction,
         "from_the_other_side": response.from_the_other_side,
         "due_at_ms": response.deferral.as_ref().map(|deferral| deferral.due_at_ms),
     })
@@ -116,6 +118,12 @@ pub(in crate::cli) fn verdicts_table(verdicts: &[ClaimVerdict]) -> String {
 
 fn to_text(response: &VerifyResponse) -> String {
     let mut text = String::new();
+    if !response.correction.is_empty() {
+        text += &format!(
+            "CORRECTED: a record was wrong, and this answer (number {}) has taken the place of the one before it (decision {}).\n",
+            response.answer_number, response.correction
+        );
+    }
     if let Some(refusal) = &response.refusal {
         let by = if response.refused_by.is_empty() { String::new() } else { format!(" by {}", response.refused_by) };
         text += &output::pairs([

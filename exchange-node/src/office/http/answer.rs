@@ -14,9 +14,10 @@ const CACHING: &str = "private, no-cache";
 pub(super) fn document(asked: &HeaderMap, content: &impl Serialize) -> Response {
     let (body, tag) = written(content);
     let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let is_known = known.flat_map(|list| list.split(',')).map(str::trim).any(|candidate| {
-        candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == tag
-    });
+    let is_known = known
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .any(|candidate| candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == tag);
     if is_known {
         return tagged((StatusCode::NOT_MODIFIED, [(header::CACHE_CONTROL, CACHING)]).into_response(), &tag);
     }

@@ -47,11 +47,7 @@ fn refused(api: &Api, refusal: &Refusal) -> Problem {
         Problems
     )
 )]
-pub(super) async fn open(
-    State(api): State<Arc<Api>>,
-    known: Known<Nothing>,
-    body: Body,
-) -> Result<Response, Problem> {
+pub(super) async fn open(State(api): State<Arc<Api>>, known: Known<Nothing>, body: Body) -> Result<Response, Problem> {
     let new: NewCase = extract::read(&api, &known.headers, body).await?;
     let new = new.into_case(known.caller.system.clone())?;
     let case = api.office.open_case(&known.caller, new).await?.map_err(|refusal| refused(&api, &refusal))?;

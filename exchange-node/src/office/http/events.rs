@@ -36,11 +36,13 @@ use crate::office::{
 pub(super) async fn listen(State(api): State<Arc<Api>>, known: Known<Nothing>) -> Result<Response, Problem> {
     let behind = match extract::text(&known.headers, "last-event-id")? {
         "" => None,
-        id => Some(read_event_id(id).ok_or_else(|| {
-            Problem::malformed("it is no id of an event that this node sent").at("Last-Event-ID")
-        })?),
+        id => Some(
+            read_event_id(id)
+                .ok_or_else(|| Problem::malformed("it is no id of an event that this node sent").at("Last-Event-ID"))?,
+        ),
     };
     let events = api.office.events(known.caller, behind, api.stop.clone());
-    let events = events.map(|event| event.map(|event| Event::default().id(event.id).event(event.kind).data(event.data)));
+    let events =
+        events.map(|event| event.map(|event| Event::default().id(event.id).event(event.kind).data(event.data)));
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }

@@ -162,11 +162,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<Paging>) -> R
         Problems
     )
 )]
-pub(super) async fn show(
-    State(api): State<Arc<Api>>,
-    known: Known<Nothing>,
-    Id(id): Id,
-) -> Result<Response, Problem> {
+pub(super) async fn show(State(api): State<Arc<Api>>, known: Known<Nothing>, Id(id): Id) -> Result<Response, Problem> {
     let seen = api.office.show(&known.caller, &id).await?;
     Ok(document(&known.headers, &Verification::from(seen)))
 }
@@ -214,7 +210,9 @@ fn wait(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         let Some((name, value)) = preference.split_once('=') else { continue };
         if name.trim().eq_ignore_ascii_case("wait") {
             let seconds = value.trim().trim_matches('"').parse();
-            return seconds.map(Some).map_err(|_| Problem::malformed("wait=<seconds> takes a whole number").at("Prefer"));
+            return seconds
+                .map(Some)
+                .map_err(|_| Problem::malformed("wait=<seconds> takes a whole number").at("Prefer"));
         }
     }
     Ok(None)

@@ -46,7 +46,11 @@ impl Call {
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--include", "--max-time", "90", "--noproxy", "*"]);
         // HEAD has no body to wait for.
-        if method == "HEAD" { command.arg("--head") } else { command.args(["--request", method]) };
+        if method == "HEAD" {
+            command.arg("--head")
+        } else {
+            command.args(["--request", method])
+        };
         command.arg(url);
         Self { command }
     }

@@ -179,8 +179,8 @@ pub(crate) async fn directory_entries(town: &Town) -> Vec<Vec<u8>> {
 }
 
 /// Signs a request with any key.
-pub(crate) fn seal_with(request: &Request, key: &dyn Signer) -> Signed {
-    envelope::signed(envelope::seal(request, key).0)
+pub(crate) fn seal_with<M: envelope::Payload>(message: &M, key: &dyn Signer) -> Signed {
+    envelope::signed(envelope::seal(message, key).0)
 }
 
 /// The envelope inside, to be tampered with.

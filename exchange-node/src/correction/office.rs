@@ -1,0 +1,162 @@
+//! The offices' service about corrections: open, show, list. Each call shows an API key; on the admin socket none is asked for.
+//! It translates; what becomes of a correction is the parent's.
+
+use std::sync::Arc;
+
+use proto::{
+    exchange::v1::{self as exchange, correction_reply::Said},
+    office::v1::{
+        self as wire, ListCorrectionsRequest, ListCorrectionsResponse, OpenCorrectionRequest, OpenCorrectionResponse,
+        OpenedCorrection, ShowCorrectionRequest,
+        corrections_server::{Corrections as Service, CorrectionsServer},
+    },
+};
+use tonic::{Request, Response, Status};
+use trust::evidence::Receipt;
+
+use super::{
+    Corrections, Error, NewCorrection,
+    book::{Opened, OpenedState, id_of},
+    find,
+};
+use crate::{
+    journal::JournalError,
+    logs,
+    office::sign_in::SignIn,
+    office_edge::{LARGEST_MESSAGE, signed_in},
+};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct OfficeCorrections {
+    corrections: Arc<Corrections>,
+    /// How office systems sign in; `None` on the admin socket.
+    sign_in: Option<SignIn>,
+}
+
+impl OfficeCorrections {
+    /// As a tonic service with its limit on messages.
+    pub fn server(corrections: Arc<Corrections>, sign_in: Option<SignIn>) -> CorrectionsServer<Self> {
+        CorrectionsServer::new(Self { corrections, sign_in }).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        signed_in(self.sign_in.as_ref(), request).map(drop)
+    }
+}
+
+impl Corrections {
+    /// A correction as offices see it. Reads the evidence.
+    ///
+    /// # Errors
+    /// What is stored cannot be read.
+    pub fn to_wire(&self, row: &Opened) -> Result<OpenedCorrection, Error> {
+        let mut shown = OpenedCorrection {
+            id: id_of(&row.digest).to_owned(),
+            state: row.state.as_str().to_owned(),
+            receipt: row.receipt.clone(),
+            provider: row.provider.clone(),
+            service: row.service.clone(),
+            major_version: row.major,
+            case_number: find::message::<exchange::Correction>(self.journal.as_ref(), row.entry)?.0.case_number,
+            reason: row.reason.clone(),
+            officer: row.officer.clone(),
+            opened_at_ms: row.opened_ms,
+            due_at_ms: row.due_ms,
+            overdue: row.state == OpenedState::Open && self.clock.now_ms() > row.due_ms,
+            paper_accepted: row.state.is_open(),
+            decision_reason: row.decision_reason.clone(),
+            decided_at_ms: row.decided_ms,
+            corrected_receipt: String::new(),
+            refusal: None,
+        };
+        if let Some(place) = row.corrected {
+            let stored = self.journal.entry(place)?.ok_or(Error::StoredUnreadable)?;
+            shown.corrected_receipt = stored.entry.receipt(logs::index_in(place)).to_string();
+        }
+        if let (OpenedState::Refused, Some(place)) = (row.state, row.reply) {
+            let (reply, _) = find::message::<exchange::CorrectionReply>(self.journal.as_ref(), place)?;
+            if let Some(Said::Refused(refusal)) = reply.said {
+                shown.refusal = Some(refusal);
+            }
+        }
+        Ok(shown)
+    }
+
+    fn find_opened(&self, id: &str) -> Result<Opened, Error> {
+        let of_id = self.book.opened_by(|row| id_of(&row.digest) == id || row.receipt == id);
+        if let Some(row) = of_id {
+            return Ok(row);
+        }
+        // The receipt of another answer to the same question.
+        let receipt = id.parse::<Receipt>().map_err(|_| Error::Unknown)?;
+        let place = self.journal.find(&receipt)?.ok_or(Error::Unknown)?;
+        let question = self.journal.entry(place)?.and_then(|stored| stored.about).ok_or(Error::Unknown)?;
+        self.book.opened_by(|row| row.question == question).ok_or(Error::Unknown)
+    }
+}
+
+#[tonic::async_trait]
+impl Service for OfficeCorrections {
+    async fn open(&self, request: Request<OpenCorrectionRequest>) -> Result<Response<OpenCorrectionResponse>, Status> {
+        self.check(&request)?;
+        let wire::OpenCorrectionRequest { receipt, reason, text, officer } = request.into_inner();
+        let receipt = receipt
+            .parse()
+            .map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))?;
+        let corrections = Arc::clone(&self.corrections);
+        let new = NewCorrection { receipt, reason, text, officer };
+        // In a task of its own: where the office hangs up, what was opened stands in the book.
+        let opened = tokio::spawn(async move { corrections.open(new).await }).await;
+        let opened = opened.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
+        Ok(Response::new(match opened {
+            Ok(row) => {
+                let correction = self.corrections.to_wire(&row).map_err(|error| failed(&error))?;
+                OpenCorrectionResponse { correction: Some(correction), refused: None }
+            }
+            Err(refusal) => OpenCorrectionResponse { correction: None, refused: Some(refusal.to_wire()) },
+        }))
+    }
+
+    async fn show(&self, request: Request<ShowCorrectionRequest>) -> Result<Response<OpenedCorrection>, Status> {
+        self.check(&request)?;
+        let id = request.into_inner().id;
+        let corrections = Arc::clone(&self.corrections);
+        let shown = tokio::task::spawn_blocking(move || {
+            corrections.find_opened(id.trim()).and_then(|row| corrections.to_wire(&row))
+        });
+        let shown = shown.await.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(shown.map_err(|error| failed(&error))?))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListCorrectionsRequest>,
+    ) -> Result<Response<ListCorrectionsResponse>, Status> {
+        self.check(&request)?;
+        let all = request.into_inner().all;
+        let corrections = Arc::clone(&self.corrections);
+        let listed = tokio::task::spawn_blocking(move || {
+            let rows = corrections.book.opened().into_iter().filter(|row| all || row.state.is_open());
+            rows.take(MOST_LISTED).map(|row| corrections.to_wire(&row)).collect::<Result<Vec<_>, _>>()
+        });
+        let listed = listed.await.map_err(|error| Status::internal(error.to_string()))?;
+        let corrections = listed.map_err(|error| failed(&error))?;
+        Ok(Response::new(ListCorrectionsResponse { corrections }))
+    }
+}
+
+/// The newest, where there are more.
+const MOST_LISTED: usize = 1000;
+
+pub(crate) fn failed(error: &Error) -> Status {
+    match error {
+        Error::Unknown => Status::not_found(error.to_string()),
+        Error::Journal(JournalError::Held { reason }) => Status::unavailable(reason.as_str()),
+        Error::RecordAway => Status::unavailable(error.to_string()),
+        _ => {
+            tracing::error!(%error, "a command about corrections failed");
+            Status::unavailable(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The asking side: an office opens a correction of an answer that it was given; it is sent until the provider has said
+//! something of it, and what is decided is recorded. Out of scope: the corrected answer itself (`ask::later`).
+
+use std::time::Duration;
+
+use host::random;
+use prost::Message;
+use proto::exchange::v1::{
+    self as wire, EntryKind, answer::Outcome, correction_reply::Said, corrections_client::CorrectionsClient,
+};
+use tokio::time::timeout;
+use trust::{
+    correction,
+    directory::WIRE_VERSION,
+    envelope,
+    evidence::Receipt,
+    ids::{Digest, Party},
+    refusal::{Code, Refusal},
+};
+
+use super::{
+    Corrections, Error, Step,
+    book::{Opened, OpenedState, duty, duty_id},
+    find,
+};
+use crate::{
+    ask,
+    duty::Change,
+    events::Kind,
+    journal::{Commit, NewEntry},
+    keys::seal,
+    logs,
+};
+
+/// How long one attempt may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after its due time a decision that has not come is asked for.
+const GRACE_MS: u64 = 30_000;
+
+/// A correction to be opened.
+#[derive(Clone, Debug)]
+pub struct NewCorrection {
+    /// The receipt of the doubted answer.
+    pub receipt: Receipt,
+    /// Why, out of the list.
+    pub reason: String,
+    /// What was seen.
+    pub text: String,
+    /// The officer.
+    pub officer: String,
+}
+
+impl Corrections {
+    /// Opens a correction; it is sent by itself.
+    ///
+    /// # Errors
+    /// Our own failure.
+    pub async fn open(&self, new: NewCorrection) -> Result<Result<Opened, Refusal>, Error> {
+        self.journal.check_open()?;
+        let _turn = self.turn.lock().await;
+        let Some(place) = self.journal.find(&new.receipt)? else {
+            return Ok(Err(Refusal::new(Code::AnswerUnknown).at("receipt")));
+        };
+        let of_it = self.journal.entry(place)?.ok_or(Error::StoredUnreadable)?;
+        let (EntryKind::AnswerReceived, Some(question)) = (of_it.entry.kind, of_it.about) else {
+            return Ok(Err(Refusal::new(Code::NotCorrectable).at("receipt").because("no department gave this answer")));
+        };
+        if let Some(open) = self.book.opened_by(|row| row.question == question && row.state.is_open()) {
+            let detail = super::book::id_of(&open.digest).to_owned();
+            return Ok(Err(Refusal::new(Code::CorrectionOpen).at("receipt").because(detail)));
+        }
+        // The newest answer is the one that counts.
+        let newest = self.asker.awaited(question).and_then(|row| row.answers.last().copied()).unwrap_or(place);
+        let (answer, stored) = find::message::<wire::Answer>(self.journal.as_ref(), newest)?;
+        if !matches!(answer.outcome, Some(Outcome::Verdicts(_))) {
+            let detail = "it has no verdict";
+            return Ok(Err(Refusal::new(Code::NotCorrectable).at("receipt").because(detail)));
+        }
+        let (request, asked) = find::message::<wire::Request>(self.journal.as_ref(), question)?;
+        let now_ms = self.clock.now_ms();
+        let said = wire::Correction {
+            wire_version: WIRE_VERSION,
+            exchange_id: self.me.exchange().to_string(),
+            correction_id: random::array::<32>(self.random.as_ref()).to_vec(),
+            sender: self.me.to_string(),
+            sender_node: self.node.to_string(),
+            recipient: answer.sender.clone(),
+            request_digest: asked.entry.envelope.as_bytes().to_vec(),
+            answer_digest: stored.entry.envelope.as_bytes().to_vec(),
+            answered_at_ms: answer.answered_at_ms,
+            reason: new.reason,
+            text: new.text,
+            officer: new.officer.trim().to_owned(),
+            case_number: request.case_number.clone(),
+            opened_at_ms: now_ms,
+        };
+        if let Err(error) = correction::check_words(&said) {
+            return Ok(Err(error.refusal()));
+        }
+        let (sealed, digest) = seal(&said, self.signer.as_ref());
+        let message = envelope::signed(sealed).encode_to_vec();
+        let entry = NewEntry { kind: EntryKind::CorrectionSent, digest, message };
+        let _expected = self.duties.announce(self.journal.end());
+        let committed = self.commit(now_ms, vec![entry], Some(question), true).await?;
+        let receipt = stored.entry.receipt(logs::index_in(newest)).to_string();
+        let row = opened_row(committed, &digest, question, receipt, (&said, &answer));
+        self.book.keep_opened(row.clone(), vec![duty(Step::Send, row.entry, 0, now_ms)]).await?;
+        tracing::info!(provider = row.provider, service = row.service, "a correction was opened");
+        Ok(Ok(row))
+    }
+
+    pub(super) async fn commit(
+        &self,
+        at_ms: u64,
+        entries: Vec<NewEntry>,
+        about: Option<u64>,
+        duty: bool,
+    ) -> Result<u64, Error> {
+        let commit = Commit { at_ms, entries, about, duty, ..Commit::default() };
+        Ok(self.journal.commit(commit).await?.first_index)
+    }
+
+    /// Sends a correction, or asks again what became of it. Whether nothing more is to be done now.
+    pub(super) async fn send(&self, entry: u64) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let Some(row) = self.book.opened_at(entry).filter(|row| row.state.is_open()) else { return Ok(true) };
+        let (_, signed) = find::stored(self.journal.as_ref(), entry)?;
+        let provider: Party = row.provider.parse()?;
+        let node = {
+            let seen = self.view.seen();
+            let mut nodes: Vec<_> = seen.directory().nodes_of(provider.department()).cloned().collect();
+            // Its own evidence has the answer.
+            nodes.sort_by_key(|node| node.node.as_str() != row.provider_node);
+            nodes.into_iter().next().ok_or("the directory has no node of the department (any more)")?
+        };
+        let mut client = CorrectionsClient::new(self.peers.channel(&node)?);
+        let request = wire::OpenCorrectionRequest { correction: Some(signed) };
+        let response = timeout(PATIENCE, client.open(request)).await??.into_inner();
+        for reply in response.reply.into_iter().chain(response.decision) {
+            self.replied(&provider, reply).await?;
+        }
+        Ok(self.book.opened_at(entry).is_none_or(|row| row.state != OpenedState::Sending))
+    }
+
+    /// Takes what the provider says of a correction that this department opened. Whether it opened one.
+    ///
+    /// # Errors
+    /// It is not believed, or our own failure.
+    pub(super) async fn replied(&self, provider: &Party, signed: wire::Signed) -> Result<bool, NotTaken> {
+        let claimed = envelope::peek::<wire::CorrectionReply>(&signed, correction::LARGEST_CORRECTION);
+        let claimed = claimed.map_err(correction::Error::from)?;
+        let Ok(digest) = Digest::try_from(claimed.correction.as_slice()) else { return Ok(false) };
+        let _turn = self.turn.lock().await;
+        let text = digest.to_string();
+        let of_it = self.book.opened_by(|row| row.digest == text && row.provider == provider.to_string());
+        let Some(row) = of_it else { return Ok(false) };
+        let (said, reply) =
+            correction::open_reply(self.view.seen().directory(), &signed, (provider, &self.me), &digest)?;
+        let is_new = match (&said.said, row.state) {
+            (Some(Said::Decided(_)), state) => state.is_open(),
+            (_, state) => state == OpenedState::Sending,
+        };
+        if !is_new {
+            return Ok(true);
+        }
+        let entry =
+            NewEntry { kind: EntryKind::CorrectionReplyReceived, digest: reply, message: signed.encode_to_vec() };
+        let _expected = self.duties.announce(self.journal.end());
+        let now_ms = self.clock.now_ms();
+        let place = self.commit(now_ms, vec![entry], Some(row.question), true).await?;
+        self.heard(row, &said, place).await?;
+        Ok(true)
+    }
+
+    /// What was said of a correction is in the evidence.
+    pub(super) async fn heard(&self, row: Opened, said: &wire::CorrectionReply, place: u64) -> Result<(), Error> {
+        let (entry, now_ms) = (row.entry, self.clock.now_ms());
+        let mut changes = vec![Change::Done(duty_id(Step::Send, entry, 0))];
+        let row = match &said.said {
+            Some(Said::Accepted(accepted)) => {
+                let at_ms = accepted.due_at_ms.saturating_add(GRACE_MS).max(now_ms);
+                changes.push(duty(Step::Fetch, entry, 0, at_ms));
+                Opened { state: OpenedState::Open, due_ms: accepted.due_at_ms, reply: Some(place), ..row }
+            }
+            Some(Said::Refused(_)) => Opened { state: OpenedState::Refused, reply: Some(place), ..row },
+            Some(Said::Decided(decided)) => {
+                changes.push(Change::Done(duty_id(Step::Fetch, entry, 0)));
+                let state = match decided.record_was_wrong {
+                    true => OpenedState::RecordWasWrong,
+                    false => OpenedState::RecordIsRight,
+                };
+                Opened {
+                    state,
+                    decision_reason: decided.reason.clone(),
+                    decided_ms: said.said_at_ms,
+                    reply: Some(place),
+                    ..row
+                }
+            }
+            None => return Ok(()),
+        };
+        tracing::info!(provider = row.provider, state = row.state.as_str(), "something was said of a correction");
+        Ok(self.book.keep_opened(row, changes).await?)
+    }
+
+    /// Takes an answer that took another one's place. Whether this department asked that question.
+    ///
+    /// # Errors
+    /// It is not believed, or our own failure.
+    pub(super) async fn corrected(
+        &self,
+        peer: &Party,
+        answer: wire::Signed,
+        asked_at_ms: u64,
+    ) -> Result<(), ask::NotReceived> {
+        let (question, place, is_new) = self.asker.receive_corrected(peer, answer, asked_at_ms, &self.logs).await?;
+        if is_new {
+            let now_ms = self.clock.now_ms();
+            let day = self.view.seen().directory().profile().calendar.date_of(now_ms);
+            self.events.count(Kind::AnswersCorrected, peer.department(), &day, now_ms);
+        }
+        let _turn = self.turn.lock().await;
+        if let Some(row) = self.book.opened_by(|row| row.question == question && row.corrected != Some(place)) {
+            let kept = self.book.keep_opened(Opened { corrected: Some(place), ..row }, Vec::new()).await;
+            kept.map_err(ask::Error::from)?;
+        }
+        Ok(())
+    }
+}
+
+/// A correction as it stands in the book when it was opened.
+pub(super) fn opened_row(
+    entry: u64,
+    digest: &Digest,
+    question: u64,
+    receipt: String,
+    (said, answer): (&wire::Correction, &wire::Answer),
+) -> Opened {
+    Opened {
+        entry,
+        digest: digest.to_string(),
+        question,
+        receipt,
+        provider: said.recipient.clone(),
+        provider_node: answer.sender_node.clone(),
+        service: answer.service.clone(),
+        major: answer.service_version,
+        reason: said.reason.clone(),
+        officer: said.officer.clone(),
+        opened_ms: said.opened_at_ms,
+        ..Opened::default()
+    }
+}
+
+/// Why what a peer says is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotTaken {
+    /// Our own failure.
+    #[error(transparent)]
+    Failed(#[from] Error),
+    /// It is not believed.
+    #[error(transparent)]
+    Invalid(#[from] correction::Error),
+}

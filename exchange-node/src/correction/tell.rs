@@ -1,0 +1,169 @@
+//! A record was wrong: everyone who relied on it is found and gets the successor of its own answer, evaluated for its own
+//! question's claims and decided on anew. Who may not be told a verdict any more gets to read that the old one counts no longer,
+//! and why there is no new one. Out of scope: which answers a subject has (`subject_log`).
+
+use std::{collections::HashSet, sync::Arc};
+
+use prost::Message;
+use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
+use trust::{
+    claim::Reason,
+    envelope,
+    ids::{Digest, Party},
+    question::Question,
+};
+
+use super::{
+    Corrections, Error, Step,
+    book::{CorrectedRow, GivenAnew, Received, duty},
+};
+use crate::{journal::NewEntry, keys::seal, subject_log::QuestionAt};
+
+impl Corrections {
+    /// The question at a place with its answers, read on a blocking thread.
+    pub(super) async fn question_at(&self, place: u64) -> Result<Option<QuestionAt>, Error> {
+        let subjects = Arc::clone(&self.subjects);
+        Ok(tokio::task::spawn_blocking(move || subjects.question(place)).await??)
+    }
+
+    /// What a question gets now, with the grant that it rests on.
+    pub(super) async fn anew(&self, question: &Question) -> Result<(Outcome, Vec<u8>), Error> {
+        let (outcome, grant) = self.answerer.anew(question).await.ok_or(Error::RecordAway)?;
+        // An outage is no answer: it is tried again.
+        let away = [Reason::SourceDown, Reason::NotImported, Reason::Quarantined].map(Reason::as_str);
+        if let Outcome::Verdicts(verdicts) = &outcome
+            && verdicts.verdicts.iter().any(|verdict| away.contains(&verdict.reason.as_str()))
+        {
+            return Err(Error::RecordAway);
+        }
+        Ok((outcome, grant))
+    }
+
+    /// Finds every question whose answer rests on the same record, and puts each on the list.
+    pub(super) async fn spread(&self, row: &Received) -> Result<(), Error> {
+        let doubted = self.question_at(row.question).await?.ok_or(Error::StoredUnreadable)?;
+        let subjects = Arc::clone(&self.subjects);
+        let (wanted, schemes) = {
+            let seen = self.view.seen();
+            (doubted.request.clone(), seen.directory().profile().schemes.clone())
+        };
+        let (decided_ms, first) = (row.decided_ms, row.question);
+        let decision = row.decision_digest.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let attributes: HashSet<&str> = wanted.claims.iter().map(|claim| claim.attribute.as_str()).collect();
+            let parse = |subject: &wire::Subject| schemes.parse(&subject.scheme, &subject.value).ok();
+            let subject = wanted.subject.as_ref().and_then(parse).ok_or(Error::StoredUnreadable)?;
+            let former: Vec<_> = wanted.former_subjects.iter().filter_map(parse).collect();
+            // The opener is told first.
+            let mut places = vec![first];
+            subjects.each(&subject, &former, |_, _, question| {
+                let relied = question.request.service == wanted.service
+                    && question.request.claims.iter().any(|claim| attributes.contains(claim.attribute.as_str()))
+                    && question.answers.last().is_some_and(|newest| {
+                        matches!(newest.wire.outcome, Some(Outcome::Verdicts(_)))
+                            && newest.wire.answered_at_ms <= decided_ms
+                            && newest.wire.recipient == question.request.sender
+                    })
+                    // One that was told already, before a crash, is put on the list again: it is delivered at least once.
+                    || question.answers.last().is_some_and(|newest| {
+                        data_encoding::HEXLOWER.encode(&newest.wire.correction) == decision
+                    });
+                places.extend(question.place.filter(|place| relied && *place != first));
+                true
+            })?;
+            Ok::<_, Error>(places)
+        });
+        let places = found.await??;
+        let now_ms = self.clock.now_ms();
+        let tells = places.iter().map(|place| duty(Step::Tell, row.entry, *place, now_ms));
+        let row = self.book.received_at(row.entry).ok_or(Error::Unknown)?;
+        let affected = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        let (entry, tells) = (row.entry, tells.collect());
+        self.book.keep_received(Received { affected, ..row }, tells).await?;
+        tracing::info!(entry, affected, "everyone who relied on a record that was wrong is told");
+        Ok(())
+    }
+
+    /// Gives one question its new answer, once, and delivers it.
+    pub(super) async fn tell(
+        &self,
+        row: &Received,
+        place: u64,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let question = self.question_at(place).await?.ok_or(Error::StoredUnreadable)?;
+        let given = self
+            .book
+            .corrected(place)
+            .and_then(|of| of.answers.iter().find(|given| given.correction == row.entry).map(|given| given.answer));
+        let answer = match given {
+            Some(answer) => answer,
+            None => self.answer_anew(row, &question, place).await?,
+        };
+        let consumer: Party = question.request.sender.parse()?;
+        let node = {
+            let seen = self.view.seen();
+            let mut nodes = seen.directory().nodes_of(consumer.department());
+            nodes.find(|node| node.node.as_str() == question.request.sender_node).cloned()
+        };
+        let node = node.ok_or("the directory has no such node (any more)")?;
+        let (_, signed) = super::find::stored(self.journal.as_ref(), answer)?;
+        self.deliver(&node, signed, question.request.issued_at_ms).await?;
+        if let Some(mut of) = self.book.corrected(place) {
+            of.answers.iter_mut().filter(|given| given.answer == answer).for_each(|given| given.delivered = true);
+            self.book.keep_corrected(of).await?;
+        }
+        Ok(())
+    }
+
+    async fn answer_anew(&self, row: &Received, question: &QuestionAt, place: u64) -> Result<u64, Error> {
+        let asked = Question::read(question.request.clone()).map_err(|_| Error::StoredUnreadable)?;
+        let before = question.answers.last().ok_or(Error::StoredUnreadable)?;
+        let decision: Digest = row.decision_digest.parse().map_err(|_| Error::StoredUnreadable)?;
+        let (outcome, grant) = self.anew(&asked).await?;
+        let now_ms = self.clock.now_ms();
+        let answer = {
+            let seen = self.view.seen();
+            wire::Answer {
+                sender_node: self.node.to_string(),
+                number: before.wire.number + 1,
+                follows: before.digest.as_bytes().to_vec(),
+                answered_at_ms: now_ms.max(before.wire.answered_at_ms),
+                directory_size: seen.size(),
+                directory_root: seen.root().as_bytes().to_vec(),
+                grant,
+                outcome: Some(outcome),
+                clerk: String::new(),
+                second_clerk: String::new(),
+                correction: decision.as_bytes().to_vec(),
+                ..before.wire.clone()
+            }
+        };
+        let (sealed, digest) = seal(&answer, self.signer.as_ref());
+        let message = envelope::signed(sealed).encode_to_vec();
+        let entry = NewEntry { kind: EntryKind::AnswerGiven, digest, message };
+        let _expected = self.duties.announce(self.journal.end());
+        let given = self.commit(now_ms, vec![entry], Some(place), true).await?;
+        self.answered_anew(row.entry, place, &question.request_digest, given).await?;
+        Ok(given)
+    }
+
+    /// A new answer is in the evidence.
+    pub(super) async fn answered_anew(
+        &self,
+        correction: u64,
+        question: u64,
+        request: &Digest,
+        answer: u64,
+    ) -> Result<(), Error> {
+        let mut row = self.book.corrected(question).unwrap_or_else(|| CorrectedRow {
+            question,
+            request: request.to_string(),
+            answers: Vec::new(),
+        });
+        if !row.answers.iter().any(|known| known.answer == answer) {
+            row.answers.push(GivenAnew { correction, answer, delivered: false });
+            self.book.keep_corrected(row).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Who asked about a subject, on real processes: citizens do not see the officer who asked nor what is under embargo, auditors
+//! see both; a portal's key opens this and nothing else; each look-up is recorded and names nobody.
+
+use std::{fs, time::Duration};
+
+use proto::{
+    exchange::v1::Subject,
+    office::v1::{ListAskedRequest, ListAskedResponse, subject_log_client::SubjectLogClient},
+};
+use serde_json::Value;
+use tonic::{Code, Request, Status};
+use town::harness::{Office, Plan, eventually};
+
+use crate::support::{MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, marital_status, peer::now_ms, said};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// How long the embargo lasts; a town may take a while to start on a busy machine.
+const EMBARGO_MS: u64 = 40_000;
+
+async fn town(embargo_until_ms: u64) -> Place {
+    Place::start(|plan: Plan, dir| {
+        plan.department("civil-affairs")
+            .service(MARRIAGE, dir.join("marriage.csv"))
+            .department("housing")
+            .granting("civil-affairs/marriage-registration", "housing", housings_scope())
+            .department("supervision")
+            .granting(
+                "civil-affairs/marriage-registration",
+                "supervision",
+                housings_scope().embargoed_until(embargo_until_ms),
+            )
+            .setting("[limits]", "[subject_log]\nofficers = [\"2001\"]\nauditors = [\"2009\"]\n\n[limits]")
+    })
+    .await
+}
+
+async fn look(place: &Place, arguments: &[&str]) -> std::process::Output {
+    let arguments = [&["subject", "log", "--json"][..], arguments].concat();
+    place.town.cli_with_input("civil-affairs", &arguments, &MARRIED).await.unwrap()
+}
+
+async fn entries(place: &Place, arguments: &[&str]) -> Vec<Value> {
+    let output = look(place, arguments).await;
+    assert_eq!(exit(&output), 0, "{}", said(&output));
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    shown["entries"].as_array().unwrap().clone()
+}
+
+async fn portal(place: &Place, key: &str, subject: &str, cursor: &str) -> Result<ListAskedResponse, Status> {
+    let address = format!("http://{}", place.town.node("civil-affairs").office_address());
+    let mut client = SubjectLogClient::connect(address).await.unwrap();
+    let subject = Some(Subject { scheme: "resident_id".into(), value: subject.into() });
+    let mut request = Request::new(ListAskedRequest { subject, most: 1, cursor: cursor.into() });
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    Ok(client.list_asked(request).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
+    let embargo_until_ms = now_ms() + EMBARGO_MS;
+    let place = town(embargo_until_ms).await;
+    for department in ["housing", "supervision"] {
+        let office = place.town.office(department).await.unwrap();
+        office.verify(marital_status(&MARRIED, "married")).await.unwrap();
+        office.verify(marital_status(&WIDOWED, "widowed")).await.unwrap();
+    }
+    // Deny by default, and a look at nothing is no look.
+    for (officer, code) in [("1999", "SUBJECT_LOG_CLOSED"), ("", "OFFICER_MISSING")] {
+        let refused = look(&place, &["--officer", officer]).await;
+        assert_eq!(exit(&refused), 7, "{}", said(&refused));
+        assert!(said(&refused).contains(code), "{}", said(&refused));
+    }
+    let refused = look(&place, &["--officer", "2001", "--auditor"]).await;
+    assert_eq!(exit(&refused), 7, "{}", said(&refused));
+
+    let audited = entries(&place, &["--officer", "2009", "--auditor"]).await;
+    assert_eq!(audited.len(), 2, "{audited:?}");
+    assert_eq!((&audited[0]["department"], &audited[0]["officer"]), (&"supervision".into(), &"1024".into()));
+    assert_eq!(
+        (&audited[0]["embargo_until_ms"], &audited[1]["embargo_until_ms"]),
+        (&embargo_until_ms.into(), &0.into())
+    );
+    let early = entries(&place, &["--officer", "2001"]).await;
+    if now_ms() < embargo_until_ms {
+        assert_eq!(early.len(), 1, "{early:?}");
+    }
+    let housings = early.last().unwrap();
+    assert_eq!((&housings["department"], &housings["outcome"]), (&"housing".into(), &"answered".into()), "{housings}");
+    assert_eq!((&housings["case_number"], &housings["item"]), (&"GZF-2026-0001".into(), &"公租房申请".into()));
+    assert_eq!(
+        housings["attributes"][0],
+        serde_json::json!({
+            "attribute": "marital_status", "verdict": "MATCH", "disclosed": false
+        })
+    );
+    assert!(housings.get("officer").is_none(), "{housings}");
+
+    // A restart reads it back; when the embargo is over the entry appears.
+    place.town.node("civil-affairs").kill();
+    place.town.node("civil-affairs").start().await.unwrap();
+    let over = async || entries(&place, &["--officer", "2001"]).await.len() == 2;
+    assert!(eventually(LONG + Duration::from_millis(EMBARGO_MS), over).await);
+    assert!(now_ms() >= embargo_until_ms, "not before");
+
+    let key = place.json("civil-affairs", &["office-key", "add", "citizens", "--portal"]).await["key"].clone();
+    let key = key.as_str().unwrap();
+    let first = portal(&place, key, &MARRIED, "").await.unwrap();
+    let second = portal(&place, key, &MARRIED, &first.next_cursor).await.unwrap();
+    let shown: Vec<_> = first.entries.iter().chain(&second.entries).collect();
+    assert_eq!(shown.iter().map(|entry| entry.department.as_str()).collect::<Vec<_>>(), ["supervision", "housing"]);
+    assert!(shown.iter().all(|entry| entry.officer.is_empty() && entry.embargo_until_ms == 0), "{shown:?}");
+    assert_eq!((second.next_cursor.as_str(), second.erased), ("", 0));
+    // The key opens nothing else, and no other key opens this.
+    let node = place.town.node("civil-affairs");
+    let status = Office::new(&node.office_address(), key).unwrap().show("1-0011223344556677").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    let desk = place.town.office("civil-affairs").await.unwrap();
+    let status = portal(&place, desk.api_key(), &MARRIED, "").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+
+    // Who looked is recorded, and nobody whom it was about.
+    let recorded = fs::read_to_string(node.dir().join("subject-lookups.jsonl")).unwrap();
+    for way in ["\"officer\"", "\"auditor\"", "\"portal\"", "\"2009\"", "\"citizens\""] {
+        assert!(recorded.contains(way), "{way}: {recorded}");
+    }
+    assert!(!recorded.contains(MARRIED.as_str()));
+    assert!(!recorded.contains("1999"), "nothing was shown to whom may not look");
+}
