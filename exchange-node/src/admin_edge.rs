@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod records;
 mod services;
 mod sources;
+pub mod subscriptions;
 pub mod successions;
 pub mod tasks;
 

@@ -52,6 +52,7 @@ use crate::{
     relay::waiting::Relays,
     shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
+    subscriptions::{self, GivenBook, peer_edge::NoticesPeerEdge},
     view::{self, RegistryLink, Snapshots, View},
 };
 
@@ -108,6 +109,9 @@ pub enum Error {
     /// What is to be done cannot be opened.
     #[error(transparent)]
     Duty(#[from] duty::Error),
+    /// What others subscribed to cannot be opened.
+    #[error(transparent)]
+    Subscriptions(#[from] subscriptions::Error),
     /// The records cannot be opened.
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -185,6 +189,8 @@ pub struct Parts {
     pub clerks: Arc<Clerks>,
     /// Cases of this department's offices.
     pub cases: Arc<Cases>,
+    /// What others subscribed to.
+    pub given: Arc<GivenBook>,
     /// Exports evidence.
     pub exporter: Arc<Exporter>,
     /// Anchors evidence.
@@ -347,9 +353,11 @@ impl App {
             clock: Arc::clone(&clock),
         })?);
         let lost = reconcile::lost_range(&config.dir, &logs, view.seen().directory());
+        let (list, evidenced, time) = (Arc::clone(&duties), Arc::clone(&journal), Arc::clone(&clock));
+        let given = Arc::new(GivenBook::open(list, evidenced, Arc::clone(budget.key()), time)?);
         let answerer = Answerer::new(parts, answered).with_clerks(Arc::clone(&clerks)).with_lost_range(lost);
-        let answerer = Arc::new(answerer);
-        let recovered = clerks.recover(&owed).await? + asker.recover(&owed).await?;
+        let answerer = Arc::new(answerer.with_subscriptions(Arc::clone(&given)));
+        let recovered = clerks.recover(&owed).await? + given.recover(&owed).await? + asker.recover(&owed).await?;
         if recovered > 0 {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
@@ -406,6 +414,7 @@ impl App {
             journal: Arc::clone(&journal),
             asker: Arc::clone(&asker),
             clerks: Arc::clone(&clerks),
+            given: Arc::clone(&given),
             clock: Arc::clone(&clock),
         });
         let interrupted = match journal.check_open() {
@@ -443,6 +452,7 @@ impl App {
             duties,
             clerks,
             cases,
+            given,
             exporter,
             anchorer,
             office_keys,
@@ -566,6 +576,16 @@ fn peer_edge(parts: &Parts) -> PeerEdge {
         Arc::clone(&parts.comparer),
         parts.peer_connections.clone(),
     )
+}
+
+fn notices_peer_edge(parts: &Parts) -> NoticesPeerEdge {
+    NoticesPeerEdge {
+        peers: peer_edge(parts),
+        given: Arc::clone(&parts.given),
+        answerer: Arc::clone(&parts.answerer),
+        view: Arc::clone(&parts.view),
+        clock: Arc::clone(&parts.clock),
+    }
 }
 
 fn custody_edge(parts: &Parts) -> CustodyEdge {

@@ -24,6 +24,7 @@ mod read;
 mod records;
 mod relay;
 mod service;
+mod subscriptions;
 mod tasks;
 mod text;
 mod unpack;
@@ -127,6 +128,12 @@ pub enum Command {
     /// Questions that a person answers: list, show, answer, reject.
     #[command(subcommand, after_help = "Example:\n  exchange-node tasks list")]
     Tasks(tasks::Command),
+    /// Questions that go on: subscribe to a claim, list, show, end.
+    #[command(subcommand, after_help = "Example:\n  exchange-node subscriptions list")]
+    Subscriptions(subscriptions::Command),
+    /// Notices of changes that were subscribed to: list, acknowledge.
+    #[command(subcommand, after_help = "Example:\n  exchange-node notices list")]
+    Notices(subscriptions::NoticesCommand),
     /// Evidence of questions and answers: show, export, check, unpack.
     #[command(subcommand, after_help = "Example:\n  exchange-node evidence show 123-9f3a2c1e4b5d6a70")]
     Evidence(evidence::Command),
@@ -299,6 +306,8 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Directory(command) => directory::run(command, &folder, output).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
         Command::Tasks(command) => tasks::run(command, &folder, output).await,
+        Command::Notices(command) => subscriptions::notices(command, &folder, output).await,
+        Command::Subscriptions(command) => subscriptions::run(command, &folder, output, now_ms).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::Events(command) => events::run(command, &folder, output).await,
         Command::OfficeKey(command) => keys::run_office_key(command, &folder, output).await,

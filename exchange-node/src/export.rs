@@ -36,6 +36,7 @@ use crate::{
     journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
     keys::Keyring,
     logs::{self, Found, Logs},
+    subscriptions::GivenBook,
     view::{self, View},
 };
 
@@ -119,6 +120,8 @@ pub struct Exporter {
     pub asker: Arc<Asker>,
     /// Knows which answers follow a deferral.
     pub clerks: Arc<Clerks>,
+    /// Knows which answers follow one that was subscribed to.
+    pub given: Arc<GivenBook>,
     /// The time.
     pub clock: Arc<dyn host::clock::Clock>,
 }
@@ -160,6 +163,7 @@ impl Exporter {
                 let place = base + question;
                 let awaited = self.asker.awaited(place).map(|row| row.answers).unwrap_or_default();
                 let answers = awaited.into_iter().chain(self.clerks.answers(place));
+                let answers = answers.chain(self.asker.answers_of_subscription(place)).chain(self.given.answers(place));
                 let here = answers.filter(|answer| logs::base_of(*answer) == base).map(logs::index_in);
                 here.filter(|answer| *answer < most).collect()
             },

@@ -43,6 +43,7 @@ pub mod service_change;
 pub mod service_file;
 pub mod shared;
 pub mod sources;
+pub mod subscriptions;
 pub mod teller;
 pub mod usage;
 pub mod view;

@@ -58,7 +58,7 @@ impl OfficeEdge {
         VerificationsServer::new(self.clone()).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
-    fn response(&self, asked: Asked) -> VerifyResponse {
+    pub(crate) fn response(&self, asked: Asked) -> VerifyResponse {
         let notice = self.notice(&asked);
         VerifyResponse { notice, ..response(asked) }
     }
@@ -72,7 +72,7 @@ impl OfficeEdge {
     }
 
     /// The office system that calls; empty for an operator.
-    fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
+    pub(crate) fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
         signed_in(self.keys.as_deref(), metadata)
     }
 }
@@ -213,7 +213,7 @@ fn summary(service: &Service, granted: bool, now_ms: u64) -> ServiceSummary {
     }
 }
 
-fn question(request: VerifyRequest, system: String, trace: Option<String>) -> OfficeQuestion {
+pub(crate) fn question(request: VerifyRequest, system: String, trace: Option<String>) -> OfficeQuestion {
     OfficeQuestion {
         provider: request.provider,
         service: request.service,
@@ -230,6 +230,7 @@ fn question(request: VerifyRequest, system: String, trace: Option<String>) -> Of
         max_record_age_seconds: request.max_record_age_seconds,
         timeout_ms: request.timeout_ms,
         accepts_deferral: request.accepts_deferral,
+        subscribe_until_ms: None,
         trace,
         also_about: Vec::new(),
     }
@@ -274,12 +275,12 @@ pub(crate) fn response(asked: Asked) -> VerifyResponse {
     response
 }
 
-fn read_receipt(text: &str) -> Result<Receipt, Status> {
+pub(crate) fn read_receipt(text: &str) -> Result<Receipt, Status> {
     text.parse().map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))
 }
 
 /// An office may bring its own id for the logs; one that could carry personal data is not taken.
-fn trace_of(metadata: &MetadataMap) -> Option<String> {
+pub(crate) fn trace_of(metadata: &MetadataMap) -> Option<String> {
     let text = metadata.get("x-request-id")?.to_str().ok()?;
     let plain = |byte: u8| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase() || byte == b'-';
     // At least one letter: a resident number is digits alone, or digits and an X.
@@ -288,7 +289,7 @@ fn trace_of(metadata: &MetadataMap) -> Option<String> {
     ok.then(|| text.to_owned())
 }
 
-fn failed(error: &Error) -> Status {
+pub(crate) fn failed(error: &Error) -> Status {
     if let Error::Journal(JournalError::Held { reason }) = error {
         return Status::unavailable(reason.as_str());
     }

@@ -94,7 +94,7 @@ impl PeerEdge {
     }
 
     /// The department that the connection belongs to now: a node may have been removed since the handshake.
-    fn peer<T>(&self, request: &Request<T>) -> Result<Party, Status> {
+    pub(crate) fn peer<T>(&self, request: &Request<T>) -> Result<Party, Status> {
         let key = request.extensions().get::<PeerInfo>().and_then(|info| info.tls_key);
         let seen = self.view.seen();
         let node = key.and_then(|key| seen.directory().node_by_tls_key(key.as_bytes()));
@@ -206,7 +206,8 @@ fn bare(error: &Unanswered) -> Status {
         | Unanswered::DiskFull
         | Unanswered::Ended(_)
         | Unanswered::Journal(_)
-        | Unanswered::StoredAnswerUnreadable => {
+        | Unanswered::StoredAnswerUnreadable
+        | Unanswered::Subscriptions(_) => {
             tracing::error!(%error, "no answer was given");
             Status::unavailable("this node cannot record an answer now")
         }

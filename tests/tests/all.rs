@@ -76,6 +76,8 @@ mod relay;
 mod replicas;
 #[path = "all/restarts.rs"]
 mod restarts;
+#[path = "all/resumed.rs"]
+mod resumed;
 #[path = "all/revoking.rs"]
 mod revoking;
 #[path = "all/services.rs"]
@@ -86,6 +88,8 @@ mod shared_state;
 mod sources;
 #[path = "all/state.rs"]
 mod state;
+#[path = "all/subscriptions.rs"]
+mod subscriptions;
 #[path = "all/tidy.rs"]
 mod tidy;
 #[path = "all/tiles.rs"]

@@ -84,11 +84,16 @@ pub fn open_successor(
 
 /// Whether an answer is the successor of the one before it: its number is one higher, it names it by digest, and the one
 /// before is of a kind that has a successor.
-pub(crate) fn follows(_question: &Question, answer: &Answer, before: &Answer) -> bool {
+pub(crate) fn follows(question: &Question, answer: &Answer, before: &Answer) -> bool {
+    let has_successor = match before.wire.outcome {
+        Some(Outcome::Deferral(_)) => true,
+        Some(Outcome::Verdicts(_)) => question.wire.subscription.is_some(),
+        Some(Outcome::Refusal(_)) | None => false,
+    };
     answer.wire.number == before.wire.number.saturating_add(1)
         && answer.wire.follows == before.digest.as_bytes()
         && answer.wire.answered_at_ms >= before.wire.answered_at_ms
-        && matches!(before.wire.outcome, Some(Outcome::Deferral(_)))
+        && has_successor
 }
 
 fn open_any(

@@ -16,6 +16,8 @@ pub(super) struct Charged {
     pub(super) grant: Option<Mark>,
     /// The officer whose use it is, where officers have a limit.
     pub(super) officer: Option<Mark>,
+    /// Whether the question goes on.
+    pub(super) goes_on: bool,
 }
 
 impl Answerer {
@@ -66,7 +68,11 @@ impl Answerer {
         };
         let grant = usage::mark(&permit.grant, department);
         let taken = self.take_use(permit, calendar, turn, &grant, now_ms).await?;
-        Ok(taken.map(|()| Charged { grant: Some(grant), officer }))
+        Ok(taken.map(|()| Charged {
+            grant: Some(grant),
+            officer,
+            goes_on: question.wire.subscription.is_some(),
+        }))
     }
 
     /// Takes one use of the grant, together with the department's other nodes where they share their counts.

@@ -13,12 +13,12 @@ use host::{
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, custody_edge, office_edge, peer_edge, watch_view};
+use super::{Parts, custody_edge, notices_peer_edge, office_edge, peer_edge, watch_view};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
         events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge, nodes::NodesEdge,
-        records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        records::RecordsEdge, subscriptions::SubscriptionsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
     case_edge::CasesEdge,
     cosigner::Cosigner,
@@ -27,6 +27,7 @@ use crate::{
     notices, office_edge as office, peer_edge as peer, publish,
     relay::waiting::Waiter,
     sources::{self, folder::Hands},
+    subscriptions::{office_edge::NoticesEdge, watch::Watcher},
     teller::Teller,
     usage::Saved,
     view::{Ending, Follower, Tiles},
@@ -152,6 +153,7 @@ pub(super) async fn start(
             asker: Arc::clone(&parts.asker),
             clerks: Arc::clone(&parts.clerks),
             cases: Arc::clone(&parts.cases),
+            given: Arc::clone(&parts.given),
             view: Arc::clone(&parts.view),
             peers: Arc::clone(&parts.peers),
             link: Arc::clone(&parts.link),
@@ -159,6 +161,16 @@ pub(super) async fn start(
         };
         Arc::clone(&parts.duties).run(Arc::new(actor), stop.clone())
     });
+    let watcher = Watcher {
+        me: parts.config.department.clone(),
+        given: Arc::clone(&parts.given),
+        answerer: Arc::clone(&parts.answerer),
+        records: Arc::clone(&parts.records),
+        sources: Arc::clone(&parts.sources),
+        view: Arc::clone(&parts.view),
+        clock: Arc::clone(&parts.clock),
+    };
+    supervisor.essential("subscriptions", Arc::new(watcher).run(stop.clone()));
     for folder in parts.sources.folders() {
         let hands = Hands {
             records: Arc::clone(&parts.records),
@@ -264,7 +276,8 @@ pub(super) async fn start(
     let peer_server = tuned_server(&limits)
         .add_service(health.clone())
         .add_service(peer_edge(parts).server())
-        .add_service(custody_edge(parts).server());
+        .add_service(custody_edge(parts).server())
+        .add_service(notices_peer_edge(parts).server());
     supervisor.essential("peer port", {
         let stop = stop.clone();
         async move {
@@ -280,6 +293,8 @@ pub(super) async fn start(
     let keys = Some(Arc::clone(&parts.office_keys));
     office_server =
         office_server.add_service(CasesEdge::server(Arc::clone(&parts.cases), keys, Arc::clone(&parts.clock)));
+    let changes = NoticesEdge::new(office_edge(parts, Some(Arc::clone(&parts.office_keys)))).server();
+    office_server = office_server.add_service(changes);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .with_service_name(office::SERVICE)
@@ -302,6 +317,8 @@ pub(super) async fn start(
         .add_service(office_edge(parts, None).server())
         .add_service(CasesEdge::server(Arc::clone(&parts.cases), None, Arc::clone(&parts.clock)))
         .add_service(ItemsEdge::server(parts.clone()))
+        .add_service(NoticesEdge::new(office_edge(parts, None)).server())
+        .add_service(SubscriptionsEdge::server(Arc::clone(&parts.given)))
         .add_service(DirectoryViewEdge::new(parts.clone()).server())
         .add_service(CatalogueEdge::server(parts))
         .add_service(EvidenceEdge::server(parts.clone()))

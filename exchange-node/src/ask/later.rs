@@ -22,7 +22,7 @@ use trust::{
     question::Question,
 };
 
-use super::{Asked, Asker, Error, NotFound, show::message};
+use super::{Asked, Asker, Error, NotFound, show::message, subscribed::Subscriptions};
 use crate::{
     clerk::ticket_of,
     duty::{Change, Duties, Duty, Expectation, What},
@@ -89,6 +89,7 @@ impl Asker {
         let by_request = rows.iter().map(|row| (row.request.clone(), row.question)).collect();
         let book = rows.into_iter().map(|row| (row.question, row)).collect();
         let (book, by_request) = (Mutex::new(book), Mutex::new(by_request));
+        self.subscriptions = Some(Subscriptions::open(std::sync::Arc::clone(&duties))?);
         self.awaiting = Some(Awaiting { duties, book, by_request, turn: tokio::sync::Mutex::default() });
         Ok(self)
     }
@@ -135,6 +136,9 @@ impl Asker {
         let request = request.map_err(|_| AnswerError::Field { field: "request_digest" })?;
         if claimed.sender != peer.to_string() {
             return Err(AnswerError::Field { field: "sender" }.into());
+        }
+        if let Some(received) = self.receive_notice(peer, (&signed, &claimed), &request).await {
+            return received;
         }
         let _turn = awaiting.turn.lock().await;
         let row = awaiting.by_request(&request.to_string()).ok_or(NotReceived::Unawaited)?;
@@ -269,6 +273,10 @@ impl Asker {
             let Some(question) = head.about else { continue };
             let stored = self.journal.entry(head.first_index)?.ok_or(Error::StoredUnreadable)?;
             let answer: wire::Answer = message(&stored).ok_or(Error::StoredUnreadable)?;
+            if let Some(lacked) = self.recover_notice(question, head.first_index, &answer).await? {
+                recovered += usize::from(lacked);
+                continue;
+            }
             match self.awaited(question) {
                 None => self.await_answer(question, head.first_index, &answer).await?,
                 Some(row) if row.answers.contains(&head.first_index) => continue,
@@ -281,6 +289,10 @@ impl Asker {
 }
 
 impl Awaiting {
+    pub(super) fn duties(&self) -> &Duties {
+        &self.duties
+    }
+
     fn row(&self, question: u64) -> Option<Awaited> {
         lock(&self.book).get(&question).cloned()
     }

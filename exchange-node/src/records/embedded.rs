@@ -9,7 +9,7 @@ mod change;
 mod generation;
 mod scan;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use host::files;
 use host::store::{SMALL_CACHE_BYTES, Store, StoreError};
+use tokio::sync::watch;
 use trust::ids::ServiceName;
 use trust::service::Service;
 use trust::subject::Subject;
@@ -52,6 +53,8 @@ pub struct Records {
     generations: ArcSwap<Vec<Arc<Generation>>>,
     importing: Mutex<HashSet<PathBuf>>,
     known: ArcSwap<Schemes>,
+    /// How often the records of each service were imported or changed.
+    imports: watch::Sender<BTreeMap<(ServiceName, u32), u64>>,
 }
 
 /// Why the records cannot be opened at all. What is wrong with one service's records keeps only that service from
@@ -112,6 +115,7 @@ impl Records {
             folder,
             generations: ArcSwap::from_pointee(generations),
             importing: Mutex::default(),
+            imports: watch::Sender::default(),
             known: ArcSwap::default(),
         })
     }
@@ -121,6 +125,11 @@ impl Records {
         if **self.known.load() != *known {
             self.known.store(Arc::new(known.clone()));
         }
+    }
+
+    /// How often the records of each service were imported or changed since the start.
+    pub fn imports(&self) -> watch::Receiver<BTreeMap<(ServiceName, u32), u64>> {
+        self.imports.subscribe()
     }
 
     /// What is held now, for a backup: every service's records in use.
@@ -215,6 +224,7 @@ impl Records {
     /// Puts `generation` into use, and returns the one of the same service that was.
     fn switch(&self, generation: Arc<Generation>) -> Option<Arc<Generation>> {
         let mut old = None;
+        let of = (generation.order().0.clone(), generation.order().1);
         self.generations.rcu(|generations| {
             old = generations.iter().find(|other| other.is_same_service(&generation)).cloned();
             let mut new =
@@ -223,6 +233,7 @@ impl Records {
             new.sort_by(|one, other| one.order().cmp(&other.order()));
             new
         });
+        self.imports.send_modify(|imports| *imports.entry(of).or_default() += 1);
         old
     }
 }

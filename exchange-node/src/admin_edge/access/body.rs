@@ -85,6 +85,7 @@ fn granted(
         valid_until_ms: if request.valid_until_ms == 0 { applied.valid_until_ms } else { request.valid_until_ms },
         quota: request.quota,
         system,
+        subscribe: applied.subscribe && !request.without_notices,
     })
 }
 
