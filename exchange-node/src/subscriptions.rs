@@ -44,6 +44,9 @@ const TOLD: &str = "told";
 /// For how long a subscription that is over is known.
 pub(crate) const REMEMBERED_MS: u64 = 90 * 86_400_000;
 
+/// How many there may be.
+const MOST: usize = 500_000;
+
 /// Why the book cannot be read or written: our own failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -333,6 +336,11 @@ impl GivenBook {
     /// All of them, the newest first.
     pub fn list(&self) -> Vec<Given> {
         self.locked().rows.values().rev().cloned().collect()
+    }
+
+    /// Whether there is room for no more: each is looked at again and again.
+    pub(crate) fn is_full(&self) -> bool {
+        self.locked().rows.len() >= MOST
     }
 
     /// Those that go on.

@@ -84,6 +84,8 @@ mod revoking;
 mod services;
 #[path = "all/shared_state.rs"]
 mod shared_state;
+#[path = "all/source_links.rs"]
+mod source_links;
 #[path = "all/sources.rs"]
 mod sources;
 #[path = "all/state.rs"]

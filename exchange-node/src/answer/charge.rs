@@ -1,7 +1,9 @@
 //! What a permitted question costs, taken before anything is looked up: guesses, the grant's quota, the officer's. From
 //! the question alone, so that a refusal here tells nothing about a record. Out of scope: the decision, the lookup.
 
-use trust::{calendar::Calendar, decision::Permit, directory::Directory, question::Question, refusal::Refusal};
+use trust::{calendar::Calendar, decision::Permit, directory::Directory, question::Question,
+    refusal::{Code, Refusal},
+};
 
 use super::{Answerer, Unanswered, known::Turn};
 use crate::{
@@ -49,6 +51,11 @@ impl Answerer {
         turn: &Turn,
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
+        let has_room = || self.subscriptions.as_ref().is_some_and(|given| !given.is_full());
+        if question.wire.subscription.is_some() && !has_room() {
+            let refusal = Refusal::new(Code::QuotaExceeded).at("subscription");
+            return Ok(Err(refusal.because("this node keeps no more subscriptions")));
+        }
         // Where the asker's numbers contradict the table nothing is looked up; those that it named are charged all the same.
         let mut also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
         for other in &permit.also_about {

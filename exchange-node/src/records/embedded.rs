@@ -31,6 +31,7 @@ use self::generation::{Generation, Manifest};
 use super::columns::Columns;
 use super::import::{self, BadRow, Format, ImportError, ImportReport, Order, Progress};
 use super::{Lookup, LookupFuture, RecordSource, RecordsStatus};
+use crate::sources::mapping::Mapping;
 
 pub(super) use self::blocks::BlockWriter;
 pub use self::change::ChangeReport;
@@ -171,13 +172,29 @@ impl Records {
         progress: &dyn Fn(Progress),
         now_ms: u64,
     ) -> Result<ImportReport, ImportError> {
+        self.import_mapped(service, (format, &Mapping::default()), quarantine, input, progress, now_ms)
+    }
+
+    /// The same of a file whose columns and values are read as `mapping` says.
+    ///
+    /// # Errors
+    /// As [`Records::import`].
+    pub fn import_mapped(
+        &self,
+        service: &Service,
+        (format, mapping): (Format, &Mapping),
+        quarantine: bool,
+        input: impl Read,
+        progress: &dyn Fn(Progress),
+        now_ms: u64,
+    ) -> Result<ImportReport, ImportError> {
         let columns = Columns::of(service).map_err(|error| ImportError::Columns {
             problems: vec![BadRow { line: 1, field: error.field, reason: error.reason }],
         })?;
         let folder = self.folder.join(format!("{}.{}", service.id.service, service.id.major));
         let _claim = Claim::on(&self.importing, &folder)?;
         let known = self.known.load();
-        let order = Order { columns: &columns, format, quarantine, changes: None, known: &known, progress };
+        let order = Order { columns: &columns, format, quarantine, changes: None, known: &known, mapping, progress };
         let (path, mut report, manifest) = {
             let path = new_generation(&folder)?;
             let unfinished = Unfinished(Some(path.clone()));

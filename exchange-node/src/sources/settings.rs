@@ -323,15 +323,7 @@ fn place(table: &Table<'_, '_>, sources: &BTreeMap<String, SourceSettings>) -> O
         return None;
     };
     let ask = match &settings.kind {
-        Kind::Folder(_) => {
-            if !mapping.columns.is_empty() {
-                table.mistake(
-                    "columns",
-                    "an export has the service's own columns and values; nothing is read otherwise",
-                );
-            }
-            Ask::Files(FolderAsk::read(table))
-        }
+        Kind::Folder(_) => Ask::Files(FolderAsk { mapping: mapping.clone(), ..FolderAsk::read(table) }),
         Kind::Http(_) => Ask::Http(Box::new(HttpAsk::read(table)?)),
         Kind::Mysql(_) | Kind::Odbc(_) | Kind::Postgres(_) | Kind::Sqlite { .. } => {
             match Query::parse(&table.needed_text("query")) {
