@@ -228,13 +228,12 @@ async fn add(args: AddArgs, folder: &Folder, output: Output, now_ms: u64) -> Res
     let standing = told.iter().filter(|told| !told.ticket.is_empty()).count();
     output.show(&json!({ "subscribed": rows, "standing": standing }), || added_text(&told));
     // What did not come about is told with its reason; the exit code is that of the first.
-    match told.into_iter().find(|told| told.ticket.is_empty()).and_then(|told| told.first) {
-        None => Ok(Exit::Done),
-        Some(first) => match first.refusal {
-            Some(refusal) => Err(Error::Refused(refusal)),
-            None => Ok(Exit::Unavailable),
-        },
-    }
+    let failed = told.into_iter().find(|told| told.ticket.is_empty()).and_then(|told| told.first);
+    Ok(match failed.map(|first| first.state()) {
+        None => Exit::Done,
+        Some(State::Refused) => Exit::Refused,
+        Some(_) => Exit::Unavailable,
+    })
 }
 
 /// One subject a line; empty lines are passed over.
@@ -273,7 +272,10 @@ fn added_text(told: &[SubscribeResponse]) -> String {
         let first = told.first.clone().unwrap_or_default();
         let became = match first.state() {
             State::Answered => first.verdicts.first().map(|claim| verdict_name(claim.verdict)).unwrap_or_default().to_owned(),
-            State::Refused => first.refusal.map(|refusal| refusal.code).unwrap_or_default(),
+            State::Refused => {
+                let refusal = first.refusal.unwrap_or_default();
+                format!("{}: {}; {}", refusal.code, refusal.message, refusal.next_step)
+            }
             _ => first.unanswered,
         };
         [line.to_string(), told.ticket.clone(), became, first.receipt]

@@ -128,7 +128,7 @@ async fn an_import_tells_a_death_and_an_unrelated_change_tells_nothing() {
     // A single row that is changed tells as well.
     let changes = place.dir().join("changes.csv");
     fs::write(&changes, format!("resident_id,alive,place\n{},false,西区\n", *WIDOWED)).unwrap();
-    place.json("civil-affairs", &["records", "apply", "life-status", changes.to_str().unwrap()]).await;
+    place.json("civil-affairs", &["records", "apply", "life-status", changes.to_str().unwrap(), "--upsert"]).await;
     come(&place, &[(&one, 2, "MISMATCH"), (&other, 2, "MISMATCH")]).await;
 
     let shown = place.json("housing", &["subscriptions", "show", &one]).await;
