@@ -1,6 +1,7 @@
 //! The running node: everything built once, in order, and held by one supervisor. `App::build` opens stores and binds
 //! ports, `App::run` serves until it is asked to stop. Out of scope: the command line.
 
+mod edges;
 mod recall;
 mod running;
 mod watch_view;
@@ -33,7 +34,6 @@ use crate::{
     compare::Comparer,
     config::Config,
     custody::Custody,
-    custody_edge::CustodyEdge,
     duty::{self, Duties},
     events::{self, EventBook, Watch},
     export::Exporter,
@@ -41,9 +41,8 @@ use crate::{
     journal::{Journal, JournalError, OnFailure, SledJournal},
     keys::{self, Keyring, rotation::KeyCare},
     logs::{AllLogs, Logs},
-    office_edge::OfficeEdge,
     office_keys::{self, OfficeKeys},
-    peer_edge::{DirectoryPolicy, PeerEdge},
+    peer_edge::DirectoryPolicy,
     peers::Peers,
     pending::{self, PendingDecisions},
     publish::Publisher,
@@ -52,7 +51,7 @@ use crate::{
     relay::waiting::Relays,
     shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
-    subscriptions::{self, GivenBook, peer_edge::NoticesPeerEdge},
+    subscriptions::{self, GivenBook},
     view::{self, RegistryLink, Snapshots, View},
 };
 
@@ -552,44 +551,6 @@ async fn bind(field: &'static str, address: SocketAddr, security: Security) -> R
         field,
         source,
     })
-}
-
-/// The services that stand on the office port and, without a key, on the admin socket.
-fn office_edge(parts: &Parts, keys: Option<Arc<OfficeKeys>>) -> OfficeEdge {
-    OfficeEdge {
-        me: parts.config.party(),
-        asker: Arc::clone(&parts.asker),
-        exporter: Arc::clone(&parts.exporter),
-        view: Arc::clone(&parts.view),
-        keys,
-        clock: Arc::clone(&parts.clock),
-        random: Arc::clone(&parts.random),
-    }
-}
-
-fn peer_edge(parts: &Parts) -> PeerEdge {
-    PeerEdge::new(
-        parts.config.exchange.clone(),
-        Arc::clone(&parts.view),
-        Arc::clone(&parts.answerer),
-        Arc::clone(&parts.asker),
-        Arc::clone(&parts.comparer),
-        parts.peer_connections.clone(),
-    )
-}
-
-fn notices_peer_edge(parts: &Parts) -> NoticesPeerEdge {
-    NoticesPeerEdge {
-        peers: peer_edge(parts),
-        given: Arc::clone(&parts.given),
-        answerer: Arc::clone(&parts.answerer),
-        view: Arc::clone(&parts.view),
-        clock: Arc::clone(&parts.clock),
-    }
-}
-
-fn custody_edge(parts: &Parts) -> CustodyEdge {
-    CustodyEdge::new(Arc::clone(&parts.view), Arc::clone(&parts.logs))
 }
 
 #[cfg(test)]

@@ -261,11 +261,8 @@ impl GivenBook {
             what: What::Notice { question, answer: next.answer },
         };
         let told_key = format!("{}/{:010}", row_key(question), row.number);
-        let changes = vec![
-            Change::row(BOOK, row_key(question), &row),
-            Change::row(TOLD, told_key, &told),
-            Change::Put(deliver),
-        ];
+        let changes =
+            vec![Change::row(BOOK, row_key(question), &row), Change::row(TOLD, told_key, &told), Change::Put(deliver)];
         self.duties.commit(changes).await?;
         let mut inner = self.locked();
         inner.told.entry(question).or_default().push(next.answer);

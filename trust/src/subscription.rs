@@ -80,17 +80,25 @@ mod tests {
         request.claims.truncate(1);
         change(&mut request);
         let service = crate::service::Service::clone(
-            Fixture::town().directory.services().find(|service| service.id.service.as_str() == request.service).unwrap(),
+            Fixture::town()
+                .directory
+                .services()
+                .find(|service| service.id.service.as_str() == request.service)
+                .unwrap(),
         );
         check(&service, &request, NOW_MS).unwrap_err().code
     }
 
     #[test]
     fn a_question_goes_on_with_one_claim_for_a_verdict_and_for_a_year_at_most() {
-        assert_eq!(refused(|request| request.claims.push(fixture::claim("registered_on", "exists", ""))), Code::SubscriptionMalformed);
+        assert_eq!(
+            refused(|request| request.claims.push(fixture::claim("registered_on", "exists", ""))),
+            Code::SubscriptionMalformed
+        );
         assert_eq!(refused(|request| request.claims[0].disclose = true), Code::SubscriptionMalformed);
         assert_eq!(refused(|request| request.accepts_deferral = true), Code::SubscriptionMalformed);
-        let until = |until_ms| move |request: &mut wire::Request| request.subscription = Some(wire::Subscription { until_ms });
+        let until =
+            |until_ms| move |request: &mut wire::Request| request.subscription = Some(wire::Subscription { until_ms });
         assert_eq!(refused(until(NOW_MS + 2 * LONGEST_MS)), Code::SubscriptionMalformed);
         assert_eq!(refused(until(NOW_MS)), Code::SubscriptionOver);
     }

@@ -1,7 +1,11 @@
 //! What a permitted question costs, taken before anything is looked up: guesses, the grant's quota, the officer's. From
 //! the question alone, so that a refusal here tells nothing about a record. Out of scope: the decision, the lookup.
 
-use trust::{calendar::Calendar, decision::Permit, directory::Directory, question::Question,
+use trust::{
+    calendar::Calendar,
+    decision::Permit,
+    directory::Directory,
+    question::Question,
     refusal::{Code, Refusal},
 };
 
@@ -75,11 +79,7 @@ impl Answerer {
         };
         let grant = usage::mark(&permit.grant, department);
         let taken = self.take_use(permit, calendar, turn, &grant, now_ms).await?;
-        Ok(taken.map(|()| Charged {
-            grant: Some(grant),
-            officer,
-            goes_on: question.wire.subscription.is_some(),
-        }))
+        Ok(taken.map(|()| Charged { grant: Some(grant), officer, goes_on: question.wire.subscription.is_some() }))
     }
 
     /// Takes one use of the grant, together with the department's other nodes where they share their counts.

@@ -114,7 +114,8 @@ impl Answerer {
         let is_deferral = matches!(answer.outcome, Some(Outcome::Deferral(_)));
         let given = self.subscriptions.clone().filter(|_| goes_on);
         let at_ms = answer.answered_at_ms;
-        let commit = Commit { at_ms, entries, request, grant, officer, duty: is_deferral || goes_on, ..Commit::default() };
+        let commit =
+            Commit { at_ms, entries, request, grant, officer, duty: is_deferral || goes_on, ..Commit::default() };
         let clerks = self.clerks.clone().filter(|_| is_deferral);
         let deferred = clerks.map(|clerks| (clerks, question.clone(), answer.clone()));
         let subscribed = given.map(|given| (given, question.clone(), answer.clone()));

@@ -13,7 +13,11 @@ use host::{
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, custody_edge, notices_peer_edge, office_edge, peer_edge, watch_view};
+use super::{
+    Parts,
+    edges::{custody_edge, notices_peer_edge, office_edge, peer_edge},
+    watch_view,
+};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,

@@ -285,8 +285,7 @@ impl Asker {
             }
             Some(Outcome::Deferral(_)) | None => {}
         }
-        let came =
-            Came { question: row.question, number: answer.number, answer: index, at_ms: self.clock.now_ms() };
+        let came = Came { question: row.question, number: answer.number, answer: index, at_ms: self.clock.now_ms() };
         changes.push(Change::row(CAME, format!("{}/{:010}", row_key(row.question), came.number), &came));
         let question = row.question;
         subscriptions.keep(row, changes).await?;
@@ -337,7 +336,8 @@ impl Asker {
 
     /// The entries of all answers to a question that goes on.
     pub(crate) fn answers_of_subscription(&self, question: u64) -> Vec<u64> {
-        let row = self.subscriptions.as_ref().and_then(|subscriptions| Some((subscriptions, subscriptions.row(question)?)));
+        let row =
+            self.subscriptions.as_ref().and_then(|subscriptions| Some((subscriptions, subscriptions.row(question)?)));
         row.map(|(subscriptions, row)| {
             let came = subscriptions.came(question);
             std::iter::once(row.first).chain(came.into_iter().map(|came| came.answer)).collect()
@@ -469,7 +469,8 @@ impl Asker {
         let outcome = committed.first_index;
         UNSUBSCRIBED.clone_into(&mut row.ended);
         let id = format!("unsubscribe/{}", row_key(question));
-        let tell = Duty { order: id.clone(), id, at_ms: self.clock.now_ms(), what: What::Unsubscribe { question, outcome } };
+        let tell =
+            Duty { order: id.clone(), id, at_ms: self.clock.now_ms(), what: What::Unsubscribe { question, outcome } };
         subscriptions.keep(row.clone(), vec![Change::Put(tell), forget_duty(question, row.until_ms)]).await?;
         Ok(row)
     }
@@ -496,10 +497,8 @@ impl Asker {
         let Some(row) = inner.rows.remove(&question) else { return Vec::new() };
         inner.by_request.remove(&row.request);
         let came = inner.came.remove(&question).unwrap_or_default();
-        let gone = |came: Came| Change::RowGone {
-            book: CAME,
-            key: format!("{}/{:010}", row_key(question), came.number),
-        };
+        let gone =
+            |came: Came| Change::RowGone { book: CAME, key: format!("{}/{:010}", row_key(question), came.number) };
         let row = Change::RowGone { book: BOOK, key: row_key(question) };
         came.into_iter().map(gone).chain([row]).collect()
     }

@@ -41,7 +41,9 @@ pub enum Command {
     )]
     Add(Box<AddArgs>),
     /// Lists what this department subscribed to, or what others subscribed to of its records.
-    #[command(after_help = "Examples:\n  exchange-node subscriptions list\n  exchange-node subscriptions list --given --all")]
+    #[command(
+        after_help = "Examples:\n  exchange-node subscriptions list\n  exchange-node subscriptions list --given --all"
+    )]
     List {
         /// Lists those of other departments to this one's records.
         #[arg(long)]
@@ -72,7 +74,9 @@ pub enum NoticesCommand {
     #[command(after_help = "Example:\n  exchange-node notices list")]
     List,
     /// Acknowledges notices that somebody has seen to: they are listed no more.
-    #[command(after_help = "Examples:\n  exchange-node notices ack 123-9f3a2c1e4b5d6a70\n  exchange-node notices ack --all")]
+    #[command(
+        after_help = "Examples:\n  exchange-node notices ack 123-9f3a2c1e4b5d6a70\n  exchange-node notices ack --all"
+    )]
     Ack {
         /// Their receipts; with each, those before it of the same subscription.
         #[arg(value_name = "RECEIPT", required_unless_present = "all")]
@@ -183,7 +187,8 @@ pub(super) async fn notices(command: NoticesCommand, folder: &Folder, output: Ou
                     if receipts.is_empty() {
                         break;
                     }
-                    acknowledged += client.acknowledge(AcknowledgeRequest { receipts }).await?.into_inner().acknowledged;
+                    acknowledged +=
+                        client.acknowledge(AcknowledgeRequest { receipts }).await?.into_inner().acknowledged;
                 }
             } else {
                 acknowledged = client.acknowledge(AcknowledgeRequest { receipts }).await?.into_inner().acknowledged;
@@ -271,7 +276,9 @@ fn added_text(told: &[SubscribeResponse]) -> String {
     let rows = (1..).zip(told).map(|(line, told): (u32, _)| {
         let first = told.first.clone().unwrap_or_default();
         let became = match first.state() {
-            State::Answered => first.verdicts.first().map(|claim| verdict_name(claim.verdict)).unwrap_or_default().to_owned(),
+            State::Answered => {
+                first.verdicts.first().map(|claim| verdict_name(claim.verdict)).unwrap_or_default().to_owned()
+            }
             State::Refused => {
                 let refusal = first.refusal.unwrap_or_default();
                 format!("{}: {}; {}", refusal.code, refusal.message, refusal.next_step)
@@ -443,8 +450,13 @@ mod tests {
 
     #[test]
     fn subjects_stand_one_a_line() {
-        let read = |text: &str| read_subjects(text.as_bytes()).map(|all| all.iter().map(|one| one.to_string()).collect::<Vec<_>>());
-        assert_eq!(read("890101199003070011\r\n\n 890101199111250028 \n").unwrap(), ["890101199003070011", "890101199111250028"]);
+        let read = |text: &str| {
+            read_subjects(text.as_bytes()).map(|all| all.iter().map(|one| one.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            read("890101199003070011\r\n\n 890101199111250028 \n").unwrap(),
+            ["890101199003070011", "890101199111250028"]
+        );
         assert!(read("\n").is_err());
     }
 }

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
+use proto::exchange::v1::{Verdict, answer::Outcome};
 use proto::office::v1::{
     self as wire, AcknowledgeRequest, AcknowledgeResponse, EndOwnSubscriptionRequest, EndOwnSubscriptionResponse,
     ListNoticesRequest, ListNoticesResponse, ListSubscriptionsRequest, ListSubscriptionsResponse,
     ShowSubscriptionRequest, ShowSubscriptionResponse, State, SubscribeRequest, SubscribeResponse,
     notices_server::{Notices, NoticesServer},
 };
-use proto::exchange::v1::{Verdict, answer::Outcome};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -50,7 +50,9 @@ impl NoticesEdge {
 
     fn found(&self, ticket: &str, may_read: impl Fn(&Subscribed) -> bool) -> Result<Subscribed, Status> {
         let row = self.office.asker.subscription(ticket.trim()).filter(may_read);
-        row.ok_or_else(|| Status::not_found("there is no subscription with this ticket: `subscriptions list` shows them"))
+        row.ok_or_else(|| {
+            Status::not_found("there is no subscription with this ticket: `subscriptions list` shows them")
+        })
     }
 
     fn told(&self, row: &Subscribed) -> Result<wire::Subscription, Status> {
@@ -108,7 +110,9 @@ impl Notices for NoticesEdge {
         let listed = tokio::task::spawn_blocking(move || {
             let now_ms = edge.office.clock.now_ms();
             let rows = edge.office.asker.subscriptions().into_iter().filter(|row| may_read(row));
-            rows.filter(|row| all || row.over(now_ms).is_empty()).map(|row| edge.told(&row)).collect::<Result<Vec<_>, _>>()
+            rows.filter(|row| all || row.over(now_ms).is_empty())
+                .map(|row| edge.told(&row))
+                .collect::<Result<Vec<_>, _>>()
         });
         let subscriptions = listed.await.map_err(|error| Status::internal(error.to_string()))??;
         Ok(Response::new(ListSubscriptionsResponse { subscriptions }))
@@ -139,7 +143,8 @@ impl Notices for NoticesEdge {
         let row = self.found(&request.into_inner().ticket, may_read)?;
         let asker = Arc::clone(&self.office.asker);
         let ended = tokio::spawn(async move { asker.unsubscribe(row.question).await });
-        let row = ended.await.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| not_found(&error))?;
+        let row =
+            ended.await.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| not_found(&error))?;
         Ok(Response::new(EndOwnSubscriptionResponse { subscription: Some(self.told(&row)?) }))
     }
 

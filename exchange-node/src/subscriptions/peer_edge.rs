@@ -43,10 +43,7 @@ impl NoticesPeerEdge {
 
 #[tonic::async_trait]
 impl Notices for NoticesPeerEdge {
-    async fn end(
-        &self,
-        request: Request<EndSubscriptionRequest>,
-    ) -> Result<Response<EndSubscriptionResponse>, Status> {
+    async fn end(&self, request: Request<EndSubscriptionRequest>) -> Result<Response<EndSubscriptionResponse>, Status> {
         let peer = self.peers.peer(&request)?;
         let outcome = request.into_inner().outcome.ok_or_else(|| Status::invalid_argument("there is no outcome"))?;
         let edge = self.clone();

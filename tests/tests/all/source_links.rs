@@ -56,7 +56,9 @@ fn certificates(folder: &Path, name: &str, address: &str) -> Option<()> {
         assert!(output.status.success(), "{arguments}: {}", said(&output));
         Some(())
     };
-    openssl(&format!("req -x509 -newkey rsa:2048 -nodes -keyout {name}-ca.key -out {name}-ca.pem -subj /CN={name} -days 30"))?;
+    openssl(&format!(
+        "req -x509 -newkey rsa:2048 -nodes -keyout {name}-ca.key -out {name}-ca.pem -subj /CN={name} -days 30"
+    ))?;
     openssl(&format!(
         "req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN=database -addext subjectAltName=IP:{address}"
     ))?;
@@ -132,7 +134,12 @@ async fn postgresql_is_believed_by_its_certificate_alone() {
     let place = town().await;
     let login = format!("database = \"{}\"\nuser = \"{}\"\n", scratch.database(), postgres_server::USER);
     only_the_right_certificate(&place, "postgres", &address, &login, folder.path()).await;
-    assert_eq!(scratch.sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL"), "t");
+    assert_eq!(
+        scratch.sql(
+            "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL"
+        ),
+        "t"
+    );
     place.town.stop().await.unwrap();
 }
 

@@ -28,7 +28,8 @@ async fn town() -> Place {
     Place::start(|plan, dir| {
         let records = dir.join("life.csv");
         fs::write(&records, people((true, "东区"), (true, "西区"))).unwrap();
-        let scope = Scope::of("alive", &["equals"]).and("place", &["equals"]).for_item(ITEM).on(&[BASIS]).with_notices();
+        let scope =
+            Scope::of("alive", &["equals"]).and("place", &["equals"]).for_item(ITEM).on(&[BASIS]).with_notices();
         plan.department("civil-affairs").service(LIFE, records).department("housing").granting(
             "civil-affairs/life-status",
             "housing",
@@ -47,7 +48,17 @@ async fn import(place: &Place, first: (bool, &str), second: (bool, &str)) {
 /// Subscribes housing to a claim about each of these; what the command said.
 async fn subscribe(place: &Place, service: &str, claim: &str, subjects: &[&str]) -> (i32, Value) {
     let arguments = [
-        "subscriptions", "add", service, "--claim", claim, "--item", ITEM, "--case", "YL-2026-0001", "--officer", "1024",
+        "subscriptions",
+        "add",
+        service,
+        "--claim",
+        claim,
+        "--item",
+        ITEM,
+        "--case",
+        "YL-2026-0001",
+        "--officer",
+        "1024",
         "--json",
     ];
     let lines = subjects.iter().map(|subject| format!("{subject}\n")).collect::<String>();
@@ -75,7 +86,8 @@ async fn notices(place: &Place) -> Vec<(String, u64, String)> {
 }
 
 async fn come(place: &Place, expected: &[(&str, u64, &str)]) {
-    let expected: Vec<_> = expected.iter().map(|(of, number, word)| ((*of).to_owned(), *number, (*word).to_owned())).collect();
+    let expected: Vec<_> =
+        expected.iter().map(|(of, number, word)| ((*of).to_owned(), *number, (*word).to_owned())).collect();
     let came = eventually(LONG, async || notices(place).await.len() >= expected.len()).await;
     assert!(came, "{:?}", notices(place).await);
     assert_eq!(notices(place).await, expected);
@@ -132,7 +144,11 @@ async fn an_import_tells_a_death_and_an_unrelated_change_tells_nothing() {
     come(&place, &[(&one, 2, "MISMATCH"), (&other, 2, "MISMATCH")]).await;
 
     let shown = place.json("housing", &["subscriptions", "show", &one]).await;
-    assert_eq!((&shown["subject"]["value"], &shown["claim"]), (&json!(*MARRIED), &json!("alive equals true")), "{shown}");
+    assert_eq!(
+        (&shown["subject"]["value"], &shown["claim"]),
+        (&json!(*MARRIED), &json!("alive equals true")),
+        "{shown}"
+    );
     let (first, second) = (shown["receipt"].as_str().unwrap(), shown["told"][0]["receipt"].as_str().unwrap());
     for receipt in [first, second] {
         assert_eq!(proved(&place, "housing", receipt).await, 2, "{receipt}");
@@ -210,10 +226,16 @@ async fn what_is_revoked_or_no_longer_wanted_is_over_on_both_sides() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_does_not_say_so_is_refused_and_every_value_is_a_guess() {
     let place = Place::civil_affairs_and_housing().await;
-    let (code, told) = subscribe(&place, "civil-affairs/marriage-registration", "marital_status=married", &[&MARRIED]).await;
+    let (code, told) =
+        subscribe(&place, "civil-affairs/marriage-registration", "marital_status=married", &[&MARRIED]).await;
     assert_eq!(code, 7, "{told}");
     assert_eq!(told["subscribed"][0]["refusal"]["code"], "SUBSCRIPTION_NOT_GRANTED", "{told}");
-    assert!(place.json("housing", &["subscriptions", "list", "--all"]).await["subscriptions"].as_array().unwrap().is_empty());
+    assert!(
+        place.json("housing", &["subscriptions", "list", "--all"]).await["subscriptions"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
     place.town.stop().await.unwrap();
 
     // Whoever subscribes to one value after the other finds no more than whoever asks.

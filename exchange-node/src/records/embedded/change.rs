@@ -86,8 +86,15 @@ impl Records {
             |reason: String| problem(String::new(), format!("{reason}: import them whole, and then change them"));
         let mut scan = Scan::new(opened, &columns, &stored).map_err(unfit)?;
         let known = self.known.load();
-        let order =
-            Order { columns: &columns, format, quarantine: false, changes: Some(&plan), known: &known, mapping, progress };
+        let order = Order {
+            columns: &columns,
+            format,
+            quarantine: false,
+            changes: Some(&plan),
+            known: &known,
+            mapping,
+            progress,
+        };
         let path = new_generation(&folder)?;
         let unfinished = Unfinished(Some(path.clone()));
         let store = Store::open(&path.join("store"), SMALL_CACHE_BYTES).map_err(write)?;
