@@ -20,6 +20,7 @@ use super::{Claim, Generation, Records, Unfinished, new_generation, write};
 use crate::records::calendar_day;
 use crate::records::columns::{Column, Columns};
 use crate::records::import::{self, BadRow, ChangePlan, Changes, Format, ImportError, OldRows, Order, Progress};
+use crate::sources::mapping::Mapping;
 
 /// What changes did.
 #[derive(Clone, Debug, PartialEq, Eq)]
