@@ -18,6 +18,7 @@ pub mod offices;
 pub mod records;
 mod services;
 mod sources;
+pub mod subscriptions;
 pub mod successions;
 pub mod tasks;
 

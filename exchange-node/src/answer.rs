@@ -13,6 +13,7 @@ mod defer;
 mod evaluate;
 mod known;
 mod lookup;
+mod notices;
 pub(crate) mod rate;
 mod reply;
 
@@ -40,6 +41,7 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
+pub use self::notices::Looked;
 use self::{
     known::{Begin, KnownQuestions, Turn},
     rate::PerSecond,
@@ -55,6 +57,7 @@ use crate::{
     logs::Read,
     records::{RecordSource, aliases::Aliases},
     shared::{self, Claim, Shared},
+    subscriptions::{self, GivenBook},
     usage::{self, Officers, RecalledOfficers, Saved, Usage},
     view::{Seen, View},
 };
@@ -94,6 +97,9 @@ pub enum Unanswered {
     /// The question could not be claimed or counted together with the department's other nodes.
     #[error(transparent)]
     Shared(#[from] shared::Error),
+    /// What is subscribed to could not be kept or read.
+    #[error(transparent)]
+    Subscriptions(#[from] subscriptions::Error),
     /// The stored answer cannot be read.
     #[error("the stored answer cannot be read")]
     StoredAnswerUnreadable,
@@ -130,6 +136,7 @@ pub struct Answerer {
     counts: Counts,
     clerks: Option<Arc<Clerks>>,
     corrected: Option<Arc<Book>>,
+    subscriptions: Option<Arc<GivenBook>>,
     /// Before what time questions may have been answered by a log that lost entries.
     lost: Option<LostRange>,
 }
@@ -278,6 +285,7 @@ impl Answerer {
             counts: Counts::default(),
             clerks: None,
             corrected: None,
+            subscriptions: None,
             lost: None,
         }
     }
@@ -321,8 +329,9 @@ impl Answerer {
             Err(refusal) => return self.refuse_unopened(&seen, peer, &signed, &refusal).await,
         };
         let key = request_key(&question.sender, question.id.as_bytes());
-        // A question that was deferred is known for as long as its answer is awaited, and longer.
-        if let Some(first_index) = self.clerks.as_ref().and_then(|clerks| clerks.question(&key)) {
+        // A question that was deferred, or goes on, is known for as long as an answer may come, and longer.
+        let goes_on = || self.subscriptions.as_ref().and_then(|given| given.question(&key));
+        if let Some(first_index) = self.clerks.as_ref().and_then(|clerks| clerks.question(&key)).or_else(goes_on) {
             return self.again(&seen, &question, &digest, &signed, first_index).await;
         }
         let turn = loop {

@@ -1,6 +1,7 @@
 //! The running node: everything built once, in order, and held by one supervisor. `App::build` opens stores and binds
 //! ports, `App::run` serves until it is asked to stop. Out of scope: the command line.
 
+mod edges;
 mod recall;
 mod running;
 mod watch_view;
@@ -34,7 +35,6 @@ use crate::{
     config::Config,
     correction::{self, Corrections},
     custody::Custody,
-    custody_edge::CustodyEdge,
     duty::{self, Duties},
     events::{self, EventBook, Watch},
     export::Exporter,
@@ -44,7 +44,7 @@ use crate::{
     logs::{AllLogs, Logs},
     office,
     office_keys::{self, OfficeKeys},
-    peer_edge::{DirectoryPolicy, PeerEdge},
+    peer_edge::DirectoryPolicy,
     peers::Peers,
     pending::{self, PendingDecisions},
     publish::Publisher,
@@ -53,6 +53,7 @@ use crate::{
     relay::waiting::Relays,
     shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
+    subscriptions::{self, GivenBook},
     view::{self, RegistryLink, Snapshots, View},
     webhooks::{self, Webhooks},
 };
@@ -116,6 +117,9 @@ pub enum Error {
     /// Corrections cannot be gone on with.
     #[error(transparent)]
     Correction(#[from] correction::Error),
+    /// What others subscribed to cannot be opened.
+    #[error(transparent)]
+    Subscriptions(#[from] subscriptions::Error),
     /// The records cannot be opened.
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -198,6 +202,8 @@ pub struct Parts {
     pub cases: Arc<Cases>,
     /// What is kept of corrections.
     pub corrected: Arc<correction::Book>,
+    /// What others subscribed to.
+    pub given: Arc<GivenBook>,
     /// Exports evidence.
     pub exporter: Arc<Exporter>,
     /// Anchors evidence.
@@ -367,10 +373,12 @@ impl App {
         })?);
         let lost = reconcile::lost_range(&config.dir, &logs, view.seen().directory());
         let corrected = Arc::new(correction::Book::open(Arc::clone(&duties))?);
+        let (list, evidenced, time) = (Arc::clone(&duties), Arc::clone(&journal), Arc::clone(&clock));
+        let given = Arc::new(GivenBook::open(list, evidenced, Arc::clone(budget.key()), time)?);
         let answerer = Answerer::new(parts, answered).with_clerks(Arc::clone(&clerks)).with_lost_range(lost);
         let answerer = answerer.with_corrected(Arc::clone(&corrected));
-        let answerer = Arc::new(answerer);
-        let recovered = clerks.recover(&owed).await? + asker.recover(&owed).await?;
+        let answerer = Arc::new(answerer.with_subscriptions(Arc::clone(&given)));
+        let recovered = clerks.recover(&owed).await? + given.recover(&owed).await? + asker.recover(&owed).await?;
         if recovered > 0 {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
@@ -428,6 +436,7 @@ impl App {
             asker: Arc::clone(&asker),
             clerks: Arc::clone(&clerks),
             corrected: Arc::clone(&corrected),
+            given: Arc::clone(&given),
             clock: Arc::clone(&clock),
         });
         let interrupted = match journal.check_open() {
@@ -466,6 +475,7 @@ impl App {
             clerks,
             cases,
             corrected,
+            given,
             exporter,
             anchorer,
             office_keys,
@@ -569,21 +579,6 @@ async fn bind(field: &'static str, address: SocketAddr, security: Security) -> R
         field,
         source,
     })
-}
-
-fn peer_edge(parts: &Parts) -> PeerEdge {
-    PeerEdge::new(
-        parts.config.exchange.clone(),
-        Arc::clone(&parts.view),
-        Arc::clone(&parts.answerer),
-        Arc::clone(&parts.asker),
-        Arc::clone(&parts.comparer),
-        parts.peer_connections.clone(),
-    )
-}
-
-fn custody_edge(parts: &Parts) -> CustodyEdge {
-    CustodyEdge::new(Arc::clone(&parts.view), Arc::clone(&parts.logs))
 }
 
 #[cfg(test)]

@@ -11,11 +11,13 @@ mod later;
 mod list;
 mod record;
 mod request;
+mod resume;
 mod send;
 mod show;
+mod subscribed;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ops::ControlFlow,
     sync::{
         Arc, Mutex, PoisonError,
@@ -37,13 +39,14 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use self::{idempotency::Idempotency, later::Awaiting, record::last};
+use self::{idempotency::Idempotency, later::Awaiting, record::last, subscribed::Subscriptions};
 pub use self::{
     later::{Awaited, NotReceived},
     list::{LaterAnswer, Page, Step},
     request::OfficeQuestion,
     send::Courier,
     show::{NotFound, show_in},
+    subscribed::{Came, Notice, Subscribed},
 };
 use crate::{
     budget::BudgetKey,
@@ -86,7 +89,7 @@ pub struct Recalled {
     keys: Idempotency,
     /// Questions about which an answer or outcome was seen and they themselves not yet: those are older.
     ended: HashSet<u64>,
-    interrupted: Vec<(u64, Digest)>,
+    interrupted: Vec<Interrupted>,
     seen: usize,
     knows_all: bool,
     asked: usage::Recalled,
@@ -150,7 +153,7 @@ impl Recalled {
         for (index, (kind, digest)) in (head.first_index..).zip(head.kinds.iter().zip(&head.digests)) {
             match kind {
                 EntryKind::QuestionSent if !self.ended.remove(&index) && !self.earlier => {
-                    self.interrupted.push((index, *digest));
+                    self.interrupted.push(Interrupted { index, digest: *digest, key: head.idempotency });
                 }
                 EntryKind::AnswerReceived if head.at_ms >= self.since_ms => {
                     if let Some(key) = head.idempotency {
@@ -271,9 +274,21 @@ pub struct Asker {
     officers: Officers,
     keys: Idempotency,
     /// Questions that a crash interrupted and whose outcome is not recorded yet.
-    interrupted: Mutex<Vec<(u64, Digest)>>,
+    interrupted: Mutex<Vec<Interrupted>>,
+    /// Those of them that are sent again, with the office's key.
+    resuming: Mutex<HashMap<u64, Option<[u8; 16]>>>,
     /// Answers that are to come; `None` where nothing is kept of them.
     awaiting: Option<Awaiting>,
+    /// Questions that go on; `None` where nothing is kept of them.
+    subscriptions: Option<Subscriptions>,
+}
+
+/// A question that a crash interrupted.
+#[derive(Clone, Copy, Debug)]
+struct Interrupted {
+    index: u64,
+    digest: Digest,
+    key: Option<[u8; 16]>,
 }
 
 impl Asker {
@@ -298,7 +313,9 @@ impl Asker {
             officers: Officers::new(officers, budget_key, recalled.officers),
             keys: recalled.keys,
             interrupted: Mutex::new(recalled.interrupted),
+            resuming: Mutex::default(),
             awaiting: None,
+            subscriptions: None,
         }
     }
 
@@ -309,11 +326,17 @@ impl Asker {
         self.officers.take(self.me.department(), &question.wire.officer, calendar, self.clock.now_ms())
     }
 
-    /// Records an outcome for every question that a crash interrupted. Run once, before anything is asked.
+    /// Records an outcome for every question that a crash interrupted, but for those whose answer may be followed by others:
+    /// these are asked again. Run once, before anything is asked.
     pub async fn close_interrupted(&self) -> Result<usize, Error> {
         let interrupted = std::mem::take(&mut *lock(&self.interrupted));
-        for (index, digest) in &interrupted {
-            self.record_unanswered(*index, digest, INTERRUPTED).await?;
+        for Interrupted { index, digest, key } in &interrupted {
+            if self.may_be_followed(*index)? {
+                lock(&self.resuming).insert(*index, *key);
+                self.resume_later(*index).await?;
+            } else {
+                self.record_unanswered(*index, digest, INTERRUPTED).await?;
+            }
         }
         Ok(interrupted.len())
     }
@@ -394,9 +417,15 @@ impl Asker {
                 };
                 let grant = sent.grant.filter(|_| matches!(answer.wire.outcome, Some(Answered::Verdicts(_))));
                 let is_deferral = matches!(answer.wire.outcome, Some(Answered::Deferral(_)));
-                let _expected = self.awaiting.as_ref().filter(|_| is_deferral).map(|awaiting| self.announce(awaiting));
+                let goes_on = sent.question.wire.subscription.is_some();
+                let is_followed = is_deferral || goes_on && grant.is_some();
+                let _expected = self.awaiting.as_ref().filter(|_| is_followed).map(|awaiting| self.announce(awaiting));
                 let marks = (grant, None);
-                let committed = self.commit(vec![entry], Some(sent.index), key, marks, is_deferral).await?;
+                let committed = self.commit(vec![entry], Some(sent.index), key, marks, is_followed).await?;
+                if goes_on {
+                    let (asked, request) = ((sent.index, committed.first_index), &sent.question.wire);
+                    self.subscribed(asked, request, &answer.wire).await?;
+                }
                 if is_deferral {
                     self.await_answer(sent.index, committed.first_index, &answer.wire).await?;
                 }

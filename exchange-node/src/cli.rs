@@ -27,6 +27,7 @@ mod records;
 mod relay;
 mod service;
 mod subject;
+mod subscriptions;
 mod tasks;
 mod text;
 mod unpack;
@@ -137,6 +138,12 @@ pub enum Command {
     /// Who asked about a subject.
     #[command(subcommand, after_help = "Example:\n  exchange-node subject log --officer 2001")]
     Subject(subject::Command),
+    /// Questions that go on: subscribe to a claim, list, show, end.
+    #[command(subcommand, after_help = "Example:\n  exchange-node subscriptions list")]
+    Subscriptions(subscriptions::Command),
+    /// Notices of changes that were subscribed to: list, acknowledge.
+    #[command(subcommand, after_help = "Example:\n  exchange-node notices list")]
+    Notices(subscriptions::NoticesCommand),
     /// Evidence of questions and answers: show, export, check, unpack.
     #[command(subcommand, after_help = "Example:\n  exchange-node evidence show 123-9f3a2c1e4b5d6a70")]
     Evidence(evidence::Command),
@@ -314,6 +321,8 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Tasks(command) => tasks::run(command, &folder, output).await,
         Command::Corrections(command) => corrections::run(command, &folder, output).await,
         Command::Subject(command) => subject::run(command, &folder, output).await,
+        Command::Notices(command) => subscriptions::notices(command, &folder, output).await,
+        Command::Subscriptions(command) => subscriptions::run(command, &folder, output, now_ms).await,
         Command::Evidence(command) => evidence::run(command, &folder, output).await,
         Command::Events(command) => events::run(command, &folder, output).await,
         Command::OfficeKey(command) => office_key::run(command, &folder, output, now_ms).await,

@@ -109,6 +109,18 @@ pub enum What {
         /// The question's entry.
         question: u64,
     },
+    /// Forget a subscription that is long over.
+    ForgetSubscription {
+        /// The question's entry.
+        question: u64,
+    },
+    /// Carry a change to whoever subscribed.
+    Notice {
+        /// The question's entry.
+        question: u64,
+        /// The answer's entry.
+        answer: u64,
+    },
     /// State that a deferred answer was not given in time.
     Overdue {
         /// The question's entry.
@@ -129,6 +141,18 @@ pub enum What {
         entry: u64,
         /// The entry of the question that it is done for; 0 where it is for the correction itself.
         question: u64,
+    },
+    /// Send a question again that a crash interrupted, to get the answer that was given.
+    Resume {
+        /// The question's entry.
+        question: u64,
+    },
+    /// Tell the other side that nothing more is wanted.
+    Unsubscribe {
+        /// The question's entry.
+        question: u64,
+        /// The entry of the outcome that says so.
+        outcome: u64,
     },
 }
 

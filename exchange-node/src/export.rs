@@ -37,6 +37,7 @@ use crate::{
     journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
     keys::Keyring,
     logs::{self, Found, Logs},
+    subscriptions::GivenBook,
     view::{self, View},
 };
 
@@ -122,6 +123,8 @@ pub struct Exporter {
     pub clerks: Arc<Clerks>,
     /// Knows which answers took another one's place.
     pub corrected: Arc<Book>,
+    /// Knows which answers follow one that was subscribed to.
+    pub given: Arc<GivenBook>,
     /// The time.
     pub clock: Arc<dyn host::clock::Clock>,
 }
@@ -162,8 +165,9 @@ impl Exporter {
             answers: &|question| {
                 let place = base + question;
                 let awaited = self.asker.awaited(place).map(|row| row.answers).unwrap_or_default();
-                let answers =
-                    awaited.into_iter().chain(self.clerks.answers(place)).chain(self.corrected.answers(place));
+                let answers = awaited.into_iter().chain(self.clerks.answers(place));
+                let answers = answers.chain(self.corrected.answers(place));
+                let answers = answers.chain(self.asker.answers_of_subscription(place)).chain(self.given.answers(place));
                 let here = answers.filter(|answer| logs::base_of(*answer) == base).map(logs::index_in);
                 here.filter(|answer| *answer < most).collect()
             },

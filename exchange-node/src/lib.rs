@@ -46,6 +46,7 @@ pub mod service_file;
 pub mod shared;
 pub mod sources;
 pub mod subject_log;
+pub mod subscriptions;
 pub mod teller;
 pub mod usage;
 pub mod view;

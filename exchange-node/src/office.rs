@@ -335,7 +335,7 @@ fn seen_service(service: &Service, granted: bool, now_ms: u64) -> ServiceSeen {
     }
 }
 
-fn read_receipt(text: &str) -> Result<Receipt, Failure> {
+pub(crate) fn read_receipt(text: &str) -> Result<Receipt, Failure> {
     text.parse().map_err(|error: trust::evidence::NotAReceipt| Failure::Malformed {
         field: "receipt",
         reason: error.to_string(),
@@ -349,7 +349,7 @@ fn not_found(error: NotFound) -> Failure {
     }
 }
 
-fn failed(error: Error) -> Failure {
+pub(crate) fn failed(error: Error) -> Failure {
     if let Error::Journal(JournalError::Held { reason }) = &error {
         return Failure::Unavailable(reason.as_str().to_owned());
     }

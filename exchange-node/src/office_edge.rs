@@ -142,7 +142,7 @@ fn summary(service: ServiceSeen) -> ServiceSummary {
     }
 }
 
-fn question(request: VerifyRequest, trace: Option<String>) -> OfficeQuestion {
+pub(crate) fn question(request: VerifyRequest, trace: Option<String>) -> OfficeQuestion {
     OfficeQuestion {
         provider: request.provider,
         service: request.service,
@@ -159,13 +159,14 @@ fn question(request: VerifyRequest, trace: Option<String>) -> OfficeQuestion {
         max_record_age_seconds: request.max_record_age_seconds,
         timeout_ms: request.timeout_ms,
         accepts_deferral: request.accepts_deferral,
+        subscribe_until_ms: None,
         trace,
         also_about: Vec::new(),
     }
 }
 
 /// A verification as it stands in a response.
-fn response(seen: Seen) -> VerifyResponse {
+pub(crate) fn response(seen: Seen) -> VerifyResponse {
     let Seen { asked, notice, from_the_other_side, .. } = seen;
     VerifyResponse { notice, from_the_other_side, ..response_of(asked) }
 }

@@ -212,7 +212,8 @@ fn bare(error: &Unanswered) -> Status {
         | Unanswered::DiskFull
         | Unanswered::Ended(_)
         | Unanswered::Journal(_)
-        | Unanswered::StoredAnswerUnreadable => {
+        | Unanswered::StoredAnswerUnreadable
+        | Unanswered::Subscriptions(_) => {
             tracing::error!(%error, "no answer was given");
             Status::unavailable("this node cannot record an answer now")
         }

@@ -22,7 +22,9 @@ use host::{
     edge::ChannelLimits,
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
-use proto::exchange::v1::{self as wire, custody_client::CustodyClient, exchange_client::ExchangeClient};
+use proto::exchange::v1::{
+    self as wire, custody_client::CustodyClient, exchange_client::ExchangeClient, notices_client::NoticesClient,
+};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
 use trust::{
@@ -193,6 +195,18 @@ impl Peers {
         match timeout(limit, client.deliver(message)).await {
             Ok(delivered) => delivered.map(drop),
             Err(_) => Err(Status::deadline_exceeded("it did not take the answer in time")),
+        }
+    }
+
+    /// Tells a node that a subscription is no longer wanted.
+    pub async fn end_subscription(&self, node: &Node, outcome: &wire::Signed, limit: Duration) -> Result<(), Status> {
+        let peer = self.peer(node).map_err(|error| Status::unavailable(error.to_string()))?;
+        let (connection, _guard) = peer.least_busy();
+        let mut client = NoticesClient::new(connection.channel.clone());
+        let message = wire::EndSubscriptionRequest { outcome: Some(outcome.clone()) };
+        match timeout(limit, client.end(message)).await {
+            Ok(ended) => ended.map(drop),
+            Err(_) => Err(Status::deadline_exceeded("it did not take it in time")),
         }
     }
 

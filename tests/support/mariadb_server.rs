@@ -74,6 +74,11 @@ impl Server {
 
     /// Starts it, and waits until it answers.
     pub(crate) fn run(&mut self) {
+        self.run_with(&[]);
+    }
+
+    /// The same, with further settings.
+    pub(crate) fn run_with(&mut self, settings: &[String]) {
         let mut command = self.as_plain_user(SERVER);
         command
             .args(["--no-defaults", "--skip-networking", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"])
@@ -82,6 +87,7 @@ impl Server {
             .arg(format!("--datadir={}", self.data().display()))
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!("--pid-file={}", self.folder.path().join("pid").display()))
+            .args(settings)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         // The kernel sends the signal when the thread that started it ends: this one ends with the program.

@@ -88,18 +88,24 @@ mod relay;
 mod replicas;
 #[path = "all/restarts.rs"]
 mod restarts;
+#[path = "all/resumed.rs"]
+mod resumed;
 #[path = "all/revoking.rs"]
 mod revoking;
 #[path = "all/services.rs"]
 mod services;
 #[path = "all/shared_state.rs"]
 mod shared_state;
+#[path = "all/source_links.rs"]
+mod source_links;
 #[path = "all/sources.rs"]
 mod sources;
 #[path = "all/state.rs"]
 mod state;
 #[path = "all/subject_log.rs"]
 mod subject_log;
+#[path = "all/subscriptions.rs"]
+mod subscriptions;
 #[path = "all/tidy.rs"]
 mod tidy;
 #[path = "all/tiles.rs"]

@@ -83,16 +83,18 @@ pub fn open_successor(
 }
 
 /// Whether an answer is the successor of the one before it: its number is one higher, it names it by digest, and the one
-/// before is of a kind that has a successor: a deferral, or, where a correction says so, an answer that told of a record.
-pub(crate) fn follows(_question: &Question, answer: &Answer, before: &Answer) -> bool {
+/// before is of a kind that has a successor: a deferral, an answer that goes on, or, where a correction says so, any answer
+/// that told of a record.
+pub(crate) fn follows(question: &Question, answer: &Answer, before: &Answer) -> bool {
     answer.wire.number == before.wire.number.saturating_add(1)
         && answer.wire.follows == before.digest.as_bytes()
         && answer.wire.answered_at_ms >= before.wire.answered_at_ms
         && match (&before.wire.outcome, &answer.wire.outcome) {
-            (Some(Outcome::Deferral(_)), _) => answer.wire.correction.is_empty(),
             // A promise takes nothing back.
+            (Some(Outcome::Deferral(_)), _) => answer.wire.correction.is_empty(),
             (Some(Outcome::Verdicts(_)), Some(Outcome::Verdicts(_) | Outcome::Refusal(_))) => {
-                answer.wire.correction.len() == 32
+                let goes_on = question.wire.subscription.is_some() && answer.wire.correction.is_empty();
+                goes_on || answer.wire.correction.len() == 32
             }
             _ => false,
         }

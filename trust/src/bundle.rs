@@ -441,7 +441,11 @@ fn check_outcomes(
         if opened.message.request_digest != request_digest.as_bytes() {
             return Err(wrong("outcome request_digest", "it is about another question"));
         }
-        report.holds(name, format!("by a node of {}: no valid answer came", question.sender));
+        let said = match opened.message.what {
+            Some(wire::outcome::What::Unsubscribed(_)) => "it wanted no more notices",
+            _ => "no valid answer came",
+        };
+        report.holds(name, format!("by a node of {}: {said}", question.sender));
     }
     Ok(())
 }

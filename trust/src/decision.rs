@@ -16,6 +16,7 @@ use crate::{
     refusal::{Code, Refusal},
     service::{Service, Sharing, has_basis},
     subject::{Scheme, Subject, added::Schemes},
+    subscription,
     value::Value,
 };
 
@@ -53,6 +54,7 @@ pub fn decide<'a>(directory: &'a Directory, question: &Question, now_ms: u64) ->
     let (grant, quota) = standing(directory, service, question, now_ms)?;
     check_why(request)?;
     check_authorisation(service, request, now_ms)?;
+    subscription::check(service, request, now_ms)?;
     if AnsweredBy::of(&service.published) == AnsweredBy::Clerk && !request.accepts_deferral {
         return Err(Refusal::new(Code::DeferralNotAccepted).at("accepts_deferral"));
     }
@@ -165,6 +167,10 @@ fn standing<'a>(
     now_ms: u64,
 ) -> Result<Standing<'a>, Refusal> {
     if service.sharing == Sharing::Unconditional {
+        if question.wire.subscription.is_some() {
+            // Nobody has granted it; deny by default.
+            return Err(Refusal::new(Code::SubscriptionNotGranted).at("subscription"));
+        }
         check_disclosure(service, &question.wire, |_| true)?;
         return Ok((service.statement, None));
     }
@@ -246,6 +252,9 @@ fn covers<'a>(
     }
     let disclosed = |attribute: &str| granted.scope.iter().any(|scope| scope.attribute == attribute && scope.disclose);
     check_disclosure(service, request, disclosed).map_err(|refusal| (7, refusal))?;
+    if request.subscription.is_some() && !granted.subscribe {
+        return Err((8, Refusal::new(Code::SubscriptionNotGranted).at("subscription")));
+    }
     Ok((statement, granted.quota.as_ref()))
 }
 

@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod relay;
 pub mod service;
 pub mod subject;
+pub mod subscription;
 pub mod token;
 pub mod value;
 pub mod witness;

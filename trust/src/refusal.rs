@@ -122,6 +122,9 @@ codes! {
     SubjectLogClosed "SUBJECT_LOG_CLOSED" "The officer may not look up who asked about a subject" "have the department name the officer in node.toml, section [subject_log]";
     SubjectMalformed "SUBJECT_MALFORMED" "The subject's identifier is not valid" "compare it with the document";
     SubjectSchemeUnsupported "SUBJECT_SCHEME_UNSUPPORTED" "The service does not know subjects of this scheme" "use a scheme of the service description";
+    SubscriptionMalformed "SUBSCRIPTION_MALFORMED" "The question cannot be subscribed to as it stands" "subscribe to one claim, for a verdict only, for at most 366 days";
+    SubscriptionNotGranted "SUBSCRIPTION_NOT_GRANTED" "The grant does not cover notices of changes" "apply for access with notices (`access apply --subscribe`), or ask again when you need to know";
+    SubscriptionOver "SUBSCRIPTION_OVER" "The subscription is over" "subscribe again where changes still matter";
     SystemNotCovered "SYSTEM_NOT_COVERED" "The grant names another system" "ask through that system";
     TaskClosed "TASK_CLOSED" "The question does not wait for this any more" "look at it with `tasks show`";
     TokenUnknown "TOKEN_UNKNOWN" "The enrolment token is unknown, used or expired" "ask the authority for a new token";

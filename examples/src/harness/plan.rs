@@ -99,9 +99,17 @@ pub struct Scope {
     pub(super) system: String,
     pub(super) quota: Option<proto::registry::v1::Quota>,
     pub(super) embargo_until_ms: u64,
+    pub(super) subscribe: bool,
 }
 
 impl Scope {
+    /// With notices of changes.
+    #[must_use]
+    pub fn with_notices(mut self) -> Self {
+        self.subscribe = true;
+        self
+    }
+
     /// Covers one attribute under these operators, for 公租房申请 on its legal basis, without end.
     #[must_use]
     pub fn of(attribute: &str, operators: &[&str]) -> Self {
@@ -113,6 +121,7 @@ impl Scope {
             system: String::new(),
             quota: None,
             embargo_until_ms: 0,
+            subscribe: false,
         }
     }
 

@@ -242,6 +242,7 @@ impl Town {
             legal_bases: scope.legal_bases.clone(),
             valid_until_ms: scope.valid_until_ms,
             system: scope.system.clone(),
+            subscribe: scope.subscribe,
             ..AccessApplied::default()
         };
         let doing = format!("apply for {path}");

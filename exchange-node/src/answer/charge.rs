@@ -1,7 +1,13 @@
 //! What a permitted question costs, taken before anything is looked up: guesses, the grant's quota, the officer's. From
 //! the question alone, so that a refusal here tells nothing about a record. Out of scope: the decision, the lookup.
 
-use trust::{calendar::Calendar, decision::Permit, directory::Directory, question::Question, refusal::Refusal};
+use trust::{
+    calendar::Calendar,
+    decision::Permit,
+    directory::Directory,
+    question::Question,
+    refusal::{Code, Refusal},
+};
 
 use super::{Answerer, Unanswered, known::Turn};
 use crate::{
@@ -16,6 +22,8 @@ pub(super) struct Charged {
     pub(super) grant: Option<Mark>,
     /// The officer whose use it is, where officers have a limit.
     pub(super) officer: Option<Mark>,
+    /// Whether the question goes on.
+    pub(super) goes_on: bool,
 }
 
 impl Answerer {
@@ -47,6 +55,11 @@ impl Answerer {
         turn: &Turn,
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
+        let has_room = || self.subscriptions.as_ref().is_some_and(|given| !given.is_full());
+        if question.wire.subscription.is_some() && !has_room() {
+            let refusal = Refusal::new(Code::QuotaExceeded).at("subscription");
+            return Ok(Err(refusal.because("this node keeps no more subscriptions")));
+        }
         // Where the asker's numbers contradict the table nothing is looked up; those that it named are charged all the same.
         let mut also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
         for other in &permit.also_about {
@@ -66,7 +79,7 @@ impl Answerer {
         };
         let grant = usage::mark(&permit.grant, department);
         let taken = self.take_use(permit, calendar, turn, &grant, now_ms).await?;
-        Ok(taken.map(|()| Charged { grant: Some(grant), officer }))
+        Ok(taken.map(|()| Charged { grant: Some(grant), officer, goes_on: question.wire.subscription.is_some() }))
     }
 
     /// Takes one use of the grant, together with the department's other nodes where they share their counts.

@@ -111,12 +111,15 @@ impl Answerer {
         entries.push(NewEntry { kind: EntryKind::AnswerGiven, digest: answer_digest, message: sealed.encode_to_vec() });
         let mark = turn.as_ref().zip(digest).filter(|_| entries.len() == 2);
         let request = mark.map(|(turn, digest)| RequestMark { key: *turn.key(), digest });
-        let Charged { grant, officer } = charged;
+        let Charged { grant, officer, goes_on } = charged;
         let is_deferral = matches!(answer.outcome, Some(Outcome::Deferral(_)));
+        let given = self.subscriptions.clone().filter(|_| goes_on);
         let at_ms = answer.answered_at_ms;
-        let commit = Commit { at_ms, entries, request, grant, officer, duty: is_deferral, ..Commit::default() };
+        let commit =
+            Commit { at_ms, entries, request, grant, officer, duty: is_deferral || goes_on, ..Commit::default() };
         let clerks = self.clerks.clone().filter(|_| is_deferral);
         let deferred = clerks.map(|clerks| (clerks, question.clone(), answer.clone()));
+        let subscribed = given.map(|given| (given, question.clone(), answer.clone()));
         let (journal, shared) = (Arc::clone(&self.journal), self.shared.clone());
         let answered = sealed.clone();
         // In a task of its own: the asker may hang up at any moment, and a commit under way cannot be taken back. Were
@@ -125,7 +128,13 @@ impl Answerer {
             let at_ms = commit.at_ms;
             // Until the task stands in the book a start must look for it in the journal.
             let _expected = deferred.as_ref().map(|(clerks, ..)| clerks.announce());
+            let _expected_too = subscribed.as_ref().map(|(given, ..)| given.announce());
             let committed = journal.commit(commit).await?;
+            if let Some((given, question, answer)) = &subscribed {
+                let request = envelope::peek::<wire::Request>(question, LARGEST_REQUEST);
+                let request = request.map_err(|_| Unanswered::StoredAnswerUnreadable)?;
+                given.begun(committed.first_index, &request, answer).await?;
+            }
             if let Some((clerks, question, answer)) = &deferred {
                 let request = envelope::peek::<wire::Request>(question, LARGEST_REQUEST);
                 let request = request.map_err(|_| Unanswered::StoredAnswerUnreadable)?;

@@ -13,12 +13,17 @@ use host::{
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, custody_edge, peer_edge, watch_view};
+use super::{
+    Parts,
+    edges::{custody_edge, notices_peer_edge, peer_edge},
+    watch_view,
+};
 use crate::{
     admin_edge::{
         AccessEdge, AdminEdge, CatalogueEdge, DirectoryViewEdge, EvidenceEdge, ServicesEdge, SourcesEdge,
         corrections::CorrectionInboxEdge, events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge,
-        nodes::NodesEdge, offices::OfficesEdge, records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
+        nodes::NodesEdge, offices::OfficesEdge, records::RecordsEdge, subscriptions::SubscriptionsEdge,
+        successions::SuccessionsEdge, tasks::TasksEdge,
     },
     case_edge::CasesEdge,
     correction::{Corrections, CorrectionsEdge, OfficeCorrections},
@@ -32,6 +37,7 @@ use crate::{
     relay::waiting::Waiter,
     sources::{self, folder::Hands},
     subject_log::LookupsEdge,
+    subscriptions::{office_edge::NoticesEdge, watch::Watcher},
     teller::Teller,
     usage::Saved,
     view::{Ending, Follower, Tiles},
@@ -163,6 +169,7 @@ pub(super) async fn start(
             clerks: Arc::clone(&parts.clerks),
             cases: Arc::clone(&parts.cases),
             corrections: Arc::clone(&corrections),
+            given: Arc::clone(&parts.given),
             view: Arc::clone(&parts.view),
             peers: Arc::clone(&parts.peers),
             webhooks: Arc::clone(&parts.webhooks),
@@ -171,6 +178,16 @@ pub(super) async fn start(
         };
         Arc::clone(&parts.duties).run(Arc::new(actor), stop.clone())
     });
+    let watcher = Watcher {
+        me: parts.config.department.clone(),
+        given: Arc::clone(&parts.given),
+        answerer: Arc::clone(&parts.answerer),
+        records: Arc::clone(&parts.records),
+        sources: Arc::clone(&parts.sources),
+        view: Arc::clone(&parts.view),
+        clock: Arc::clone(&parts.clock),
+    };
+    supervisor.essential("subscriptions", Arc::new(watcher).run(stop.clone()));
     for folder in parts.sources.folders() {
         let hands = Hands {
             records: Arc::clone(&parts.records),
@@ -277,7 +294,8 @@ pub(super) async fn start(
         .add_service(health.clone())
         .add_service(peer_edge(parts).server())
         .add_service(CorrectionsEdge::server(Arc::clone(&corrections), peer_edge(parts)))
-        .add_service(custody_edge(parts).server());
+        .add_service(custody_edge(parts).server())
+        .add_service(notices_peer_edge(parts).server());
     supervisor.essential("peer port", {
         let stop = stop.clone();
         async move {
@@ -302,10 +320,12 @@ pub(super) async fn start(
 
     let admin_router = tuned_server(&office_limits)
         .add_service(health)
-        .add_service(OfficeEdge { office, sign_in: None }.server())
+        .add_service(OfficeEdge { office: Arc::clone(&office), sign_in: None }.server())
         .add_service(OfficesEdge::server(parts))
         .add_service(CasesEdge::server(Arc::clone(&parts.cases), None, Arc::clone(&parts.clock)))
         .add_service(ItemsEdge::server(parts.clone()))
+        .add_service(NoticesEdge::new(parts, Arc::clone(&office), None).server())
+        .add_service(SubscriptionsEdge::server(Arc::clone(&parts.given)))
         .add_service(DirectoryViewEdge::new(parts.clone()).server())
         .add_service(CatalogueEdge::server(parts))
         .add_service(EvidenceEdge::server(parts.clone()))

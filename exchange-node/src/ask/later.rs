@@ -23,7 +23,7 @@ use trust::{
     question::Question,
 };
 
-use super::{Asked, Asker, Error, NotFound, show::message};
+use super::{Asked, Asker, Error, NotFound, show::message, subscribed::Subscriptions};
 use crate::{
     clerk::ticket_of,
     correction,
@@ -99,6 +99,7 @@ impl Asker {
         let (book, by_request) = (Mutex::new(book), Mutex::new(by_request));
         let turn = tokio::sync::Mutex::default();
         let news = watch::Sender::new(0);
+        self.subscriptions = Some(Subscriptions::open(std::sync::Arc::clone(&duties))?);
         self.awaiting = Some(Awaiting { duties, book, by_request, turn, webhooks: None, news });
         Ok(self)
     }
@@ -170,6 +171,9 @@ impl Asker {
         let request = request.map_err(|_| AnswerError::Field { field: "request_digest" })?;
         if claimed.sender != peer.to_string() {
             return Err(AnswerError::Field { field: "sender" }.into());
+        }
+        if let Some(received) = self.receive_notice(peer, (&signed, &claimed), &request).await {
+            return received;
         }
         let _turn = awaiting.turn.lock().await;
         let row = awaiting.by_request(&request.to_string()).ok_or(NotReceived::Unawaited)?;
@@ -411,6 +415,10 @@ impl Asker {
                 // `correction` sees to it.
                 continue;
             }
+            if let Some(lacked) = self.recover_notice(question, head.first_index, &answer).await? {
+                recovered += usize::from(lacked);
+                continue;
+            }
             match self.awaited(question) {
                 None => self.await_answer(question, head.first_index, &answer).await?,
                 Some(row) if row.answers.contains(&head.first_index) => continue,
@@ -423,6 +431,10 @@ impl Asker {
 }
 
 impl Awaiting {
+    pub(super) fn duties(&self) -> &Duties {
+        &self.duties
+    }
+
     fn row(&self, question: u64) -> Option<Awaited> {
         lock(&self.book).get(&question).cloned()
     }

@@ -65,6 +65,8 @@ pub struct OfficeQuestion {
     pub timeout_ms: u32,
     /// Whether an answer may come later: a person looks it up.
     pub accepts_deferral: bool,
+    /// Asks to be told changes until then, Unix milliseconds; `None` asks once.
+    pub subscribe_until_ms: Option<u64>,
     /// Correlates logs; `None` lets the node choose.
     pub trace: Option<String>,
 }
@@ -113,6 +115,7 @@ impl OfficeQuestion {
             authorisation: self.authorisation.clone(),
             max_record_age_seconds: self.max_record_age_seconds,
             accepts_deferral: self.accepts_deferral,
+            subscription: self.subscribe_until_ms.map(|until_ms| wire::Subscription { until_ms }),
             ..wire::Request::default()
         }
     }

@@ -119,6 +119,7 @@ pub(super) fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Re
         }
         EntryKind::Outcome => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
             Some(What::Unanswered(reason)) => unanswered(claims, &reason),
+            Some(What::Unsubscribed(reason)) => unanswered(claims, &reason),
             Some(What::Refused(refusal)) => Ending::Refused { refusal, by: None },
             None => return Err(Error::StoredUnreadable.into()),
         },
@@ -165,6 +166,8 @@ fn is_same(left: &wire::Request, right: &wire::Request) -> bool {
         directory_root: Vec::new(),
         grant: Vec::new(),
         trace: String::new(),
+        // A later try asks for a later end.
+        subscription: request.subscription.as_ref().map(|_| wire::Subscription::default()),
         ..request.clone()
     };
     question(left) == question(right)

@@ -201,6 +201,7 @@ async fn apply(args: ApplyArgs, folder: &Folder, output: Output) -> Result<Exit,
         valid_until_ms: args.until.unwrap_or(0),
         expected_per_day: args.expected_per_day,
         system: args.system,
+        subscribe: args.subscribe,
         ..AccessApplied::default()
     };
     let request = ApplyForAccessRequest { application: Some(application), decision: args.official.into_decision() };
@@ -224,6 +225,7 @@ async fn approval(args: ApproveArgs, folder: &Folder) -> Result<DecideAccessRequ
         embargo_until_ms: args.embargo_until.unwrap_or(0),
         quota: (quota != Quota::default()).then_some(quota),
         system: args.system,
+        without_notices: args.without_notices,
         ..decision(args.id, "approve", String::new(), args.official)
     })
 }

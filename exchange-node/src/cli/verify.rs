@@ -132,7 +132,7 @@ pub(super) async fn run(args: VerifyArgs, folder: &Folder, output: Output, now_m
     Ok(show(output, &response))
 }
 
-async fn first_scheme(folder: &Folder, service: &(String, String), major: u32) -> Result<String, Error> {
+pub(super) async fn first_scheme(folder: &Folder, service: &(String, String), major: u32) -> Result<String, Error> {
     let found = service::find(folder, service, major).await?;
     let schemes = found.service.map(|service| service.subject_schemes).unwrap_or_default();
     schemes.into_iter().next().ok_or_else(|| Error::Usage("say how the subject is identified: --scheme".to_owned()))

@@ -20,6 +20,7 @@ use crate::{
     correction::Corrections,
     office::events,
     peers::Peers,
+    subscriptions::{GivenBook, carry},
     view::{RegistryLink, View},
     webhooks::Webhooks,
 };
@@ -43,6 +44,8 @@ pub struct Acting {
     pub cases: Arc<Cases>,
     /// Corrections.
     pub corrections: Arc<Corrections>,
+    /// What others subscribed to.
+    pub given: Arc<GivenBook>,
     /// The directory.
     pub view: Arc<View>,
     /// Other nodes.
@@ -68,8 +71,19 @@ impl Actor for Acting {
                 What::Deliver { question, answer } => self.deliver(question, answer).await,
                 What::Fetch { question } => self.fetch(question).await,
                 What::Forget { question } => Ok(Acted::Done(vec![self.clerks.forget(question)])),
+                What::ForgetSubscription { question } => {
+                    let theirs = self.given.forget(question);
+                    Ok(Acted::Done(theirs.into_iter().chain(self.asker.forget_subscription(question)).collect()))
+                }
+                What::Notice { question, answer } => {
+                    let parts = (self.given.as_ref(), self.view.as_ref(), self.peers.as_ref());
+                    let limits = (PATIENCE, self.clock.now_ms());
+                    carry::notice(parts, (question, answer), limits).await.map(|()| Acted::Done(Vec::new()))
+                }
                 What::Overdue { question } => self.overdue(question).await,
                 What::Correction { step, entry, question } => self.corrections.act(step, entry, question).await,
+                What::Resume { question } => self.resume(question).await,
+                What::Unsubscribe { question, outcome } => self.unsubscribe(question, outcome).await,
             };
             acted.unwrap_or_else(|error| {
                 tracing::info!(duty = duty.id, %error, "not done yet; it is tried again");
@@ -147,6 +161,31 @@ impl Acting {
                 Ok(Acted::Done(Vec::new()))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn resume(&self, question: u64) -> Result<Acted, NotDone> {
+        match self.asker.resume(question).await? {
+            true => Ok(Acted::Done(Vec::new())),
+            false => Ok(Acted::Later(None)),
+        }
+    }
+
+    async fn unsubscribe(&self, question: u64, outcome: u64) -> Result<Acted, NotDone> {
+        let Some((provider, node, signed)) = self.asker.unsubscribed(question, outcome)? else {
+            return Ok(Acted::Done(Vec::new()));
+        };
+        let node = {
+            let seen = self.view.seen();
+            let mut nodes = seen.directory().nodes_of(provider.department());
+            nodes.find(|known| known.node.as_str() == node).cloned()
+        };
+        // A node that is gone tells nothing any more.
+        let Some(node) = node else { return Ok(Acted::Done(Vec::new())) };
+        match self.peers.end_subscription(&node, &signed, PATIENCE).await {
+            Ok(()) => Ok(Acted::Done(Vec::new())),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(Acted::Done(Vec::new())),
+            Err(status) => Err(told(&status)),
         }
     }
 

@@ -30,6 +30,7 @@ use crate::{
     office_edge::{self, OfficeEdge},
     office_keys::OfficeKeys,
     subject_log::PortalEdge,
+    subscriptions::office_edge::NoticesEdge,
 };
 
 /// The self-made key and certificate, in the node's folder.
@@ -99,6 +100,7 @@ where
         .add_service(edge.server())
         .add_service(cases)
         .add_service(OfficeCorrections::server(Arc::clone(corrections), Some(sign_in.clone())))
+        .add_service(NoticesEdge::new(parts, Arc::clone(office), Some(sign_in.clone())).server())
         .add_service(PortalEdge::server(Arc::clone(corrections.subjects()), sign_in.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -9,7 +9,7 @@ mod change;
 mod generation;
 mod scan;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use host::files;
 use host::store::{SMALL_CACHE_BYTES, Store, StoreError};
+use tokio::sync::watch;
 use trust::ids::ServiceName;
 use trust::service::Service;
 use trust::subject::Subject;
@@ -30,6 +31,7 @@ use self::generation::{Generation, Manifest};
 use super::columns::Columns;
 use super::import::{self, BadRow, Format, ImportError, ImportReport, Order, Progress};
 use super::{Lookup, LookupFuture, RecordSource, RecordsStatus};
+use crate::sources::mapping::Mapping;
 
 pub(super) use self::blocks::BlockWriter;
 pub use self::change::ChangeReport;
@@ -52,6 +54,8 @@ pub struct Records {
     generations: ArcSwap<Vec<Arc<Generation>>>,
     importing: Mutex<HashSet<PathBuf>>,
     known: ArcSwap<Schemes>,
+    /// How often the records of each service were imported or changed.
+    imports: watch::Sender<BTreeMap<(ServiceName, u32), u64>>,
 }
 
 /// Why the records cannot be opened at all. What is wrong with one service's records keeps only that service from
@@ -112,6 +116,7 @@ impl Records {
             folder,
             generations: ArcSwap::from_pointee(generations),
             importing: Mutex::default(),
+            imports: watch::Sender::default(),
             known: ArcSwap::default(),
         })
     }
@@ -121,6 +126,11 @@ impl Records {
         if **self.known.load() != *known {
             self.known.store(Arc::new(known.clone()));
         }
+    }
+
+    /// How often the records of each service were imported or changed since the start.
+    pub fn imports(&self) -> watch::Receiver<BTreeMap<(ServiceName, u32), u64>> {
+        self.imports.subscribe()
     }
 
     /// What is held now, for a backup: every service's records in use.
@@ -162,13 +172,29 @@ impl Records {
         progress: &dyn Fn(Progress),
         now_ms: u64,
     ) -> Result<ImportReport, ImportError> {
+        self.import_mapped(service, (format, &Mapping::default()), quarantine, input, progress, now_ms)
+    }
+
+    /// The same of a file whose columns and values are read as `mapping` says.
+    ///
+    /// # Errors
+    /// As [`Records::import`].
+    pub fn import_mapped(
+        &self,
+        service: &Service,
+        (format, mapping): (Format, &Mapping),
+        quarantine: bool,
+        input: impl Read,
+        progress: &dyn Fn(Progress),
+        now_ms: u64,
+    ) -> Result<ImportReport, ImportError> {
         let columns = Columns::of(service).map_err(|error| ImportError::Columns {
             problems: vec![BadRow { line: 1, field: error.field, reason: error.reason }],
         })?;
         let folder = self.folder.join(format!("{}.{}", service.id.service, service.id.major));
         let _claim = Claim::on(&self.importing, &folder)?;
         let known = self.known.load();
-        let order = Order { columns: &columns, format, quarantine, changes: None, known: &known, progress };
+        let order = Order { columns: &columns, format, quarantine, changes: None, known: &known, mapping, progress };
         let (path, mut report, manifest) = {
             let path = new_generation(&folder)?;
             let unfinished = Unfinished(Some(path.clone()));
@@ -215,6 +241,7 @@ impl Records {
     /// Puts `generation` into use, and returns the one of the same service that was.
     fn switch(&self, generation: Arc<Generation>) -> Option<Arc<Generation>> {
         let mut old = None;
+        let of = (generation.order().0.clone(), generation.order().1);
         self.generations.rcu(|generations| {
             old = generations.iter().find(|other| other.is_same_service(&generation)).cloned();
             let mut new =
@@ -223,6 +250,7 @@ impl Records {
             new.sort_by(|one, other| one.order().cmp(&other.order()));
             new
         });
+        self.imports.send_modify(|imports| *imports.entry(of).or_default() += 1);
         old
     }
 }

@@ -25,6 +25,7 @@ use trust::subject::added::Schemes;
 
 use super::columns::Columns;
 use super::sort::{RUN_BYTES, Sorter};
+use crate::sources::mapping::Mapping;
 
 pub(super) use self::apply::{Applied, OldRows, OldSubject};
 pub(super) use self::changes::ChangePlan;
@@ -182,6 +183,8 @@ pub(super) struct Order<'a> {
     pub(super) changes: Option<&'a ChangePlan>,
     /// How numbers are written.
     pub(super) known: &'a Schemes,
+    /// How the file's own columns and values are read, where they are not the service's.
+    pub(super) mapping: &'a Mapping,
     pub(super) progress: &'a dyn Fn(Progress),
 }
 

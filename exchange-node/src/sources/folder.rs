@@ -31,10 +31,10 @@ use self::{
     memory::Memory,
     pick::{Found, Settling},
 };
-use super::fields::Table;
+use super::{fields::Table, mapping::Mapping};
 use crate::{
     records::{
-        ChangeOperation, Changes, Format, ImportError, Records,
+        ChangeOperation, Changes, Columns, Format, ImportError, Records,
         encoding::{self, EncodingError},
     },
     view::View,
@@ -71,6 +71,8 @@ pub struct FolderAsk {
     pub prefix: String,
     /// Set where a file holds changes, and not all of the records.
     pub changes: Option<Changes>,
+    /// How its columns and values are read, where they are not the service's own.
+    pub mapping: Mapping,
 }
 
 impl FolderAsk {
@@ -97,7 +99,7 @@ impl FolderAsk {
             }
         };
         let changes = operation.map(|operation| Changes { operation, key, is_complete });
-        Self { prefix: table.text("files").unwrap_or_default(), changes }
+        Self { prefix: table.text("files").unwrap_or_default(), changes, mapping: Mapping::default() }
     }
 }
 
@@ -205,6 +207,13 @@ impl WatchedFolder {
 
     /// Takes every file that is whole and was not handled before, the oldest first. Blocks.
     fn take_all(&self, service: &Service, records: &Records, now_ms: u64) -> Result<(), String> {
+        let columns = Columns::of(service).map_err(|error| error.reason)?;
+        let is_column = |name: &str| {
+            columns.position(name).is_some() || columns.schemes().iter().any(|scheme| scheme.as_str() == name)
+        };
+        if let Some(stray) = self.ask.mapping.columns.keys().find(|name| !is_column(name)) {
+            return Err(format!("sources.toml says how {stray} is read, and the service has no such column"));
+        }
         let found = pick::files(&self.folder, &self.ask.prefix)
             .map_err(|error| format!("{} cannot be read: {error}", self.folder.display()))?;
         let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,11 +280,11 @@ impl WatchedFolder {
             },
             Format::JsonLines | Format::Xlsx => Box::new(File::open(&file.path).map_err(ImportError::Read)?),
         };
-        let steady = Steady { reader: text, file };
+        let (steady, form) = (Steady { reader: text, file }, (file.format, &self.ask.mapping));
         match &self.ask.changes {
-            None => records.import(service, file.format, false, steady, &|_| {}, now_ms).map(|report| report.rows),
+            None => records.import_mapped(service, form, false, steady, &|_| {}, now_ms).map(|report| report.rows),
             Some(changes) => {
-                records.apply(service, file.format, changes, steady, &|_| {}, now_ms).map(|report| report.rows)
+                records.apply_mapped(service, form, changes, steady, &|_| {}, now_ms).map(|report| report.rows)
             }
         }
     }

@@ -75,6 +75,13 @@ pub struct Mapped {
     pub notes: Vec<String>,
 }
 
+impl Mapping {
+    /// What the source calls a column of the service.
+    pub fn source_name<'a>(&'a self, column: &'a str) -> &'a str {
+        self.columns.get(column).and_then(|mapping| mapping.from.as_deref()).unwrap_or(column)
+    }
+}
+
 impl ColumnMapping {
     /// Reads the table of one column.
     pub fn read(table: &Table<'_, '_>) -> Self {

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use host::clock::Clock;
@@ -27,6 +28,9 @@ use super::{
 };
 use crate::records::{Lookup, calendar_day};
 
+/// How often a source is looked at for those who subscribed to changes, where nothing else is said.
+const USUAL_POLL: Duration = Duration::from_secs(900);
+
 /// How often the same trouble of one service is logged, in milliseconds.
 const LOG_EVERY_MS: u64 = 60_000;
 
@@ -44,6 +48,7 @@ pub struct ServiceSource {
     major: Option<u32>,
     places: Vec<AskedPlace>,
     cache: Option<Cache>,
+    poll: Duration,
     is_copy: bool,
     clock: Arc<dyn Clock>,
     noticed: Mutex<Noticed>,
@@ -78,6 +83,7 @@ impl ServiceSource {
             major: settings.major,
             places,
             cache: settings.cache.map(Cache::new),
+            poll: settings.poll.unwrap_or(USUAL_POLL),
             is_copy: settings.is_copy,
             clock,
             noticed: Mutex::default(),
@@ -97,6 +103,11 @@ impl ServiceSource {
     /// The names of its sources.
     pub fn source_names(&self) -> Vec<&str> {
         self.places.iter().map(|place| place.name.as_str()).collect()
+    }
+
+    /// How often it is looked at for those who subscribed to changes.
+    pub fn poll(&self) -> Duration {
+        self.poll
     }
 
     /// What could not be read lately.

@@ -135,6 +135,8 @@ pub struct ServiceSettings {
     pub places: Vec<Place>,
     /// How long an answer of the source may be used again for the same consumer.
     pub cache: Option<Duration>,
+    /// How often the source is looked at for those who subscribed to changes.
+    pub poll: Option<Duration>,
     /// Whether the source is a copy that may be old: then nobody knows how fresh a record without a date of its own is.
     pub is_copy: bool,
     /// The line that its table begins on.
@@ -289,6 +291,7 @@ fn service(
         service,
         major,
         cache: table.period("cache"),
+        poll: table.period("poll"),
         is_copy: table.flag("is_copy").unwrap_or(false),
         line: table.line(),
         places: places.into_iter().collect::<Option<_>>()?,
@@ -298,6 +301,7 @@ fn service(
         for (name, is_there) in [
             ("must_agree_with", settings.places.len() > 1),
             ("cache", settings.cache.is_some()),
+            ("poll", settings.poll.is_some()),
             ("is_copy", settings.is_copy),
         ] {
             if is_there {
@@ -319,15 +323,7 @@ fn place(table: &Table<'_, '_>, sources: &BTreeMap<String, SourceSettings>) -> O
         return None;
     };
     let ask = match &settings.kind {
-        Kind::Folder(_) => {
-            if !mapping.columns.is_empty() {
-                table.mistake(
-                    "columns",
-                    "an export has the service's own columns and values; nothing is read otherwise",
-                );
-            }
-            Ask::Files(FolderAsk::read(table))
-        }
+        Kind::Folder(_) => Ask::Files(FolderAsk { mapping: mapping.clone(), ..FolderAsk::read(table) }),
         Kind::Http(_) => Ask::Http(Box::new(HttpAsk::read(table)?)),
         Kind::Mysql(_) | Kind::Odbc(_) | Kind::Postgres(_) | Kind::Sqlite { .. } => {
             match Query::parse(&table.needed_text("query")) {

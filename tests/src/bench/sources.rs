@@ -1,6 +1,8 @@
 //! How fast questions are answered from each kind of source: the same register and the same questions, node to node, from
-//! imported records and from each database; beside each database the query alone, over the same driver, which nothing that
-//! asks it can outrun. Out of scope: HTTP and the rest, until they have a server to be measured with.
+//! imported records, from each database and from an HTTP endpoint; beside each the lookup alone, over the same driver, which
+//! nothing that asks it can outrun. Out of scope: ODBC and folders, whose records are a database's or imported.
+
+mod owner;
 
 #[path = "../../support/mariadb_server.rs"]
 mod mariadb_server;
@@ -21,8 +23,8 @@ use exchange_node::{
     service_file,
     sources::{
         Asked, Source,
-        query::Query,
-        settings::{Kind, Settings},
+        http::Endpoint,
+        settings::{Ask as AskedFor, Kind, Settings},
         sql::Database,
     },
 };
@@ -59,6 +61,9 @@ pub struct Options {
 }
 
 const QUERY: &str = "SELECT marital_status, registered_on FROM marriages WHERE number = :subject";
+
+const HTTP: &str = "path = \"/marriages\"\nbody = '{\"number\": \":subject\"}'\nrows = \"/rows\"\nno_rows_status = [\"404\"]\n\
+    pointers = { marital_status = \"/marital_status\", registered_on = \"/registered_on\" }\n";
 
 /// Measures, and puts the figures into the summary.
 pub async fn run(options: &Options, summary: &Path) -> anyhow::Result<()> {
@@ -105,6 +110,7 @@ pub async fn run(options: &Options, summary: &Path) -> anyhow::Result<()> {
             ),
         ));
     }
+    sources.push(("http", format!("kind = \"http\"\nurl = \"{}\"\n", owner::start(&csv).await?)));
     let figures = measure_all(options, &place, &sources).await?;
     report(options, summary, &sources, &figures)
 }
@@ -138,7 +144,11 @@ async fn measure_all(
 }
 
 fn sources_toml(source: &str, in_flight: usize) -> String {
-    let service = format!("[services.marriage-registration]\nsource = \"bench\"\nquery = \"{QUERY}\"\n");
+    let asked = match source.contains("\"http\"") {
+        true => HTTP.to_owned(),
+        false => format!("query = \"{QUERY}\"\n"),
+    };
+    let service = format!("[services.marriage-registration]\nsource = \"bench\"\n{asked}");
     format!("[sources.bench]\nat_once = {}\ntimeout_ms = 10000\n{source}\n{service}", (in_flight / 4).max(1))
 }
 
@@ -164,15 +174,25 @@ async fn answering_from(place: &Place, source: &str, in_flight: usize) -> anyhow
 fn query_alone(place: &Place, source: &str, in_flight: usize) -> anyhow::Result<Ask> {
     let told = |mistakes: Vec<_>| anyhow::anyhow!("{mistakes:?}");
     let settings = Settings::parse(&sources_toml(source, in_flight)).map_err(told)?;
+    let asked = settings.services.first().and_then(|service| service.places.first()).context("the service")?;
     let settings = settings.sources.get("bench").context("the source")?;
     let dir = place.provider().dir();
-    let database = match &settings.kind {
-        Kind::Mysql(database) => Database::mysql(database, settings.bounds, dir),
-        Kind::Postgres(database) => Database::postgres(database, settings.bounds, dir),
-        Kind::Sqlite { path } => Database::sqlite(&dir.join(path), settings.bounds),
-        other => bail!("{other:?} is no database"),
+    let database = |database: Result<Database, String>| -> anyhow::Result<Arc<dyn Source>> {
+        match &asked.ask {
+            AskedFor::Query(query) => Ok(Arc::new(database.map_err(anyhow::Error::msg)?.asked_by(query.clone()))),
+            other => bail!("{other:?} is no query"),
+        }
     };
-    let source = Arc::new(database.map_err(anyhow::Error::msg)?.asked_by(Query::parse(QUERY)?));
+    let source: Arc<dyn Source> = match (&settings.kind, &asked.ask) {
+        (Kind::Mysql(of), _) => database(Database::mysql(of, settings.bounds, dir))?,
+        (Kind::Postgres(of), _) => database(Database::postgres(of, settings.bounds, dir))?,
+        (Kind::Sqlite { path }, _) => database(Database::sqlite(&dir.join(path), settings.bounds))?,
+        (Kind::Http(of), AskedFor::Http(asked)) => {
+            let endpoint = Endpoint::new(of, settings.bounds, dir).map_err(anyhow::Error::msg)?;
+            Arc::new(endpoint.asked_by(asked.as_ref().clone()))
+        }
+        (other, _) => bail!("{other:?} is not measured"),
+    };
     let yaml = include_str!("../../../examples/quick-start/marriage-registration.yaml");
     let mut published =
         service_file::parse(yaml, "marriage-registration.yaml").map_err(|wrong| anyhow::anyhow!("{wrong:?}"))?;

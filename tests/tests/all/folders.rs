@@ -97,6 +97,47 @@ async fn an_export_that_lands_becomes_the_records_and_a_bad_one_leaves_them_answ
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_export_in_its_own_words_is_read_as_the_configuration_says() {
+    let place = Place::start(|plan, _| {
+        plan.department("civil-affairs").service_without_records(MARRIAGE).department("housing").granting(
+            "civil-affairs/marriage-registration",
+            "housing",
+            housings_scope(),
+        )
+    })
+    .await;
+    let node = place.town.node("civil-affairs");
+    let folder: PathBuf = place.dir().join("exports");
+    fs::create_dir(&folder).unwrap();
+    node.stop().await.unwrap();
+    let sources = format!(
+        "[sources.nightly]\nkind = \"folder\"\npath = \"{}\"\nevery = \"1s\"\nsettle = \"1s\"\n\n\
+         [services.marriage-registration]\nsource = \"nightly\"\n\
+         [services.marriage-registration.columns.resident_id]\nfrom = \"身份证号\"\n\
+         [services.marriage-registration.columns.marital_status]\nfrom = \"婚姻状况\"\n\
+         codes = {{ \"10\" = \"single\", \"20\" = \"married\", \"40\" = \"widowed\" }}\n\
+         [services.marriage-registration.columns.registered_on]\nfrom = \"登记日期\"\n",
+        folder.display()
+    );
+    fs::write(node.dir().join("sources.toml"), sources).unwrap();
+    node.start().await.unwrap();
+    let rows = format!("身份证号,婚姻状况,登记日期\n{},20,2018年5月20日\n{},40,20211103\n", *MARRIED, *WIDOWED);
+    fs::write(folder.join("marriage-1.csv"), rows).unwrap();
+    comes_to(&place, &MARRIED, "married", Verdict::Match).await;
+    comes_to(&place, &WIDOWED, "married", Verdict::Mismatch).await;
+    // A code that nobody named is no guess: the file is refused whole, and the records from before answer.
+    let rows = format!("身份证号,婚姻状况,登记日期\n{},77,2018年5月20日\n", *MARRIED);
+    fs::write(folder.join("marriage-2.csv"), rows).unwrap();
+    let shown = async || place.json("civil-affairs", &["records", "show", "marriage-registration"]).await;
+    let refused = eventually(PATIENCE, async || shown().await["folder"]["last_outcome"] == "refused");
+    assert!(refused.await, "{}", shown().await);
+    let problems = shown().await["folder"]["problems"].to_string();
+    assert!(problems.contains("`codes` does not name"), "{problems}");
+    comes_to(&place, &MARRIED, "married", Verdict::Match).await;
+    place.town.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_are_seen_all_or_not_at_all_whenever_the_node_dies() {
     let place = Place::civil_affairs_and_housing().await;
     let node = place.town.node("civil-affairs");

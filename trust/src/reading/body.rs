@@ -224,6 +224,7 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
             ("until", moment(body.valid_until_ms)),
             ("expected a day", number(body.expected_per_day.into())),
             ("only system", body.system.clone()),
+            ("notices of changes", if body.subscribe { "applied for" } else { "" }.to_owned()),
         ],
         Body::AccessGranted(body) => vec![
             ("scope", scope(&body.scope)),
@@ -232,6 +233,7 @@ pub(super) fn details(body: &Body) -> Vec<Fact> {
             ("until", moment(body.valid_until_ms)),
             ("quota", body.quota.as_ref().map(quota).unwrap_or_default()),
             ("only system", body.system.clone()),
+            ("notices of changes", if body.subscribe { "granted" } else { "" }.to_owned()),
         ],
         Body::AccessResumed(body) => vec![("reason", body.reason.clone())],
         Body::ItemPublished(body) => vec![

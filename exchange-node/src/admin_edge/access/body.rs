@@ -86,6 +86,7 @@ fn granted(
         quota: request.quota,
         system,
         embargo_until_ms: request.embargo_until_ms,
+        subscribe: applied.subscribe && !request.without_notices,
     })
 }
 

@@ -37,6 +37,9 @@ pub struct ApplyArgs {
     /// Applies for the values too, not for verdicts alone.
     #[arg(long)]
     pub(super) disclose: bool,
+    /// Applies for notices too: to be told when a verdict changes (`subscriptions add`).
+    #[arg(long)]
+    pub(super) subscribe: bool,
     /// The legal basis, "INSTRUMENT ARTICLE"; may be given several times.
     #[arg(long, value_name = "BASIS", value_parser = text::legal_basis, required = true)]
     pub(super) basis: Vec<LegalBasis>,
@@ -95,6 +98,9 @@ pub struct ApproveArgs {
     /// Approves verdicts alone, where values were applied for.
     #[arg(long)]
     pub(super) verdicts_only: bool,
+    /// Approves no notices of changes, where they were applied for.
+    #[arg(long)]
+    pub(super) without_notices: bool,
     /// The last day; without it what was applied for.
     #[arg(long, value_name = "DATE", value_parser = text::end_of_day)]
     pub(super) until: Option<u64>,

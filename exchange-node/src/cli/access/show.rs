@@ -77,6 +77,18 @@ fn until(state: &AccessState) -> u64 {
     )
 }
 
+/// Whether changes may be subscribed to.
+fn notices(state: &AccessState) -> String {
+    let is_applied_for = state.applied.as_ref().is_some_and(|applied| applied.subscribe);
+    match (&state.granted, is_applied_for) {
+        (Some(granted), _) if granted.subscribe => "granted",
+        (Some(_), true) => "not granted",
+        (None, true) => "applied for",
+        (_, false) => "",
+    }
+    .to_owned()
+}
+
 fn scope_text(scope: &[AttributeScope]) -> String {
     let lines = scope.iter().map(|asked| {
         let disclose = if asked.disclose { ", value" } else { "" };
@@ -128,6 +140,7 @@ pub(super) fn details(state: &AccessState) -> String {
         ("applied for", scope_text(&applied.scope)),
         ("granted", state.granted.as_ref().map(|granted| scope_text(&granted.scope)).unwrap_or_default()),
         ("until", output::moment(until(state))),
+        ("notices of changes", notices(state)),
         ("quota", joined(&quota)),
         ("used", joined(&[limit(used.today, "today"), limit(used.total, "in all"), limit(used.asked, "asked")])),
         ("system", system),
@@ -172,6 +185,7 @@ pub(super) fn state_json(state: &AccessState) -> Value {
             "valid_from_ms": granted.valid_from_ms,
             "valid_until_ms": granted.valid_until_ms,
             "embargo_until_ms": granted.embargo_until_ms,
+            "subscribe": granted.subscribe,
             "quota": { "per_second": quota.per_second, "per_day": quota.per_day, "total": quota.total },
             "system": granted.system,
         })
@@ -206,6 +220,7 @@ pub(super) fn state_json(state: &AccessState) -> Value {
         "legal_bases": applied.legal_bases.iter()
             .map(|basis| json!({ "instrument": basis.instrument, "article": basis.article })).collect::<Vec<_>>(),
         "valid_until_ms": applied.valid_until_ms,
+        "subscribe": applied.subscribe,
         "applied_ms": state.applied_ms,
         "granted_ms": state.granted_ms,
         "granted": granted,

@@ -20,6 +20,7 @@ use super::{Claim, Generation, Records, Unfinished, new_generation, write};
 use crate::records::calendar_day;
 use crate::records::columns::{Column, Columns};
 use crate::records::import::{self, BadRow, ChangePlan, Changes, Format, ImportError, OldRows, Order, Progress};
+use crate::sources::mapping::Mapping;
 
 /// What changes did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,22 @@ impl Records {
         progress: &dyn Fn(Progress),
         now_ms: u64,
     ) -> Result<ChangeReport, ImportError> {
+        self.apply_mapped(service, (format, &Mapping::default()), changes, input, progress, now_ms)
+    }
+
+    /// The same of a file whose columns and values are read as `mapping` says.
+    ///
+    /// # Errors
+    /// As [`Records::apply`].
+    pub fn apply_mapped(
+        &self,
+        service: &Service,
+        (format, mapping): (Format, &Mapping),
+        changes: &Changes,
+        input: impl Read,
+        progress: &dyn Fn(Progress),
+        now_ms: u64,
+    ) -> Result<ChangeReport, ImportError> {
         let problem =
             |field: String, reason: String| ImportError::Columns { problems: vec![BadRow { line: 1, field, reason }] };
         let columns = Columns::of(service).map_err(|error| problem(error.field, error.reason))?;
@@ -70,8 +87,15 @@ impl Records {
             |reason: String| problem(String::new(), format!("{reason}: import them whole, and then change them"));
         let mut scan = Scan::new(opened, &columns, &stored).map_err(unfit)?;
         let known = self.known.load();
-        let order =
-            Order { columns: &columns, format, quarantine: false, changes: Some(&plan), known: &known, progress };
+        let order = Order {
+            columns: &columns,
+            format,
+            quarantine: false,
+            changes: Some(&plan),
+            known: &known,
+            mapping,
+            progress,
+        };
         let path = new_generation(&folder)?;
         let unfinished = Unfinished(Some(path.clone()));
         let store = Store::open(&path.join("store"), SMALL_CACHE_BYTES).map_err(write)?;

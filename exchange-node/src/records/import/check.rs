@@ -12,6 +12,8 @@ use super::Order;
 use super::changes::Operation;
 use crate::records::columns::Columns;
 use crate::records::packed;
+use crate::sources::mapping::{self, ColumnMapping};
+use crate::sources::raw::Raw;
 
 /// What stands in one cell.
 pub(super) enum Cell<'a> {
@@ -124,7 +126,15 @@ pub(super) fn check(cells: Cells<'_>, order: &Order<'_>) -> Checked {
             _ if operation == Operation::Delete && !is_key => Ok(None),
             Cell::Empty if is_key => Err("must not be empty: rows are told apart by it".to_owned()),
             Cell::Empty if column.selects() => Err("must not be empty: rows are selected by it".to_owned()),
-            cell => value(cell, column.ty()),
+            cell => match order.mapping.columns.get(column.name()) {
+                None => value(cell, column.ty()),
+                Some(mapping) => match mapped(mapping, cell, column.ty()) {
+                    Ok(None) if is_key || column.selects() => {
+                        Err("must not stand for no value: rows are told apart or selected by it".to_owned())
+                    }
+                    read => read,
+                },
+            },
         };
         values.push(read.unwrap_or_else(|reason| {
             faults.push((column.name().to_owned(), reason));
@@ -181,6 +191,26 @@ fn value(cell: &Cell<'_>, ty: &AttributeType) -> Result<Option<Value>, String> {
         Cell::Text(text) => read(text),
     }
     .map(Some)
+}
+
+/// A value as the configuration says that the file writes it.
+fn mapped(mapping: &ColumnMapping, cell: &Cell<'_>, ty: &AttributeType) -> Result<Option<Value>, String> {
+    let raw = match cell {
+        Cell::Empty => return Ok(None),
+        cell if cell.written().is_some_and(is_spreadsheet_damage) => return Err(SPREADSHEET.to_owned()),
+        // A code may be a number in the file.
+        Cell::Number(text) if mapping.codes.is_some() => Raw::Text((*text).to_owned()),
+        Cell::SheetNumber(text) if mapping.codes.is_some() => Raw::Text(text.clone()),
+        Cell::Number(_) | Cell::SheetNumber(_) => return value(cell, ty),
+        Cell::Boolean(boolean) => Raw::Boolean(*boolean),
+        Cell::List(texts) => Raw::List(texts.iter().cloned().map(Raw::Text).collect()),
+        Cell::Text(text) => Raw::Text(text.clone().into_owned()),
+    };
+    match mapping.cell(&raw, ty) {
+        mapping::Cell::Null => Ok(None),
+        mapping::Cell::Value(value) => Ok(Some(value)),
+        mapping::Cell::Unreadable(reason) => Err(reason),
+    }
 }
 
 const SPREADSHEET: &str = "a spreadsheet turned the number into something like 8.9E+17: format the column as text, and put \

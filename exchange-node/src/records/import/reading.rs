@@ -91,13 +91,14 @@ impl<'a> Cells<'a> {
 
 /// Where the cells called `name` belong, if anywhere.
 fn place(name: &str, order: &Order<'_>) -> Option<Place> {
-    let columns = order.columns;
-    let subject = columns.schemes().iter().position(|scheme| scheme.as_str() == name);
+    let (columns, called) = (order.columns, |column| order.mapping.source_name(column));
+    let subject = columns.schemes().iter().position(|scheme| called(scheme.as_str()) == name);
     let operation = || {
         let column = order.changes.and_then(|plan| plan.operation_column());
         (column == Some(name)).then_some(Place::Operation)
     };
-    subject.map(Place::Subject).or_else(|| columns.position(name).map(Place::Column)).or_else(operation)
+    let column = || columns.columns().iter().position(|column| called(column.name()) == name);
+    subject.map(Place::Subject).or_else(|| column().map(Place::Column)).or_else(operation)
 }
 
 /// Whether a row may lack the column at `position`: it is only to be taken out, and the column does not tell it apart.
@@ -131,6 +132,7 @@ impl Reader<'_> {
         let places = (columns.schemes().iter().map(|scheme| scheme.as_str()))
             .chain(columns.columns().iter().map(|column| column.name()))
             .chain(self.order.changes.and_then(|plan| plan.operation_column()))
+            .map(|name| self.order.mapping.source_name(name))
             .filter_map(|name| Some((name, place(name, self.order)?)))
             .collect::<HashMap<_, _>>();
         while let Some(line) = json_lines::next_line(input, &mut raw)? {
@@ -315,7 +317,8 @@ fn header(line: u64, names: &[&str], order: &Order<'_>) -> Result<Vec<Place>, Im
     if names.iter().all(|name| place(name, order).is_none() && !columns.is_counted(name)) {
         // Perhaps the first line holds data, which must not be repeated.
         let subject = columns.schemes().iter().map(|scheme| scheme.as_str());
-        let expected = subject.chain(columns.columns().iter().map(|column| column.name())).collect::<Vec<_>>();
+        let expected = subject.chain(columns.columns().iter().map(|column| column.name()));
+        let expected = expected.map(|name| order.mapping.source_name(name)).collect::<Vec<_>>();
         let separator = if names.len() == 1 { " and parted by commas" } else { "" };
         let reason = format!(
             "no column of the service is named here: is the row of column names missing? It must be in UTF-8{separator}: {}",
@@ -341,8 +344,9 @@ fn header(line: u64, names: &[&str], order: &Order<'_>) -> Result<Vec<Place>, Im
     }
     let only_deletes = order.changes.is_some_and(|plan| plan.only_deletes());
     for (index, column) in columns.columns().iter().enumerate() {
-        if !names.contains(&column.name()) && !may_lack(order, index, only_deletes) {
-            problem(column.name().to_owned(), "the column is missing".to_owned());
+        let called = order.mapping.source_name(column.name());
+        if !names.contains(&called) && !may_lack(order, index, only_deletes) {
+            problem(called.to_owned(), "the column is missing".to_owned());
         }
     }
     if let Some(name) = order.changes.and_then(|plan| plan.operation_column())

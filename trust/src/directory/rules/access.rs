@@ -109,6 +109,9 @@ fn check_grant(directory: &Directory, body: &wire::AccessGranted, object: &Objec
     if applied.valid_until_ms != 0 && (body.valid_until_ms == 0 || body.valid_until_ms > applied.valid_until_ms) {
         return Err(StatementError::rule("valid_until_ms", "is later than applied for"));
     }
+    if body.subscribe && !applied.subscribe {
+        return Err(StatementError::rule("subscribe", "notices of changes were not applied for"));
+    }
     if body.scope.is_empty() {
         return Err(StatementError::rule("scope", "an empty list covers nothing"));
     }
