@@ -6,6 +6,7 @@
 //!
 //! Out of scope: who may speak for an office (`office_edge`), connections (`peers`).
 
+mod batch;
 mod idempotency;
 mod later;
 mod record;
@@ -38,6 +39,7 @@ use trust::{
 
 use self::{idempotency::Idempotency, later::Awaiting, record::last};
 pub use self::{
+    batch::{BatchAnswer, PreparedBatch, SentBatch},
     later::{Awaited, NotReceived},
     request::OfficeQuestion,
     send::Courier,

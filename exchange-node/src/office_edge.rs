@@ -72,7 +72,7 @@ impl OfficeEdge {
     }
 
     /// The office system that calls; empty for an operator.
-    fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
+    pub(crate) fn system(&self, metadata: &MetadataMap) -> Result<String, Status> {
         signed_in(self.keys.as_deref(), metadata)
     }
 }
@@ -103,16 +103,24 @@ impl Verifications for OfficeEdge {
 
     async fn show(&self, request: Request<ShowRequest>) -> Result<Response<VerifyResponse>, Status> {
         self.system(request.metadata())?;
-        let receipt = read_receipt(&request.into_inner().receipt)?;
+        let (receipt, item) = read_receipt(&request.into_inner().receipt)?;
         let asker = Arc::clone(&self.asker);
         // An old receipt may lie in a month that must be opened first.
         let shown = tokio::task::spawn_blocking(move || {
-            asker.show(&receipt).map(|asked| (asked, asker.is_from_the_other_side(&receipt)))
+            let shown = match item {
+                None => asker.show(&receipt),
+                Some(item) => asker.show_item(&receipt, item),
+            };
+            shown.map(|asked| (asked, asker.is_from_the_other_side(&receipt)))
         })
         .await;
         match shown.map_err(|error| Status::internal(error.to_string()))? {
             Ok((asked, from_the_other_side)) => {
-                Ok(Response::new(VerifyResponse { from_the_other_side, ..self.response(asked) }))
+                let mut response = VerifyResponse { from_the_other_side, ..self.response(asked) };
+                if let Some(item) = item {
+                    response.receipt = format!("{receipt}/{item}");
+                }
+                Ok(Response::new(response))
             }
             Err(NotFound::Failed(error)) => Err(failed(&error)),
             Err(error) => Err(Status::not_found(error.to_string())),
@@ -143,9 +151,9 @@ impl Verifications for OfficeEdge {
         request: Request<ExportEvidenceRequest>,
     ) -> Result<Response<ExportEvidenceResponse>, Status> {
         self.system(request.metadata())?;
-        let receipt = read_receipt(&request.into_inner().receipt)?;
+        let (receipt, item) = read_receipt(&request.into_inner().receipt)?;
         let exporter = Arc::clone(&self.exporter);
-        let exported = tokio::task::spawn_blocking(move || exporter.export(&receipt)).await;
+        let exported = tokio::task::spawn_blocking(move || exporter.export_item(&receipt, item)).await;
         match exported.map_err(|error| Status::internal(error.to_string()))? {
             Ok(bundle) => Ok(Response::new(ExportEvidenceResponse { bundle })),
             Err(error) => Err(Status::not_found(error.to_string())),
@@ -274,8 +282,15 @@ pub(crate) fn response(asked: Asked) -> VerifyResponse {
     response
 }
 
-fn read_receipt(text: &str) -> Result<Receipt, Status> {
-    text.parse().map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))
+/// A receipt, and which item of a batch it is about, `<receipt>/<item>`.
+fn read_receipt(text: &str) -> Result<(Receipt, Option<usize>), Status> {
+    let malformed = |error: &dyn std::fmt::Display| Status::invalid_argument(format!("receipt: {error}"));
+    let (receipt, item) = match text.split_once('/') {
+        Some((receipt, item)) => (receipt, Some(item.trim().parse().map_err(|error| malformed(&error))?)),
+        None => (text, None),
+    };
+    let receipt = receipt.parse().map_err(|error: trust::evidence::NotAReceipt| malformed(&error))?;
+    Ok((receipt, item))
 }
 
 /// An office may bring its own id for the logs; one that could carry personal data is not taken.

@@ -8,6 +8,8 @@
 //!
 //! Out of scope: what is sent, and when it is tried again (`ask`).
 
+mod bulk;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -22,7 +24,7 @@ use host::{
     edge::ChannelLimits,
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
-use proto::exchange::v1::{self as wire, custody_client::CustodyClient, exchange_client::ExchangeClient};
+use proto::exchange::v1::{self as wire, bulk_client::BulkClient, custody_client::CustodyClient, exchange_client::ExchangeClient};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
 use trust::{
@@ -95,6 +97,7 @@ struct Peer {
 struct Connection {
     client: ExchangeClient<Channel>,
     custody: CustodyClient<Channel>,
+    bulk: BulkClient<Channel>,
     in_flight: AtomicUsize,
 }
 
@@ -291,8 +294,9 @@ impl Peers {
             .map(|_| {
                 let channel = connector.channel(&ChannelLimits::default());
                 let custody = CustodyClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
+                let bulk = BulkClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
                 let client = ExchangeClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-                Connection { client, custody, in_flight: AtomicUsize::new(0) }
+                Connection { client, custody, bulk, in_flight: AtomicUsize::new(0) }
             })
             .collect();
         let peer = Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) });

@@ -20,6 +20,7 @@ use crate::{
         events::EventsEdge, history::HistoryEdge, items::ItemsEdge, keys::KeysEdge, nodes::NodesEdge,
         records::RecordsEdge, successions::SuccessionsEdge, tasks::TasksEdge,
     },
+    bulk::edge::BatchesEdge,
     case_edge::CasesEdge,
     cosigner::Cosigner,
     duty::act::Acting,
@@ -147,6 +148,7 @@ pub(super) async fn start(
         }
     });
 
+    supervisor.essential("jobs of many questions", Arc::clone(&parts.bulk).run(stop.clone()));
     supervisor.essential("duties", {
         let actor = Acting {
             asker: Arc::clone(&parts.asker),
@@ -264,6 +266,7 @@ pub(super) async fn start(
     let peer_server = tuned_server(&limits)
         .add_service(health.clone())
         .add_service(peer_edge(parts).server())
+        .add_service(peer_edge(parts).bulk_server())
         .add_service(custody_edge(parts).server());
     supervisor.essential("peer port", {
         let stop = stop.clone();
@@ -276,7 +279,9 @@ pub(super) async fn start(
     // A question may wait for a slow provider longer than a peer may.
     let office_limits = EdgeLimits { request_timeout: Duration::from_secs(75), ..limits };
     let keyed = office_edge(parts, Some(Arc::clone(&parts.office_keys))).server();
-    let mut office_server = tuned_server(&office_limits).add_service(health.clone()).add_service(keyed);
+    let batches = BatchesEdge::server(office_edge(parts, Some(Arc::clone(&parts.office_keys))), &parts.bulk);
+    let mut office_server =
+        tuned_server(&office_limits).add_service(health.clone()).add_service(keyed).add_service(batches);
     let keys = Some(Arc::clone(&parts.office_keys));
     office_server =
         office_server.add_service(CasesEdge::server(Arc::clone(&parts.cases), keys, Arc::clone(&parts.clock)));
@@ -300,6 +305,7 @@ pub(super) async fn start(
     let admin_router = tuned_server(&office_limits)
         .add_service(health)
         .add_service(office_edge(parts, None).server())
+        .add_service(BatchesEdge::server(office_edge(parts, None), &parts.bulk))
         .add_service(CasesEdge::server(Arc::clone(&parts.cases), None, Arc::clone(&parts.clock)))
         .add_service(ItemsEdge::server(parts.clone()))
         .add_service(DirectoryViewEdge::new(parts.clone()).server())

@@ -12,8 +12,11 @@ use crate::support::{
 };
 
 /// The guides that are there in two languages.
-const TWO_LANGUAGES: [(&str, &str); 2] =
-    [("docs/operators.md", "docs/operators.zh.md"), ("docs/authority.md", "docs/authority.zh.md")];
+const TWO_LANGUAGES: [(&str, &str); 3] = [
+    ("docs/operators.md", "docs/operators.zh.md"),
+    ("docs/authority.md", "docs/authority.zh.md"),
+    ("docs/bulk.md", "docs/bulk.zh.md"),
+];
 
 /// What the operators' guide does on the way to the first answered question.
 const FIRST_ANSWER: &str = "first-answer";
