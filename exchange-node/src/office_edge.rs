@@ -12,7 +12,7 @@ use proto::office::v1::{
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 use trust::{
-    evidence::Receipt,
+    evidence::{ItemReceipt, Receipt},
     ids::{DepartmentId, Party, ServiceId},
     service::{Service, Sharing},
 };
@@ -282,14 +282,10 @@ pub(crate) fn response(asked: Asked) -> VerifyResponse {
     response
 }
 
-/// A receipt, and which item of a batch it is about, `<receipt>/<item>`.
+/// A receipt, and which item of a batch it is about.
 fn read_receipt(text: &str) -> Result<(Receipt, Option<usize>), Status> {
-    let malformed = |error: &dyn std::fmt::Display| Status::invalid_argument(format!("receipt: {error}"));
-    let (receipt, item) = match text.split_once('/') {
-        Some((receipt, item)) => (receipt, Some(item.trim().parse().map_err(|error| malformed(&error))?)),
-        None => (text, None),
-    };
-    let receipt = receipt.parse().map_err(|error: trust::evidence::NotAReceipt| malformed(&error))?;
+    let malformed = |error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}"));
+    let ItemReceipt { receipt, item } = text.parse().map_err(malformed)?;
     Ok((receipt, item))
 }
 

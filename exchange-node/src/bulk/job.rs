@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use host::{files, random};
@@ -38,6 +41,8 @@ pub struct Job {
     shown: watch::Sender<BatchJob>,
     /// The parts that this process has prepared: it knows of every attempt to send them.
     begun: Mutex<HashSet<usize>>,
+    /// How many rows a batch has at most, since a quota was met; 0 without such a limit.
+    pace: AtomicUsize,
 }
 
 impl Job {
@@ -63,7 +68,7 @@ impl Job {
                 }
             }
         }
-        Ok(Self { id, folder, stored, shown: watch::Sender::new(shown), begun: Mutex::default() })
+        Ok(Self { id, folder, stored, shown: watch::Sender::new(shown), begun: Mutex::default(), pace: AtomicUsize::new(0) })
     }
 
     /// Its id.
@@ -146,6 +151,36 @@ impl Job {
         stored::write(&part_file(&self.folder, part, "sent"), sent)
     }
 
+    /// The results of some rows of a part, while others must be asked again.
+    pub(super) fn partial(&self, part: usize) -> Result<Vec<BatchResult>, Error> {
+        let stored: Option<StoredResults> = stored::read(&part_file(&self.folder, part, "partial"))?;
+        Ok(stored.unwrap_or_default().results)
+    }
+
+    pub(super) fn keep_partial(&self, part: usize, results: Vec<BatchResult>) -> Result<(), Error> {
+        stored::write(&part_file(&self.folder, part, "partial"), &StoredResults { results })
+    }
+
+    /// How many rows the part has.
+    pub(super) fn size(&self, part: usize) -> usize {
+        self.stored.parts.get(part).and_then(|rows| usize::try_from(*rows).ok()).unwrap_or(0)
+    }
+
+    /// How many rows a batch has at most.
+    pub(super) fn pace(&self) -> usize {
+        match self.pace.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            pace => pace,
+        }
+    }
+
+    /// A quota was met after so many rows: batches are no larger from now on.
+    pub(super) fn slow_down(&self, rows: usize) {
+        if rows > 0 {
+            self.pace.store(rows, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn note_begun(&self, part: usize) {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(part);
     }
@@ -157,7 +192,10 @@ impl Job {
     /// What was sent of the part was never answered and never will be: it is asked anew.
     pub(super) fn forget_sent(&self, part: usize) -> Result<(), Error> {
         let path = part_file(&self.folder, part, "sent");
-        std::fs::remove_file(&path).map_err(|source| Error::Read { path, source })
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Read { path, source }),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn keep_results(&self, part: usize, results: Vec<BatchResult>) -> Result<(), Error> {

@@ -47,6 +47,10 @@ enum Held {
     Refused(Refusal),
     #[error("{0}")]
     Unanswered(String),
+    #[error("some of its rows are asked next")]
+    More,
+    #[error("QUOTA_EXCEEDED: the rest is asked as soon as the quota allows")]
+    Quota { at_ms: u64 },
 }
 
 impl From<tokio::task::JoinError> for Held {
@@ -100,6 +104,17 @@ impl Bulk {
     async fn until_answered(self: &Arc<Self>, job: &Arc<Job>, part: usize) {
         let mut pause = FIRST_PAUSE;
         while let Err(held) = self.ask_part(job, part).await {
+            match held {
+                Held::More => continue,
+                Held::Quota { at_ms } => {
+                    job.wait_for(&held.to_string());
+                    let left_ms = at_ms.saturating_sub(self.clock.now_ms()).max(20);
+                    tokio::time::sleep(Duration::from_millis(left_ms)).await;
+                    pause = FIRST_PAUSE;
+                    continue;
+                }
+                _ => {}
+            }
             let reason = held.to_string();
             tracing::info!(job = job.id(), part, reason, "a batch has no answer yet; it is tried again");
             job.wait_for(&reason);
@@ -117,8 +132,8 @@ impl Bulk {
                 (noted, sent)
             }
             None => match self.prepare(job, part).await? {
-                Some(prepared) => prepared,
-                None => return Ok(()),
+                Prepared::Sent(noted, sent) => (noted, sent),
+                Prepared::Refused(results) => return self.settle(job, part, results).await,
             },
         };
         let recipient = sent.questions.common.recipient.department().clone();
@@ -150,23 +165,55 @@ impl Bulk {
             let receipt = if is_batch { format!("{receipt}/{item}") } else { receipt.clone() };
             results.push(result(first + u64::from(*row), outcome, receipt, &by));
         }
-        results.sort_by_key(|result| result.row);
-        let job = Arc::clone(job);
-        Ok(tokio::task::spawn_blocking(move || job.keep_results(part, results)).await??)
+        self.settle(job, part, results).await
     }
 
-    /// Prepares and records a part, and notes where it goes. `None` where no row of it may be asked: then its results are
-    /// kept already.
-    async fn prepare(self: &Arc<Self>, job: &Arc<Job>, part: usize) -> Result<Option<(StoredSent, SentBatch)>, Held> {
-        let (bulk, of) = (Arc::clone(self), Arc::clone(job));
-        let prepared = tokio::task::spawn_blocking(move || {
-            let rows = of.rows(part)?.rows;
-            Ok::<_, Error>((bulk.asker.prepare_batch(&of.question(), &rows), rows.len()))
+    /// Keeps the results of a part once all of its rows have one. Rows that met a quota, and those that were not asked
+    /// because of it, are asked again.
+    async fn settle(&self, job: &Arc<Job>, part: usize, results: Vec<BatchResult>) -> Result<(), Held> {
+        let now_ms = self.clock.now_ms();
+        let answered = results.iter().filter(|result| result.state() == State::Answered).count();
+        let (again, mut settled): (Vec<_>, Vec<_>) =
+            results.into_iter().partition(|result| is_for_later(result, now_ms));
+        let retry_at = again.iter().filter_map(|result| result.refusal.as_ref()).map(|it| it.retry_at_ms).max();
+        let job = Arc::clone(job);
+        let keeping = tokio::task::spawn_blocking(move || {
+            settled.extend(job.partial(part)?);
+            settled.sort_by_key(|result| result.row);
+            // After a crash the same may have come twice.
+            settled.dedup_by_key(|result| result.row);
+            if settled.len() >= job.size(part) {
+                return job.keep_results(part, settled).map(|()| false);
+            }
+            job.keep_partial(part, settled)?;
+            job.forget_sent(part)?;
+            if !again.is_empty() {
+                job.slow_down(answered);
+            }
+            Ok::<_, Error>(true)
         });
-        let (prepared, count) = prepared.await??;
+        match (keeping.await??, retry_at) {
+            (false, _) => Ok(()),
+            (true, Some(at_ms)) => Err(Held::Quota { at_ms }),
+            (true, None) => Err(Held::More),
+        }
+    }
+
+    /// Prepares and records what is to be asked of a part next, and notes where it goes.
+    async fn prepare(self: &Arc<Self>, job: &Arc<Job>, part: usize) -> Result<Prepared, Held> {
+        let (bulk, of) = (Arc::clone(self), Arc::clone(job));
         let first = job.first_row(part);
+        let prepared = tokio::task::spawn_blocking(move || {
+            let settled: HashSet<u64> = of.partial(part)?.iter().map(|result| result.row).collect();
+            let rows = of.rows(part)?.rows.into_iter().enumerate();
+            let open = rows.filter(|(row, _)| !settled.contains(&(first + *row as u64)));
+            let (places, rows): (Vec<usize>, Vec<_>) = open.take(of.pace()).unzip();
+            Ok::<_, Error>((bulk.asker.prepare_batch(&of.question(), &rows), places))
+        });
+        let (prepared, places) = prepared.await??;
+        let place = |row: usize| places.get(row).copied().unwrap_or(usize::MAX);
         let refused_row = |(row, refusal): &(usize, Refusal)| {
-            let row = first + u64::try_from(*row).unwrap_or(u64::MAX);
+            let row = first + u64::try_from(place(*row)).unwrap_or(u64::MAX);
             let refusal = Some(Outcome::Refusal(refusal.to_wire()));
             result(row, refusal, String::new(), "own node")
         };
@@ -175,25 +222,25 @@ impl Bulk {
             Err(refusal) if is_passing(refusal.code) => return Err(Held::Refused(refusal)),
             Err(refusal) => {
                 self.asker.record_refused(&[(0, refusal.clone())]).await?;
-                job.keep_results(part, (0..count).map(|row| refused_row(&(row, refusal.clone()))).collect())?;
-                return Ok(None);
+                let results = (0..places.len()).map(|row| refused_row(&(row, refusal.clone())));
+                return Ok(Prepared::Refused(results.collect()));
             }
         };
         if !prepared.refused.is_empty() {
             self.asker.record_refused(&prepared.refused).await?;
         }
         let refused: Vec<BatchResult> = prepared.refused.iter().map(refused_row).collect();
-        let rows: Vec<u32> = prepared.rows.iter().map(|row| u32::try_from(*row).unwrap_or(u32::MAX)).collect();
+        let rows = prepared.rows.iter().map(|row| u32::try_from(place(*row)).unwrap_or(u32::MAX));
+        let rows: Vec<u32> = rows.collect();
         if rows.is_empty() {
-            job.keep_results(part, refused)?;
-            return Ok(None);
+            return Ok(Prepared::Refused(refused));
         }
         let node = self.node_of(&prepared.provider, part).ok_or_else(unreachable)?.node.to_string();
         let sent = self.asker.record_batch(prepared).await?;
         let noted = StoredSent { place: sent.place, node, rows, refused, has_left: false };
         job.note_sent(part, &noted)?;
         job.note_begun(part);
-        Ok(Some((noted, sent)))
+        Ok(Prepared::Sent(noted, sent))
     }
 
     /// Sends the noted bytes to the noted node; to another only where they have certainly not left.
@@ -240,6 +287,26 @@ impl Bulk {
         let mut others = seen.directory().nodes_of(provider).filter(|node| !node.draining && node.node.as_str() != than);
         others.next().cloned()
     }
+}
+
+/// What is to be done about a part.
+enum Prepared {
+    /// This batch was recorded and noted.
+    Sent(StoredSent, SentBatch),
+    /// No row of it may be asked.
+    Refused(Vec<BatchResult>),
+}
+
+/// A quota that is met for longer is a refusal, and not something to wait for.
+const LONGEST_WAIT_MS: u64 = 600_000;
+
+/// Whether the row met a quota that lets it pass before long.
+fn is_for_later(result: &BatchResult, now_ms: u64) -> bool {
+    result.refusal.as_ref().is_some_and(|refusal| {
+        refusal.code == Code::QuotaExceeded.as_str()
+            && refusal.retry_at_ms > 0
+            && refusal.retry_at_ms <= now_ms.saturating_add(LONGEST_WAIT_MS)
+    })
 }
 
 fn unreachable() -> Held {

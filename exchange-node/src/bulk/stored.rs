@@ -15,74 +15,74 @@ use super::Error;
 
 /// What a job is.
 #[derive(Clone, PartialEq, Message)]
-pub struct StoredJob {
+pub(super) struct StoredJob {
     /// What is asked.
     #[prost(message, optional, tag = "1")]
-    pub header: Option<BatchHeader>,
+    pub(super) header: Option<BatchHeader>,
     /// The office system that handed it in.
     #[prost(string, tag = "2")]
-    pub system: String,
+    pub(super) system: String,
     /// How many rows each part has.
     #[prost(uint32, repeated, tag = "3")]
-    pub parts: Vec<u32>,
+    pub(super) parts: Vec<u32>,
     /// When it was handed in, Unix milliseconds.
     #[prost(uint64, tag = "4")]
-    pub submitted_at_ms: u64,
+    pub(super) submitted_at_ms: u64,
     /// SHA-256 over the rows: whether a job that comes again is the same.
     #[prost(bytes = "vec", tag = "5")]
-    pub digest: Vec<u8>,
+    pub(super) digest: Vec<u8>,
 }
 
 /// A part's rows.
 #[derive(Clone, PartialEq, Message)]
-pub struct StoredRows {
+pub(super) struct StoredRows {
     /// The rows.
     #[prost(message, repeated, tag = "1")]
-    pub rows: Vec<BatchRow>,
+    pub(super) rows: Vec<BatchRow>,
 }
 
 /// A part that is under way.
 #[derive(Clone, PartialEq, Message)]
-pub struct StoredSent {
+pub(super) struct StoredSent {
     /// The place of the batch in the evidence.
     #[prost(uint64, tag = "1")]
-    pub place: u64,
+    pub(super) place: u64,
     /// The node that it goes to, and to no other.
     #[prost(string, tag = "2")]
-    pub node: String,
+    pub(super) node: String,
     /// The row of each item within the part.
     #[prost(uint32, repeated, tag = "3")]
-    pub rows: Vec<u32>,
+    pub(super) rows: Vec<u32>,
     /// The results of rows that are not in the batch.
     #[prost(message, repeated, tag = "4")]
-    pub refused: Vec<BatchResult>,
+    pub(super) refused: Vec<BatchResult>,
     /// Whether the node may have it: then it goes there alone, whatever comes.
     #[prost(bool, tag = "5")]
-    pub has_left: bool,
+    pub(super) has_left: bool,
 }
 
 /// What came of a part.
 #[derive(Clone, PartialEq, Message)]
-pub struct StoredResults {
+pub(super) struct StoredResults {
     /// In the order of the rows.
     #[prost(message, repeated, tag = "1")]
-    pub results: Vec<BatchResult>,
+    pub(super) results: Vec<BatchResult>,
 }
 
 impl StoredJob {
     /// The job in this folder; `None` where none was handed in whole.
-    pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
+    pub(super) fn read(folder: &Path) -> Result<Option<Self>, Error> {
         read(&folder.join("job"))
     }
 }
 
 /// The file of a part.
-pub fn part_file(folder: &Path, part: usize, kind: &str) -> PathBuf {
+pub(super) fn part_file(folder: &Path, part: usize, kind: &str) -> PathBuf {
     folder.join(format!("{part:06}.{kind}"))
 }
 
 /// What the file holds; `None` where there is no such file.
-pub fn read<M: Message + Default>(path: &Path) -> Result<Option<M>, Error> {
+pub(super) fn read<M: Message + Default>(path: &Path) -> Result<Option<M>, Error> {
     match fs::read(path) {
         Ok(bytes) => M::decode(bytes.as_slice()).map(Some).map_err(|_| Error::Damaged { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -91,16 +91,16 @@ pub fn read<M: Message + Default>(path: &Path) -> Result<Option<M>, Error> {
 }
 
 /// Writes the file whole, durably.
-pub fn write<M: Message>(path: &Path, message: &M) -> Result<(), Error> {
+pub(super) fn write<M: Message>(path: &Path, message: &M) -> Result<(), Error> {
     Ok(files::replace_file(path, &message.encode_to_vec(), files::PRIVATE_MODE)?)
 }
 
 /// How a job ended, so that a start need not count its results again.
-pub fn ended(folder: &Path) -> Result<Option<BatchJob>, Error> {
+pub(super) fn ended(folder: &Path) -> Result<Option<BatchJob>, Error> {
     read(&folder.join("ended"))
 }
 
 /// Notes how it ended.
-pub fn write_ended(folder: &Path, job: &BatchJob) -> Result<(), Error> {
+pub(super) fn write_ended(folder: &Path, job: &BatchJob) -> Result<(), Error> {
     write(&folder.join("ended"), job)
 }

@@ -13,6 +13,7 @@ use prost::Message;
 use proto::{
     exchange::v1::{EntryKind, Request, Signed, signed::Form},
     office::v1::State,
+    registry::v1::Quota,
 };
 use serde_json::Value;
 use town::harness::eventually;
@@ -20,7 +21,8 @@ use town::harness::eventually;
 use crate::{
     postgres_server,
     support::{
-        ITEM, MARRIED, Place, SINGLE, WIDOWED, claim, evidence, exit, question, resident, said, small,
+        ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, evidence, exit, housings_scope, question, resident,
+        said, small,
     },
 };
 
@@ -243,6 +245,27 @@ async fn what_cannot_be_found_by_single_questions_cannot_be_found_through_batche
     let single = place.ask(question(&MARRIED, vec![claim("registered_on", "after", "2018-06-01")])).await;
     assert_eq!(single.state(), State::Refused);
     assert_eq!(single.refusal.unwrap().code, "GUESS_BUDGET_SPENT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_for_each_second_slows_a_job_down_and_refuses_nothing() {
+    let quota = Quota { per_second: 20, ..Quota::default() };
+    let place = Place::start(|plan, dir| {
+        let scope = housings_scope().at_most(quota);
+        plan.department("civil-affairs").service(MARRIAGE, dir.join("marriage.csv")).department("housing").granting(
+            "civil-affairs/marriage-registration",
+            "housing",
+            scope,
+        )
+    })
+    .await;
+    let (file, map) = files(place.dir(), &people(70), STATUS);
+    let results = place.dir().join("results.csv");
+    let told = place.json("housing", &arguments(&file, &map, &results)).await;
+    assert_eq!((&told["job"]["answered"], &told["job"]["refused"]), (&70.into(), &0.into()), "{told}");
+    let (batches, asked) = received(&place, "civil-affairs").await;
+    assert!(batches >= 4, "70 rows at 20 in a second: {batches}");
+    assert_eq!(asked.len(), 70);
 }
 
 #[tokio::test(flavor = "multi_thread")]
