@@ -7,6 +7,7 @@
 //! Out of scope: connections and who they belong to (`peer_edge`), what a decision is (`trust::decision`), where records
 //! live (`records`).
 
+mod batch;
 mod charge;
 mod correct;
 mod defer;
@@ -132,6 +133,8 @@ pub struct Answerer {
     refusals: Semaphore,
     /// Questions that wait for directory news.
     waiting: Semaphore,
+    /// Batches that are answered at once: each takes some tens of megabytes meanwhile.
+    batches: Semaphore,
     disk_low: AtomicBool,
     counts: Counts,
     clerks: Option<Arc<Clerks>>,
@@ -281,6 +284,7 @@ impl Answerer {
             answers: Semaphore::new(limits.answers_at_once),
             refusals: Semaphore::new(limits.answers_at_once),
             waiting: Semaphore::new(MOST_WAITING),
+            batches: Semaphore::new(batch::AT_ONCE),
             disk_low: AtomicBool::new(false),
             counts: Counts::default(),
             clerks: None,

@@ -29,6 +29,7 @@ use crate::{
     answer::{Answerer, AnswererParts},
     ask::{self, Asker, AskerParts},
     budget::{self, Book},
+    bulk::{self, Bulk, BulkParts},
     case::{self, Cases, CasesParts},
     clerk::{self, Clerks, ClerksParts},
     compare::Comparer,
@@ -138,6 +139,9 @@ pub enum Error {
     /// The events cannot be read.
     #[error(transparent)]
     Events(#[from] events::Error),
+    /// Jobs of many questions cannot be read.
+    #[error(transparent)]
+    Bulk(#[from] bulk::Error),
     /// The guess budget cannot be opened, or closed.
     #[error(transparent)]
     Budget(#[from] budget::Error),
@@ -198,6 +202,8 @@ pub struct Parts {
     pub duties: Arc<Duties>,
     /// Questions that a person answers.
     pub clerks: Arc<Clerks>,
+    /// Jobs of many questions.
+    pub bulk: Arc<Bulk>,
     /// Cases of this department's offices.
     pub cases: Arc<Cases>,
     /// What is kept of corrections.
@@ -439,6 +445,17 @@ impl App {
             given: Arc::clone(&given),
             clock: Arc::clone(&clock),
         });
+        let bulk = Arc::new(Bulk::open(
+            &config.dir,
+            BulkParts {
+                settings: config.bulk,
+                asker: Arc::clone(&asker),
+                peers: Arc::clone(&peers),
+                view: Arc::clone(&view),
+                clock: Arc::clone(&clock),
+                random: Arc::clone(&random),
+            },
+        )?);
         let interrupted = match journal.check_open() {
             Ok(()) => asker.close_interrupted().await?,
             // It begins anew before it goes on.
@@ -473,6 +490,7 @@ impl App {
             answerer,
             duties,
             clerks,
+            bulk,
             cases,
             corrected,
             given,

@@ -6,6 +6,7 @@
 //!
 //! Out of scope: who may speak for an office (`office_edge`), connections (`peers`).
 
+mod batch;
 mod idempotency;
 mod later;
 mod list;
@@ -39,8 +40,8 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use self::{idempotency::Idempotency, later::Awaiting, record::last, subscribed::Subscriptions};
 pub use self::{
+    batch::{BatchAnswer, PreparedBatch, SentBatch},
     later::{Awaited, NotReceived},
     list::{LaterAnswer, Page, Step},
     request::OfficeQuestion,
@@ -48,6 +49,7 @@ pub use self::{
     show::{NotFound, show_in},
     subscribed::{Came, Notice, Subscribed},
 };
+use self::{idempotency::Idempotency, later::Awaiting, record::last, subscribed::Subscriptions};
 use crate::{
     budget::BudgetKey,
     config::{Limits, OfficerLimits},

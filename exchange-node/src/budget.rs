@@ -196,6 +196,11 @@ impl BudgetKey {
         self.hash("group", &[kind, department.as_str(), name])
     }
 
+    /// From what the salts of the answers to a batch are made: as good as random to everybody else.
+    pub(crate) fn salt_seed(&self, batch: &trust::ids::Digest) -> [u8; 32] {
+        self.hash("salt seed", &[&batch.to_string()])
+    }
+
     fn about(&self, consumer: &DepartmentId, subject: &Subject, attribute: &str) -> About {
         let scheme = subject.scheme();
         let parts = [consumer.as_str(), scheme.as_str(), subject.value(), attribute];

@@ -5,6 +5,7 @@
 
 mod access;
 mod backup;
+mod batch;
 mod case;
 mod catalogue;
 mod config;
@@ -129,6 +130,12 @@ pub enum Command {
     /// Asks another department one question and waits for the answer.
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Many questions at once, from a file.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  exchange-node batch verify applicants.csv --map map.toml -o results.csv"
+    )]
+    Batch(batch::Command),
     /// Questions that a person answers: list, show, answer, reject.
     #[command(subcommand, after_help = "Example:\n  exchange-node tasks list")]
     Tasks(tasks::Command),
@@ -318,6 +325,7 @@ pub async fn run(command: Command, dir: Option<&Path>, json: bool, now_ms: u64) 
         Command::Access(command) => access::run(command, &folder, output, now_ms).await,
         Command::Directory(command) => directory::run(command, &folder, output).await,
         Command::Verify(args) => verify::run(args, &folder, output, now_ms).await,
+        Command::Batch(command) => batch::run(command, &folder, output).await,
         Command::Tasks(command) => tasks::run(command, &folder, output).await,
         Command::Corrections(command) => corrections::run(command, &folder, output).await,
         Command::Subject(command) => subject::run(command, &folder, output).await,

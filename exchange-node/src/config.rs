@@ -108,6 +108,9 @@ pub struct Config {
     /// What in other departments' questions looks wrong.
     #[serde(default)]
     pub events: EventSettings,
+    /// Jobs of many questions.
+    #[serde(default)]
+    pub bulk: crate::bulk::BulkSettings,
     /// How long keys serve.
     #[serde(default)]
     pub keys: KeySettings,

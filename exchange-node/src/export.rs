@@ -8,6 +8,7 @@
 //! Out of scope: showing a verification to an office (`ask`), and checking a bundle (`trust::bundle`).
 
 mod access;
+mod item;
 mod statements;
 
 use std::sync::Arc;
@@ -45,6 +46,17 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The batch was refused as a whole.
+    #[error("the whole batch was refused, so there is no answer to one item of it: `evidence show` shows the refusal")]
+    BatchRefused,
+    /// The receipt finds a batch, and evidence is of one item.
+    #[error(
+        "this is the receipt of a batch of {items} questions: name one of them, <receipt>/<item>, as its result does"
+    )]
+    WholeBatch {
+        /// How many it has.
+        items: usize,
+    },
     /// The log was closed with fewer entries.
     #[error(
         "this entry lies beyond the {kept} entries that the evidence log kept when it was closed, so this node can prove it no more: the other side's evidence does"
@@ -132,6 +144,11 @@ pub struct Exporter {
 impl Exporter {
     /// The exact bytes of an `exchange.v1.EvidenceBundle`. Blocks.
     pub fn export(&self, receipt: &Receipt) -> Result<Vec<u8>, Error> {
+        self.export_item(receipt, None)
+    }
+
+    /// The same of one item of a batch, which shows nothing of the others. Blocks.
+    pub fn export_item(&self, receipt: &Receipt, item: Option<usize>) -> Result<Vec<u8>, Error> {
         let seen = self.view.seen();
         let key = self.keys.node();
         let place = self.journal.find(receipt)?.ok_or(Error::Unknown)?;
@@ -177,6 +194,7 @@ impl Exporter {
             directory: seen.directory(),
             entries: &|| Box::new(self.view.entries()),
             now_ms: self.clock.now_ms(),
+            item,
         };
         self.finish(source.bundle(receipt)?)
     }
@@ -200,6 +218,7 @@ impl Exporter {
             directory: seen.directory(),
             entries: &|| Box::new(self.view.entries()),
             now_ms: self.clock.now_ms(),
+            item: None,
         };
         self.finish(source.bundle(receipt)?)
     }
@@ -243,6 +262,8 @@ struct Source<'a> {
     directory: &'a Directory,
     entries: &'a Entries<'a>,
     now_ms: u64,
+    /// Which item, where it is about a batch.
+    item: Option<usize>,
 }
 
 /// Who vouches for the evidence log.
@@ -305,6 +326,7 @@ impl Source<'_> {
         if !kept.iter().any(|kept| is_question(kept.stored.entry.kind)) {
             return Err(Error::NothingAsked);
         }
+        item::alone(&mut kept, self.item)?;
         Ok(kept)
     }
 
@@ -437,6 +459,7 @@ fn signers(message: &Signed) -> impl Iterator<Item = &str> {
     let envelope = match &message.form {
         Some(wire::signed::Form::Envelope(envelope)) => Some(envelope),
         Some(wire::signed::Form::Attestation(attestation)) => attestation.root.as_ref(),
+        Some(wire::signed::Form::Batch(batch)) => batch.root.as_ref(),
         None => None,
     };
     envelope.into_iter().flat_map(|envelope| &envelope.signatures).map(|signature| signature.keyid.as_str())

@@ -73,8 +73,8 @@ pub use self::{
 /// The most entries that one commit may have: a received question with its answer, and a correction with its notice.
 pub const MOST_ENTRIES: usize = 4;
 
-/// The most bytes that the messages of one commit may have together.
-pub const MOST_MESSAGE_BYTES: usize = 960 * 1024;
+/// The most bytes that the messages of one commit may have together: a batch of questions and the batch of its answers.
+pub const MOST_MESSAGE_BYTES: usize = 2 * (trust::batch::LARGEST_BATCH + 4096);
 
 /// One entry to be made.
 #[derive(Clone, Debug)]
@@ -106,6 +106,8 @@ pub struct Commit {
     pub officer: Option<[u8; 16]>,
     /// Whether something must still happen because of it (`duty`): a start looks there for what a crash cut short.
     pub duty: bool,
+    /// How many uses it counts as, where it is not one: a batch counts each of its items.
+    pub uses: Option<u32>,
 }
 
 /// By what a repeated question is known, without telling who asked.
@@ -166,6 +168,8 @@ pub struct RecordHead {
     pub officer: Option<[u8; 16]>,
     /// As committed.
     pub duty: bool,
+    /// As committed.
+    pub uses: Option<u32>,
 }
 
 /// Something that comes later.

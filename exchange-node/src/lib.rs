@@ -8,6 +8,7 @@ pub mod app;
 pub mod ask;
 pub mod backup;
 pub mod budget;
+pub mod bulk;
 pub mod case;
 pub mod case_edge;
 pub mod clerk;

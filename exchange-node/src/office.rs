@@ -22,7 +22,7 @@ use std::sync::Arc;
 use host::clock::Clock;
 use trust::{
     directory::model::AccessState,
-    evidence::Receipt,
+    evidence::{ItemReceipt, Receipt},
     ids::{DepartmentId, Party, ServiceId},
     refusal::{Code, Refusal},
     service::{Service, Sharing},
@@ -162,13 +162,19 @@ impl Office {
     /// # Errors
     /// There is none for this caller, or it cannot be read back.
     pub async fn show(&self, caller: &Caller, receipt: &str) -> Result<Seen, Failure> {
-        let receipt = read_receipt(receipt)?;
+        let ItemReceipt { receipt, item } = read_item_receipt(receipt)?;
         let asker = Arc::clone(&self.asker);
         // An old receipt may lie in a month that must be opened first.
         let shown = tokio::task::spawn_blocking(move || {
-            let asked = asker.show(&receipt)?;
-            let id = asker.first_receipt(&receipt)?;
-            Ok((asked, id, asker.is_from_the_other_side(&receipt), asker.timeline(&receipt)?))
+            let asked = match item {
+                None => asker.show(&receipt)?,
+                Some(item) => asker.show_item(&receipt, item)?,
+            };
+            let (id, timeline) = match item {
+                None => (asker.first_receipt(&receipt)?, asker.timeline(&receipt)?),
+                Some(_) => (receipt, Vec::new()),
+            };
+            Ok((asked, id, asker.is_from_the_other_side(&receipt), timeline))
         });
         let (asked, id, from_the_other_side, timeline) = shown.await?.map_err(not_found)?;
         self.check_visible(caller, &asked)?;
@@ -205,12 +211,12 @@ impl Office {
     /// # Errors
     /// There is none for this caller, or it cannot be made now.
     pub async fn evidence(&self, caller: &Caller, receipt: &str) -> Result<Vec<u8>, Failure> {
-        let receipt = read_receipt(receipt)?;
+        let ItemReceipt { receipt: entry, item } = read_item_receipt(receipt)?;
         if !caller.limits.is_open() {
-            self.show(caller, &receipt.to_string()).await?;
+            self.show(caller, receipt).await?;
         }
         let exporter = Arc::clone(&self.exporter);
-        match tokio::task::spawn_blocking(move || exporter.export(&receipt)).await? {
+        match tokio::task::spawn_blocking(move || exporter.export_item(&entry, item)).await? {
             Ok(bundle) => Ok(bundle),
             Err(
                 error @ (export::Error::Journal(_)
@@ -333,6 +339,14 @@ fn seen_service(service: &Service, granted: bool, now_ms: u64) -> ServiceSeen {
         may_ask,
         attributes: attributes.collect(),
     }
+}
+
+/// A receipt, and which item of a batch it is about.
+fn read_item_receipt(text: &str) -> Result<ItemReceipt, Failure> {
+    text.parse().map_err(|error: trust::evidence::NotAReceipt| Failure::Malformed {
+        field: "receipt",
+        reason: error.to_string(),
+    })
 }
 
 pub(crate) fn read_receipt(text: &str) -> Result<Receipt, Failure> {

@@ -71,7 +71,13 @@ impl Verifications for OfficeEdge {
 
     async fn show(&self, request: Request<ShowRequest>) -> Result<Response<VerifyResponse>, Status> {
         let caller = self.caller(&request)?;
-        Ok(Response::new(response(self.office.show(&caller, &request.into_inner().receipt).await?)))
+        let receipt = request.into_inner().receipt;
+        let mut shown = response(self.office.show(&caller, &receipt).await?);
+        // Of a batch it names the item.
+        if let Some((_, item)) = receipt.trim().split_once('/') {
+            shown.receipt = format!("{}/{item}", shown.receipt);
+        }
+        Ok(Response::new(shown))
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<VerifyResponse>, Status> {

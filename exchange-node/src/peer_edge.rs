@@ -2,6 +2,8 @@
 //! at the handshake and again at each request. What cannot be attributed to a department gets a bare status. Out of
 //! scope: what is answered (`answer`).
 
+mod bulk;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -14,6 +16,7 @@ use host::{
 use proto::exchange::v1::{
     CompareRequest, CompareResponse, DeliverRequest, DeliverResponse, HelloRequest, HelloResponse, TellRequest,
     TellResponse, VerifyRequest, VerifyResponse,
+    bulk_server::BulkServer,
     exchange_server::{Exchange, ExchangeServer},
 };
 use tonic::{Request, Response, Status};
@@ -86,6 +89,11 @@ impl PeerEdge {
     /// As a tonic service with its limit on messages.
     pub fn server(&self) -> ExchangeServer<Self> {
         ExchangeServer::new(self.clone()).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    /// The service for batches, with its limit on messages.
+    pub fn bulk_server(&self) -> BulkServer<Self> {
+        BulkServer::new(self.clone()).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
     /// How many requests could not be attributed to a department since the start.

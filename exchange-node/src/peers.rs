@@ -8,6 +8,8 @@
 //!
 //! Out of scope: what is sent, and when it is tried again (`ask`).
 
+mod bulk;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -23,7 +25,8 @@ use host::{
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
 };
 use proto::exchange::v1::{
-    self as wire, custody_client::CustodyClient, exchange_client::ExchangeClient, notices_client::NoticesClient,
+    self as wire, bulk_client::BulkClient, custody_client::CustodyClient, exchange_client::ExchangeClient,
+    notices_client::NoticesClient,
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
@@ -98,6 +101,7 @@ struct Connection {
     client: ExchangeClient<Channel>,
     custody: CustodyClient<Channel>,
     channel: Channel,
+    bulk: BulkClient<Channel>,
     in_flight: AtomicUsize,
 }
 
@@ -314,8 +318,9 @@ impl Peers {
             .map(|_| {
                 let channel = connector.channel(&ChannelLimits::default());
                 let custody = CustodyClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
+                let bulk = BulkClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
                 let client = ExchangeClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
-                Connection { client, custody, channel, in_flight: AtomicUsize::new(0) }
+                Connection { client, custody, channel, bulk, in_flight: AtomicUsize::new(0) }
             })
             .collect();
         let peer = Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) });

@@ -77,6 +77,21 @@ pub enum Lookup {
 /// A lookup under way.
 pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Lookup> + Send + 'a>>;
 
+/// One of many lookups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// About whom.
+    pub subject: Subject,
+    /// By what rows are selected.
+    pub inputs: Vec<(String, Value)>,
+}
+
+/// Many lookups under way.
+pub type ManyLookupsFuture<'a> = Pin<Box<dyn Future<Output = Vec<Lookup>> + Send + 'a>>;
+
+/// How many of many lookups a source is asked at once, where it cannot answer them in one pass.
+pub const MANY_AT_ONCE: usize = 16;
+
 /// Where records are looked up. The embedded store is one, [`crate::sources::Sources`] another, and a test double.
 pub trait RecordSource: Send + Sync {
     /// The rows of `subject` that `inputs` select: those whose column of an input's name holds the input's value. An input
@@ -99,6 +114,18 @@ pub trait RecordSource: Send + Sync {
         inputs: &'a [(String, Value)],
     ) -> LookupFuture<'a> {
         self.lookup(service, subject, inputs)
+    }
+
+    /// As [`RecordSource::lookup`] about many subjects, in one pass where the source can; one lookup for each, in their order.
+    fn lookup_many<'a>(&'a self, service: &'a Service, wanted: &'a [Wanted]) -> ManyLookupsFuture<'a> {
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(wanted.len());
+            for some in wanted.chunks(MANY_AT_ONCE) {
+                let looking = some.iter().map(|wanted| self.lookup(service, &wanted.subject, &wanted.inputs));
+                found.extend(futures_util::future::join_all(looking).await);
+            }
+            found
+        })
     }
 
     /// What the source holds, one entry for each service it holds records of.

@@ -37,13 +37,19 @@ use self::{
     raw::{Fetched, Shape, Trouble},
     settings::{Ask, Kind, Settings},
 };
-use crate::records::{LookupFuture, RecordSource, Records, RecordsStatus};
+use crate::records::{LookupFuture, ManyLookupsFuture, RecordSource, Records, RecordsStatus, Wanted};
 
 /// What one service asks of one source: the seam that each kind of source stands behind. It is asked within its guard, so
 /// it need not bound anything itself but what the other side goes on doing.
 pub trait Source: Send + Sync {
     /// Everything that the source holds about the subject.
     fn fetch(&self, asked: Asked) -> Work<Result<Fetched, Trouble>>;
+
+    /// The same about many subjects in one pass, in their order, of one service and with the same inputs; `None` where the
+    /// source can only be asked about one after the other.
+    fn fetch_many(&self, _asked: &[Asked]) -> Option<Work<Result<Vec<Fetched>, Trouble>>> {
+        None
+    }
 
     /// Looks at the source before anybody asks: whether it can be reached, and whether what it holds fits the service.
     fn examine(&self, service: Arc<Service>) -> Work<Result<Examined, Trouble>>;
@@ -246,6 +252,13 @@ impl RecordSource for Sources {
         match self.of_service(service) {
             Some(source) => Box::pin(source.lookup(Some(consumer), service, subject, inputs)),
             None => Box::pin(std::future::ready(self.records.lookup(service, subject, inputs))),
+        }
+    }
+
+    fn lookup_many<'a>(&'a self, service: &'a Service, wanted: &'a [Wanted]) -> ManyLookupsFuture<'a> {
+        match self.of_service(service) {
+            Some(source) => Box::pin(source.lookup_many(service, wanted)),
+            None => RecordSource::lookup_many(self.records.as_ref(), service, wanted),
         }
     }
 

@@ -61,6 +61,11 @@ pub enum Kind {
     Given,
 }
 
+/// How many uses a record of the journal counts as.
+pub(crate) fn uses_of(head: &RecordHead) -> u64 {
+    head.uses.map_or(1, u64::from)
+}
+
 /// Which use a record of the journal is.
 pub(crate) fn kind_of(head: &RecordHead) -> Option<(Kind, Mark)> {
     Some((side_of(head)?, head.grant?))
@@ -183,6 +188,13 @@ impl Usage {
         self.locked().entry(*mark).or_default().at(calendar, now_ms).add(now_ms);
     }
 
+    /// Counts so many uses that nothing limits.
+    pub(crate) fn count_many(&self, mark: &Mark, calendar: &Calendar, now_ms: u64, uses: u32) {
+        for _ in 0..uses {
+            self.count(mark, calendar, now_ms);
+        }
+    }
+
     /// What is used of every grant.
     pub(crate) fn standing(&self) -> Vec<Standing> {
         let standing = |(mark, count): (&Mark, &Count)| Standing {
@@ -281,8 +293,9 @@ impl Recalled {
             && kind == self.kind
         {
             let count = self.counts.entry(mark).or_insert(Count { day: self.today, ..Count::default() });
-            count.in_day += u64::from(self.calendar.day_of(head.at_ms) == self.today);
-            count.total += u64::from(is_new);
+            let uses = uses_of(head);
+            count.in_day += if self.calendar.day_of(head.at_ms) == self.today { uses } else { 0 };
+            count.total += if is_new { uses } else { 0 };
             count.last_ms = count.last_ms.max(head.at_ms);
         }
         ControlFlow::Continue(())

@@ -14,6 +14,8 @@ mod access;
 mod anchors;
 #[path = "all/bad_files.rs"]
 mod bad_files;
+#[path = "all/bulk.rs"]
+mod bulk;
 #[path = "all/clerks.rs"]
 mod clerks;
 #[path = "all/commands.rs"]

@@ -112,6 +112,18 @@ fn open_any(
     // answer of then, and its key may be out of use by now.
     let made_ms = envelope::peek::<wire::Answer>(signed, LARGEST_ANSWER)?.answered_at_ms;
     let answer = open_by_recipient(directory, signed, question, request_digest, made_ms.min(now_ms))?;
+    check_now(directory, question, &answer, now_ms, root_at)?;
+    Ok(answer)
+}
+
+/// The checks that need a clock and the asker's own directory.
+pub(crate) fn check_now(
+    directory: &Directory,
+    question: &Question,
+    answer: &Answer,
+    now_ms: u64,
+    root_at: impl Fn(u64) -> Option<Hash>,
+) -> Result<(), AnswerError> {
     let skew_ms = directory.profile().clock_skew_ms;
     let made_ms = answer.wire.answered_at_ms;
     if made_ms.saturating_add(skew_ms) < question.issued_at_ms || made_ms > now_ms.saturating_add(skew_ms) {
@@ -125,7 +137,7 @@ fn open_any(
     if diverges && !said {
         return Err(AnswerError::DirectoryDiverges);
     }
-    Ok(answer)
+    Ok(())
 }
 
 /// The checks that need no clock, for an audit too.
@@ -140,7 +152,16 @@ pub fn open_by_recipient(
     let opened = envelope::open_signed::<wire::Answer>(signed, LARGEST_ANSWER, |key_id| {
         directory.node_key(recipient, key_id, at_ms).ok().map(|key| key.key.clone())
     })?;
-    let answer = opened.message;
+    check(opened.message, opened.digest, question, request_digest)
+}
+
+/// What must hold of an answer whose signature was verified: that it answers this question.
+pub(crate) fn check(
+    answer: wire::Answer,
+    digest: Digest,
+    question: &Question,
+    request_digest: &Digest,
+) -> Result<Answer, AnswerError> {
     if !(OLDEST_WIRE_VERSION..=WIRE_VERSION).contains(&answer.wire_version) {
         return Err(AnswerError::WireVersion);
     }
@@ -166,7 +187,7 @@ pub fn open_by_recipient(
         Some(Outcome::Deferral(_)) if question.wire.accepts_deferral => {}
         _ => return Err(AnswerError::Verdicts),
     }
-    Ok(Answer { digest: opened.digest, wire: answer })
+    Ok(Answer { digest, wire: answer })
 }
 
 fn fits(verdicts: &wire::Verdicts, claims: &[wire::Claim]) -> bool {

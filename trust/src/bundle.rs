@@ -254,11 +254,22 @@ fn read_logs<'a>(
         for item in &log.items {
             let entry_name = format!("{name} entry {}", item.index);
             let message = item.message.as_ref().ok_or_else(|| wrong(&entry_name, "has no message"))?;
-            let envelope = envelope::digest_of(message).map_err(|error| wrong(&entry_name, error))?;
             let salt = item.salt.as_slice().try_into().map_err(|_| wrong(&entry_name, "its salt is not 32 bytes"))?;
-            let entry = Entry { kind: item.kind(), salt, envelope };
-            verify_inclusion(&entry.leaf(), item.index, size, &hashes(&entry_name, &item.inclusion)?, &root)
+            let path = hashes(&entry_name, &item.inclusion)?;
+            let logged = envelope::logged_digests(message).map_err(|error| wrong(&entry_name, error))?;
+            let logged = logged.into_iter().map(|envelope| {
+                let entry = Entry { kind: item.kind(), salt, envelope };
+                verify_inclusion(&entry.leaf(), item.index, size, &path, &root)
+            });
+            // The last one's word, where none is in the log: a message of many is logged by its root.
+            logged
+                .reduce(Result::or)
+                .unwrap_or(Ok(()))
                 .map_err(|error| wrong(&entry_name, format!("the message is not the one that was logged: {error}")))?;
+            if let Some(size) = attested_with(message) {
+                let shown = format!("one of {size} that were signed together; nothing of the others is in this bundle");
+                report.holds(format!("{entry_name} attestation"), shown);
+            }
             items.push(Item { kind: item.kind(), message, directory: Rc::clone(&directory) });
         }
         report.holds(
@@ -271,6 +282,13 @@ fn read_logs<'a>(
         );
     }
     Ok(items)
+}
+
+/// How many messages share the signature of this one, as its root says; its path is checked where it is opened.
+fn attested_with(message: &wire::Signed) -> Option<u64> {
+    let Some(wire::signed::Form::Attestation(attestation)) = &message.form else { return None };
+    let root = attestation.root.as_ref()?;
+    Some(wire::AttestationRoot::decode(root.payload.as_slice()).ok()?.size)
 }
 
 /// That the log is one of the node's, and, where it was closed because entries had been lost, that what is shown lies within

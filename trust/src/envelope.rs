@@ -168,6 +168,11 @@ pub fn open_signed<M: Payload>(
     match signed.form.as_ref().ok_or(EnvelopeError::Missing)? {
         wire::signed::Form::Envelope(envelope) => open(envelope, limit, key_for),
         wire::signed::Form::Attestation(attestation) => open_attestation(attestation, limit, key_for),
+        // A batch is many messages, and opened as such (`batch`).
+        wire::signed::Form::Batch(_) => {
+            let found = wire::AttestationRoot::TYPE.to_owned();
+            Err(EnvelopeError::WrongType { found, expected: M::TYPE })
+        }
     }
 }
 
@@ -178,7 +183,18 @@ pub fn peek<M: Payload>(signed: &wire::Signed, limit: usize) -> Result<M, Envelo
     M::decode(payload).map_err(|_| EnvelopeError::Malformed)
 }
 
-/// The identity of a signed message in either form.
+/// The identities that an evidence entry may have been made under for this message: its own, and, where it was signed
+/// together with others, that of the root that it is attested by: many messages have one entry.
+pub fn logged_digests(signed: &wire::Signed) -> Result<Vec<Digest>, EnvelopeError> {
+    let mut digests = vec![digest_of(signed)?];
+    if let Some(wire::signed::Form::Attestation(attestation)) = &signed.form {
+        let root = attestation.root.as_ref().ok_or(EnvelopeError::Missing)?;
+        digests.push(digest(&root.payload_type, &root.payload));
+    }
+    Ok(digests)
+}
+
+/// The identity of a signed message in any form; that of a batch is that of its root.
 pub fn digest_of(signed: &wire::Signed) -> Result<Digest, EnvelopeError> {
     let (payload_type, payload) = parts(signed)?;
     Ok(digest(payload_type, payload))
@@ -253,6 +269,10 @@ fn parts(signed: &wire::Signed) -> Result<(&str, &[u8]), EnvelopeError> {
     match signed.form.as_ref().ok_or(EnvelopeError::Missing)? {
         wire::signed::Form::Envelope(envelope) => Ok((&envelope.payload_type, &envelope.payload)),
         wire::signed::Form::Attestation(attestation) => Ok((&attestation.payload_type, &attestation.payload)),
+        wire::signed::Form::Batch(batch) => {
+            let root = batch.root.as_ref().ok_or(EnvelopeError::Missing)?;
+            Ok((&root.payload_type, &root.payload))
+        }
     }
 }
 

@@ -146,11 +146,52 @@ impl fmt::Debug for Receipt {
     }
 }
 
+/// A receipt that may name one item of a batch: `<receipt>` or `<receipt>/<item>`, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemReceipt {
+    /// The receipt of the question or answer, or of the batch that it is in.
+    pub receipt: Receipt,
+    /// The item's place in its batch.
+    pub item: Option<usize>,
+}
+
+impl FromStr for ItemReceipt {
+    type Err = NotAReceipt;
+    fn from_str(text: &str) -> Result<Self, NotAReceipt> {
+        let Some((receipt, item)) = text.trim().split_once('/') else {
+            return Ok(Self { receipt: text.parse()?, item: None });
+        };
+        if !item.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NotAReceipt);
+        }
+        Ok(Self { receipt: receipt.parse()?, item: Some(item.parse().map_err(|_| NotAReceipt)?) })
+    }
+}
+
+impl fmt::Display for ItemReceipt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.item {
+            Some(item) => write!(formatter, "{}/{item}", self.receipt),
+            None => write!(formatter, "{}", self.receipt),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_receipt_may_name_an_item_of_a_batch() {
+        for text in ["123-9f3a2c1e4b5d6a70", "123-9f3a2c1e4b5d6a70/0", "123-9f3a2c1e4b5d6a70/9999"] {
+            assert_eq!(text.parse::<ItemReceipt>().unwrap().to_string(), text);
+        }
+        for text in ["123-9f3a2c1e4b5d6a70/", "123-9f3a2c1e4b5d6a70/x", "123-9f3a2c1e4b5d6a70/1/2", "/1", "1"] {
+            assert!(text.parse::<ItemReceipt>().is_err(), "{text}");
+        }
+    }
 
     fn entry() -> Entry {
         Entry { kind: EntryKind::AnswerGiven, salt: [1; 32], envelope: Digest::new([2; 32]) }

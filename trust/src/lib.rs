@@ -8,6 +8,7 @@ pub mod alert;
 pub mod anchor;
 pub mod answer;
 pub mod audit;
+pub mod batch;
 pub mod bundle;
 pub mod calendar;
 pub mod catalogue;

@@ -45,6 +45,7 @@ codes! {
     AuthorisationExpired "AUTHORISATION_EXPIRED" "The subject's authorisation has expired" "ask the subject to sign again";
     AuthorisationMissing "AUTHORISATION_MISSING" "The service needs the subject's authorisation" "have the subject sign the form and send its digest, scope, signer and end";
     AuthorisationNotCovering "AUTHORISATION_NOT_COVERING" "The subject's authorisation does not cover the question" "have the subject sign a form that names the service, the item or each data item asked for";
+    BatchGrantDiffers "BATCH_GRANT_DIFFERS" "The item rests on another grant than the rest of its batch" "ask it in a batch of its own, or one by one";
     CaseExists "CASE_EXISTS" "The case number belongs to a case of another item" "use another case number";
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     CheckpointOutdated "CHECKPOINT_OUTDATED" "The checkpoint is not one of the directory's latest" "cosign the newest checkpoint";

@@ -76,6 +76,8 @@ fn byte_to_change(bundle: &[u8]) -> usize {
         match message.form? {
             Form::Envelope(envelope) => Some(envelope.payload),
             Form::Attestation(attestation) => Some(attestation.payload),
+            // A bundle never holds one.
+            Form::Batch(_) => None,
         }
     };
     let place = answer().filter(|payload| !payload.is_empty()).and_then(|payload| {

@@ -20,7 +20,6 @@ const USUAL_LOOKUP: Duration = Duration::from_secs(5);
 
 impl Answerer {
     pub(super) async fn evaluate(&self, permit: &Permit<'_>, question: &Question, now_ms: u64) -> wire::Verdicts {
-        let today = calendar_day(now_ms);
         let limit = match permit.service.published.time_to_answer_ms {
             0 => USUAL_LOOKUP,
             limit_ms => Duration::from_millis(limit_ms.into()),
@@ -35,6 +34,32 @@ impl Answerer {
                 Err(reason) => return unavailable(permit, self.told(permit, reason, now_ms)),
             }
         }
+        self.compared(permit, question, found, now_ms)
+    }
+
+    /// Every number under which the subject may be recorded, or why that cannot be told.
+    pub(super) fn numbers(&self, permit: &Permit<'_>, now_ms: u64) -> Result<Vec<Subject>, Reason> {
+        let numbers = self.aliases.numbers(&permit.subject, &permit.former_subjects);
+        numbers.map_err(|error| self.told(permit, untold(&error), now_ms))
+    }
+
+    /// Compares what was looked up of one person with each claim.
+    pub(super) fn verdicts(
+        &self,
+        permit: &Permit<'_>,
+        question: &Question,
+        found: Lookup,
+        now_ms: u64,
+    ) -> wire::Verdicts {
+        match found_in(permit, found) {
+            Ok(found) => self.compared(permit, question, found, now_ms),
+            Err(reason) => unavailable(permit, self.told(permit, reason, now_ms)),
+        }
+    }
+
+    /// Compares what was found with each claim.
+    fn compared(&self, permit: &Permit<'_>, question: &Question, found: Found, now_ms: u64) -> wire::Verdicts {
+        let today = calendar_day(now_ms);
         let Found { rows, as_of, lacking, is_anybody_absent } = found;
         let too_old = age_problem(question.wire.max_record_age_seconds, as_of, today);
         let verdicts = permit
@@ -97,25 +122,10 @@ impl Answerer {
         (subject, former): (&Subject, &[Subject]),
         limit: Duration,
     ) -> Result<Found, Trouble> {
-        let numbers = self.aliases.numbers(subject, former).map_err(|error| {
-            let is_contradiction = error == AliasError::Contradiction;
-            let reason = if is_contradiction { Reason::Ambiguous } else { Reason::SourceDown };
-            (reason, Some(("aliases", error.to_string())))
-        })?;
+        let numbers = self.aliases.numbers(subject, former).map_err(|error| untold(&error))?;
         let lookup = under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
-        let (rows, as_of, lacking) = match found {
-            Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
-            Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
-            Lookup::NotImported => return Err((Reason::NotImported, None)),
-            Lookup::Quarantined => return Err((Reason::Quarantined, None)),
-            Lookup::Failed(reason) | Lookup::SchemeNotHeld(reason) => {
-                return Err((Reason::SourceDown, Some(("records", reason))));
-            }
-        };
-        // Of one person alone the rule for rows says what no row means.
-        let is_anybody_absent = rows.is_empty() && !permit.also_about.is_empty();
-        Ok(Found { rows, as_of, lacking, is_anybody_absent })
+        found_in(permit, found)
     }
 
     fn told(&self, permit: &Permit<'_>, (reason, trouble): Trouble, now_ms: u64) -> Reason {
@@ -126,6 +136,28 @@ impl Answerer {
         }
         reason
     }
+}
+
+/// What a lookup found of one person.
+fn found_in(permit: &Permit<'_>, found: Lookup) -> Result<Found, Trouble> {
+    let (rows, as_of, lacking) = match found {
+        Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
+        Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
+        Lookup::NotImported => return Err((Reason::NotImported, None)),
+        Lookup::Quarantined => return Err((Reason::Quarantined, None)),
+        Lookup::Failed(reason) | Lookup::SchemeNotHeld(reason) => {
+            return Err((Reason::SourceDown, Some(("records", reason))));
+        }
+    };
+    // Of one person alone the rule for rows says what no row means.
+    let is_anybody_absent = rows.is_empty() && !permit.also_about.is_empty();
+    Ok(Found { rows, as_of, lacking, is_anybody_absent })
+}
+
+/// A subject whose numbers cannot be told.
+fn untold(error: &AliasError) -> Trouble {
+    let reason = if *error == AliasError::Contradiction { Reason::Ambiguous } else { Reason::SourceDown };
+    (reason, Some(("aliases", error.to_string())))
 }
 
 pub(super) fn unavailable(permit: &Permit<'_>, reason: Reason) -> wire::Verdicts {

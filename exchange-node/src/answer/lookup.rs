@@ -24,6 +24,12 @@ pub(super) async fn under_all(
     found.unwrap_or_else(|| Lookup::SchemeNotHeld("the service takes none of the subject's schemes".to_owned()))
 }
 
+/// What was found under each of a subject's numbers, as one.
+pub(super) fn merged(found: impl IntoIterator<Item = Lookup>) -> Lookup {
+    let found = found.into_iter().reduce(merge);
+    found.unwrap_or_else(|| Lookup::SchemeNotHeld("the service takes none of the subject's schemes".to_owned()))
+}
+
 fn merge(one: Lookup, other: Lookup) -> Lookup {
     match (one, other) {
         (Lookup::SchemeNotHeld(_), other) => other,

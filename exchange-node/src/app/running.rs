@@ -25,6 +25,7 @@ use crate::{
         nodes::NodesEdge, offices::OfficesEdge, records::RecordsEdge, subscriptions::SubscriptionsEdge,
         successions::SuccessionsEdge, tasks::TasksEdge,
     },
+    bulk::edge::BatchesEdge,
     case_edge::CasesEdge,
     correction::{Corrections, CorrectionsEdge, OfficeCorrections},
     cosigner::Cosigner,
@@ -163,6 +164,7 @@ pub(super) async fn start(
         }
     });
 
+    supervisor.essential("jobs of many questions", Arc::clone(&parts.bulk).run(stop.clone()));
     supervisor.essential("duties", {
         let actor = Acting {
             asker: Arc::clone(&parts.asker),
@@ -294,6 +296,7 @@ pub(super) async fn start(
         .add_service(health.clone())
         .add_service(peer_edge(parts).server())
         .add_service(CorrectionsEdge::server(Arc::clone(&corrections), peer_edge(parts)))
+        .add_service(peer_edge(parts).bulk_server())
         .add_service(custody_edge(parts).server())
         .add_service(notices_peer_edge(parts).server());
     supervisor.essential("peer port", {
@@ -322,6 +325,7 @@ pub(super) async fn start(
         .add_service(health)
         .add_service(OfficeEdge { office: Arc::clone(&office), sign_in: None }.server())
         .add_service(OfficesEdge::server(parts))
+        .add_service(BatchesEdge::server(&parts.bulk, None))
         .add_service(CasesEdge::server(Arc::clone(&parts.cases), None, Arc::clone(&parts.clock)))
         .add_service(ItemsEdge::server(parts.clone()))
         .add_service(NoticesEdge::new(parts, Arc::clone(&office), None).server())

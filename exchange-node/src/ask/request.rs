@@ -180,7 +180,7 @@ impl Asker {
 impl Asker {
     /// Asks by the number in use, and names the former ones, as this department's table of former numbers has them. Where
     /// the service does not take the scheme of the one in use, by the first of them that it takes.
-    fn name_former(&self, request: &mut wire::Request, service: Option<&Service>) {
+    pub(super) fn name_former(&self, request: &mut wire::Request, service: Option<&Service>) {
         let (Some(subject), Some(service)) = (&request.subject, service) else { return };
         let Ok(scheme) = Scheme::parse(&subject.scheme) else { return };
         // What is not canonical is left as it came; the decision says what is wrong with it.

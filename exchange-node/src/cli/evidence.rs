@@ -18,7 +18,7 @@ use proto::office::v1::{ExportEvidenceRequest, ShowRequest};
 use serde_json::json;
 use trust::{
     bundle::{self, Check, Report},
-    evidence::Receipt,
+    evidence::ItemReceipt,
     key::PublicKey,
 };
 
@@ -38,7 +38,7 @@ pub enum Command {
     Show {
         /// The receipt.
         #[arg(value_name = "RECEIPT")]
-        receipt: Receipt,
+        receipt: ItemReceipt,
         /// A predecessor whose evidence is kept here, DEPARTMENT or DEPARTMENT/NODE; the receipt is the predecessor's.
         #[arg(long, value_name = "DEPARTMENT")]
         of: Option<String>,
@@ -48,7 +48,7 @@ pub enum Command {
     Export {
         /// The receipt.
         #[arg(value_name = "RECEIPT")]
-        receipt: Receipt,
+        receipt: ItemReceipt,
         /// The file to write; one that exists is not overwritten.
         #[arg(short, long = "output", value_name = "FILE")]
         output: PathBuf,
@@ -123,7 +123,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
         Command::Resume(args) => history::resume(args, folder, output).await,
         Command::Reconcile(args) => history::reconcile(args, folder, output).await,
         Command::Kept => kept::list(folder, output).await,
-        Command::Show { receipt, of: Some(of) } => kept::show(&receipt, &of, folder, output).await,
+        Command::Show { receipt, of: Some(of) } => kept::show(&receipt.receipt, &of, folder, output).await,
         Command::Show { receipt, of: None } => {
             let request = ShowRequest { receipt: receipt.to_string() };
             let shown = folder.office().await?.show(request).await?.into_inner();
@@ -131,7 +131,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
         }
         Command::Export { receipt, output: file, of } => {
             let bundle = match of {
-                Some(of) => kept::bundle(&receipt, &of, folder).await?,
+                Some(of) => kept::bundle(&receipt.receipt, &of, folder).await?,
                 None => bundle_of(&receipt, folder).await?,
             };
             export(&bundle, &receipt, &file, folder, output)
@@ -152,12 +152,12 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
     }
 }
 
-async fn bundle_of(receipt: &Receipt, folder: &Folder) -> Result<Vec<u8>, Error> {
+async fn bundle_of(receipt: &ItemReceipt, folder: &Folder) -> Result<Vec<u8>, Error> {
     let request = ExportEvidenceRequest { receipt: receipt.to_string() };
     Ok(folder.office().await?.export_evidence(request).await?.into_inner().bundle)
 }
 
-fn export(bundle: &[u8], receipt: &Receipt, file: &Path, folder: &Folder, output: Output) -> Result<Exit, Error> {
+fn export(bundle: &[u8], receipt: &ItemReceipt, file: &Path, folder: &Folder, output: Output) -> Result<Exit, Error> {
     // It holds the question and the answer in the clear: nobody else's business.
     files::create_file(file, bundle, files::PRIVATE_MODE).map_err(unwritable)?;
     let authority_key = Config::load(&folder.path()?.join(config::FILE_NAME)).map(|config| config.authority_key);

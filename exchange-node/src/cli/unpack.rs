@@ -157,7 +157,8 @@ fn add_message(parts: &mut Parts, name: &str, message: &Signed, keys: &BTreeMap<
                 None => return,
             }
         }
-        None => return,
+        // A bundle holds single messages.
+        Some(Form::Batch(_)) | None => return,
     };
     parts.insert(format!("{name}.dsse.json"), (envelope::to_json(envelope) + "\n").into_bytes());
     let signer = envelope.signatures.iter().find_map(|signature| keys.get(&signature.keyid));

@@ -82,6 +82,7 @@ fn bundle_of(fixture: &Fixture, journal: &MemoryJournal, me: &str, receipt: &Rec
         directory: &fixture.directory,
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
+        item: None,
     };
     source.bundle(receipt)
 }
@@ -212,6 +213,7 @@ fn a_commitment_to_the_state_comes_with_its_proofs() {
         directory: &fixture.directory,
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
+        item: None,
     };
     let bundle = source.bundle(&receipt).unwrap();
     assert!(verified(&bundle).is_sound() && bundle.state.is_empty());
@@ -257,6 +259,7 @@ fn anchored_evidence_comes_with_its_anchor() {
         directory: &fixture.directory,
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
+        item: None,
     };
     let bundle = source.bundle(&receipt).unwrap();
     let report = verified(&bundle);
@@ -288,6 +291,7 @@ fn what_is_newer_than_the_checkpoint_is_left_out() {
         directory: &fixture.directory,
         entries: &|| Box::new(fixture.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
+        item: None,
     };
     let bundle = source.bundle(&receipt).unwrap();
     assert!(verified(&bundle).is_sound());
@@ -316,6 +320,7 @@ fn a_copy_that_does_not_fit_its_checkpoint_is_not_exported() {
         directory: &fixture.directory,
         entries: &|| Box::new(damaged.entries.iter().cloned().map(Ok)),
         now_ms: NOW_MS,
+        item: None,
     };
     assert!(matches!(source.bundle(&receipt), Err(Error::DirectoryDamaged)));
 }

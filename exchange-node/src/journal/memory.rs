@@ -163,6 +163,7 @@ impl Journal for MemoryJournal {
                 grant: commit.grant,
                 officer: commit.officer,
                 duty: commit.duty,
+                uses: commit.uses,
             };
             if visit(head).is_break() {
                 break;

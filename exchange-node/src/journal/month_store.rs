@@ -7,7 +7,7 @@
 //! | `b` piece | where the month begins: the tree so far, and the months before |
 //! | `h` index 0 | heads of consecutive records, the first of them at this index: each its length in 2 bytes, then itself |
 //! | `h` index 255 | after each group: size and root of the tree, the index being the group's last |
-//! | `p` index piece | up to 4,096 bytes of the payload of the record whose first entry has this index |
+//! | `p` index piece | up to 4,096 bytes of the payload of the record whose first entry has this index; from piece 255 on the byte 255 and four of the number |
 //! | `t` level index piece | 64 hashes of a tile that was finished in this month |
 //!
 //! **Invariant:** keys are written in order and never again. An end of the log under a fixed key would be simpler, and
@@ -135,7 +135,7 @@ impl MonthStore {
     /// The payload of the record whose first entry is `first_index`.
     pub(super) fn payload(&self, first_index: u64) -> Result<Vec<u8>, JournalError> {
         let mut payload = Vec::new();
-        for piece in 0..=u8::MAX {
+        for piece in 0..=MOST_PIECES {
             match self.read(|db| db.get(payload_key(first_index, piece)))? {
                 Some(stored) => {
                     payload.extend_from_slice(&stored);
@@ -269,6 +269,7 @@ impl MonthStore {
         let parts = key.split_first().and_then(|(_, rest)| rest.split_first_chunk::<8>());
         match parts {
             Some((index, [piece])) => Ok((u64::from_be_bytes(*index), *piece)),
+            Some((index, [FURTHER_PIECES, _, _, _, _])) => Ok((u64::from_be_bytes(*index), FURTHER_PIECES)),
             _ => Err(self.damaged("a key cannot be read")),
         }
     }
@@ -355,9 +356,18 @@ pub(super) fn group_end_key(last_index: u64) -> [u8; 10] {
     index_key(b'h', last_index, GROUP_END)
 }
 
-/// The key of a piece of the payload of the record whose first entry is `index`.
-pub(super) fn payload_key(index: u64, piece: u8) -> [u8; 10] {
-    index_key(b'p', index, piece)
+/// The key of a piece of the payload of the record whose first entry is `index`. From the 255th on its number is four bytes
+/// more: few records have so many.
+pub(super) fn payload_key(index: u64, piece: u32) -> sled::IVec {
+    match u8::try_from(piece) {
+        Ok(piece) if piece < FURTHER_PIECES => index_key(b'p', index, piece).as_slice().into(),
+        _ => {
+            let mut key = [0; 14];
+            key[..10].copy_from_slice(&index_key(b'p', index, FURTHER_PIECES));
+            key[10..].copy_from_slice(&piece.to_be_bytes());
+            key.as_slice().into()
+        }
+    }
 }
 
 fn index_key(prefix: u8, index: u64, last: u8) -> [u8; 10] {
@@ -385,6 +395,10 @@ pub(super) fn tile_key(level: u8, index: u64, piece: u8) -> [u8; 11] {
 }
 
 const BEGINNING: u8 = b'b';
+/// The last byte of the first ten of a `p` key, where four more follow.
+const FURTHER_PIECES: u8 = u8::MAX;
+/// More than any record has.
+const MOST_PIECES: u32 = 8192;
 const HEADS: std::ops::Range<&[u8]> = b"h".as_slice()..b"i".as_slice();
 /// The last byte of an `h` key.
 const SOME_HEADS: u8 = 0;

@@ -4,7 +4,7 @@
 //! | bytes | head |
 //! |---|---|
 //! | 1 | format, 1 |
-//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency, 8 grant, 32 officer; 64 says that a duty follows from it |
+//! | 1 | which of the optional fields follow: 1 about, 2 request, 4 idempotency, 8 grant, 32 officer, 128 uses; 64 says that a duty follows from it |
 //! | 1 | number of entries, 1 to 4 |
 //! | 1 each | kinds, as numbered in evidence.proto |
 //! | 8 | when, Unix milliseconds |
@@ -14,6 +14,7 @@
 //! | 16 | idempotency (if any) |
 //! | 16 | grant (if any) |
 //! | 16 | officer (if any) |
+//! | 4 | uses (if any) |
 //! | 32 + 32 each | salt and digest |
 //! | 4 each | length of the message |
 //!
@@ -114,6 +115,7 @@ pub(super) struct Head<'a> {
     pub(super) grant: Option<[u8; 16]>,
     pub(super) officer: Option<[u8; 16]>,
     pub(super) duty: bool,
+    pub(super) uses: Option<u32>,
     pub(super) entries: Entries,
     lengths: [usize; MOST_ENTRIES],
     bytes: &'a [u8],
@@ -131,7 +133,7 @@ impl<'a> Head<'a> {
         let [format, fields, count] = reader.array()?;
         let count = usize::from(count);
         if format != FORMAT
-            || fields & !(ABOUT | REQUEST | IDEMPOTENCY | GRANT | OFFICER | DUTY) != 0
+            || fields & !(ABOUT | REQUEST | IDEMPOTENCY | GRANT | OFFICER | DUTY | USES) != 0
             || !(1..=MOST_ENTRIES).contains(&count)
         {
             return Err(Malformed);
@@ -147,6 +149,7 @@ impl<'a> Head<'a> {
         let idempotency = (fields & IDEMPOTENCY != 0).then(|| reader.array()).transpose()?;
         let grant = (fields & GRANT != 0).then(|| reader.array()).transpose()?;
         let officer = (fields & OFFICER != 0).then(|| reader.array()).transpose()?;
+        let uses = (fields & USES != 0).then(|| reader.array()).transpose()?.map(u32::from_be_bytes);
         let mut entries = Entries { entries: [NO_ENTRY; MOST_ENTRIES], count };
         for (entry, kind) in entries.entries.iter_mut().zip(kinds) {
             let kind = EntryKind::try_from(i32::from(*kind)).map_err(|_| Malformed)?;
@@ -160,7 +163,7 @@ impl<'a> Head<'a> {
             return Err(Malformed);
         }
         let duty = fields & DUTY != 0;
-        Ok(Self { at_ms, key_id, about, request, idempotency, grant, officer, duty, entries, lengths, bytes })
+        Ok(Self { at_ms, key_id, about, request, idempotency, grant, officer, duty, uses, entries, lengths, bytes })
     }
 
     /// The messages, one for each entry; `None` if the payload is not the one that was sealed with this head.
@@ -193,6 +196,7 @@ impl<'a> Head<'a> {
             grant: self.grant,
             officer: self.officer,
             duty: self.duty,
+            uses: self.uses,
         }
     }
 }
@@ -204,7 +208,8 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
         | has(commit.idempotency.is_some(), IDEMPOTENCY)
         | has(commit.grant.is_some(), GRANT)
         | has(commit.officer.is_some(), OFFICER)
-        | has(commit.duty, DUTY);
+        | has(commit.duty, DUTY)
+        | has(commit.uses.is_some(), USES);
     // At most MOST_ENTRIES entries, and kinds are numbered from 0 to 143.
     bytes.extend_from_slice(&[FORMAT, fields, entries.len() as u8]);
     bytes.extend(entries.iter().map(|entry| i32::from(entry.kind) as u8));
@@ -225,6 +230,9 @@ fn write_head(bytes: &mut Vec<u8>, commit: &Commit, entries: &[Entry], key_id: M
     }
     if let Some(officer) = &commit.officer {
         bytes.extend_from_slice(officer);
+    }
+    if let Some(uses) = commit.uses {
+        bytes.extend_from_slice(&uses.to_be_bytes());
     }
     for entry in entries {
         bytes.extend_from_slice(&entry.salt);
@@ -261,8 +269,9 @@ const IDEMPOTENCY: u8 = 4;
 const GRANT: u8 = 8;
 const OFFICER: u8 = 32;
 const DUTY: u8 = 64;
+const USES: u8 = 128;
 /// The longest head, in bytes.
-pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + 16 + 16 + MOST_ENTRIES * (64 + 4);
+pub(super) const LONGEST_HEAD: usize = 3 + MOST_ENTRIES + 8 + 8 + 8 + 48 + 16 + 16 + 16 + 4 + MOST_ENTRIES * (64 + 4);
 const NO_ENTRY: Entry = Entry { kind: EntryKind::Unspecified, salt: [0; 32], envelope: Digest::new([0; 32]) };
 
 #[cfg(test)]

@@ -66,8 +66,8 @@ impl Writer {
         let first_index = self.tree.size();
         heads.add(first_index, job.record.head(), writes);
         for (piece, bytes) in job.record.payload().chunks(MAX_VALUE_BYTES).enumerate() {
-            // MOST_MESSAGE_BYTES sees to it that there are fewer than 256 pieces.
-            writes.insert(&payload_key(first_index, piece as u8), bytes);
+            // MOST_MESSAGE_BYTES sees to it that there are a few thousand pieces at most.
+            writes.insert(payload_key(first_index, piece as u32), bytes);
         }
         for leaf in &job.leaves[..job.record.entries.as_slice().len()] {
             for tile in self.tree.append(*leaf) {

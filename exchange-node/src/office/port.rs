@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     app::Parts,
+    bulk::edge::BatchesEdge,
     case_edge::CasesEdge,
     config::Config,
     correction::{Corrections, OfficeCorrections},
@@ -101,6 +102,7 @@ where
         .add_service(cases)
         .add_service(OfficeCorrections::server(Arc::clone(corrections), Some(sign_in.clone())))
         .add_service(NoticesEdge::new(parts, Arc::clone(office), Some(sign_in.clone())).server())
+        .add_service(BatchesEdge::server(&parts.bulk, Some(sign_in.clone())))
         .add_service(PortalEdge::server(Arc::clone(corrections.subjects()), sign_in.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

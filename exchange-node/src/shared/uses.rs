@@ -40,6 +40,25 @@ impl Shared {
         calendar: &Calendar,
         now_ms: u64,
     ) -> Result<Result<(), Refusal>, Error> {
+        let (_, refusal) = self.take_uses(request, mark, quota, calendar, now_ms, 1).await?;
+        Ok(refusal.map_or(Ok(()), Err))
+    }
+
+    /// Takes up to so many uses for one claimed request: how many there were, and which limit was reached where they are
+    /// fewer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Shared::take_use`].
+    pub async fn take_uses(
+        &self,
+        request: &[u8; 16],
+        mark: &Mark,
+        quota: Option<&Quota>,
+        calendar: &Calendar,
+        now_ms: u64,
+        wanted: u32,
+    ) -> Result<(u32, Option<Refusal>), Error> {
         let me = self.node.as_str();
         let mut transaction = self.pool().await?.begin().await?;
         one_by_one(&mut transaction, b"uses", mark).await?;
@@ -52,7 +71,7 @@ impl Shared {
         .await?;
         match counted {
             None => return Err(Error::Elsewhere),
-            Some(true) => return Ok(Ok(())),
+            Some(true) => return Ok((wanted, None)),
             Some(false) => {}
         }
         let rows: Vec<Row> = sqlx::query_as(
@@ -65,11 +84,19 @@ impl Shared {
         // still yesterday.
         let now_ms = rows.iter().filter_map(standing).map(|row| row.last_ms).fold(now_ms, u64::max);
         let all = Usage::summed(rows.iter().filter_map(standing), calendar, now_ms);
-        if let Err(refusal) = all.take(mark, quota, calendar, now_ms) {
-            return Ok(Err(refusal));
+        let mut refusal = None;
+        let mut taken = 0;
+        while taken < wanted && refusal.is_none() {
+            match all.take(mark, quota, calendar, now_ms) {
+                Ok(()) => taken += 1,
+                Err(reached) => refusal = Some(reached),
+            }
+        }
+        if taken == 0 {
+            return Ok((0, refusal));
         }
         let own = Usage::summed(rows.iter().filter(|row| row.1 == me).filter_map(standing), calendar, now_ms);
-        own.count(mark, calendar, now_ms);
+        own.count_many(mark, calendar, now_ms, taken);
         for own in own.standing() {
             sqlx::query(
                 "INSERT INTO uses (mark, node, total, day, in_day, second, in_second, last_ms)
@@ -94,7 +121,7 @@ impl Shared {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(Ok(()))
+        Ok((taken, refusal))
     }
 
     /// What all nodes have used of every grant.

@@ -18,6 +18,8 @@ use trust::{
     value::Value,
 };
 
+mod many;
+
 use super::{
     Asked, Source,
     cache::{Cache, Question},
@@ -156,6 +158,11 @@ impl ServiceSource {
                 }
             }
         }
+        self.joined(service, lookups, today)
+    }
+
+    /// What the sources of the service say together.
+    fn joined(&self, service: &Service, mut lookups: Vec<Mapped>, today: Date) -> Lookup {
         let notes = lookups.iter_mut().flat_map(|mapped| std::mem::take(&mut mapped.notes)).collect::<Vec<_>>();
         if !notes.is_empty() {
             self.notice(notes);

@@ -4,6 +4,7 @@
 //! Every question has a transaction of its own that the database itself holds to reading: what a query set for its session
 //! counts for nothing in the next. Out of scope: what a cell means ([`super::mapping`]), bounds ([`super::guard`]).
 
+mod many;
 mod mysql;
 mod postgres;
 mod sqlite;
@@ -205,6 +206,17 @@ impl Source for SqlSource {
             }
             .map_err(|error| trouble(&error, &place))
         })
+    }
+
+    fn fetch_many(&self, asked: &[Asked]) -> Option<Work<Result<Vec<Fetched>, Trouble>>> {
+        let AnyPool::Postgres(pool) = &self.database.pool else { return None };
+        let (pool, query) = (pool.clone(), self.query.clone());
+        let (place, timeout) = (self.database.place.clone(), self.database.timeout);
+        let parameters = asked.iter().map(|asked| parameters(&self.query, asked)).collect::<Result<Vec<_>, _>>();
+        Some(Box::pin(async move {
+            let fetched = many::fetch(&pool, &query, parameters?, timeout).await;
+            fetched.map_err(|error| trouble(&error, &place))
+        }))
     }
 
     fn examine(&self, service: Arc<Service>) -> Work<Result<Examined, Trouble>> {

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use host::files;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Mark, kind_of};
+use super::{Kind, Mark, kind_of, uses_of};
 use crate::journal::{Journal, JournalError};
 
 /// The file's name in the node's folder, for the log with this number.
@@ -102,7 +102,7 @@ impl Saved {
             end.get_or_insert(head.first_index + head.kinds.len() as u64);
             if let Some((kind, mark)) = kind_of(&head) {
                 let counted = self.of_mut(kind).entry(mark).or_default();
-                counted.total += 1;
+                counted.total += uses_of(&head);
                 counted.last_ms = counted.last_ms.max(head.at_ms);
             }
             ControlFlow::Continue(())

@@ -12,10 +12,11 @@ use crate::support::{
 };
 
 /// The guides that are there in two languages.
-const TWO_LANGUAGES: [(&str, &str); 3] = [
+const TWO_LANGUAGES: [(&str, &str); 4] = [
     ("docs/operators.md", "docs/operators.zh.md"),
     ("docs/authority.md", "docs/authority.zh.md"),
     ("docs/corrections.md", "docs/corrections.zh.md"),
+    ("docs/bulk.md", "docs/bulk.zh.md"),
 ];
 
 /// What the operators' guide does on the way to the first answered question.

@@ -30,9 +30,9 @@ fn commits() -> impl Strategy<Value = Commit> {
         prop::option::of(request),
         prop::option::of(any::<[u8; 16]>()),
         prop::option::of(any::<[u8; 16]>()),
-        (prop::option::of(any::<[u8; 16]>()), any::<bool>()),
+        (prop::option::of(any::<[u8; 16]>()), any::<bool>(), prop::option::of(any::<u32>())),
     )
-        .prop_map(|(at_ms, entries, about, request, idempotency, grant, (officer, duty))| Commit {
+        .prop_map(|(at_ms, entries, about, request, idempotency, grant, (officer, duty, uses))| Commit {
             at_ms,
             entries,
             about,
@@ -41,6 +41,7 @@ fn commits() -> impl Strategy<Value = Commit> {
             grant,
             officer,
             duty,
+            uses,
         })
 }
 
@@ -58,6 +59,7 @@ proptest! {
         prop_assert_eq!(head.first_index, 9);
         prop_assert_eq!((head.about, head.request, head.idempotency), (commit.about, commit.request, commit.idempotency));
         prop_assert_eq!((head.grant, head.officer), (commit.grant, commit.officer));
+        prop_assert_eq!((head.duty, head.uses), (commit.duty, commit.uses));
         prop_assert_eq!(head.duty, commit.duty);
         prop_assert_eq!(head.kinds, commit.entries.iter().map(|entry| entry.kind).collect::<Vec<_>>());
         prop_assert_eq!(head.digests, commit.entries.iter().map(|entry| entry.digest).collect::<Vec<_>>());

@@ -138,23 +138,30 @@ async fn examine_on(
 }
 
 /// The query with `$1`, `$2`, …; an input that is no text goes as text too and is cast, so that nothing is rounded.
-fn text(query: &Query, parameters: &[Parameter]) -> String {
-    query.text(|index, _| {
-        let cast = match parameters.get(index).map(|parameter| parameter.ty) {
-            Some(Type::Boolean) => "::text::boolean",
-            Some(Type::Date) => "::text::date",
-            Some(Type::Decimal) => "::text::numeric",
-            Some(Type::Integer) => "::text::bigint",
-            _ => "",
-        };
-        format!("${}{cast}", index + 1)
-    })
+pub(super) fn text(query: &Query, parameters: &[Parameter]) -> String {
+    query.text(|index, _| format!("${}{}", index + 1, parameters.get(index).map_or("", cast)))
+}
+
+/// What makes of a text what an input is.
+pub(super) fn cast(parameter: &Parameter) -> &'static str {
+    match parameter.ty {
+        Type::Boolean => "::text::boolean",
+        Type::Date => "::text::date",
+        Type::Decimal => "::text::numeric",
+        Type::Integer => "::text::bigint",
+        _ => "",
+    }
+}
+
+/// Binds a parameter whose type the server infers.
+pub(super) fn add(arguments: &mut PgArguments, parameter: &Parameter) -> Result<(), sqlx::Error> {
+    sqlx::Arguments::add(arguments, Untyped(parameter.text())).map_err(sqlx::Error::Encode)
 }
 
 fn arguments(parameters: &[Parameter]) -> Result<PgArguments, sqlx::Error> {
     let mut arguments = PgArguments::default();
     for parameter in parameters {
-        sqlx::Arguments::add(&mut arguments, Untyped(parameter.text())).map_err(sqlx::Error::Encode)?;
+        add(&mut arguments, parameter)?;
     }
     Ok(arguments)
 }
@@ -163,7 +170,7 @@ fn arguments(parameters: &[Parameter]) -> Result<PgArguments, sqlx::Error> {
 /// index be of no use.
 struct Untyped(Option<String>);
 
-fn unknown() -> PgTypeInfo {
+pub(super) fn unknown() -> PgTypeInfo {
     PgTypeInfo::with_oid(Oid(705))
 }
 
@@ -201,7 +208,7 @@ fn shape(ty: &PgTypeInfo) -> Shape {
     }
 }
 
-fn cells(row: &PgRow) -> Vec<Raw> {
+pub(super) fn cells(row: &PgRow) -> Vec<Raw> {
     let cell = |index| match row.try_get_raw(index) {
         Ok(value) if value.is_null() => Raw::Null,
         Ok(value) => cell(value).unwrap_or_else(|| Raw::Foreign("a value that cannot be read".to_owned())),
