@@ -29,6 +29,7 @@ pub mod join;
 pub mod journal;
 pub mod keys;
 pub mod logs;
+pub mod me;
 pub mod notices;
 pub mod office_edge;
 pub mod office_keys;
