@@ -10,7 +10,6 @@
 use std::{sync::Arc, time::Duration};
 
 use host::{
-    clock::Clock,
     random::{self, Random},
     supervise::TaskError,
 };
@@ -28,10 +27,7 @@ use trust::{
     refusal, witness,
 };
 
-use crate::{
-    keys::{NodeSigner, with_key},
-    view::{RegistryLink, State, View},
-};
+use crate::{keys::with_key, me::Me, view::State};
 
 /// The same size is cosigned again at most so often, in seconds; the registry may ask for more patience, up to
 /// [`LONGEST_AGAIN_SECONDS`].
@@ -51,20 +47,8 @@ const UNKNOWN_THERE: Duration = Duration::from_secs(600);
 
 /// The task that cosigns.
 pub struct Cosigner {
-    /// The exchange.
-    pub exchange: ExchangeId,
-    /// The department.
-    pub department: DepartmentId,
-    /// The node.
-    pub node: NodeId,
-    /// The node's key, as it is in use.
-    pub signer: Arc<dyn NodeSigner>,
-    /// What was verified.
-    pub view: Arc<View>,
-    /// The registry.
-    pub link: Arc<RegistryLink>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// The node in whose name.
+    pub me: Me,
     /// For the jitter: a thousand nodes do not cosign in step.
     pub random: Arc<dyn Random>,
 }
@@ -89,7 +73,7 @@ impl Cosigner {
     }
 
     async fn go_on(&self) -> Result<(), TaskError> {
-        let mut sizes = self.view.sizes();
+        let mut sizes = self.me.view.sizes();
         loop {
             match self.cosign_once().await? {
                 Tried::Cosigned(size, again) => {
@@ -109,7 +93,7 @@ impl Cosigner {
     /// Cosigns the view's checkpoint as of now, and hands it in.
     async fn cosign_once(&self) -> Result<Tried, TaskError> {
         let Some((size, note)) = self.note() else { return Ok(Tried::Nothing) };
-        let mut client = self.link.witnesses(Some(&self.view))?;
+        let mut client = self.me.link.witnesses(Some(&self.me.view))?;
         let answer = match timeout(PATIENCE, client.cosign(CosignRequest { note })).await? {
             Ok(answer) => answer.into_inner(),
             Err(status) if status.code() == Code::Unimplemented => return Ok(Tried::UnknownThere),
@@ -129,26 +113,26 @@ impl Cosigner {
 
     /// The view's checkpoint with this node's cosignature alone; `None` where this node is no witness now.
     fn note(&self) -> Option<(u64, String)> {
-        with_key(self.signer.as_ref(), |signer| self.note_by(signer))
+        with_key(self.me.signer.as_ref(), |signer| self.note_by(signer))
     }
 
     fn note_by(&self, signer: &dyn Signer) -> Option<(u64, String)> {
-        let now_ms = self.clock.now_ms();
-        let seen = self.view.seen();
+        let now_ms = self.me.clock.now_ms();
+        let seen = self.me.view.seen();
         let key = signer.public_key();
         // While the registry signs nothing, a new word on its last checkpoint would make it look fresher than it is.
-        let is_witness = self.view.is_registry_reachable()
-            && self.view.registry_behind().is_none()
-            && self.view.stuck().is_none()
-            && self.view.age(now_ms).state != State::ClockBackwards
-            && seen.directory().node_key(&self.department, key.id(), now_ms).is_ok();
+        let is_witness = self.me.view.is_registry_reachable()
+            && self.me.view.registry_behind().is_none()
+            && self.me.view.stuck().is_none()
+            && self.me.view.age(now_ms).state != State::ClockBackwards
+            && seen.directory().node_key(&self.me.department, key.id(), now_ms).is_ok();
         if !is_witness {
             return None;
         }
-        let checkpoint = self.view.checkpoint();
+        let checkpoint = self.me.view.checkpoint();
         let signed = SignedNote::parse(checkpoint.as_bytes()).ok()?;
         let size = trust::log::checkpoint::Checkpoint::parse(signed.text()).ok()?.size();
-        let name = (&self.exchange, &self.department, &self.node);
+        let name = (&self.me.exchange, &self.me.department, &self.me.node);
         let line = line(name, signed.text(), signer, now_ms)?;
         let mut note = SignedNote::new(signed.text().to_owned()).ok()?;
         note.add_signature(line).ok()?;
@@ -175,7 +159,7 @@ pub(crate) fn line(
 
 impl std::fmt::Debug for Cosigner {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Cosigner").field("department", &self.department).finish_non_exhaustive()
+        formatter.debug_struct("Cosigner").field("me", &self.me).finish_non_exhaustive()
     }
 }
 
@@ -185,10 +169,13 @@ mod tests {
     use trust::fixture::{self, Fixture, NOW_MS, key};
 
     use super::*;
-    use crate::view::tests::{bring, empty_view};
+    use crate::view::{
+        RegistryLink, View,
+        tests::{bring, empty_view},
+    };
 
     fn cosigner(view: Arc<View>, clock: &MockClock) -> Cosigner {
-        Cosigner {
+        let me = Me {
             exchange: fixture::exchange_id(),
             department: fixture::department("housing"),
             node: "1".parse().unwrap(),
@@ -196,8 +183,8 @@ mod tests {
             view,
             link: Arc::new(RegistryLink::new(vec!["127.0.0.1:9".into()], TlsKeyDigest::from_bytes([0; 32]))),
             clock: Arc::new(clock.clone()),
-            random: Arc::new(SeededRandom::new(1)),
-        }
+        };
+        Cosigner { me, random: Arc::new(SeededRandom::new(1)) }
     }
 
     #[tokio::test]

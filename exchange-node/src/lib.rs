@@ -31,6 +31,7 @@ pub mod join;
 pub mod journal;
 pub mod keys;
 pub mod logs;
+pub mod me;
 pub mod notices;
 pub mod office;
 pub mod office_edge;

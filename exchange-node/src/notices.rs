@@ -81,13 +81,13 @@ pub fn review_word(service: &Service) -> &'static str {
 /// What became of the services that `consumer` holds grants for: those that end, have ended or are suspended.
 pub fn of_grants(directory: &Directory, consumer: &DepartmentId, now_ms: u64) -> Vec<Notice> {
     directory
-        .all_access()
-        .filter(|(key, access)| key.consumer == *consumer && is_held(access, now_ms))
+        .access_held_by(consumer)
+        .filter(|(_, access)| is_held(access, now_ms))
         .filter_map(|(key, access)| {
-            let service = service_of(directory, key, access)?;
+            let service = service_of(directory, &key, access)?;
             let (fate, text) = fate(service, now_ms)?;
             let successor = successor(directory, &service.id, now_ms);
-            Some(Notice { access: key.clone(), service: service.id.clone(), fate, text, successor })
+            Some(Notice { access: key, service: service.id.clone(), fate, text, successor })
         })
         .collect()
 }
@@ -95,8 +95,8 @@ pub fn of_grants(directory: &Directory, consumer: &DepartmentId, now_ms: u64) ->
 /// The departments that hold grants for a service.
 pub fn holders(directory: &Directory, service: &ServiceId, now_ms: u64) -> BTreeSet<DepartmentId> {
     directory
-        .all_access()
-        .filter(|(key, access)| key.provider == service.department && is_held(access, now_ms))
+        .access_given_by(&service.department)
+        .filter(|(_, access)| is_held(access, now_ms))
         .filter(|(key, access)| service_of(directory, key, access).is_some_and(|known| known.id == *service))
         .map(|(key, _)| key.consumer.clone())
         .collect()
@@ -135,8 +135,8 @@ fn fate(service: &Service, now_ms: u64) -> Option<(Fate, String)> {
 
 /// The newest other version that answers.
 fn successor(directory: &Directory, service: &ServiceId, now_ms: u64) -> Option<u32> {
-    let others = directory.services().filter(|other| {
-        (&other.id.department, &other.id.service) == (&service.department, &service.service)
+    let others = directory.services_of(&service.department).filter(|other| {
+        other.id.service == service.service
             && other.id.major > service.major
             && other.answers_at(now_ms)
             && other.ends().is_none()

@@ -167,8 +167,8 @@ impl Publisher {
             tracing::warn!(%error, "the revocation does not count here");
         }
         // The department's other nodes too.
-        let own = |node: &&Node| node.department == self.department && node.node == self.node;
-        let nodes: Vec<Node> = self.view.seen().directory().nodes().filter(|node| !own(node)).cloned().collect();
+        let own = |node: &Node| node.department == self.department && node.node == self.node;
+        let nodes: Vec<Node> = self.view.seen().directory().scan_nodes().filter(|node| !own(node)).collect();
         let told = self.peers.tell(&nodes, &statement, CATCH_UP).await;
         tracing::info!(told, peers = nodes.len(), "told peers of a revocation");
         match self.submit(envelope).await? {

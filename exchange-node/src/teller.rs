@@ -7,21 +7,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use host::{clock::Clock, supervise::TaskError};
+use host::supervise::TaskError;
 use proto::registry::v1::{HandOverRequest, TellRequest};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
-use trust::{
-    ids::{DepartmentId, ExchangeId, NodeId},
-    log::{checkpoint::Checkpoint, note::SignedNote},
-};
+use trust::log::{checkpoint::Checkpoint, note::SignedNote};
 
-use crate::{
-    cosigner,
-    keys::{NodeSigner, with_key},
-    view::{RegistryLink, View},
-};
+use crate::me::Me;
 
 /// How long the registry may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,28 +30,14 @@ const PIECE_BYTES: usize = 1024 * 1024;
 const PIECES_WAITING: usize = 4;
 
 /// Tells what this node saw.
-pub struct Teller {
-    /// The exchange.
-    pub exchange: ExchangeId,
-    /// The department.
-    pub department: DepartmentId,
-    /// The node.
-    pub node: NodeId,
-    /// The node's key, as it is in use.
-    pub signer: Arc<dyn NodeSigner>,
-    /// What was verified.
-    pub view: Arc<View>,
-    /// The registry.
-    pub link: Arc<RegistryLink>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-}
+#[derive(Debug)]
+pub struct Teller(pub Me);
 
 impl Teller {
     /// Tells the registry, and hands over what it asks for. Fails only where the registry cannot be reached.
     pub async fn tell(&self) -> Result<(), TaskError> {
         let Some((covered, note)) = self.note() else { return Ok(()) };
-        let mut client = self.link.history(Some(&self.view))?;
+        let mut client = self.0.link.history(Some(&self.0.view))?;
         let told = match timeout(PATIENCE, client.tell(TellRequest { note })).await {
             Ok(Ok(told)) => told.into_inner(),
             // A registry of an earlier version; or one that cannot be reached, which whoever asks next finds out better.
@@ -70,7 +49,7 @@ impl Teller {
             }
             Err(_) => return Err("the registry does not answer".into()),
         };
-        self.view.set_registry_behind(told.catching_up);
+        self.0.view.set_registry_behind(told.catching_up);
         if let Some(refused) = told.refused {
             tracing::warn!(
                 code = refused.code,
@@ -88,7 +67,7 @@ impl Teller {
     async fn hand_over(&self, from: u64, covered: u64) -> Result<(), TaskError> {
         tracing::warn!(from, covered, "the registry lacks statements of its own log: they are handed over");
         let (sender, pieces) = mpsc::channel(PIECES_WAITING);
-        let (view, checkpoint) = (Arc::clone(&self.view), self.view.checkpoint().to_string());
+        let (view, checkpoint) = (Arc::clone(&self.0.view), self.0.view.checkpoint().to_string());
         if covered_by(&checkpoint) != Some(covered) {
             // The view has grown meanwhile; the next time will do.
             return Ok(());
@@ -113,7 +92,7 @@ impl Teller {
             let _ = sender.blocking_send(piece);
             Ok::<_, crate::view::Error>(())
         });
-        let mut client = self.link.history(Some(&self.view))?;
+        let mut client = self.0.link.history(Some(&self.0.view))?;
         let mut answers = client.hand_over(ReceiverStream::new(pieces)).await?.into_inner();
         let answer = timeout(PATIENCE_FOR_ALL, answers.message()).await??;
         reading.await??;
@@ -131,16 +110,15 @@ impl Teller {
 
     /// The view's checkpoint with the log's own lines and, where the directory knows its key, this node's cosignature of now.
     fn note(&self) -> Option<(u64, String)> {
-        let checkpoint = self.view.checkpoint();
+        let checkpoint = self.0.view.checkpoint();
         let signed = SignedNote::parse(checkpoint.as_bytes()).ok()?;
         let told = Checkpoint::parse(signed.text()).ok()?;
         let mut note = SignedNote::new(signed.text().to_owned()).ok()?;
         for line in signed.signatures().iter().filter(|line| line.name().as_str() == told.origin()) {
             note.add_signature(line.clone()).ok()?;
         }
-        let (name, now_ms) = ((&self.exchange, &self.department, &self.node), self.clock.now_ms());
-        let line = with_key(self.signer.as_ref(), |signer| cosigner::line(name, note.text(), signer, now_ms));
-        note.add_signature(line?).ok()?;
+        let line = self.0.cosign(note.text())?;
+        note.add_signature(line).ok()?;
         Some((told.size(), note.to_string()))
     }
 }
@@ -148,10 +126,4 @@ impl Teller {
 fn covered_by(checkpoint: &str) -> Option<u64> {
     let note = SignedNote::parse(checkpoint.as_bytes()).ok()?;
     Some(Checkpoint::parse(note.text()).ok()?.size())
-}
-
-impl std::fmt::Debug for Teller {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Teller").field("department", &self.department).finish_non_exhaustive()
-    }
 }

@@ -316,12 +316,13 @@ impl View {
             if frontier.size() == 0 {
                 directory = directory.founded_in(&entry);
             }
-            frontier.append(leaf_hash(&entry));
+            let leaf = leaf_hash(&entry);
+            frontier.append(leaf);
             if stuck.is_some() {
                 let _ = behind.as_mut().map(|keys: &mut RootKeys| keys.follow(&entry));
                 continue;
             }
-            match directory.apply(&entry) {
+            match directory.check(&entry).map(|checked| directory.fold_leaf(checked, leaf)) {
                 Err(source) => {
                     stuck = Some(Error::Statement { index: directory.size(), source });
                     behind = RootKeys::of(&directory);
@@ -432,6 +433,7 @@ impl View {
     fn publish(&self, mut directory: Directory, roots: Roots) {
         let (size, root) = (directory.size(), directory.root());
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        directory.shed();
         // Revocations that came directly while it was being made would be lost.
         self.apply_direct(&mut directory);
         *seen = Arc::new(Seen { directory, root });
@@ -518,6 +520,8 @@ impl View {
     }
 
     fn vouched(&self, verified: &VerifiedCheckpoint, text: &str) {
+        // Whoever looked through all of it has left much behind.
+        self.change(Directory::shed);
         let time_ms = verified.time_seconds().saturating_mul(1000);
         self.highest_ms.fetch_max(time_ms, Ordering::AcqRel);
         if verified.checkpoint().size() == self.seen().size() {

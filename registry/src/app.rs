@@ -46,6 +46,7 @@ use crate::{
     ledger::{self, Ledger, OpenLedger},
     log_keys::LogKeys,
     recovery::{Recovery, RecoveryParts},
+    replacement::{self, Replacement},
     replicas::Replicas,
     rotation::{self, Rotation, RotationParts},
     sequencer::{self, Sequencer, SequencerParts},
@@ -104,6 +105,9 @@ pub enum Error {
     /// A change of a key cannot be ended.
     #[error(transparent)]
     Rotation(#[from] rotation::Error),
+    /// The log's key cannot be replaced.
+    #[error(transparent)]
+    Replacement(#[from] replacement::Error),
     /// The directory cannot be used.
     #[error(transparent)]
     Sequencer(#[from] sequencer::Error),
@@ -194,6 +198,7 @@ impl App {
             again: again.clone(),
             store: readiness.condition("store"),
             snapshots: Some(Arc::clone(&snapshots)),
+            replacement: Replacement::read(folder)?,
         };
         let (sequencer, task) = Sequencer::start(parts).await?;
         let stopping = stop.clone();

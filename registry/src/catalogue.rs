@@ -21,9 +21,9 @@ pub fn departments(directory: &Directory, pending: &[DepartmentProfile], now_ms:
             .to_owned(),
             successors: department.closed_at(now_ms).map(|closed| closed.successors.clone()).unwrap_or_default(),
             nodes: count(directory.nodes_of(id)),
-            services: count(directory.services().filter(|service| {
-                service.id.department == *id && directory.service_now(&service.id, now_ms) == service.id
-            })),
+            services: count(
+                directory.services_of(id).filter(|service| directory.service_now(&service.id, now_ms) == service.id),
+            ),
         })
         .collect();
     let waiting = pending.iter().filter(|profile| directory.department(&profile.department).is_none());

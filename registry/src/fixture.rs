@@ -78,6 +78,7 @@ pub(crate) fn parts(ledger: &MemoryLedger, clock: &MockClock) -> SequencerParts 
         again: CancellationToken::new(),
         store: host::readiness::Readiness::new().condition("store"),
         snapshots: None,
+        replacement: None,
     }
 }
 

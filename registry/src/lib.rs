@@ -28,6 +28,7 @@ pub mod carried;
 pub mod catalogue;
 pub mod enrolment;
 pub mod profile_file;
+pub mod replacement;
 pub mod replicas;
 pub mod review;
 pub mod rotation;

@@ -13,6 +13,7 @@ mod batch;
 mod committing;
 mod follow;
 mod holding;
+mod replacing;
 
 pub use self::{committing::AnchorsHead, holding::Holding};
 use self::{committing::LogAsk, holding::Hold};
@@ -45,6 +46,7 @@ use crate::{
     ledger::{self, Ledger, ReadLimit},
     log_keys::LogKeys,
     recovery::{self, Cause, Mark},
+    replacement::Replacement,
     snapshot::Snapshots,
 };
 
@@ -109,7 +111,7 @@ pub enum Error {
     },
     /// The log's key in the folder is not the one in force.
     #[error(
-        "the log's key in force is not in keys/: the directory names another one than log.key, log.next.key or log.old.key; copy keys/log.key from another registry over the same database, or restore it from its backup"
+        "the log's key in force is not in keys/: the directory names another one than log.key, log.next.key or log.old.key; copy keys/log.key from another registry over the same database, or restore it from its backup; where no copy is left, `registry keys replace-log`"
     )]
     LogKeyWrong,
     /// The ledger failed.
@@ -118,6 +120,9 @@ pub enum Error {
     /// The log's name cannot stand in a checkpoint.
     #[error("the log's name cannot be used: {0}")]
     Name(#[from] note::key::Error),
+    /// The log's key is lost, and the statement that brings another was not taken.
+    #[error("the log's key cannot be replaced: {0}")]
+    Replacement(String),
     /// There is no founding.
     #[error("the directory is empty: run `registry init` into a new folder")]
     NotFounded,
@@ -153,6 +158,8 @@ pub struct SequencerParts {
     pub store: Condition,
     /// Where what was verified before was put down.
     pub snapshots: Option<Arc<Snapshots>>,
+    /// What takes the place of a log key that is lost.
+    pub replacement: Option<Replacement>,
 }
 
 /// Submits statements and reads the directory. Clones share it.
@@ -184,7 +191,9 @@ impl Sequencer {
         let log_key = directory.log_key().ok_or(Error::NotFounded)?;
         let mark = parts.ledger.mark().await?.map(|mark| Mark::read(&mark));
         if mark.is_none() {
-            parts.log_keys.held(log_key).ok_or(Error::LogKeyWrong)?;
+            // One that is lost is replaced before anything is signed.
+            let is_held = parts.log_keys.held(log_key).is_some() || parts.replacement.is_some();
+            is_held.then_some(()).ok_or(Error::LogKeyWrong)?;
         }
         let signed_before = match kept.as_ref().zip(claimed) {
             Some((note, claimed)) => {
@@ -236,10 +245,14 @@ impl Sequencer {
             is_away: false,
             hold,
             again: parts.again,
+            replacement: parts.replacement,
         };
         task.catch_up().await?;
         match hold {
-            Hold::No => drop(task.publish().await?),
+            Hold::No => {
+                task.replace_log_key().await?;
+                drop(task.publish().await?);
+            }
             Hold::Listening { until } => {
                 task.renewal = task.renewal.min(until);
                 tracing::info!("listening to what nodes saw, before anything is signed");
@@ -335,6 +348,7 @@ pub struct SequencerTask {
     is_away: bool,
     hold: Hold,
     again: CancellationToken,
+    replacement: Option<Replacement>,
 }
 
 impl SequencerTask {

@@ -6,8 +6,9 @@ use proto::{exchange::v1::Envelope, registry::v1::EventReport};
 
 use crate::{
     directory::Directory,
-    envelope::{self, EnvelopeError},
+    envelope::EnvelopeError,
     ids::{DepartmentId, NodeId},
+    node_message,
     question::refuse_envelope,
     refusal::{Code, Refusal},
 };
@@ -34,27 +35,15 @@ pub struct Report {
 /// # Errors
 /// What is wrong, and where.
 pub fn open(directory: &Directory, envelope: &Envelope, now_ms: u64) -> Result<Report, Refusal> {
-    let refuse = |error: EnvelopeError| refuse_envelope(&error);
     let malformed = |field: &str| Refusal::new(Code::MessageMalformed).at(field);
-    let claimed = envelope::peek::<EventReport>(&envelope::signed(envelope.clone()), LARGEST_REPORT).map_err(refuse)?;
-    let department: DepartmentId = claimed.department.parse().map_err(|_| malformed("department"))?;
-    let why = std::cell::Cell::new(None);
-    let opened = envelope::open::<EventReport>(envelope, LARGEST_REPORT, |key_id| {
-        match directory.node_key(&department, key_id, now_ms) {
-            // A key of another node of the department does not speak for this one.
-            Ok(key) if directory.key(key_id)?.node.as_ref()?.as_str() == claimed.node => Some(key.key.clone()),
-            Ok(_) => None,
-            Err(code) => {
-                why.set(Some(code));
-                None
-            }
-        }
-    });
-    let told = match (opened, why.get()) {
-        (Ok(opened), _) => opened.message,
-        (Err(EnvelopeError::KeyUnknown), Some(code)) => return Err(Refusal::new(code).at("signatures")),
-        (Err(error), _) => return Err(refuse(error)),
-    };
+    let named = |told: &EventReport| Ok((told.department.parse()?, told.node.parse()?));
+    let opened = node_message::open(directory, envelope, LARGEST_REPORT, named, |key| key.counts(now_ms, None));
+    let (department, node, told) = opened.map_err(|error| match error {
+        node_message::Error::Envelope(EnvelopeError::KeyUnknown) => Refusal::new(Code::KeyUnknown).at("signatures"),
+        node_message::Error::Envelope(error) => refuse_envelope(&error),
+        node_message::Error::Key(code) => Refusal::new(code).at("signatures"),
+        node_message::Error::Named(error) => malformed("department").because(error),
+    })?;
     if told.exchange_id != directory.exchange().as_str() {
         return Err(Refusal::new(Code::ExchangeWrong).at("exchange_id"));
     }
@@ -83,7 +72,6 @@ pub fn open(directory: &Directory, envelope: &Envelope, now_ms: u64) -> Result<R
             return Err(malformed(&format!("events[{index}].day")));
         }
     }
-    let node = told.node.parse().map_err(|_| malformed("node"))?;
     Ok(Report { department, node, told })
 }
 
@@ -92,7 +80,10 @@ mod tests {
     use proto::registry::v1::EventCount;
 
     use super::*;
-    use crate::fixture::{Fixture, NOW_MS, key};
+    use crate::{
+        envelope,
+        fixture::{Fixture, NOW_MS, key},
+    };
 
     fn report() -> EventReport {
         let event = EventCount {

@@ -10,9 +10,11 @@ mod committed;
 mod evidence;
 mod fold;
 pub mod kept;
+mod look_up;
 pub mod map;
 pub mod model;
 pub mod object;
+mod packed;
 mod rules;
 mod signers;
 pub mod snapshot;
@@ -31,12 +33,12 @@ use self::state::StateMap;
 use self::{
     kept::Kept,
     map::SharedMap,
-    model::{Access, Department, Founding, ItemVersion, KnownKey, Node, Place, Profile, Reign, Revocation},
+    model::{Access, Department, Founding, ItemVersion, KnownKey, Node, Profile, Reign, Revocation},
 };
 use crate::{
     envelope::{self, EnvelopeError},
     ids::{DepartmentId, Digest, ExchangeId, NodeId, ServiceId},
-    key::{DescribedKey, KeyId, PublicKey, Role},
+    key::{KeyId, PublicKey},
     log::{
         frontier::Frontier,
         hash::{Hash, leaf_hash},
@@ -178,8 +180,8 @@ pub struct Checked {
     statement: Statement,
     /// Who signed it: the keys known here.
     signers: Vec<KeyId>,
-    /// `None` for a statement of an unknown kind that is passed over.
-    known: Option<(Object, Body)>,
+    /// What it is about; `None` for a statement of an unknown kind that is passed over.
+    known: Option<Object>,
 }
 
 impl Checked {
@@ -200,7 +202,7 @@ impl Checked {
 
     /// What it is about; `None` where it is of an unknown kind that is passed over.
     pub fn object(&self) -> Option<&Object> {
-        self.known.as_ref().map(|(object, _)| object)
+        self.known.as_ref()
     }
 }
 
@@ -300,7 +302,7 @@ impl Directory {
         if statement.exchange_id != self.exchange.as_str() {
             return Err(StatementError::ExchangeWrong);
         }
-        let Some(body) = statement.body.clone() else {
+        let Some(body) = &statement.body else {
             // A oneof of a later version: parsed, but unknown here. It is part of the state all the same, or readers of
             // different versions would come to different roots.
             if statement.ignorable && self.founding.is_some() {
@@ -312,16 +314,16 @@ impl Directory {
         if matches!(body, Body::ExchangeFounded(_)) != self.founding.is_none() {
             return Err(StatementError::Founding);
         }
-        let object = Object::of(&statement, &body).map_err(|error| StatementError::malformed("object", error))?;
+        let object = Object::of(&statement, body).map_err(|error| StatementError::malformed("object", error))?;
         if object.to_string() != statement.object {
             return Err(StatementError::rule("object", format!("must be {object:?}")));
         }
         self.check_predecessor(&statement.object, &statement)?;
-        self.check_signers(&opened.signers, &body, &object, statement.stated_at_ms)?;
-        rules::check_body(self, &statement, &body, &object)?;
-        rules::check_not_handed_over(self, &body, &object, statement.stated_at_ms)?;
-        rules::check_moment(&statement, &body)?;
-        Ok(Checked { digest: opened.digest, statement, signers: opened.signers, known: Some((object, body)) })
+        self.check_signers(&opened.signers, body, &object, statement.stated_at_ms)?;
+        rules::check_body(self, &statement, body, &object)?;
+        rules::check_not_handed_over(self, body, &object, statement.stated_at_ms)?;
+        rules::check_moment(&statement, body)?;
+        Ok(Checked { digest: opened.digest, statement, signers: opened.signers, known: Some(object) })
     }
 
     /// Checks a statement that nobody has signed yet, as far as that goes: its object and its body. What it follows is
@@ -345,8 +347,13 @@ impl Directory {
 
     /// Folds a checked statement in, as the next entry. `entry` must be the bytes that were checked.
     pub fn fold(&mut self, checked: Checked, entry: &[u8]) {
+        self.fold_leaf(checked, leaf_hash(entry));
+    }
+
+    /// The same for whoever has hashed the entry already.
+    pub fn fold_leaf(&mut self, checked: Checked, leaf: Hash) {
         let index = self.frontier.size();
-        self.frontier.append(leaf_hash(entry));
+        self.frontier.append(leaf);
         self.fold_at(checked, index);
     }
 
@@ -367,22 +374,23 @@ impl Directory {
     /// Applies a revocation that came directly, before the directory brings it. It counts on its own signature.
     pub fn apply_revocation(&mut self, envelope: &[u8]) -> Result<bool, StatementError> {
         let checked = self.check(envelope)?;
-        let Some((Object::Key(key_id), Body::KeyRevoked(body))) = checked.known else {
+        let stated_at_ms = checked.statement.stated_at_ms;
+        let (Some(Object::Key(key_id)), Some(Body::KeyRevoked(body))) = (checked.known, checked.statement.body) else {
             return Err(StatementError::rule("body", "only a revocation is taken directly"));
         };
-        let stated_at_ms = checked.statement.stated_at_ms;
-        let Some(key) = self.keys.get_mut(&key_id) else { return Ok(false) };
-        if key.revoked.is_some() {
+        if self.keys.get(&key_id).is_none_or(|key| key.revoked.is_some()) {
             return Ok(false);
         }
-        key.revoked = Some(Revocation { stated_at_ms, reason: body.reason, index: None });
+        let revoked = Revocation { stated_at_ms, reason: body.reason, index: None };
+        self.keys.change(&key_id, |key| key.revoked = Some(revoked));
         Ok(true)
     }
 
     fn check_predecessor(&self, object: &str, statement: &Statement) -> Result<(), StatementError> {
-        let expected = match (self.said.get(object), self.reading) {
-            (Some(said), Reading::Whole) => said.last().digest.as_bytes(),
-            (None, Reading::Whole) => &[][..],
+        let last = self.last_about(object);
+        let expected = match (&last, self.reading) {
+            (Some(last), Reading::Whole) => &last.digest.as_bytes()[..],
+            (None, Reading::Whole) => &[],
             // An excerpt may leave statements out; that none matters is shown by a state proof.
             (_, Reading::Excerpt) => return Ok(()),
         };
@@ -392,182 +400,24 @@ impl Directory {
         Ok(())
     }
 
+    /// Lets go of what was read, where that is much: it is read again when it is asked for.
+    pub fn shed(&mut self) {
+        self.departments.shed();
+        self.keys.shed();
+        self.node_keys.shed();
+        self.nodes.shed();
+        self.node_by_tls_key.shed();
+        self.services.shed();
+        self.access.shed();
+        self.items.shed();
+    }
+
     fn any_key(&self, key_id: &KeyId) -> Option<PublicKey> {
         if self.founding.is_none() {
             let first = &self.first_authority_key;
             return (key_id == first.id()).then(|| first.clone());
         }
         self.keys.get(key_id).map(|key| key.described.key.clone())
-    }
-}
-
-/// What a reader looks up.
-impl Directory {
-    /// The exchange.
-    pub fn exchange(&self) -> &ExchangeId {
-        &self.exchange
-    }
-
-    /// The authority's key that this reader trusts.
-    pub fn authority_key(&self) -> &PublicKey {
-        &self.authority_key
-    }
-
-    /// Number of statements.
-    pub fn size(&self) -> u64 {
-        self.frontier.size()
-    }
-
-    /// Root over the statements.
-    pub fn root(&self) -> Hash {
-        self.frontier.root()
-    }
-
-    /// The log's state, for whoever extends it.
-    pub fn frontier(&self) -> &Frontier {
-        &self.frontier
-    }
-
-    /// The founding; `None` before the first statement.
-    pub fn founding(&self) -> Option<&Founding> {
-        self.founding.as_ref()
-    }
-
-    /// The authority's settings as they are now; the usual ones before the founding.
-    pub fn profile(&self) -> &Profile {
-        &self.profile
-    }
-
-    /// The authority's settings as they were stated last.
-    pub fn stated_profile(&self) -> &wire::Profile {
-        &self.stated_profile
-    }
-
-    /// Where the registry is.
-    pub fn registry(&self) -> Option<&wire::RegistryAnnounced> {
-        self.registry.as_deref()
-    }
-
-    /// A department.
-    pub fn department(&self, id: &DepartmentId) -> Option<&Department> {
-        self.departments.get(id)
-    }
-
-    /// All departments.
-    pub fn departments(&self) -> impl Iterator<Item = (&DepartmentId, &Department)> {
-        self.departments.iter()
-    }
-
-    /// A key.
-    pub fn key(&self, id: &KeyId) -> Option<&KnownKey> {
-        self.keys.get(id)
-    }
-
-    /// All keys.
-    pub fn keys(&self) -> impl Iterator<Item = (&KeyId, &KnownKey)> {
-        self.keys.iter()
-    }
-
-    /// The keys that were ever added for a node, in their order, whether they count or not.
-    pub fn node_keys(&self, department: &DepartmentId, node: &NodeId) -> &[KeyId] {
-        self.node_keys.get(&(department.clone(), node.clone())).map_or(&[], Vec::as_slice)
-    }
-
-    /// All nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
-    }
-
-    /// A department's nodes.
-    pub fn nodes_of<'a>(&'a self, department: &'a DepartmentId) -> impl Iterator<Item = &'a Node> {
-        self.nodes.values().filter(move |node| node.department == *department)
-    }
-
-    /// The node that a TLS key belongs to.
-    pub fn node_by_tls_key(&self, tls_key: &[u8; 32]) -> Option<&Node> {
-        self.nodes.get(self.node_by_tls_key.get(tls_key)?)
-    }
-
-    /// A service.
-    pub fn service(&self, id: &ServiceId) -> Option<&Service> {
-        self.services.get(id)
-    }
-
-    /// All services.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
-    }
-
-    /// An application and its grant.
-    pub fn access(&self, key: &AccessKey) -> Option<&Access> {
-        self.access.get(key)
-    }
-
-    /// All applications and grants.
-    pub fn all_access(&self) -> impl Iterator<Item = (&AccessKey, &Access)> {
-        self.access.iter()
-    }
-
-    /// Applications and grants between two departments.
-    pub fn access_between<'a, 'b>(
-        &'a self,
-        provider: &'b DepartmentId,
-        consumer: &'b DepartmentId,
-    ) -> impl Iterator<Item = (&'a AccessKey, &'a Access)> + use<'a, 'b> {
-        let from =
-            AccessKey { provider: provider.clone(), consumer: consumer.clone(), id: crate::ids::AccessId::lowest() };
-        self.access.range(from..).take_while(move |(key, _)| key.provider == *provider && key.consumer == *consumer)
-    }
-
-    /// All versions of a public service item, the newest last.
-    pub fn item_versions(&self, department: &DepartmentId, item: &str) -> &[ItemVersion] {
-        self.items.get(&(department.clone(), item.to_owned())).map_or(&[], Vec::as_slice)
-    }
-
-    /// A public service item as it is in force at that time.
-    pub fn item_at(&self, department: &DepartmentId, item: &str, at_ms: u64) -> Option<&ItemVersion> {
-        self.item_versions(department, item).iter().rev().find(|version| version.effective_from_ms <= at_ms)
-    }
-
-    /// A version of a public service item.
-    pub fn item_version(&self, department: &DepartmentId, item: &str, version: u32) -> Option<&ItemVersion> {
-        self.item_versions(department, item).iter().find(|known| known.version == version)
-    }
-
-    /// All public service items with their versions.
-    pub fn items(&self) -> impl Iterator<Item = (&(DepartmentId, String), &Vec<ItemVersion>)> {
-        self.items.iter()
-    }
-
-    /// The place of the last statement about an object.
-    pub fn last(&self, object: &Object) -> Option<&Place> {
-        self.said.get(&object.to_string()).map(state::Said::last)
-    }
-
-    /// The place of the last statement about an object of this name, whatever kind it is of.
-    pub fn last_about(&self, object: &str) -> Option<&Place> {
-        self.said.get(object).map(state::Said::last)
-    }
-
-    /// The public key of a node of the department, if it counts at that time: the key, or why it does not.
-    pub fn node_key(&self, department: &DepartmentId, key_id: &KeyId, at_ms: u64) -> Result<&DescribedKey, Code> {
-        self.node_key_anchored(department, key_id, at_ms, None)
-    }
-
-    /// The same for what was anchored by the directory statement with the index `anchored`.
-    pub fn node_key_anchored(
-        &self,
-        department: &DepartmentId,
-        key_id: &KeyId,
-        at_ms: u64,
-        anchored: Option<u64>,
-    ) -> Result<&DescribedKey, Code> {
-        let key = self.keys.get(key_id).ok_or(Code::KeyUnknown)?;
-        if key.described.role != Role::Node || key.department.as_ref() != Some(department) {
-            return Err(Code::KeyUnknown);
-        }
-        key.counts(at_ms, anchored)?;
-        Ok(&key.described)
     }
 }
 

@@ -123,12 +123,21 @@ name!(
     AccessId, "an application's id"
 );
 
-impl AccessId {
-    /// Sorts before every other id, so that a range can begin with it. Never an id itself.
-    pub(crate) fn lowest() -> Self {
-        Self("".into())
-    }
+macro_rules! lowest {
+    ($type:ident) => {
+        impl $type {
+            /// Sorts before every other id, so that a range can begin with it. Never an id itself.
+            pub(crate) fn lowest() -> Self {
+                Self("".into())
+            }
+        }
+    };
 }
+
+lowest!(AccessId);
+lowest!(DepartmentId);
+lowest!(NodeId);
+lowest!(ServiceName);
 
 /// A department as it stands in signed messages: `<exchange>/<department>`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

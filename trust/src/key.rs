@@ -175,6 +175,23 @@ impl KeyId {
         hash.update(public_key);
         Self(hash.finalize().into())
     }
+
+    /// The id of the key of the suite that a statement names, which may yet turn out not to be usable.
+    pub(crate) fn named(suite: &str, public_key: &[u8]) -> Result<Self, KeyError> {
+        match (suite == Suite::Ed25519.as_str(), public_key.len()) {
+            (true, 32) => Ok(Self::of(Suite::Ed25519, public_key)),
+            (true, _) => Err(KeyError::NotAKey),
+            (false, _) => Err(KeyError::SuiteUnknown),
+        }
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl Serialize for KeyId {
@@ -268,6 +285,21 @@ pub struct DescribedKey {
 impl DescribedKey {
     /// Reads a statement's key.
     pub fn from_wire(key: &wire::Key) -> Result<Self, KeyError> {
+        Self::read(key, PublicKey::of_suite)
+    }
+
+    /// Reads a statement's key that was read before, and found usable.
+    pub(crate) fn from_checked(key: &wire::Key) -> Result<Self, KeyError> {
+        Self::read(key, |suite, bytes| {
+            KeyId::named(suite, bytes)?;
+            Ok(PublicKey::known(bytes.try_into().map_err(|_| KeyError::NotAKey)?))
+        })
+    }
+
+    fn read(
+        key: &wire::Key,
+        public: impl FnOnce(&str, &[u8]) -> Result<PublicKey, KeyError>,
+    ) -> Result<Self, KeyError> {
         let role = match key.role() {
             wire::KeyRole::Authority => Role::Authority,
             wire::KeyRole::Log => Role::Log,
@@ -278,7 +310,7 @@ impl DescribedKey {
         };
         Ok(Self {
             role,
-            key: PublicKey::of_suite(&key.suite, &key.public_key)?,
+            key: public(&key.suite, &key.public_key)?,
             valid_from_ms: key.valid_from_ms,
             valid_until_ms: (key.valid_until_ms != 0).then_some(key.valid_until_ms),
         })

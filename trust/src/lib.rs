@@ -25,6 +25,7 @@ pub mod ids;
 pub mod item;
 pub mod key;
 pub mod log;
+mod node_message;
 pub mod official;
 pub mod overdue;
 pub mod question;

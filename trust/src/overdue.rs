@@ -9,10 +9,10 @@ use proto::exchange::v1 as wire;
 
 use crate::{
     anchor::Revoked,
-    directory::Directory,
-    envelope::{self, EnvelopeError},
-    ids::{DepartmentId, Digest, IdError, NodeId, Party},
-    key::Role,
+    directory::{Directory, model::KnownKey},
+    envelope::EnvelopeError,
+    ids::{DepartmentId, Digest, IdError, Party},
+    node_message,
     refusal::{Code, Refusal},
 };
 
@@ -84,21 +84,26 @@ pub fn read(directory: &Directory, entry: &[u8], revoked: Revoked) -> Result<Sta
     if entry.len() > LARGEST_OVERDUE || envelope.encode_to_vec() != entry {
         return Err(Error::NotSigned);
     }
-    let claimed = envelope::peek::<wire::Overdue>(&envelope::signed(envelope.clone()), LARGEST_OVERDUE)?;
     let malformed = |field| move |error: IdError| Error::Field { field, reason: error.to_string() };
-    let sender: Party = claimed.sender.parse().map_err(malformed("sender"))?;
-    let waiting: Party = claimed.recipient.parse().map_err(malformed("recipient"))?;
-    let node: NodeId = claimed.sender_node.parse().map_err(malformed("sender_node"))?;
-    let opened = envelope::open::<wire::Overdue>(&envelope, LARGEST_OVERDUE, |key_id| {
-        let known = directory.key(key_id)?;
-        let is_the_nodes = known.described.role == Role::Node
-            && known.department.as_ref() == Some(sender.department())
-            && known.node.as_ref() == Some(&node);
-        (is_the_nodes && (known.revoked.is_none() || revoked == Revoked::Taken)).then(|| known.described.key.clone())
+    let exchange = directory.exchange();
+    let named = |wire: &wire::Overdue| {
+        let sender: Party = wire.sender.parse()?;
+        Ok((sender.department().clone(), wire.sender_node.parse()?))
+    };
+    let counts = |key: &KnownKey| match (&key.revoked, revoked) {
+        (None, _) | (_, Revoked::Taken) => Ok(()),
+        (Some(_), _) => Err(Code::KeyRevoked),
+    };
+    let opened = node_message::open(directory, &envelope, LARGEST_OVERDUE, named, counts);
+    let (_, _, wire) = opened.map_err(|error| match error {
+        node_message::Error::Envelope(error) => Error::Envelope(error),
+        node_message::Error::Key(_) => Error::Envelope(EnvelopeError::KeyUnknown),
+        node_message::Error::Named(error) => malformed("sender")(error),
     })?;
-    let wire = opened.message;
+    let sender: Party = wire.sender.parse().map_err(malformed("sender"))?;
+    let waiting: Party = wire.recipient.parse().map_err(malformed("recipient"))?;
     for (field, party) in [("sender", &sender), ("recipient", &waiting)] {
-        if party.exchange() != directory.exchange() || wire.exchange_id != directory.exchange().as_str() {
+        if party.exchange() != exchange || wire.exchange_id != exchange.as_str() {
             return Err(Error::Field { field, reason: "is of another exchange".to_owned() });
         }
         if directory.department(party.department()).is_none() {
@@ -116,7 +121,10 @@ pub fn read(directory: &Directory, entry: &[u8], revoked: Revoked) -> Result<Sta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Fixture, NOW_MS, key};
+    use crate::{
+        envelope,
+        fixture::{Fixture, NOW_MS, key},
+    };
 
     fn overdue() -> wire::Overdue {
         wire::Overdue {

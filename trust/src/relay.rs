@@ -8,8 +8,8 @@ use proto::exchange::v1::{Envelope, RelayRegistration};
 
 use crate::{
     directory::{Directory, model::Node},
-    envelope::{self, EnvelopeError},
-    ids::DepartmentId,
+    envelope::EnvelopeError,
+    node_message,
     refusal::Code,
 };
 
@@ -47,25 +47,13 @@ pub fn open<'a>(
     nonce: &[u8; 32],
     now_ms: u64,
 ) -> Result<&'a Node, RelayError> {
-    let claimed = envelope::peek::<RelayRegistration>(&envelope::signed(envelope.clone()), LARGEST_REGISTRATION)?;
-    let department: DepartmentId = claimed.department.parse().map_err(|_| RelayError::NodeUnknown)?;
-    let why = std::cell::Cell::new(None);
-    let opened = envelope::open::<RelayRegistration>(envelope, LARGEST_REGISTRATION, |key_id| {
-        match directory.node_key(&department, key_id, now_ms) {
-            // A key of another node of the department does not speak for this one.
-            Ok(key) if directory.key(key_id)?.node.as_ref()?.as_str() == claimed.node => Some(key.key.clone()),
-            Ok(_) => None,
-            Err(code) => {
-                why.set(Some(code));
-                None
-            }
-        }
-    });
-    let message = match (opened, why.get()) {
-        (Ok(opened), _) => opened.message,
-        (Err(EnvelopeError::KeyUnknown), Some(code)) => return Err(RelayError::Key(code)),
-        (Err(error), _) => return Err(error.into()),
-    };
+    let named = |message: &RelayRegistration| Ok((message.department.parse()?, message.node.parse()?));
+    let opened = node_message::open(directory, envelope, LARGEST_REGISTRATION, named, |key| key.counts(now_ms, None));
+    let (department, node, message) = opened.map_err(|error| match error {
+        node_message::Error::Envelope(error) => RelayError::Envelope(error),
+        node_message::Error::Key(code) => RelayError::Key(code),
+        node_message::Error::Named(_) => RelayError::NodeUnknown,
+    })?;
     for (field, same) in [
         ("exchange_id", message.exchange_id == directory.exchange().as_str()),
         ("nonce", message.nonce == nonce),
@@ -84,7 +72,7 @@ pub fn open<'a>(
     let tls_key = <[u8; 32]>::try_from(message.tls_key.as_slice()).map_err(|_| RelayError::NodeUnknown)?;
     directory
         .node_by_tls_key(&tls_key)
-        .filter(|node| node.department == department && node.node.as_str() == message.node)
+        .filter(|known| known.department == department && known.node == node)
         .ok_or(RelayError::NodeUnknown)
 }
 
@@ -93,7 +81,10 @@ mod tests {
     use proto::registry::v1::{self as wire, statement::Body};
 
     use super::*;
-    use crate::fixture::{self, Fixture, NOW_MS, key};
+    use crate::{
+        envelope,
+        fixture::{self, Fixture, NOW_MS, key},
+    };
 
     const NONCE: [u8; 32] = [9; 32];
 

@@ -31,6 +31,7 @@ use crate::{
     cosigner::Cosigner,
     duty::act::Acting,
     events::Reporter,
+    me::Me,
     notices,
     office::{self, Office},
     office_edge::{self, OfficeEdge},
@@ -85,15 +86,7 @@ pub(super) async fn start(
         link: Arc::clone(&parts.link),
         clock: Arc::clone(&parts.clock),
         condition: directory.clone(),
-        teller: Some(Arc::new(Teller {
-            exchange: parts.config.exchange.clone(),
-            department: parts.config.department.clone(),
-            node: parts.config.node.clone(),
-            signer: Arc::clone(&parts.keys) as _,
-            view: Arc::clone(&parts.view),
-            link: Arc::clone(&parts.link),
-            clock: Arc::clone(&parts.clock),
-        })),
+        teller: Some(Arc::new(Teller(me(parts)))),
         tiles: Tiles {
             settings: parts.config.directory,
             keys: Some(Arc::clone(&parts.keys)),
@@ -390,10 +383,9 @@ async fn save_uses(parts: &Parts) {
     }
 }
 
-/// This node as a witness of the directory: it cosigns, and compares with whoever saw another.
-fn start_witness(parts: &Parts, supervisor: &Supervisor) {
-    let stop = supervisor.stop_token();
-    let cosigner = Arc::new(Cosigner {
+/// This node before the registry.
+fn me(parts: &Parts) -> Me {
+    Me {
         exchange: parts.config.exchange.clone(),
         department: parts.config.department.clone(),
         node: parts.config.node.clone(),
@@ -401,8 +393,13 @@ fn start_witness(parts: &Parts, supervisor: &Supervisor) {
         view: Arc::clone(&parts.view),
         link: Arc::clone(&parts.link),
         clock: Arc::clone(&parts.clock),
-        random: Arc::clone(&parts.random),
-    });
+    }
+}
+
+/// This node as a witness of the directory: it cosigns, and compares with whoever saw another.
+fn start_witness(parts: &Parts, supervisor: &Supervisor) {
+    let stop = supervisor.stop_token();
+    let cosigner = Arc::new(Cosigner { me: me(parts), random: Arc::clone(&parts.random) });
     supervisor.restarted("witness", COSIGN, {
         let stop = stop.clone();
         move || Arc::clone(&cosigner).run(stop.clone())

@@ -69,7 +69,7 @@ pub async fn examine(parts: &Arc<Parts>) -> Vec<Finding> {
 }
 
 fn own_node<'a>(parts: &Parts, directory: &'a Directory) -> Option<&'a Node> {
-    directory.nodes().find(|node| node.department == parts.config.department && node.node == parts.config.node)
+    directory.nodes_of(&parts.config.department).find(|node| node.node == parts.config.node)
 }
 
 fn clock(parts: &Parts, directory: &Directory, now_ms: u64) -> Finding {
@@ -204,7 +204,7 @@ fn services_asked(directory: &Directory, me: &DepartmentId, now_ms: u64) -> Vec<
 
 /// Own services that the authority has returned.
 fn own_services(directory: &Directory, me: &DepartmentId, now_ms: u64) -> Vec<Finding> {
-    let own = directory.services().filter(|service| service.id.department == *me);
+    let own = directory.services_of(me);
     let returned = own.filter_map(|service| match service.unapproved() {
         Some((_, _, Review::Returned { missing, .. })) if notices::state_word(service, now_ms) != "withdrawn" => {
             let check = format!("review of {} v{}", service.id.service, service.id.major);

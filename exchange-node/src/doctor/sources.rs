@@ -13,7 +13,7 @@ pub(super) async fn examine(parts: &Parts) -> Vec<Finding> {
     let now_ms = parts.clock.now_ms();
     let own = {
         let seen = parts.view.seen();
-        let own = seen.directory().services().filter(|service| service.id.department == parts.config.department);
+        let own = seen.directory().services_of(&parts.config.department);
         let lives = own.filter(|service| notices::state_word(service, now_ms) != "withdrawn");
         lives.cloned().collect::<Vec<_>>()
     };
@@ -52,8 +52,7 @@ pub(super) async fn examine(parts: &Parts) -> Vec<Finding> {
     for source in parts.sources.services() {
         let of_none = {
             let seen = parts.view.seen();
-            let mut own =
-                seen.directory().services().filter(|service| service.id.department == parts.config.department);
+            let mut own = seen.directory().services_of(&parts.config.department);
             !own.any(|service| {
                 service.id.service == *source.service() && source.major().is_none_or(|m| m == service.id.major)
             })

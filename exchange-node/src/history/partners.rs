@@ -13,20 +13,27 @@ const FEW_DEPARTMENTS: usize = 64;
 /// The nodes of the departments that this one exchanges messages with: those that hold a grant of it or gave it one, and in a
 /// small exchange everybody.
 pub(crate) fn partners(directory: &Directory, me: &DepartmentId) -> Vec<Node> {
-    let others: BTreeSet<&DepartmentId> =
-        directory.nodes().map(|node| &node.department).filter(|department| *department != me).collect();
-    let by_grant: BTreeSet<&DepartmentId> = directory
-        .all_access()
-        .filter_map(|(key, _)| match (key.provider == *me, key.consumer == *me) {
-            (true, _) => Some(&key.consumer),
-            (_, true) => Some(&key.provider),
+    let by_grant: BTreeSet<DepartmentId> = directory
+        .access_keys()
+        .filter_map(|key| match (key.provider == *me, key.consumer == *me) {
+            (true, _) => Some(key.consumer),
+            (_, true) => Some(key.provider),
             _ => None,
         })
         .collect();
-    let is_partner = |node: &&Node| {
-        node.department != *me && (others.len() <= FEW_DEPARTMENTS || by_grant.contains(&node.department))
-    };
-    directory.nodes().filter(is_partner).cloned().collect()
+    let mut partners: Vec<Node> =
+        by_grant.iter().filter(|other| *other != me).flat_map(|other| directory.nodes_of(other)).cloned().collect();
+    let mut others = BTreeSet::new();
+    let mut all = Vec::new();
+    for node in directory.scan_nodes().filter(|node| node.department != *me) {
+        others.insert(node.department.clone());
+        if others.len() > FEW_DEPARTMENTS {
+            return partners;
+        }
+        all.push(node);
+    }
+    std::mem::swap(&mut partners, &mut all);
+    partners
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl KeyCare {
 
     async fn add(&self, key: &PublicKey, body: Body) -> Result<publish::Published, Error> {
         let object = Object::Key(*key.id());
-        let known = self.view.seen().directory().last(&object).copied();
+        let known = self.view.seen().directory().last(&object);
         // The same command once more, after something came in between.
         if let Some(place) = known {
             return Ok(publish::Published { object: object.to_string(), index: place.index, digest: place.digest });
@@ -211,7 +211,7 @@ impl KeyCare {
             let refusal = Refusal::new(Code::StatementRefused).at("object").because("it adds another key than this");
             return Err(publish::Error::Refused(refusal.to_wire()).into());
         }
-        let known = self.view.seen().directory().last(&object).copied();
+        let known = self.view.seen().directory().last(&object);
         let published = match known {
             Some(place) => publish::Published { object: object.to_string(), index: place.index, digest: place.digest },
             None => self.publisher.bring_in(&object, envelope).await?,
@@ -237,7 +237,7 @@ impl KeyCare {
         let known = self.own_node().ok_or(Error::NotPublished)?;
         let object = Object::Node(self.me().clone(), self.node.clone());
         let announced = if known.next_tls_key == Some(next) {
-            let place = self.view.seen().directory().last(&object).copied().ok_or(Error::NotPublished)?;
+            let place = self.view.seen().directory().last(&object).ok_or(Error::NotPublished)?;
             publish::Published { object: object.to_string(), index: place.index, digest: place.digest }
         } else {
             self.publisher.publish(&object, self.node_body(&known, known.tls_key, Some(next))).await?

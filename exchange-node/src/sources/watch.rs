@@ -24,7 +24,7 @@ pub async fn run(sources: Arc<Sources>, view: Arc<View>, me: DepartmentId) {
         sizes.borrow_and_update();
         let own = {
             let seen = view.seen();
-            let own = seen.directory().services().filter(|service| service.id.department == me);
+            let own = seen.directory().services_of(&me);
             let lives = own.filter(|service| !matches!(service.state, ServiceState::Withdrawn { .. }));
             lives.cloned().collect::<Vec<_>>()
         };

@@ -394,6 +394,7 @@ impl Ahead {
         if self.frontier.size() == 0 {
             self.directory = self.directory.take().map(|directory| directory.founded_in(&entry));
         }
+        let leaf = leaf_hash(&entry);
         if let Some(directory) = self.directory.as_mut().filter(|_| self.stuck.is_none()) {
             match directory.check(&entry) {
                 Err(source) => self.stuck = Some((directory.size(), source)),
@@ -401,7 +402,7 @@ impl Ahead {
                     let body = checked.statement().body.as_ref();
                     self.endings.extend(body.and_then(|body| Ending::of(directory, body)));
                     let changes = chain::changes_keys(body);
-                    directory.fold(checked, &entry);
+                    directory.fold_leaf(checked, leaf);
                     if changes {
                         self.keys = RootKeys::of(directory);
                     }
@@ -415,7 +416,7 @@ impl Ahead {
             // The view stopped before; whose the log's checkpoints must be is followed all the same.
             let _ = keys.follow(&entry);
         }
-        self.frontier.append(leaf_hash(&entry));
+        self.frontier.append(leaf);
         self.waiting_bytes += entry.len();
         self.waiting.push(entry);
     }

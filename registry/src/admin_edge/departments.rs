@@ -120,7 +120,7 @@ fn check_handed_over(
 fn outcome(directory: &Directory, department: &DepartmentId, index: u64, goes_on: bool) -> wire::EndDepartmentResponse {
     let mut services_carried = Vec::new();
     let mut services_ended = Vec::new();
-    for service in directory.services().filter(|service| service.id.department == *department) {
+    for service in directory.services_of(department) {
         let name = format!("{}/{}", service.id.service, service.id.major);
         match directory.service_handed_to(&service.id) {
             Some(to) => services_carried.push(format!("{}/{name}", to.successor)),

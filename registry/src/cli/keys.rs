@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use host::{admin_socket::AdminSocket, random::SystemRandom};
 use proto::{
     admin::v1::{self as wire, registry_keys_client::RegistryKeysClient},
     registry::v1::KeyRole,
@@ -14,8 +15,9 @@ use serde_json::{Value, json};
 
 use super::{
     Cli,
-    operate::{Failure, Shown, channel, said, time},
+    operate::{Failure, Shown, channel, folder, said, time},
 };
+use crate::replacement::Replacement;
 
 /// `registry keys …`.
 #[derive(Debug, Subcommand)]
@@ -30,6 +32,14 @@ pub enum KeysCommand {
         /// Why; it stands in the directory.
         #[arg(long)]
         reason: String,
+    },
+    /// Replace the key of the directory's log where it is lost and no copy is left: the authority's key and a new one sign
+    /// for it at the next start. Needs a registry that is stopped.
+    #[command(after_help = "Example:\n  registry keys replace-log --lost \"the disk broke, and its copy with it\"")]
+    ReplaceLog {
+        /// What became of the key; it stands in the directory.
+        #[arg(long)]
+        lost: String,
     },
     /// Renew the TLS key of the directory port. Nodes are told of the next one first, and no connection is dropped.
     #[command(after_help = "Example:\n  registry keys renew-tls --lead-hours 240")]
@@ -87,12 +97,24 @@ pub(super) async fn run(cli: &Cli, command: &KeysCommand) -> Result<Shown, Failu
             let rotated = client().await?.rotate_log_key(request).await?.into_inner();
             Ok(said(&[("key_id", rotated.key)], rotated.index, &rotated.waiting))
         }
+        KeysCommand::ReplaceLog { lost } => replace_log(cli, lost),
         KeysCommand::RenewTls { lead_hours } => {
             let request = wire::RenewRegistryTlsRequest { lead_ms: lead_hours.saturating_mul(3_600_000) };
             let renewed = client().await?.renew_registry_tls(request).await?.into_inner();
             Ok(said(&[("next_tls_key", renewed.key)], renewed.index, &renewed.waiting))
         }
     }
+}
+
+fn replace_log(cli: &Cli, lost: &str) -> Result<Shown, Failure> {
+    let dir = folder(cli)?;
+    // Held until the key is made: a registry that is running has its key.
+    let _stopped = AdminSocket::bind(&dir).map_err(Failure::failed)?;
+    let key_id = Replacement::prepare(&dir, lost, &SystemRandom).map_err(|error| Failure::Usage(error.to_string()))?;
+    let next =
+        "start the registry: once it has heard what its nodes saw, the authority's key and the new one sign for it";
+    let facts = [("key_id", key_id.clone()), ("next", next.to_owned())];
+    Ok(Shown::facts(&facts, json!({ "key_id": key_id })))
 }
 
 fn shown(listed: &wire::ListRegistryKeysResponse) -> Shown {

@@ -173,6 +173,7 @@ impl SequencerTask {
         }
         self.hold = Hold::No;
         self.shared.holding.send_replace(None);
+        self.replace_log_key().await?;
         self.renew_now().await
     }
 

@@ -311,3 +311,53 @@ async fn registries_over_one_ledger_show_the_same_and_time_runs_backwards_in_non
     first.abort();
     second.abort();
 }
+
+/// The log's key is lost, and no copy is left: the authority and a new key say so, and whoever followed the log follows on.
+#[tokio::test]
+async fn a_log_key_that_is_lost_is_replaced_by_the_authoritys_word_and_readers_follow() {
+    use crate::{
+        fixture::{authority_key, exchange, key},
+        replacement::Replacement,
+    };
+    use trust::{
+        directory::chain::RootKeys,
+        key::Signer,
+        log::checkpoint::{self, LogKey},
+    };
+
+    let ledger = founded().await;
+    let rooms = start(&ledger).await;
+    rooms.admit("civil-affairs").await;
+    rooms.stop.cancel();
+    rooms.running.await.unwrap().unwrap();
+    let mut reader = Directory::new(exchange(), authority_key().public_key().clone());
+    ledger.entries().iter().for_each(|entry| reader.apply(entry).unwrap());
+    let mut keys = RootKeys::of(&reader).unwrap();
+    let new = || key(9);
+    let error = start_fails(&ledger, |parts| parts.log_keys = LogKeys::new([new()])).await;
+    assert!(error.contains("replace-log"), "{error}");
+    // Nobody but the authority can say it.
+    let error = start_fails(&ledger, |parts| {
+        parts.log_keys = LogKeys::new([new()]);
+        parts.replacement = Some(Replacement::new("stolen".into(), new(), key(8)));
+    })
+    .await;
+    assert!(error.contains("cannot be replaced"), "{error}");
+    assert_eq!(ledger.entries().len() as u64, reader.size(), "nothing was said");
+
+    let mut parts = parts(&ledger, &host::clock::MockClock::at(NOW_MS));
+    parts.log_keys = LogKeys::new([new()]);
+    parts.replacement = Some(Replacement::new("the disk broke".into(), new(), authority_key()));
+    let (sequencer, _task) = Sequencer::start(parts).await.unwrap();
+    for entry in ledger.entries().iter().skip(usize::try_from(reader.size()).unwrap()) {
+        keys.follow(entry).unwrap();
+        reader.apply(entry).unwrap();
+    }
+    assert_eq!((keys.log(), reader.log_key()), (new().public_key(), Some(new().public_key())));
+    let origin = directory::origin(&exchange()).parse().unwrap();
+    let opened = checkpoint::open(
+        sequencer.head().checkpoint.as_bytes(),
+        &LogKey::new(origin, new().public_key().as_bytes()).unwrap(),
+    );
+    assert_eq!(opened.unwrap().checkpoint().root(), reader.root());
+}

@@ -281,3 +281,37 @@ async fn the_registrys_tls_key_renews_and_nodes_follow() {
     place.town.registry().start().await.unwrap();
     assert_eq!(shown().await, digest.to_string());
 }
+
+/// The rules know the case of a log key that nobody has any more: the authority and a new key sign, and every node goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_key_lost_without_a_copy_is_replaced_and_every_node_follows() {
+    let place = Place::civil_affairs_and_housing().await;
+    let before = place.ask(marital_status(&MARRIED, "married")).await;
+    let old_bundle = export(&place, &before.receipt, "before.evidence").await;
+    let replace = ["keys", "replace-log", "--lost", "the disk broke, and its copy with it"];
+    let running = place.town.registry_cli(&replace).await.unwrap();
+    assert_ne!(exit(&running), 0, "a registry that runs has its key: {}", said(&running));
+    place.town.registry().stop().await.unwrap();
+    let there = place.town.registry_cli(&replace).await.unwrap();
+    assert!(said(&there).contains("rotate-log"), "{}", said(&there));
+    fs::remove_file(place.town.registry().dir().join("keys/log.key")).unwrap();
+    registry(&place, &replace).await;
+    place.town.registry().start().await.unwrap();
+
+    let replaced = eventually(PATIENCE, async || public_keys(&place, "log").await.len() == 2).await;
+    assert!(replaced, "said once the nodes were heard");
+    let [first, second]: [String; 2] = public_keys(&place, "log").await.try_into().unwrap();
+    let checkpoint = served_checkpoint(&place).await;
+    assert!(opens(&checkpoint, &second) && !opens(&checkpoint, &first));
+    place.town.settled().await.unwrap();
+    let after = place.ask(marital_status(&MARRIED, "married")).await;
+    verdict(&after);
+    let new_bundle = export(&place, &after.receipt, "after.evidence").await;
+    for bundle in [&old_bundle, &new_bundle] {
+        assert!(is_sound(&place, bundle, place.town.authority_key()).await, "{}", bundle.display());
+    }
+    for node in place.town.nodes() {
+        let told = place.json(node.department(), &["status"]).await;
+        assert_eq!(told["registry_reachable"], true, "{told}");
+    }
+}

@@ -113,7 +113,7 @@ fn check_histories(bundle: &wire::EvidenceBundle, committed: &Committed) -> Resu
         let proof = proofs.remove(said.object());
         let proof = proof.ok_or_else(|| wrong(name(), "there is no proof that nothing else was said about it"))?;
         let (last, before) = state::verify(proof, committed.root()).map_err(|error| wrong(name(), error))?;
-        if last != *said.last() || before != said.before() {
+        if last != said.last() || before != said.before() {
             return Err(wrong(
                 name(),
                 format!("something that was said about it before statement {index} is not in the bundle"),

@@ -66,10 +66,9 @@ fn entry(directory: &Directory, id: &DepartmentId, department: &Department, now_
         draining: node.draining,
     });
     let services = directory
-        .services()
-        .filter(|service| service.id.department == *id && !matches!(service.state, ServiceState::Withdrawn { .. }))
+        .services_of(id)
+        .filter(|service| !matches!(service.state, ServiceState::Withdrawn { .. }))
         .map(|service| format!("{}/{}", service.id.service, service.id.major));
-    let holds = || directory.all_access().filter(|(_, access)| access.state == AccessState::Granted);
     DepartmentEntry {
         former_names: former_names(department, &admitted, &name.zh),
         admitted: Some(admitted),
@@ -78,8 +77,8 @@ fn entry(directory: &Directory, id: &DepartmentId, department: &Department, now_
         keys: keys.into_iter().map(|(_, key)| key).collect(),
         nodes: nodes.collect(),
         services: services.collect(),
-        grants_given: count(holds().filter(|(key, _)| key.provider == *id)),
-        grants_held: count(holds().filter(|(key, _)| key.consumer == *id)),
+        grants_given: count(directory.access_given_by(id).filter(|(_, access)| access.state == AccessState::Granted)),
+        grants_held: count(directory.access_held_by(id).filter(|(_, access)| access.state == AccessState::Granted)),
         last_statement: directory.last(&Object::Department(id.clone())).map_or(0, |place| place.index),
         uscc: department.uscc_at(now_ms).to_owned(),
         name: Some(name),

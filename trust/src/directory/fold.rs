@@ -12,21 +12,27 @@ use super::{
     rules::described,
 };
 use crate::{
-    ids::{DepartmentId, Digest, ServiceId},
+    ids::{DepartmentId, Digest, NodeId, ServiceId},
     key::{DescribedKey, Role},
     service::{Proposal, Review, Service, ServiceState},
 };
 
+/// After so many statements what was read is let go of, where that is much.
+const SHED_EVERY: u64 = 256;
+
 impl Directory {
     pub(super) fn fold_at(&mut self, checked: Checked, index: u64) {
-        let Checked { digest, statement, known, .. } = checked;
+        let Checked { digest, mut statement, known, .. } = checked;
         let place = Place { index, digest };
-        if let Some((_, Body::State(body))) = &known {
+        if let Some(Body::State(body)) = &statement.body {
             // The state as it is before this statement becomes part of it.
             self.commit(place, &statement, body);
         }
         self.said.say(&statement.object, place);
-        let Some((object, body)) = known else { return };
+        if index % SHED_EVERY == 0 {
+            self.shed();
+        }
+        let (Some(object), Some(body)) = (known, statement.body.take()) else { return };
         match (body, &object) {
             (Body::ExchangeFounded(body), _) => {
                 let (Ok(authority), Ok(log), Some(profile)) = (
@@ -71,26 +77,21 @@ impl Directory {
             }
             (Body::DepartmentAdmitted(body), Object::Department(id)) => {
                 for (key, role) in [(&body.first_key, Role::Department), (&body.recovery_key, Role::Recovery)] {
-                    if let Ok(key) = described("key", key.as_ref(), role) {
+                    let key = key.as_ref().and_then(|key| DescribedKey::from_checked(key).ok());
+                    if let Some(key) = key.filter(|key| key.role == role) {
                         self.know_key(key, Some(id.clone()), index);
                     }
                 }
-                self.departments.insert(id.clone(), Department::new(body));
+                self.departments.insert(id, &Department::new(body));
             }
             (Body::DepartmentSuspended(body), Object::Department(id)) => {
-                if let Some(department) = self.departments.get_mut(id) {
-                    department.suspended = Some(body.reason);
-                }
+                self.departments.change(id, |department| department.suspended = Some(body.reason));
             }
             (Body::DepartmentResumed(_), Object::Department(id)) => {
-                if let Some(department) = self.departments.get_mut(id) {
-                    department.suspended = None;
-                }
+                self.departments.change(id, |department| department.suspended = None);
             }
             (Body::DepartmentRenamed(body), Object::Department(id)) => {
-                if let Some(department) = self.departments.get_mut(id) {
-                    department.renamed.push(body.into());
-                }
+                self.departments.change(id, |department| department.renamed.push(body.into()));
             }
             (Body::DepartmentSucceeded(body), Object::Succession(department, successor)) => {
                 self.offer_succession((department.clone(), successor.clone()), body, digest);
@@ -100,11 +101,10 @@ impl Directory {
             }
             (Body::DepartmentClosed(body), Object::Department(id)) => {
                 self.confirm_all(id, &body.successors, body.from_ms);
-                if let Some(department) = self.departments.get_mut(id) {
-                    let at_once = body.from_ms <= statement.stated_at_ms;
-                    let (from_ms, successors, reason) = (body.from_ms, body.successors, body.reason);
-                    department.closed = Some(Closed { from_ms, at_once, successors, reason });
-                }
+                let at_once = body.from_ms <= statement.stated_at_ms;
+                let (from_ms, successors, reason) = (body.from_ms, body.successors, body.reason);
+                let closed = Closed { from_ms, at_once, successors, reason };
+                self.departments.change(id, |department| department.closed = Some(closed));
             }
             (Body::DepartmentSplit(body), Object::Department(id)) => {
                 self.confirm_all(id, &body.successors, body.from_ms);
@@ -113,29 +113,33 @@ impl Directory {
                 let (Some(key), Ok(department)) = (body.key.as_ref(), body.department.parse::<DepartmentId>()) else {
                     return;
                 };
-                let Ok(key) = DescribedKey::from_wire(key) else { return };
-                self.know_key(key, Some(department.clone()), index);
-                if let Some(known) = self.keys.get_mut(key_id) {
-                    known.node = body.node.parse().ok();
-                    if let Some(node) = known.node.clone() {
-                        let place = (department, node);
-                        let mut keys = self.node_keys.get(&place).cloned().unwrap_or_default();
-                        keys.push(*key_id);
-                        self.node_keys.insert(place, keys);
-                    }
+                let Ok(described) = DescribedKey::from_checked(key) else { return };
+                let node: Option<NodeId> = body.node.parse().ok();
+                let known = KnownKey {
+                    described,
+                    department: Some(department.clone()),
+                    node: node.clone(),
+                    added_at: index,
+                    revoked: None,
+                };
+                self.keys.insert(key_id, &known);
+                if let Some(node) = node {
+                    let place = (department, node);
+                    let mut keys = self.node_keys.get(&place).cloned().unwrap_or_default();
+                    keys.push(*key_id);
+                    self.node_keys.insert(&place, &keys);
                 }
             }
             (Body::KeyRevoked(body), Object::Key(key_id)) => {
-                if let Some(key) = self.keys.get_mut(key_id) {
-                    let stated_at_ms = statement.stated_at_ms;
-                    key.revoked = Some(Revocation { stated_at_ms, reason: body.reason, index: Some(index) });
-                }
+                let stated_at_ms = statement.stated_at_ms;
+                let revoked = Revocation { stated_at_ms, reason: body.reason, index: Some(index) };
+                self.keys.change(key_id, |key| key.revoked = Some(revoked));
             }
             (Body::KeyRetired(body), Object::Key(key_id)) => {
-                if let Some(key) = self.keys.get_mut(key_id) {
+                self.keys.change(key_id, |key| {
                     let until_ms = key.described.valid_until_ms.map_or(body.from_ms, |end| end.min(body.from_ms));
                     key.described.valid_until_ms = Some(until_ms);
-                }
+                });
             }
             (Body::NodePublished(body), Object::Node(department, node)) => {
                 self.forget_tls_key(department, node);
@@ -153,9 +157,9 @@ impl Directory {
                     tls_key_since_ms: since_ms.map_or(statement.stated_at_ms, |before| before.tls_key_since_ms),
                 };
                 for tls_key in published.tls_keys() {
-                    self.node_by_tls_key.insert(*tls_key, key.clone());
+                    self.node_by_tls_key.insert(tls_key, &key);
                 }
-                self.nodes.insert(key, published);
+                self.nodes.insert(&key, &published);
             }
             (Body::NodeRemoved(_), Object::Node(department, node)) => {
                 self.forget_tls_key(department, node);
@@ -197,22 +201,22 @@ impl Directory {
                     decision: None,
                     state: AccessState::Applied,
                 };
-                self.access.insert(key.clone(), access);
+                self.access.insert(key, &access);
             }
             (Body::AccessGranted(body), Object::Access(key)) => {
-                if let Some(access) = self.access.get_mut(key) {
+                self.access.change(key, |access| {
                     access.granted = Some(body.into());
                     access.granted_ms = statement.stated_at_ms;
                     access.grant_statement = Some(digest);
                     access.decision = statement.decision.map(Kept::from);
                     access.state = AccessState::Granted;
-                }
+                });
             }
             (Body::AccessExtended(body), Object::Access(key)) => {
-                if let Some(access) = self.access.get_mut(key) {
+                self.access.change(key, |access| {
                     access.extended = Some(Extension { working_days: body.working_days, notice: body.notice });
                     access.decision = statement.decision.map(Kept::from);
-                }
+                });
             }
             (Body::AccessRefused(body), Object::Access(_)) => {
                 let state = AccessState::Refused { code: body.reason_code, reason: body.reason };
@@ -237,12 +241,6 @@ impl Directory {
             (Body::EvidenceLogClosed(body), _) => self.close_log(place, &statement, body),
             _ => {}
         }
-        if let Object::Access(key) = &object
-            && let Some(access) = self.access.get_mut(key)
-        {
-            // The rules looked at it, and nobody may again for years.
-            access.shed();
-        }
     }
 
     fn confirm_all(&mut self, department: &DepartmentId, successors: &[String], from_ms: u64) {
@@ -252,22 +250,23 @@ impl Directory {
     }
 
     fn know_key(&mut self, described: DescribedKey, department: Option<DepartmentId>, index: u64) {
-        let known = KnownKey { department, node: None, added_at: index, revoked: None, described: described.clone() };
-        self.keys.insert(*described.key.id(), known);
+        let id = *described.key.id();
+        self.keys.insert(&id, &KnownKey { department, node: None, added_at: index, revoked: None, described });
     }
 
-    fn forget_tls_key(&mut self, department: &DepartmentId, node: &crate::ids::NodeId) {
-        if let Some(before) = self.nodes.get(&(department.clone(), node.clone())) {
-            for tls_key in before.tls_keys() {
-                self.node_by_tls_key.remove(tls_key);
-            }
+    fn forget_tls_key(&mut self, department: &DepartmentId, node: &NodeId) {
+        let Some(before) = self.nodes.get(&(department.clone(), node.clone())) else { return };
+        for tls_key in before.tls_keys() {
+            self.node_by_tls_key.remove(tls_key);
         }
     }
 
     fn change_service(&mut self, id: &ServiceId, change: impl FnOnce(&mut Service)) {
-        if let Some(service) = self.services.get_mut(id) {
+        let state = self.services.change(id, |service| {
             change(service);
-            let state = service.state.clone();
+            service.state.clone()
+        });
+        if let Some(state) = state {
             self.mirror_service(id, &state);
         }
     }
@@ -289,22 +288,23 @@ impl Directory {
                 service.review = if before.review.permits() { before.review } else { waiting };
             }
         }
-        self.services.insert(id.clone(), service);
+        self.services.insert(id, &service);
     }
 
     fn publish_item(&mut self, key: (DepartmentId, String), body: wire::ItemPublished, statement: Digest) {
         let mut versions = self.items.get(&key).cloned().unwrap_or_default();
         let (version, effective_from_ms) = (body.version, body.effective_from_ms);
         versions.push(ItemVersion { version, effective_from_ms, statement, published: body.into() });
-        self.items.insert(key, versions);
+        self.items.insert(&key, &versions);
     }
 
     fn set_access(&mut self, object: &Object, state: AccessState, decision: Option<OfficialDecision>) {
-        if let Object::Access(key) = object
-            && let Some(access) = self.access.get_mut(key)
-        {
+        let Object::Access(key) = object else { return };
+        let known = self.access.change(key, |access| {
             access.state = state.clone();
             access.decision = decision.map(Kept::from);
+        });
+        if known.is_some() {
             self.mirror_access(key, &state);
         }
     }

@@ -34,11 +34,6 @@ impl<M: Message + Default> Kept<M> {
         // Bytes that were made from a message are one.
         M::decode(&*self.bytes).unwrap_or_default()
     }
-
-    /// Forgets what was read; the bytes stay.
-    pub fn shed(&mut self) {
-        self.read = OnceLock::new();
-    }
 }
 
 impl<M: Message + Default> Deref for Kept<M> {
@@ -102,11 +97,9 @@ mod tests {
     #[test]
     fn it_reads_like_the_message() {
         let message = LocalName { zh: "民政局".into(), en: "civil affairs".into() };
-        let mut kept = Kept::from(message.clone());
+        let kept = Kept::from(message.clone());
         assert_eq!((kept.zh.as_str(), kept.read()), ("民政局", message.clone()));
         assert_eq!(kept.clone(), Kept::new(&message));
-        kept.shed();
-        assert!(kept.read.get().is_none());
         assert_eq!(*kept, message);
     }
 }

@@ -1,8 +1,8 @@
 //! What the directory knows: departments, keys, nodes, services, access and items, as the statements left them. Plain
 //! data; how it comes about is in `rules` and `fold`.
 //!
-//! A directory may have a million statements, and every reader holds what they leave in memory: so whole messages stand
-//! here as [`Kept`], and everything can be written to a snapshot (`snapshot`), which is what the serde derives are for.
+//! A directory may have a million statements, and every reader holds what they leave in memory: so it lies there packed
+//! (`packed`), which is what the serde derives are for, and whole messages stand here as [`Kept`].
 
 use std::collections::BTreeSet;
 
@@ -349,12 +349,6 @@ pub struct Access {
 }
 
 impl Access {
-    /// Forgets the messages that were read from the bytes; the bytes stay.
-    pub(super) fn shed(&mut self) {
-        self.applied.shed();
-        self.granted.iter_mut().for_each(Kept::shed);
-    }
-
     /// How many working days the provider has to reply.
     pub fn reply_days(&self, profile: &Profile) -> u32 {
         let extension = self.extended.as_ref().map_or(0, |extended| extended.working_days);

@@ -131,8 +131,7 @@ impl Object {
             Body::KeyAdded(body) => {
                 let wrong = IdError::Bytes { what: "a public key", length: 32 };
                 let key = body.key.as_ref().ok_or(wrong.clone())?;
-                let key = crate::key::DescribedKey::from_wire(key).map_err(|_| wrong)?;
-                Self::Key(*key.key.id())
+                Self::Key(KeyId::named(&key.suite, &key.public_key).map_err(|_| wrong)?)
             }
             Body::KeyRevoked(body) => Self::Key(body.key_id.parse()?),
             Body::KeyRetired(body) => Self::Key(body.key_id.parse()?),

@@ -16,9 +16,9 @@ use super::{
     Committed, Directory, Reading,
     evidence::KnownEvidence,
     kept::Kept,
-    map::SharedMap,
+    map::{Key, Packed, SharedMap},
     model::{Founding, Place, Profile, Reign},
-    state::{Said, StateMap},
+    state::{Chain, Said, StateMap},
     succession::Successions,
 };
 use crate::{
@@ -28,7 +28,6 @@ use crate::{
         frontier::{self, Frontier},
         hash::{HASH_LENGTH, Hash},
     },
-    service::{Proposal, Review, Service, ServiceState},
 };
 
 /// The first bytes of a snapshot; [`layout`] follows.
@@ -46,8 +45,10 @@ fn layout() -> u64 {
         include_str!("map.rs"),
         include_str!("model.rs"),
         include_str!("object.rs"),
+        include_str!("packed.rs"),
         include_str!("snapshot.rs"),
         include_str!("state.rs"),
+        include_str!("state/bucket.rs"),
         include_str!("succession.rs"),
         include_str!("../key.rs"),
         include_str!("../service.rs"),
@@ -58,10 +59,10 @@ fn layout() -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// How many pairs stand in one frame.
-const PAIRS_IN_A_FRAME: usize = 64;
+/// How many bytes are gathered into one frame.
+const FRAME_BYTES: usize = 64 * 1024;
 
-/// The longest frame: far above 64 of the largest statements.
+/// The longest frame: far above what some tens of the largest statements leave.
 const LONGEST_FRAME: usize = 64 * 1024 * 1024;
 
 /// Why a snapshot cannot be written or read.
@@ -122,65 +123,6 @@ impl WrittenCommitment {
     }
 }
 
-/// A service as it is written: its rules follow from what was published.
-#[derive(Serialize, Deserialize)]
-struct WrittenService {
-    published: Kept<wire::ServicePublished>,
-    state: ServiceState,
-    statement: Digest,
-    review: Review,
-    proposed: Option<WrittenProposal>,
-}
-
-/// A change of a service that waits for its review.
-#[derive(Serialize, Deserialize)]
-struct WrittenProposal {
-    published: Kept<wire::ServicePublished>,
-    statement: Digest,
-    review: Review,
-}
-
-impl WrittenService {
-    fn of(service: &Service) -> Self {
-        // Every field is named, so that the compiler asks for a new one; the unnamed follow from what was published.
-        let Service {
-            published,
-            state,
-            statement,
-            review,
-            proposed,
-            id: _,
-            attributes: _,
-            inputs: _,
-            schemes: _,
-            sharing: _,
-        } = service;
-        let proposed = proposed.as_ref().map(|Proposal { published, statement, review }| WrittenProposal {
-            published: Kept::new(published),
-            statement: *statement,
-            review: review.clone(),
-        });
-        Self {
-            published: Kept::new(published),
-            state: state.clone(),
-            statement: *statement,
-            review: review.clone(),
-            proposed,
-        }
-    }
-
-    fn read(self) -> Result<Service, SnapshotError> {
-        let Self { published, state, statement, review, proposed } = self;
-        let service = Service::check(&published.read(), statement).map_err(SnapshotError::format)?;
-        let proposed = proposed.map(|WrittenProposal { published, statement, review }| Proposal {
-            published: published.read(),
-            statement,
-            review,
-        });
-        Ok(Service { state, review, proposed, ..service })
-    }
-}
-
 impl Directory {
     /// Writes all that the directory knows.
     ///
@@ -235,17 +177,21 @@ impl Directory {
         out.out.write_all(FORMAT)?;
         out.out.write_all(&layout().to_be_bytes())?;
         out.write(&header)?;
-        out.section(departments.iter())?;
-        out.section(keys.iter())?;
-        out.section(node_keys.iter())?;
-        out.section(nodes.iter())?;
-        out.section(node_by_tls_key.iter())?;
-        out.section(services.iter().map(|(id, service)| (id, WrittenService::of(service))))?;
-        out.section(access.iter())?;
-        out.section(items.iter())?;
-        out.section(said.iter().map(|said| (said, ())))?;
+        out.pieces(departments.packed())?;
+        out.pieces(keys.packed())?;
+        out.pieces(node_keys.packed())?;
+        out.pieces(nodes.packed())?;
+        out.pieces(node_by_tls_key.packed())?;
+        out.pieces(services.packed())?;
+        out.pieces(access.packed())?;
+        out.pieces(items.packed())?;
+        out.pieces(said.packed())?;
         let before = committed.as_ref().map(|committed| said.changed_since(committed.map())).unwrap_or_default();
-        out.section(before.into_iter())
+        let earlier = |(object, known): (&str, Option<Said<'_>>)| {
+            let known = known.map(|known| (known.last(), known.before()));
+            postcard::to_allocvec(&(object, known)).map_err(SnapshotError::format)
+        };
+        out.pieces(before.into_iter().map(earlier).collect::<Result<Vec<_>, _>>()?.iter().map(Vec::as_slice))
     }
 
     /// Reads what [`Directory::write_snapshot`] wrote, for the exchange and the authority that this reader trusts.
@@ -276,15 +222,23 @@ impl Directory {
         let node_keys = input.map()?;
         let nodes = input.map()?;
         let node_by_tls_key = input.map()?;
-        let services = input.map_of(WrittenService::read)?;
+        let services = input.map()?;
         let access = input.map()?;
         let items = input.map()?;
         let mut said = StateMap::new();
-        input.each(|(known, ()): (Said, ())| said.restore(known))?;
+        input.each(|bucket| match said.put_packed(bucket) {
+            true => Ok(()),
+            false => Err(SnapshotError::format("a bucket of the state is malformed")),
+        })?;
         let mut earlier = said.clone();
-        input.each(|(object, known): (String, Option<Said>)| match known {
-            Some(known) => earlier.restore(known),
-            None => earlier.forget(&object),
+        input.each(|known| {
+            let (object, known): (&str, Option<(Place, Chain)>) =
+                postcard::from_bytes(known).map_err(SnapshotError::format)?;
+            match known {
+                Some((last, before)) => earlier.restore(Said::new(object, last, before)),
+                None => earlier.forget(object),
+            }
+            Ok(())
         })?;
         let committed = header.committed.map(|WrittenCommitment { place, stated_at_ms, size, root }| {
             Committed::restore(place, stated_at_ms, size, Hash::from_bytes(*root.as_bytes()), earlier)
@@ -341,22 +295,39 @@ impl Frames<&mut dyn Write> {
         Ok(self.out.write_all(&self.buffer)?)
     }
 
-    /// A map's pairs, in order; an empty frame ends them.
-    fn section<K: Serialize, V: Serialize>(
-        &mut self,
-        pairs: impl Iterator<Item = (K, V)>,
-    ) -> Result<(), SnapshotError> {
-        let mut pairs = pairs.peekable();
-        while pairs.peek().is_some() {
-            let frame: Vec<(K, V)> = pairs.by_ref().take(PAIRS_IN_A_FRAME).collect();
-            self.write(&frame)?;
+    /// Pieces in order, each after its length, many in one frame; an empty frame ends them.
+    fn pieces<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> Result<(), SnapshotError> {
+        self.buffer.clear();
+        for piece in pieces {
+            let length = u32::try_from(piece.len()).map_err(SnapshotError::format)?;
+            self.buffer.extend_from_slice(&length.to_be_bytes());
+            self.buffer.extend_from_slice(piece);
+            if self.buffer.len() >= FRAME_BYTES {
+                self.flush()?;
+            }
         }
-        self.write(&Vec::<()>::new())
+        if !self.buffer.is_empty() {
+            self.flush()?;
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), SnapshotError> {
+        let length = u32::try_from(self.buffer.len()).map_err(SnapshotError::format)?;
+        self.out.write_all(&length.to_be_bytes())?;
+        self.out.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
     }
 }
 
 impl Frames<&mut dyn Read> {
     fn read<T: for<'a> Deserialize<'a>>(&mut self) -> Result<T, SnapshotError> {
+        self.next()?;
+        postcard::from_bytes(&self.buffer).map_err(SnapshotError::format)
+    }
+
+    fn next(&mut self) -> Result<(), SnapshotError> {
         let mut length = [0; 4];
         self.out.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length) as usize;
@@ -364,48 +335,33 @@ impl Frames<&mut dyn Read> {
             return Err(SnapshotError::format("a frame is too long"));
         }
         self.buffer.resize(length, 0);
-        self.out.read_exact(&mut self.buffer)?;
-        postcard::from_bytes(&self.buffer).map_err(SnapshotError::format)
+        Ok(self.out.read_exact(&mut self.buffer)?)
     }
 
-    fn map<K, V>(&mut self) -> Result<SharedMap<K, V>, SnapshotError>
-    where
-        K: Clone + Ord + for<'a> Deserialize<'a>,
-        V: Clone + for<'a> Deserialize<'a>,
-    {
-        self.map_of(Ok)
-    }
-
-    fn map_of<K, W, V>(
-        &mut self,
-        make: impl Fn(W) -> Result<V, SnapshotError>,
-    ) -> Result<SharedMap<K, V>, SnapshotError>
-    where
-        K: Clone + Ord + for<'a> Deserialize<'a>,
-        V: Clone,
-        W: for<'a> Deserialize<'a>,
-    {
+    fn map<K: Key, V: Packed<K>>(&mut self) -> Result<SharedMap<K, V>, SnapshotError> {
         let mut map = SharedMap::new();
-        let mut outcome = Ok(());
-        self.each(|(key, value)| {
-            if outcome.is_ok() {
-                outcome = make(value).and_then(|value| match map.push(key, value) {
-                    true => Ok(()),
-                    false => Err(SnapshotError::format("its pairs are not in order")),
-                });
-            }
+        self.each(|chunk| match map.push_packed(chunk) {
+            true => Ok(()),
+            false => Err(SnapshotError::format("its pairs are malformed or not in order")),
         })?;
-        outcome.map(|()| map)
+        Ok(map)
     }
 
-    /// The pairs of a section, one after the other.
-    fn each<T: for<'a> Deserialize<'a>>(&mut self, mut take: impl FnMut(T)) -> Result<(), SnapshotError> {
+    /// The pieces of a section, one after the other.
+    fn each(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), SnapshotError>) -> Result<(), SnapshotError> {
         loop {
-            let frame: Vec<T> = self.read()?;
-            if frame.is_empty() {
+            self.next()?;
+            let mut rest = self.buffer.as_slice();
+            if rest.is_empty() {
                 return Ok(());
             }
-            frame.into_iter().for_each(&mut take);
+            while !rest.is_empty() {
+                let cut = || SnapshotError::format("a piece is cut");
+                let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+                let (piece, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or_else(cut)?;
+                take(piece)?;
+                rest = after;
+            }
         }
     }
 }

@@ -11,6 +11,8 @@
 //! changes. Copies share what they have in common, so that a view can be copied while it grows. Out of scope: what a
 //! statement says, and proofs that nothing was ever said about an object.
 
+mod bucket;
+
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use proto::exchange::v1::StateProof;
@@ -69,22 +71,26 @@ impl Chain {
 }
 
 /// What was said about one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
-    object: Box<str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said<'a> {
+    object: &'a str,
     last: Place,
     before: Chain,
 }
 
-impl Said {
+impl<'a> Said<'a> {
+    pub(super) fn new(object: &'a str, last: Place, before: Chain) -> Self {
+        Self { object, last, before }
+    }
+
     /// The object.
-    pub fn object(&self) -> &str {
-        &self.object
+    pub fn object(&self) -> &'a str {
+        self.object
     }
 
     /// The last statement about it.
-    pub fn last(&self) -> &Place {
-        &self.last
+    pub fn last(&self) -> Place {
+        self.last
     }
 
     /// The chain before the last statement.
@@ -98,7 +104,7 @@ impl Said {
     }
 
     fn leaf(&self) -> Hash {
-        leaf(&self.object, self.chain())
+        leaf(self.object, self.chain())
     }
 }
 
@@ -118,8 +124,7 @@ struct Group {
 
 #[derive(Clone, Debug, Default)]
 struct Bucket {
-    /// Sorted by object.
-    said: Vec<Said>,
+    said: bucket::Packed,
     root: OnceLock<Hash>,
 }
 
@@ -135,58 +140,59 @@ impl StateMap {
     }
 
     /// What was said about an object.
-    pub fn get(&self, object: &str) -> Option<&Said> {
-        let bucket = self.bucket(number(object))?;
-        let position = bucket.position(object).ok()?;
-        bucket.said.get(position)
+    pub fn get(&self, object: &str) -> Option<Said<'_>> {
+        self.bucket(number(object))?.said.get(object)
     }
 
     /// Everything, in the order of the map.
-    pub fn iter(&self) -> impl Iterator<Item = &Said> {
+    pub fn iter(&self) -> impl Iterator<Item = Said<'_>> {
         let groups = self.groups.iter().flatten();
-        groups.flat_map(|group| group.buckets.iter().flatten()).flat_map(|bucket| &bucket.said)
+        groups.flat_map(|group| group.buckets.iter().flatten()).flat_map(|bucket| bucket.said.iter())
+    }
+
+    /// The buckets that have anything, as they are packed, for whoever writes them down.
+    pub(super) fn packed(&self) -> impl Iterator<Item = &[u8]> {
+        let groups = self.groups.iter().flatten();
+        groups.flat_map(|group| group.buckets.iter().flatten()).map(|bucket| bucket.said.as_bytes())
+    }
+
+    /// Puts down a bucket as it was packed; `false`, and nothing changed, where it is none.
+    pub(super) fn put_packed(&mut self, bytes: &[u8]) -> bool {
+        let Some(said) = bucket::Packed::read(bytes) else { return false };
+        let Some(number) = said.iter().next().map(|first| number(first.object)) else { return false };
+        if said.iter().any(|other| self::number(other.object) != number) {
+            return false;
+        }
+        let (before, after) = (self.bucket(number).map_or(0, |bucket| bucket.said.iter().count()), said.iter().count());
+        self.objects = self.objects - before as u64 + after as u64;
+        self.bucket_to_change(number).said = said;
+        true
     }
 
     /// Another statement about the object: now the last.
     pub fn say(&mut self, object: &str, place: Place) {
-        let bucket = self.bucket_to_change(object);
-        match bucket.position(object) {
-            Ok(position) => {
-                let said = &mut bucket.said[position];
-                said.before = said.chain();
-                said.last = place;
-            }
-            Err(position) => {
-                bucket.said.insert(position, Said { object: object.into(), last: place, before: Chain::START });
-                self.objects += 1;
-            }
-        }
+        let bucket = self.bucket_to_change(number(object));
+        let before = bucket.said.get(object).map(|said| said.chain());
+        bucket.said.put(Said { object, last: place, before: before.unwrap_or(Chain::START) });
+        self.objects += u64::from(before.is_none());
     }
 
-    /// Puts down what was said about an object as it was once, in place of what is known; for whoever read it back.
-    pub(super) fn restore(&mut self, said: Said) {
-        let bucket = self.bucket_to_change(&said.object);
-        match bucket.position(&said.object) {
-            Ok(position) => bucket.said[position] = said,
-            Err(position) => {
-                bucket.said.insert(position, said);
-                self.objects += 1;
-            }
-        }
+    /// Puts down what was said about an object as it was once, in place of what is known; for whoever goes back to an
+    /// earlier state.
+    pub(super) fn restore(&mut self, said: Said<'_>) {
+        let is_new = self.bucket_to_change(number(said.object)).said.put(said);
+        self.objects += u64::from(is_new);
     }
 
-    /// Forgets an object; for whoever goes back to an earlier state.
+    /// Forgets an object; as [`StateMap::restore`].
     pub(super) fn forget(&mut self, object: &str) {
-        let bucket = self.bucket_to_change(object);
-        if let Ok(position) = bucket.position(object) {
-            bucket.said.remove(position);
-            self.objects -= 1;
-        }
+        let was_there = self.bucket_to_change(number(object)).said.remove(object);
+        self.objects -= u64::from(was_there);
     }
 
     /// The objects about which something else was said last than in an earlier state, with what was said last then. What
     /// both have in common is passed over at once.
-    pub(super) fn changed_since<'a>(&'a self, earlier: &'a Self) -> Vec<(&'a str, Option<&'a Said>)> {
+    pub(super) fn changed_since<'a>(&'a self, earlier: &'a Self) -> Vec<(&'a str, Option<Said<'a>>)> {
         let mut changed = Vec::new();
         for (number, group) in self.groups.iter().enumerate() {
             let before = earlier.groups.get(number).and_then(Option::as_ref);
@@ -201,10 +207,10 @@ impl StateMap {
                 if before.is_some_and(|before| Arc::ptr_eq(before, bucket)) {
                     continue;
                 }
-                for said in &bucket.said {
-                    let then = before.and_then(|before| before.said.get(before.position(&said.object).ok()?));
+                for said in bucket.said.iter() {
+                    let then = before.and_then(|before| before.said.get(said.object));
                     if then != Some(said) {
-                        changed.push((&*said.object, then));
+                        changed.push((said.object, then));
                     }
                 }
             }
@@ -212,8 +218,8 @@ impl StateMap {
         changed
     }
 
-    fn bucket_to_change(&mut self, object: &str) -> &mut Bucket {
-        let (group, bucket) = split(number(object));
+    fn bucket_to_change(&mut self, number: u16) -> &mut Bucket {
+        let (group, bucket) = split(number);
         if self.groups.is_empty() {
             self.groups.resize(IN_A_GROUP, None);
         }
@@ -234,9 +240,8 @@ impl StateMap {
     pub fn prove(&self, object: &str) -> Option<StateProof> {
         let number = number(object);
         let bucket = self.bucket(number)?;
-        let position = bucket.position(object).ok()?;
-        let said = &bucket.said[position];
-        let leaves: Vec<Hash> = bucket.said.iter().map(Said::leaf).collect();
+        let (position, said) = bucket.said.iter().enumerate().find(|(_, said)| said.object == object)?;
+        let leaves: Vec<Hash> = bucket.said.iter().map(|said| said.leaf()).collect();
         let (group, place) = split(number);
         let in_group = self.groups.get(group)?.as_ref()?.leaves();
         let mut map_path = perfect_path(in_group, place);
@@ -287,13 +292,9 @@ impl Group {
 }
 
 impl Bucket {
-    fn position(&self, object: &str) -> Result<usize, usize> {
-        self.said.binary_search_by(|said| (*said.object).cmp(object))
-    }
-
     /// The leaf of the map's tree that this bucket is.
     fn leaf(&self) -> Hash {
-        let root = || root(&self.said.iter().map(Said::leaf).collect::<Vec<_>>());
+        let root = || root(&self.said.iter().map(|said| said.leaf()).collect::<Vec<_>>());
         *self.root.get_or_init(|| leaf_hash(root().as_bytes()))
     }
 }

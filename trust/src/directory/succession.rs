@@ -206,17 +206,14 @@ impl Directory {
         let Some(mut carried) = self.services.get(&origin).cloned() else { return };
         carried.id = id.clone();
         carried.published.department = successor.to_string();
-        self.services.insert(id.clone(), carried);
+        self.services.insert(&id, &carried);
         let to = HandedTo { successor: successor.clone(), from_ms };
         self.successions.services_to.insert(origin.clone(), to);
         self.successions.services_from.insert(id, CarriedFrom { origin, from_ms });
         let given: Vec<AccessKey> = self
-            .access
-            .iter()
-            .filter(|(key, access)| {
-                key.provider == *department
-                    && (access.applied.read().service.as_str(), access.applied.read().major_version)
-                        == (service.as_str(), major)
+            .access_given_by(department)
+            .filter(|(_, access)| {
+                (access.applied.service.as_str(), access.applied.major_version) == (service.as_str(), major)
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -238,7 +235,7 @@ impl Directory {
             wire::AccessApplied { provider: provider.clone(), consumer: consumer.clone(), ..applied }.into();
         carried.granted =
             carried.granted.map(|granted| wire::AccessGranted { provider, consumer, ..granted.read() }).map(Kept::from);
-        self.access.insert(to.clone(), carried);
+        self.access.insert(&to, &carried);
         self.successions.access_to.insert(key.clone(), (to.clone(), from_ms));
         self.successions.access_from.insert(to, CarriedFrom { origin: key.clone(), from_ms });
     }
@@ -251,9 +248,7 @@ impl Directory {
         if self.last(&Object::Service(copy.clone())).is_some() {
             return;
         }
-        if let Some(service) = self.services.get_mut(&copy) {
-            service.state = state.clone();
-        }
+        self.services.change(&copy, |service| service.state = state.clone());
         self.mirror_service(&copy, state);
     }
 
@@ -263,9 +258,7 @@ impl Directory {
         if self.last(&Object::Access(copy.clone())).is_some() {
             return;
         }
-        if let Some(access) = self.access.get_mut(&copy) {
-            access.state = state.clone();
-        }
+        self.access.change(&copy, |access| access.state = state.clone());
         self.mirror_access(&copy, state);
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     envelope::seal,
     fixture::{self, FOUNDED_MS, Fixture, NOW_MS, described, key},
-    key::Signer,
+    key::{Role, Signer},
 };
 
 fn check(fixture: &Fixture, signer: &str, body: Body, object: &str) -> Result<Checked, StatementError> {

@@ -134,7 +134,7 @@ proptest! {
         let root = map.root();
         for said in map.iter() {
             let proof = map.prove(said.object()).unwrap();
-            prop_assert_eq!(verify(&proof, &root), Ok((*said.last(), said.before())));
+            prop_assert_eq!(verify(&proof, &root), Ok((said.last(), said.before())));
         }
         let mut wrong = map.prove(all[0].0.as_str()).unwrap();
         let hash = flip.index(wrong.map_path.len());
