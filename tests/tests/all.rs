@@ -14,10 +14,14 @@ mod access;
 mod anchors;
 #[path = "all/bad_files.rs"]
 mod bad_files;
+#[path = "all/cases.rs"]
+mod cases;
 #[path = "all/clerks.rs"]
 mod clerks;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/commitments.rs"]
+mod commitments;
 #[path = "all/demo.rs"]
 mod demo;
 #[path = "all/departments.rs"]
@@ -26,6 +30,8 @@ mod departments;
 mod edges;
 #[path = "all/file_system.rs"]
 mod file_system;
+#[path = "all/five_items.rs"]
+mod five_items;
 #[path = "all/folders.rs"]
 mod folders;
 #[path = "all/fuzz_corpora.rs"]
@@ -38,6 +44,8 @@ mod guides;
 mod http_source;
 #[path = "all/interop.rs"]
 mod interop;
+#[path = "all/items.rs"]
+mod items;
 #[path = "all/journey.rs"]
 mod journey;
 #[path = "all/key_life.rs"]

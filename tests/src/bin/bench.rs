@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use tests::bench::{directory, exchange, limit, sources};
+use tests::bench::{case, directory, exchange, limit, sources};
 
 #[derive(Parser)]
 #[command(about = "Measures how fast the exchange is, beside its limit", args_conflicts_with_subcommands = true)]
@@ -22,6 +22,8 @@ struct Cli {
 enum Section {
     /// Answers from each kind of source of records, beside the database's query alone.
     Sources(sources::Options),
+    /// A case over six departments, one slow and one dead.
+    Case(case::Options),
     /// A directory of a million statements.
     Directory(directory::Options),
     /// The bare server; started by the benchmark itself.
@@ -49,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
     match cli.section {
         None => exchange::run(&cli.exchange, &cli.summary).await,
         Some(Section::Sources(options)) => sources::run(&options, &cli.summary).await,
+        Some(Section::Case(options)) => case::run(&options, &cli.summary).await,
         Some(Section::Directory(options)) => directory::run(&options, &cli.summary).await,
         Some(Section::LimitServer { provider, asker, answer, ready }) => {
             limit::serve(&provider, asker.parse()?, &answer, &ready).await
