@@ -74,18 +74,20 @@ async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
     // Whoever they are stands in no file that is not encrypted.
     place.town.node("housing").stop().await.unwrap();
     let secrets = [MARRIED.as_str(), SINGLE.as_str(), NAMES[1]];
-    assert_hidden(&place.town.node("housing").dir().join("duties"), &secrets);
+    let looked_at = assert_hidden(&place.town.node("housing").dir().join("duties"), &secrets);
+    assert!(looked_at > 10_000, "{looked_at} bytes");
     place.town.node("housing").start().await.unwrap();
     let shown = place.json("housing", &["case", "show", "C-2"]).await;
     assert_eq!(shown["proofs"][2]["outcome"], "DOES_NOT_MATCH", "{shown}");
 }
 
-fn assert_hidden(folder: &Path, secrets: &[&str]) {
+/// That none of these stands in any file of the folder; how many bytes were looked at.
+fn assert_hidden(folder: &Path, secrets: &[&str]) -> usize {
     let mut seen = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            assert_hidden(&path, secrets);
+            seen += assert_hidden(&path, secrets);
             continue;
         }
         let bytes = fs::read(&path).unwrap();
@@ -95,7 +97,7 @@ fn assert_hidden(folder: &Path, secrets: &[&str]) {
             assert!(!found, "{} holds what nobody may read", path.display());
         }
     }
-    let _ = seen;
+    seen
 }
 
 #[tokio::test(flavor = "multi_thread")]
