@@ -63,7 +63,7 @@ async fn an_item_is_whole_asks_for_nothing_that_a_service_answers_and_keeps_its_
     assert!(place.json("housing", &["item", "findings"]).await["findings"].as_array().unwrap().is_empty());
     let shown = place.json("housing", &["item", "show", "公租房申请"]).await;
     assert_eq!((&shown["version"], &shown["proofs"][0]["not_to_be_submitted"]), (&2.into(), &true.into()), "{shown}");
-    let shown = place.json("housing", &["item", "show", "公租房申请", "--version", "1"]).await;
+    let shown = place.json("housing", &["item", "show", "公租房申请", "--item-version", "1"]).await;
     assert_eq!((&shown["fees"], &shown["in_force"]), (&"工本费".into(), &false.into()), "{shown}");
     // The old case stays under the version it was filed under, and a new one begins under the new one.
     let shown = place.json("housing", &["case", "show", "A-1"]).await;
