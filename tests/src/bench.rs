@@ -5,6 +5,7 @@
 //! Each section of the benchmark is a room with `Options` and `run`, and adds its own figures to the summary.
 
 pub mod bulk;
+pub mod case;
 pub mod directory;
 pub mod driver;
 pub mod exchange;

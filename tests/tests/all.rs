@@ -16,10 +16,14 @@ mod anchors;
 mod bad_files;
 #[path = "all/bulk.rs"]
 mod bulk;
+#[path = "all/cases.rs"]
+mod cases;
 #[path = "all/clerks.rs"]
 mod clerks;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/commitments.rs"]
+mod commitments;
 #[path = "all/corrections.rs"]
 mod corrections;
 #[path = "all/demo.rs"]
@@ -30,6 +34,8 @@ mod departments;
 mod edges;
 #[path = "all/file_system.rs"]
 mod file_system;
+#[path = "all/five_items.rs"]
+mod five_items;
 #[path = "all/folders.rs"]
 mod folders;
 #[path = "all/fuzz_corpora.rs"]
@@ -42,6 +48,8 @@ mod guides;
 mod http_source;
 #[path = "all/interop.rs"]
 mod interop;
+#[path = "all/items.rs"]
+mod items;
 #[path = "all/journey.rs"]
 mod journey;
 #[path = "all/key_life.rs"]

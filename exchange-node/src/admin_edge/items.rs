@@ -10,7 +10,7 @@ use proto::{
         StatementResponse,
         items_server::{Items, ItemsServer},
     },
-    registry::v1::{ItemPublished, statement::Body},
+    registry::v1::statement::Body,
 };
 use tonic::{Request, Response, Status};
 use trust::{
@@ -137,7 +137,7 @@ impl Items for ItemsEdge {
 fn state(shown: &ItemVersion, versions: &[ItemVersion], now_ms: u64) -> ItemState {
     let in_force = versions.iter().rev().find(|version| version.effective_from_ms <= now_ms);
     ItemState {
-        item: Some(ItemPublished::clone(&shown.published.read())),
+        item: Some(shown.published.read()),
         statement: shown.statement.to_string(),
         in_force: in_force.is_some_and(|in_force| in_force.version == shown.version),
         versions: versions.iter().map(|version| version.version).collect(),

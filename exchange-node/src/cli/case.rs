@@ -92,14 +92,8 @@ pub enum Command {
         #[arg(value_name = "CASE")]
         case: String,
         /// Why it stands still.
-        #[arg(
-            long,
-            value_name = "TEXT",
-            required_unless_present = "end",
-            default_value = "",
-            hide_default_value = true
-        )]
-        reason: String,
+        #[arg(long, value_name = "TEXT", required_unless_present = "end")]
+        reason: Option<String>,
         /// Lets it run again.
         #[arg(long, conflicts_with = "reason")]
         end: bool,
@@ -244,7 +238,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             Ok(Exit::Done)
         }
         Command::Pause { case: case_number, reason, officer, .. } => {
-            let request = PauseCaseRequest { case_number, reason, officer };
+            let request = PauseCaseRequest { case_number, reason: reason.unwrap_or_default(), officer };
             let case = client(folder).await?.pause(request).await?.into_inner();
             if let Some(refusal) = case.refusal {
                 return Err(Error::Refused(refusal));

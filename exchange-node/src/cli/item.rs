@@ -63,7 +63,7 @@ pub enum Command {
         department: String,
     },
     /// Shows an item with its guide, as it is in force or in an older version.
-    #[command(after_help = "Example:\n  exchange-node item show 公租房申请 --version 1")]
+    #[command(after_help = "Example:\n  exchange-node item show 公租房申请 --item-version 1")]
     Show {
         /// The item.
         #[arg(value_name = "ITEM")]
@@ -73,7 +73,7 @@ pub enum Command {
         department: String,
         /// The version; without it the one in force.
         #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
-        version: u32,
+        item_version: u32,
     },
     /// What items still ask for although a service answers it, and what no service answers any more.
     #[command(after_help = "Example:\n  exchange-node item findings")]
@@ -112,7 +112,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             });
             Ok(Exit::Done)
         }
-        Command::Show { item, department, version } => {
+        Command::Show { item, department, item_version: version } => {
             let request = ShowItemRequest { department, item, version };
             let shown = client(folder).await?.show(request).await?.into_inner();
             output.show(&to_json(&shown), || details(&shown));

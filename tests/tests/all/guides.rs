@@ -12,11 +12,12 @@ use crate::support::{
 };
 
 /// The guides that are there in two languages.
-const TWO_LANGUAGES: [(&str, &str); 4] = [
+const TWO_LANGUAGES: [(&str, &str); 5] = [
     ("docs/operators.md", "docs/operators.zh.md"),
     ("docs/authority.md", "docs/authority.zh.md"),
     ("docs/corrections.md", "docs/corrections.zh.md"),
     ("docs/bulk.md", "docs/bulk.zh.md"),
+    ("docs/items.md", "docs/items.zh.md"),
 ];
 
 /// What the operators' guide does on the way to the first answered question.
@@ -51,6 +52,15 @@ fn the_authoritys_guide_works_as_it_stands() {
     let guide = Document::read("docs/authority.md");
     let ran = guide.run(&guide.tested_names(), |_| ());
     assert!(ran.output.contains("The log is sound."), "{}", ran.output);
+}
+
+#[test]
+fn the_guide_to_items_and_cases_works_as_it_stands() {
+    let guide = Document::read("docs/items.md");
+    let ran = guide.run(&guide.tested_names(), |_| ());
+    for what in ["NOT_REQUIRED", "MAY_COMMIT", "COMMITTED", "办件回执", "graph LR", "something is left to do"] {
+        assert!(ran.output.contains(what), "{what}: {}", ran.output);
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the scenarios share: a small town, its made-up people, questions about them, and how a test that cannot run on
 //! this machine says so. Out of scope: starting processes (`town::harness`).
 
+#[path = "support/cases.rs"]
+pub(crate) mod cases;
 #[path = "support/document.rs"]
 pub(crate) mod document;
 #[path = "support/evidence.rs"]

@@ -476,3 +476,41 @@ async fn thirty_two_claims_are_answered_and_one_more_is_refused_before_anything_
     assert_eq!(refusal(&refused), ("TOO_MANY_CLAIMS", "claims"));
     assert_eq!(provider.records.lookups(), 1);
 }
+
+#[tokio::test]
+async fn with_whom_somebody_is_added_up_is_a_value_of_its_own() {
+    use trust::subject::resident_number::ResidentNumber;
+    let born = jiff::civil::date(1980, 2, 3);
+    let others = [1, 2, 3, 4].map(|nth| ResidentNumber::compose("890101", born, nth).unwrap().into_string());
+    let subject = |number: &str| Subject::parse("resident_id", number).unwrap();
+    let row = |income: i64| Lookup::Rows {
+        rows: vec![[("income", Value::Integer(income))].into_iter().collect()],
+        as_of: None,
+    };
+    let mut fixture = Fixture::town();
+    let mut summed = register("income", 1, "integer");
+    summed.attributes[0].rows = registry::RowRule::Sum.into();
+    fixture.publish(summed);
+    let records = RecordsDouble::empty().with(subject(OLD), row(INCOME));
+    // The last of them has no row.
+    let records = others[..3].iter().fold(records, |records, other| records.with(subject(other), row(100)));
+    let provider = Provider::with(fixture, records, Limits::default()).await;
+    let with = |other: &str| {
+        let other = wire::Subject { scheme: "resident_id".into(), value: other.into() };
+        move |request: &mut wire::Request| request.also_about = vec![other]
+    };
+    let most = |value| Ask::of(vec![claim("at_most", &[value])]);
+    assert_eq!(outcome(&provider.put_as(1, most(INCOME + 100), with(&others[0])).await), Ok(Verdict::Match));
+    assert_eq!(outcome(&provider.put_as(2, most(INCOME + 99), with(&others[0])).await), Ok(Verdict::Mismatch));
+    // Again costs nothing; who has no row may be unknown.
+    assert_eq!(outcome(&provider.put_as(3, most(INCOME + 99), with(&others[0])).await), Ok(Verdict::Mismatch));
+    assert_eq!(outcome(&provider.put_as(4, most(INCOME + 99), with(&others[3])).await), Ok(Verdict::NoRecord));
+    // The same bound with somebody else is another guess, and three a day are all.
+    assert_eq!(outcome(&provider.put_as(5, most(INCOME + 99), with(&others[1])).await), spent());
+    assert_eq!(outcome(&provider.put_as(6, most(INCOME), |_| {}).await), spent(), "each of them is charged");
+    let employer = text_claim("employer", "equals", wire::value::Kind::Text("宁河中学".into()));
+    let single = provider.put_as(7, Ask::of(vec![employer]), with(&others[2])).await;
+    assert_eq!(outcome(&single), Err("CLAIM_MALFORMED".to_owned()));
+    let twice = provider.put_as(8, most(1), with(OLD)).await;
+    assert_eq!(outcome(&twice), Err("SUBJECT_MALFORMED".to_owned()));
+}

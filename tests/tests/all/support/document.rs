@@ -141,7 +141,8 @@ fn script(blocks: &str) -> String {
 }
 
 /// Commands that make statements, which other nodes have to hear of.
-const STATEMENTS: [&str; 5] = [" service publish ", " access apply ", " access approve ", "--basis ", " node.toml &"];
+const STATEMENTS: [&str; 6] =
+    [" service publish ", " item publish ", " access apply ", " access approve ", "--basis ", " node.toml &"];
 
 /// Waits until every program that runs has seen as much of the directory as any.
 const SETTLED: &str = r#"settled() {

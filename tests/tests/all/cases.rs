@@ -1,0 +1,135 @@
+//! Cases on real processes: one call asks all departments, each proof gets its outcome and its sentence, one that is down leaves
+//! the others standing, and what is added later is all that is asked.
+
+use std::{fs, path::Path, time::Duration};
+
+use proto::office::v1::{AddToCaseRequest, ProofOutcome::*, ShowCaseRequest};
+
+use crate::support::{
+    MARRIED, Place, SINGLE, WIDOWED,
+    cases::{self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish},
+    exit, said,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
+    let place = Place::start(cases::departments).await;
+    publish(&place, RENTAL).await;
+    let desk = Desk::at(&place).await;
+
+    // 31,000 and 28,000 are the household's; nothing has to be brought.
+    let spouse = || person("spouse", &[("resident_id", &SPOUSE)]);
+    let whole = desk.open(application("C-1", vec![applicant(&MARRIED, NAMES[0], "married"), spouse()])).await;
+    assert_eq!((whole.state.as_str(), outcomes(&whole)), ("complete", vec![NotRequired; 4]), "{whole:?}");
+    assert!(whole.proofs.iter().all(|proof| proof.receipt.contains('-')), "{whole:?}");
+    assert!(whole.notice.is_none() && whole.days_left >= 19, "{whole:?}");
+
+    // Somebody with a house and too much income: both are told, and what to do about it.
+    let wrong = desk.open(application("C-2", vec![applicant(&WIDOWED, NAMES[1], "married")])).await;
+    assert_eq!(outcomes(&wrong), [NotRequired, DoesNotMatch, DoesNotMatch, DoesNotMatch], "{wrong:?}");
+    let notice = wrong.notice.clone().unwrap();
+    assert_eq!((notice.zh.len(), notice.en.len()), (3, 3), "{notice:?}");
+    assert!(wrong.pauses[0].until_ms == 0, "the clock stands still while the applicant is waited for");
+
+    // No row means single and no house, but only of somebody who is who he says.
+    let unknown = desk.open(application("C-3", vec![applicant(&SINGLE, "顾长庚", "single")])).await;
+    let (identity, marriage) = (proof(&unknown, "身份证明"), proof(&unknown, "婚姻状况证明"));
+    assert_eq!((identity.outcome(), marriage.outcome()), (DoesNotMatch, SubmitOnPaper), "{unknown:?}");
+    assert_eq!((marriage.reason.as_str(), marriage.by_absence), ("identity_not_confirmed", true));
+    let before = place.evidence_size("housing").await;
+    let more = AddToCaseRequest {
+        case_number: "C-3".into(),
+        officer: "1024".into(),
+        people: vec![person("applicant", &[("name", NAMES[2])])],
+        ..AddToCaseRequest::default()
+    };
+    let (mut client, request) = desk.call(more);
+    let known = client.add(request).await.unwrap().into_inner();
+    assert_eq!((known.state.as_str(), outcomes(&known)), ("complete", vec![NotRequired; 4]), "{known:?}");
+    assert_eq!(place.evidence_size("housing").await, before + 2, "only the name was asked again");
+    assert!(known.pauses[0].until_ms > 0, "the clock runs again");
+
+    // A spouse whose number nobody stated, and then does; what is known is not asked again.
+    let people = vec![applicant(&MARRIED, NAMES[0], "married"), person("spouse", &[("name", NAMES[3])])];
+    let lacking = desk.open(application("C-4", people)).await;
+    let income = proof(&lacking, "收入证明");
+    assert_eq!((income.outcome(), income.missing.as_str()), (InformationMissing, "spouse.resident_id"));
+    let file = place.dir().join("spouse.json");
+    fs::write(&file, format!("{{\"people\": [{{\"role\": \"spouse\", \"resident_id\": \"{}\"}}]}}", *SPOUSE)).unwrap();
+    let added =
+        place.json("housing", &["case", "add", "C-4", "--officer", "1024", "--file", file.to_str().unwrap()]).await;
+    assert_eq!(added["state"], "complete", "{added}");
+
+    // The same number is the same case, and another item's is refused.
+    let again = desk.open(application("C-1", vec![applicant(&MARRIED, NAMES[0], "married"), spouse()])).await;
+    assert_eq!(proof(&again, "无房证明").receipt, proof(&whole, "无房证明").receipt);
+    let listed = place.json("housing", &["case", "list", "--limit", "2"]).await;
+    assert_eq!(listed["cases"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["cases"][0]["case"], "C-4", "the newest first: {listed}");
+
+    // The slip says it in two languages and names nobody.
+    let slip = said(&place.cli("housing", &["case", "slip", "C-2"]).await);
+    assert!(slip.contains("与登记信息不一致") && slip.contains("is not what the record says"), "{slip}");
+    assert!(!slip.contains(WIDOWED.as_str()) && !slip.contains(NAMES[1]), "{slip}");
+
+    // Whoever they are stands in no file that is not encrypted.
+    place.town.node("housing").stop().await.unwrap();
+    let secrets = [MARRIED.as_str(), SINGLE.as_str(), NAMES[1]];
+    let looked_at = assert_hidden(&place.town.node("housing").dir().join("duties"), &secrets);
+    assert!(looked_at > 10_000, "{looked_at} bytes");
+    place.town.node("housing").start().await.unwrap();
+    let shown = place.json("housing", &["case", "show", "C-2"]).await;
+    assert_eq!(shown["proofs"][2]["outcome"], "DOES_NOT_MATCH", "{shown}");
+}
+
+/// That none of these stands in any file of the folder; how many bytes were looked at.
+fn assert_hidden(folder: &Path, secrets: &[&str]) -> usize {
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            seen += assert_hidden(&path, secrets);
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        seen += bytes.len();
+        for secret in secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{} holds what nobody may read", path.display());
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_department_that_is_down_leaves_the_others_standing_and_is_watched_as_it_comes_back() {
+    let place = Place::start(cases::departments).await;
+    publish(&place, RENTAL).await;
+    let desk = Desk::at(&place).await;
+    place.town.node("natural-resources").kill();
+    place.town.node("taxation").kill();
+    let case = desk.open(application("D-1", vec![applicant(&MARRIED, NAMES[0], "married")])).await;
+    assert_eq!(outcomes(&case), [NotRequired, NotRequired, MayCommit, SubmitOnPaper], "{case:?}");
+    assert!(proof(&case, "无房证明").next_zh.contains("告知承诺书"), "{case:?}");
+
+    let (mut client, request) = desk.call(ShowCaseRequest { case_number: "D-1".into() });
+    let mut watched = client.watch(request).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().kind, "case");
+    for department in ["natural-resources", "taxation"] {
+        place.town.node(department).start().await.unwrap();
+    }
+    let asked_again = place.cli("housing", &["case", "add", "D-1", "--officer", "1024"]).await;
+    assert_eq!(exit(&asked_again), 0, "{}", said(&asked_again));
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let event = tokio::time::timeout(Duration::from_secs(60), watched.message()).await.unwrap().unwrap().unwrap();
+        if let Some(proof) = event.proof {
+            seen.push((proof.proof.clone(), proof.outcome()));
+        }
+    }
+    seen.sort_by(|one, other| one.0.cmp(&other.0));
+    let expected = [("收入证明".to_owned(), NotRequired), ("无房证明".to_owned(), NotRequired)];
+    let mut expected = expected.to_vec();
+    expected.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(seen, expected, "only those two were asked again");
+}

@@ -1,0 +1,192 @@
+//! Commitments on real processes: where nobody can answer a signed commitment stands in, it is checked later and never dropped,
+//! one that was false is flagged and blocks further ones until it is put right, and whatever is killed each is checked once.
+
+use std::{collections::BTreeSet, env, fs, path::Path, time::Duration};
+
+use host::random::{SeededRandom, below};
+use proto::office::v1::{CommitRequest, ListCommitmentsRequest, ProofOutcome::*};
+use tokio::task::JoinSet;
+use town::harness::{Plan, Scope, eventually};
+
+use crate::support::{
+    MARRIAGE, MARRIED, Place, WIDOWED,
+    cases::{self, Desk, MARRIAGE_ALONE, NAMES, RENTAL, applicant, application, outcomes, proof, publish, refused},
+    exit, resident, said,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+const PROOF: &str = "婚姻状况证明";
+
+/// Checks begin at once.
+fn eager(plan: Plan) -> Plan {
+    plan.setting("[limits]\n", "[cases]\ncheck_after_seconds = 0\n\n[limits]\n")
+}
+
+async fn commitment(place: &Place, case: &str) -> serde_json::Value {
+    place.json("housing", &["case", "commitments", "--case", case]).await["commitments"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequences() {
+    let place = Place::start(|plan, dir| eager(cases::departments(plan, dir))).await;
+    publish(&place, RENTAL).await;
+    let desk = Desk::at(&place).await;
+    for department in ["civil-affairs", "taxation"] {
+        place.town.node(department).kill();
+    }
+    let form = place.dir().join("commitment.txt");
+    fs::write(&form, "本人承诺以上情况属实。").unwrap();
+    let form = form.to_str().unwrap();
+    // One tells the truth, the other does not.
+    for (number, person) in
+        [("E-1", applicant(&MARRIED, NAMES[0], "married")), ("E-2", applicant(&WIDOWED, NAMES[1], "married"))]
+    {
+        let case = desk.open(application(number, vec![person])).await;
+        assert_eq!(proof(&case, PROOF).outcome(), MayCommit, "{case:?}");
+        let excluded =
+            refused(&place, &["case", "commit", number, "收入证明", "--form", form, "--officer", "1024"]).await;
+        assert!(excluded.contains("COMMITMENT_EXCLUDED"), "{excluded}");
+        let needless =
+            refused(&place, &["case", "commit", number, "身份证明", "--form", form, "--officer", "1024"]).await;
+        assert!(needless.contains("COMMITMENT_"), "{needless}");
+        let committed =
+            place.json("housing", &["case", "commit", number, PROOF, "--form", form, "--officer", "1024"]).await;
+        assert_eq!(committed["proofs"][1]["outcome"], "COMMITTED", "{committed}");
+    }
+    let tried = async || !commitment(&place, "E-2").await["last_reason"].as_str().unwrap().is_empty();
+    assert!(eventually(LONG, tried).await);
+    // It stays due over a restart, and is checked once there is somebody to ask.
+    place.town.node("housing").kill();
+    place.town.node("civil-affairs").start().await.unwrap();
+    place.town.node("housing").start().await.unwrap();
+    for (number, state) in [("E-1", "fulfilled"), ("E-2", "broken")] {
+        let checked = async || commitment(&place, number).await["state"] == state;
+        assert!(eventually(LONG, checked).await, "{number}: {}", commitment(&place, number).await);
+    }
+    let kept = place.json("housing", &["case", "show", "E-1"]).await;
+    assert_eq!(kept["proofs"][1]["outcome"], "NOT_REQUIRED", "{kept}");
+    let broken = place.json("housing", &["case", "show", "E-2"]).await;
+    assert_eq!(
+        (&broken["flagged"], &broken["proofs"][1]["reason"]),
+        (&true.into(), &"commitment_broken".into()),
+        "{broken}"
+    );
+    let listed = place.json("housing", &["case", "list"]).await;
+    assert_eq!(
+        (&listed["cases"][0]["case"], &listed["cases"][0]["flagged"]),
+        (&"E-2".into(), &true.into()),
+        "{listed}"
+    );
+
+    // Who broke one may not commit again, in any case, until it is put right.
+    place.town.node("civil-affairs").kill();
+    let blocked = desk.open(application("E-3", vec![applicant(&WIDOWED, NAMES[1], "widowed")])).await;
+    assert_eq!(proof(&blocked, PROOF).reason, "commitment_blocked", "{blocked:?}");
+    let told = refused(&place, &["case", "commit", "E-3", PROOF, "--form", form, "--officer", "1024"]).await;
+    assert!(told.contains("COMMITMENT_BLOCKED"), "{told}");
+    let id = commitment(&place, "E-2").await["commitment"].as_str().unwrap().to_owned();
+    place.json("housing", &["case", "repair", &id, "--officer", "1024", "--how", "已补交证明"]).await;
+    let shown = place.json("housing", &["case", "show", "E-3"]).await;
+    assert_eq!(shown["proofs"][1]["outcome"], "MAY_COMMIT", "{shown}");
+    let shown = place.json("housing", &["case", "show", "E-2"]).await;
+    assert_eq!(shown["flagged"], false, "{shown}");
+    let again = refused(&place, &["case", "repair", &id, "--officer", "1024", "--how", "再次"]).await;
+    assert!(again.contains("COMMITMENT_NOT_NEEDED"), "{again}");
+}
+
+/// How many commitments, and how many kills; long by environment variable.
+fn numbers() -> (usize, u64) {
+    let read = |name: &str| env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
+    let kills = read("ERRAND_COMMITMENT_KILLS").and_then(|kills| u64::try_from(kills).ok());
+    (read("ERRAND_COMMITMENTS").unwrap_or(50), kills.unwrap_or(3))
+}
+
+/// The made-up applicants, all of them married.
+fn subject(number: usize) -> String {
+    let day = |from: usize, count: usize| i8::try_from(from % count + 1).unwrap();
+    let year = 1960 + i16::try_from(number / 336 % 40).unwrap();
+    resident(year, day(number / 28, 12), day(number, 28), u16::try_from(number % 900 + 1).unwrap())
+}
+
+fn register(plan: Plan, dir: &Path) -> Plan {
+    let (count, _) = numbers();
+    let rows: String = (0..count).map(|number| format!("{},married,2018-05-20\n", subject(number))).collect();
+    let records = dir.join("marriage.csv");
+    fs::write(&records, format!("resident_id,marital_status,registered_on\n{rows}")).unwrap();
+    eager(plan.department("civil-affairs").service(MARRIAGE, records).department("housing").granting(
+        "civil-affairs/marriage-registration",
+        "housing",
+        Scope::of("marital_status", &["equals"]),
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_commitments_survive_kills_and_each_is_checked_exactly_once() {
+    let (count, kills) = numbers();
+    let place = Place::start(register).await;
+    publish(&place, MARRIAGE_ALONE).await;
+    place.town.node("civil-affairs").kill();
+    let desk = std::sync::Arc::new(Desk::at(&place).await);
+    let mut opening = JoinSet::new();
+    for number in 0..count {
+        let desk = std::sync::Arc::clone(&desk);
+        // Every fifth is not true.
+        let stated = if number % 5 == 0 { "divorced" } else { "married" };
+        opening.spawn(async move {
+            let case_number = format!("K-{number}");
+            let case = desk.open(application(&case_number, vec![applicant(&subject(number), "无", stated)])).await;
+            assert_eq!(outcomes(&case), [MayCommit], "{case:?}");
+            let request = CommitRequest {
+                case_number,
+                proof: PROOF.into(),
+                form_digest: vec![7; 32],
+                officer: "1024".into(),
+                ..CommitRequest::default()
+            };
+            let (mut client, request) = desk.call(request);
+            let committed = client.commit(request).await.unwrap().into_inner();
+            assert_eq!(outcomes(&committed), [Committed], "{committed:?}");
+        });
+        if opening.len() >= 16 {
+            opening.join_next().await.unwrap().unwrap();
+        }
+    }
+    opening.join_all().await;
+
+    let random = SeededRandom::new(20_261_129);
+    let housing = place.town.node("housing");
+    housing.kill();
+    place.town.node("civil-affairs").start().await.unwrap();
+    housing.start().await.unwrap();
+    let all = async |state: &str| {
+        let (mut client, request) = desk.call(ListCommitmentsRequest { state: state.into(), ..Default::default() });
+        client.list_commitments(request).await.map(|listed| listed.into_inner().commitments)
+    };
+    for round in 0..kills {
+        // After some of them, in the middle of others.
+        let left = usize::try_from(u64::try_from(count).unwrap() * (kills - round) / (kills + 1)).unwrap();
+        let some = async || all("open").await.is_ok_and(|open| open.len() <= left);
+        assert!(eventually(LONG * 5, some).await, "round {round}");
+        tokio::time::sleep(Duration::from_micros(below(&random, 5_000))).await;
+        housing.kill();
+        housing.start().await.unwrap();
+    }
+    let none = async || all("open").await.is_ok_and(|open| open.is_empty());
+    assert!(eventually(LONG * 5, none).await, "none is dropped");
+    let rows = all("").await.unwrap();
+    assert_eq!(rows.len(), count);
+    let broken = rows.iter().filter(|row| row.state == "broken").count();
+    assert_eq!(broken, count.div_ceil(5), "{rows:?}");
+    assert!(rows.iter().all(|row| row.state == "broken" || row.state == "fulfilled"), "{rows:?}");
+    let receipts: BTreeSet<&str> = rows.iter().map(|row| row.receipt.as_str()).collect();
+    assert_eq!(receipts.len(), count, "each by a question of its own");
+
+    // In the evidence: each got one answer.
+    let usage = place.json("housing", &["access", "usage"]).await;
+    let answered: u64 =
+        usage["grants"].as_array().unwrap().iter().map(|grant| grant["used"]["total"].as_u64().unwrap()).sum();
+    assert_eq!(answered, u64::try_from(count).unwrap(), "{usage}");
+    let doctor = place.cli("housing", &["doctor"]).await;
+    assert_eq!(exit(&doctor), 0, "{}", said(&doctor));
+}
