@@ -211,7 +211,7 @@ impl Questions {
 fn read_common(batch: &wire::Batch) -> Result<Question, Refusal> {
     let malformed = || Refusal::new(Code::MessageMalformed).at("common");
     let common = wire::Request::decode(batch.common.as_slice()).map_err(|_| malformed())?;
-    if common.accepts_deferral || !common.also_about.is_empty() {
+    if common.accepts_deferral || common.subscription.is_some() || !common.also_about.is_empty() {
         return Err(malformed().because("an item of a batch is about one subject, and accepts no later answer"));
     }
     Question::read(wire::Request { request_id: batch.batch_id.clone(), ..common })

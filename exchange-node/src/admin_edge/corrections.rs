@@ -123,7 +123,7 @@ impl CorrectionInbox for CorrectionInboxEdge {
                 correction: Some(edge.to_wire(&row)),
                 signed: Some(signed),
                 request,
-                answer: answer.map(office_edge::response),
+                answer: answer.map(office_edge::response_of),
             })
         });
         Ok(Response::new(shown.await.map_err(|error| Status::internal(error.to_string()))??))

@@ -196,7 +196,7 @@ impl Answerer {
                 None => officer.as_ref().map_or(Ok(()), |_| self.usage.take(&grant, permit.quota, calendar, now_ms)),
             };
             match (officer, used) {
-                (Ok(officer), Ok(())) => marks = Charged { grant: Some(grant), officer },
+                (Ok(officer), Ok(())) => marks = Charged { grant: Some(grant), officer, goes_on: false },
                 (Err(refusal), _) | (_, Err(refusal)) => refuse(item, refusal),
             }
         }

@@ -259,7 +259,7 @@ impl Asker {
 
     /// These questions are under way still, and are no interrupted ones: whoever says so goes on with them.
     pub fn keep_under_way(&self, places: &[u64]) {
-        super::lock(&self.interrupted).retain(|(place, _)| !places.contains(place));
+        super::lock(&self.interrupted).retain(|question| !places.contains(&question.index));
     }
 
     fn check_may_record(&self) -> Result<(), Error> {
@@ -301,8 +301,8 @@ impl Asker {
             return Err(NotFound::Unknown);
         }
         let digest = trust::envelope::digest(<wire::Request as trust::envelope::Payload>::TYPE, &payload);
-        let (ending, at_ms) = match &answer {
-            None => (unanswered(&request.claims, "interrupted"), question.at_ms),
+        let (ending, number, at_ms) = match &answer {
+            None => (unanswered(&request.claims, "interrupted"), 0, question.at_ms),
             Some(stored) => {
                 let answer = match signed(&stored.message)? {
                     wire::Signed { form: Some(Form::Batch(answers)) } => {
@@ -311,7 +311,8 @@ impl Asker {
                     }
                     whole => trust::envelope::peek(&whole, usize::MAX).map_err(|_| Error::StoredUnreadable)?,
                 };
-                (ending_of(answer), stored.at_ms)
+                let number = answer.number;
+                (ending_of(answer), number, stored.at_ms)
             }
         };
         Ok(Asked {
@@ -327,6 +328,8 @@ impl Asker {
             item: request.purpose.map(|purpose| purpose.item).unwrap_or_default(),
             officer: request.officer,
             clerk: String::new(),
+            number,
+            correction: String::new(),
         })
     }
 }

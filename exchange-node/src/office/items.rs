@@ -103,7 +103,7 @@ fn item_seen(item: &ItemPublished) -> Item {
         legal_bases: item.legal_bases.iter().map(basis).collect(),
         proofs: proofs.collect(),
         fees: item.fees.clone(),
-        time_limit_working_days: item.time_limit_working_days,
+        time_limit_working_days: item.time_limit_working_days.unwrap_or_default(),
         contact: item.contact.clone(),
     }
 }

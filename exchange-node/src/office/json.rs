@@ -217,6 +217,7 @@ impl Question {
             accepts_deferral: self.accepts_deferral,
             trace,
             also_about: Vec::new(),
+            subscribe_until_ms: None,
         })
     }
 }

@@ -8,7 +8,7 @@ use proto::{
     office::v1::{ListAskedRequest, ListAskedResponse, subject_log_client::SubjectLogClient},
 };
 use serde_json::Value;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status, transport::Endpoint};
 use town::harness::{Office, Plan, eventually};
 
 use crate::support::{MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, marital_status, peer::now_ms, said};
@@ -49,7 +49,7 @@ async fn entries(place: &Place, arguments: &[&str]) -> Vec<Value> {
 
 async fn portal(place: &Place, key: &str, subject: &str, cursor: &str) -> Result<ListAskedResponse, Status> {
     let address = format!("http://{}", place.town.node("civil-affairs").office_address());
-    let mut client = SubjectLogClient::connect(address).await.unwrap();
+    let mut client = SubjectLogClient::new(Endpoint::from_shared(address).unwrap().connect_lazy());
     let subject = Some(Subject { scheme: "resident_id".into(), value: subject.into() });
     let mut request = Request::new(ListAskedRequest { subject, most: 1, cursor: cursor.into() });
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());

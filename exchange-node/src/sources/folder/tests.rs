@@ -104,7 +104,7 @@ fn an_export_is_taken_once_it_has_settled_and_once_only() {
 
 #[test]
 fn what_is_still_written_under_another_name_is_not_looked_at() {
-    let mut place = Place::new(FolderAsk { prefix: "houses".to_owned(), changes: None });
+    let mut place = Place::new(FolderAsk { prefix: "houses".to_owned(), changes: None, mapping: Mapping::default() });
     for name in ["houses.csv.tmp", ".houses.csv", "~$houses.xlsx", "cars.csv", "houses.txt", "houses"] {
         place.put(name, "not an export");
     }
@@ -183,7 +183,7 @@ fn changes_are_applied_in_their_order_and_wait_behind_a_bad_one() {
         key: vec!["region".to_owned()],
         is_complete: true,
     };
-    let mut place = Place::new(FolderAsk { prefix: String::new(), changes: Some(changes) });
+    let mut place = Place::new(FolderAsk { prefix: String::new(), changes: Some(changes), mapping: Mapping::default() });
     place
         .records
         .import(&place.service, Format::Csv, false, csv(1, "890101").as_bytes(), &|_| {}, place.now_ms)

@@ -13,7 +13,7 @@ use tokio::{
 type Rows = Arc<HashMap<String, String>>;
 
 /// Serves the register in `csv` for as long as the program runs; its address.
-pub async fn start(csv: &Path) -> anyhow::Result<String> {
+pub(super) async fn start(csv: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(csv)?;
     let row = |line: &str| {
         let mut cells = line.split(',');
