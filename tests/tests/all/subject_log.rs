@@ -8,7 +8,7 @@ use proto::{
     office::v1::{ListAskedRequest, ListAskedResponse, subject_log_client::SubjectLogClient},
 };
 use serde_json::Value;
-use tonic::{Request, Status, transport::Endpoint};
+use tonic::{Code, Request, Status, transport::Endpoint};
 use town::harness::{Office, Plan, eventually};
 
 use crate::support::{MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, marital_status, peer::now_ms, said};
