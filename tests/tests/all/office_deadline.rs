@@ -57,13 +57,12 @@ async fn a_deadline_ends_the_work_at_the_provider() {
     let silent = Silent::default();
     let url = silent.start().await;
     let place = Place::start(|plan, _| {
-        plan.department("civil-affairs").service_without_records(MARRIAGE).department("housing").granting(
-            "civil-affairs/marriage-registration",
-            "housing",
-            housings_scope(),
-        )
-        .department("tax")
-        .granting("civil-affairs/marriage-registration", "tax", housings_scope())
+        plan.department("civil-affairs")
+            .service_without_records(MARRIAGE)
+            .department("housing")
+            .granting("civil-affairs/marriage-registration", "housing", housings_scope())
+            .department("tax")
+            .granting("civil-affairs/marriage-registration", "tax", housings_scope())
     })
     .await;
     let provider = place.town.node("civil-affairs");
