@@ -388,18 +388,9 @@ impl App {
         if recovered > 0 {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
-        let cases = Arc::new(Cases::open_book(CasesParts {
-            me: config.party(),
-            dir: config.dir.clone(),
-            asker: Arc::clone(&asker),
-            corrected: Arc::clone(&corrected),
-            view: Arc::clone(&view),
-            duties: Arc::clone(&duties),
-            budget_key: Arc::clone(budget.key()),
-            clock: Arc::clone(&clock),
-            random: Arc::clone(&random),
-            settings: config.cases,
-        })?);
+        let (sides, kept) = ((&asker, &corrected), (&view, &duties));
+        let parts = CasesParts::of(&config, sides, kept, budget.key(), (&clock, &random));
+        let cases = Arc::new(Cases::open_book(parts)?);
         let book = Arc::new(AnchorBook::open(&config.dir)?);
         let anchorer = Arc::new(Anchorer {
             evidence: logs.of.clone(),

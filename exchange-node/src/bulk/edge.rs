@@ -13,7 +13,7 @@ use proto::office::v1::{
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Bulk, Error, job::Incoming};
+use super::{Bulk, Error, Job, job::Incoming};
 use crate::{office::sign_in::SignIn, office_edge::signed_in};
 
 /// The largest message on this service, in bytes: a thousand rows.
@@ -31,6 +31,13 @@ impl BatchesEdge {
     pub fn server(bulk: &Arc<Bulk>, sign_in: Option<SignIn>) -> BatchesServer<Self> {
         let edge = Self { bulk: Arc::clone(bulk), sign_in };
         BatchesServer::new(edge).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    /// The job with this id, where whoever calls may know of it: an office system of its own alone, an operator of all.
+    fn job_of<T>(&self, request: &Request<T>, id: &str) -> Result<Arc<Job>, Status> {
+        let caller = signed_in(self.sign_in.as_ref(), request)?;
+        let job = self.bulk.job(id).map_err(failed)?;
+        if caller.is_operator() || job.system() == caller.system { Ok(job) } else { Err(failed(Error::Unknown)) }
     }
 }
 
@@ -68,8 +75,7 @@ impl Batches for BatchesEdge {
     }
 
     async fn watch(&self, request: Request<ShowBatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        signed_in(self.sign_in.as_ref(), &request)?;
-        let job = self.bulk.job(&request.into_inner().job).map_err(failed)?;
+        let job = self.job_of(&request, &request.get_ref().job)?;
         let changes = stream::unfold(Some((job.watch(), true)), |state| async move {
             let (mut changes, is_first) = state?;
             if !is_first {
@@ -83,8 +89,7 @@ impl Batches for BatchesEdge {
     }
 
     async fn show_batch(&self, request: Request<ShowBatchRequest>) -> Result<Response<BatchJob>, Status> {
-        signed_in(self.sign_in.as_ref(), &request)?;
-        let job = self.bulk.job(&request.into_inner().job).map_err(failed)?;
+        let job = self.job_of(&request, &request.get_ref().job)?;
         Ok(Response::new(job.shown()))
     }
 
@@ -92,23 +97,23 @@ impl Batches for BatchesEdge {
         &self,
         request: Request<ListBatchesRequest>,
     ) -> Result<Response<ListBatchesResponse>, Status> {
-        signed_in(self.sign_in.as_ref(), &request)?;
-        let jobs = self.bulk.jobs().iter().map(|job| job.shown()).collect();
-        Ok(Response::new(ListBatchesResponse { jobs }))
+        let caller = signed_in(self.sign_in.as_ref(), &request)?;
+        let jobs = self.bulk.jobs();
+        let seen = jobs.iter().filter(|job| caller.is_operator() || job.system() == caller.system);
+        Ok(Response::new(ListBatchesResponse { jobs: seen.map(|job| job.shown()).collect() }))
     }
 
     async fn results(&self, request: Request<BatchResultsRequest>) -> Result<Response<BatchResultsResponse>, Status> {
-        signed_in(self.sign_in.as_ref(), &request)?;
+        let job = self.job_of(&request, &request.get_ref().job)?;
         let request = request.into_inner();
-        let job = self.bulk.job(&request.job).map_err(failed)?;
         let reading = tokio::task::spawn_blocking(move || job.results(request.from_row));
         let results = reading.await.map_err(|error| failed(error.into()))?.map_err(failed)?;
         Ok(Response::new(BatchResultsResponse { results }))
     }
 
     async fn remove(&self, request: Request<ShowBatchRequest>) -> Result<Response<RemoveBatchResponse>, Status> {
-        signed_in(self.sign_in.as_ref(), &request)?;
-        self.bulk.remove(&request.into_inner().job).map_err(failed)?;
+        let job = self.job_of(&request, &request.get_ref().job)?;
+        self.bulk.remove(job.id()).map_err(failed)?;
         Ok(Response::new(RemoveBatchResponse {}))
     }
 }

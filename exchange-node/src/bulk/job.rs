@@ -83,6 +83,11 @@ impl Job {
         &self.id
     }
 
+    /// The office system that handed it in; empty for an operator.
+    pub fn system(&self) -> &str {
+        &self.stored.system
+    }
+
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -35,6 +35,7 @@ use crate::{
     ask::Asker,
     budget::BudgetKey,
     clerk::ticket_of,
+    config::Config,
     correction::Book,
     duty::{Change, Duties},
     journal::MonthKeys,
@@ -95,6 +96,30 @@ pub struct CasesParts {
     pub random: Arc<dyn Random>,
     /// How they are handled.
     pub settings: CaseSettings,
+}
+
+impl CasesParts {
+    /// The parts of a node with this configuration.
+    pub fn of(
+        config: &Config,
+        (asker, corrected): (&Arc<Asker>, &Arc<Book>),
+        (view, duties): (&Arc<View>, &Arc<Duties>),
+        budget_key: &Arc<BudgetKey>,
+        (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
+    ) -> Self {
+        Self {
+            me: config.party(),
+            dir: config.dir.clone(),
+            asker: Arc::clone(asker),
+            corrected: Arc::clone(corrected),
+            view: Arc::clone(view),
+            duties: Arc::clone(duties),
+            budget_key: Arc::clone(budget_key),
+            clock: Arc::clone(clock),
+            random: Arc::clone(random),
+            settings: config.cases,
+        }
+    }
 }
 
 /// The cases of this node.

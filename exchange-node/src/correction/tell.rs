@@ -68,6 +68,8 @@ impl Corrections {
                     || question.answers.last().is_some_and(|newest| {
                         data_encoding::HEXLOWER.encode(&newest.wire.correction) == decision
                     });
+                // What goes on tells its changes in its own succession, once the record is right.
+                let relied = relied && question.request.subscription.is_none();
                 places.extend(question.place.filter(|place| relied && *place != first));
                 true
             })?;
@@ -91,6 +93,10 @@ impl Corrections {
         place: u64,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let question = self.question_at(place).await?.ok_or(Error::StoredUnreadable)?;
+        if question.request.subscription.is_some() {
+            // It goes on: a change of its verdict is told by a notice, and two successions of one answer would contradict.
+            return Ok(());
+        }
         let given = self
             .book
             .corrected(place)

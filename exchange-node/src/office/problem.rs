@@ -22,9 +22,14 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// How long to wait where nothing better is known, in seconds.
 const USUAL_PAUSE: u64 = 5;
 
+/// Why a call did not succeed. Boxed: it is passed on through many results that are small otherwise.
+#[derive(Debug)]
+pub struct Problem(Box<Details>);
+
 /// Why a call did not succeed (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct Details {
     /// A URN that names the kind of problem.
     #[serde(rename = "type")]
     pub kind: String,
@@ -59,7 +64,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with a code of this port alone.
     pub fn new(status: StatusCode, code: &str, title: &str, next_step: &str) -> Self {
-        Self {
+        Self(Box::new(Details {
             kind: format!("urn:errand:problem:{code}"),
             title: title.to_owned(),
             status: status.as_u16(),
@@ -71,25 +76,28 @@ impl Problem {
             refused_by: None,
             instance: None,
             retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(USUAL_PAUSE),
-        }
+        }))
     }
 
     /// Says what is wrong here.
     #[must_use]
-    pub fn because(self, detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), ..self }
+    pub fn because(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = detail.into();
+        self
     }
 
     /// Names the field at fault.
     #[must_use]
-    pub fn at(self, field: impl Into<String>) -> Self {
-        Self { field: field.into(), ..self }
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.0.field = field.into();
+        self
     }
 
     /// Names the verification that it is about, by its path.
     #[must_use]
-    pub fn of(self, instance: String) -> Self {
-        Self { instance: Some(instance), ..self }
+    pub fn of(mut self, instance: String) -> Self {
+        self.0.instance = Some(instance);
+        self
     }
 
     /// Nobody has signed in.
@@ -135,13 +143,13 @@ impl Problem {
         let mut problem = Self::new(status, &refusal.code, title, &refusal.next_step)
             .because(refusal.message.as_str())
             .at(refusal.field.as_str());
-        problem.kind = format!("urn:errand:refusal:{}", refusal.code);
-        problem.refused_by = Some(by.unwrap_or("own node").to_owned());
+        problem.0.kind = format!("urn:errand:refusal:{}", refusal.code);
+        problem.0.refused_by = Some(by.unwrap_or("own node").to_owned());
         if retry_at_ms > 0 {
-            problem.retry_at = Some(timestamp(retry_at_ms));
-            problem.retry_after = Some(seconds_until(retry_at_ms, now_ms));
+            problem.0.retry_at = Some(timestamp(retry_at_ms));
+            problem.0.retry_after = Some(seconds_until(retry_at_ms, now_ms));
         } else if status == StatusCode::TOO_MANY_REQUESTS {
-            problem.retry_after = Some(USUAL_PAUSE);
+            problem.0.retry_after = Some(USUAL_PAUSE);
         }
         problem
     }
@@ -234,11 +242,12 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let Self(details) = self;
+        let status = StatusCode::from_u16(details.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Plain texts; they can always be written.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let body = serde_json::to_vec(&details).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = details.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -284,7 +293,7 @@ impl IntoResponses for Problems {
 impl Problems {
     /// The schema that they all have.
     pub fn schema() -> (String, RefOr<utoipa::openapi::Schema>) {
-        ("Problem".to_owned(), Problem::schema())
+        ("Problem".to_owned(), Details::schema())
     }
 }
 
@@ -297,9 +306,9 @@ mod tests {
         for code in Code::ALL {
             let refusal = trust::refusal::Refusal::new(*code).to_wire();
             let problem = Problem::refused(&refusal, None, 0);
-            let status = problem.status.to_string();
+            let status = problem.0.status.to_string();
             assert!(STATUSES.iter().any(|(known, _)| *known == status), "{code}: {status}");
-            assert!(!problem.next_step.is_empty() && !problem.title.is_empty());
+            assert!(!problem.0.next_step.is_empty() && !problem.0.title.is_empty());
         }
     }
 
@@ -310,6 +319,6 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[header::RETRY_AFTER], "10");
         assert_eq!(response.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
-        assert_eq!(Problem::malformed("unknown field `colour`, expected one of").field, "colour");
+        assert_eq!(Problem::malformed("unknown field `colour`, expected one of").0.field, "colour");
     }
 }

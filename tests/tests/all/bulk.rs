@@ -187,8 +187,8 @@ async fn done(place: &Place) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_was_killed_on_either_side_goes_on_and_asks_nothing_twice() {
-    let place = town(4).await;
-    let rows = people(400);
+    let place = town(2).await;
+    let rows = people(600);
     let (file, map) = files(place.dir(), &rows, STATUS);
     let results = place.dir().join("results.csv");
     let arguments = arguments(&file, &map, &results);
@@ -202,7 +202,7 @@ async fn a_job_that_was_killed_on_either_side_goes_on_and_asks_nothing_twice() {
     assert!(!results.exists(), "what looks finished is");
     place.town.node("housing").start().await.unwrap();
     let before = done(&place).await;
-    assert!((4..400).contains(&before), "killed in the middle: {before}");
+    assert!((4..600).contains(&before), "killed in the middle: {before}");
 
     // It goes on by itself; then the other side is killed.
     let goes_on = eventually(PATIENCE, || async { done(&place).await >= before + 20 });
@@ -211,21 +211,21 @@ async fn a_job_that_was_killed_on_either_side_goes_on_and_asks_nothing_twice() {
     let waits = eventually(PATIENCE, || async {
         let listed = place.json("housing", &["batch", "list"]).await;
         let job = &listed["jobs"][0];
-        job["state"] == "waiting" && job["waiting_for"] == "unreachable" || job["done"] == 400
+        job["state"] == "waiting" && job["waiting_for"] == "unreachable" || job["done"] == 600
     });
     assert!(waits.await, "an outage is told");
     place.town.node("civil-affairs").start().await.unwrap();
 
     let told = place.json("housing", &arguments).await;
-    assert_eq!((&told["job"]["done"], &told["job"]["matched"]), (&400.into(), &400.into()), "{told}");
-    assert_eq!(read(&results).len(), 400);
+    assert_eq!((&told["job"]["done"], &told["job"]["matched"]), (&600.into(), &600.into()), "{told}");
+    assert_eq!(read(&results).len(), 600);
     let (batches, asked) = received(&place, "civil-affairs").await;
-    assert_eq!((batches, asked.len()), (100, 400));
+    assert_eq!((batches, asked.len()), (300, 600));
     assert!(asked.values().all(|times| *times == 1), "each is asked once: {asked:?}");
     // And the asker's evidence has one question and one answer for each batch, but for what never left.
     place.town.node("housing").stop().await.unwrap();
     let own = evidence::read(place.town.node("housing").dir());
-    assert_eq!(own.of(EntryKind::AnswerReceived).len(), 100);
+    assert_eq!(own.of(EntryKind::AnswerReceived).len(), 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,10 +46,13 @@ async fn a_promise_that_came_while_the_asker_was_killed_is_found_again_and_kept(
     let (housing, civil_affairs) = (place.town.node("housing"), place.town.node("civil-affairs"));
     let port: u16 = civil_affairs.peer_address().rsplit(':').next().unwrap().parse().unwrap();
 
+    let recorded = place.evidence_size("housing").await;
     civil_affairs.signal(Signal::STOP).unwrap();
     let office = place.town.office("housing").await.unwrap();
     let asked = question("married");
     let asking = tokio::spawn(async move { office.verify(asked).await });
+    // Recorded first, and then sent.
+    assert!(eventually(LONG, async || place.evidence_size("housing").await > recorded).await, "the question is made");
     assert!(eventually(LONG, async || is_waited_for(port)).await, "the question has arrived");
     housing.signal(Signal::STOP).unwrap();
     civil_affairs.signal(Signal::CONT).unwrap();

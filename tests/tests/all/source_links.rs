@@ -156,6 +156,8 @@ async fn mariadb_is_believed_by_its_certificate_alone() {
         return skip(test, "OpenSSL is not installed on this machine");
     };
     give(folder.path(), "right");
+    // Written through: the server is killed next, and what it has not written would be undone.
+    server.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
     server.sql(&format!(
         "CREATE TABLE marriages (number CHAR(18) PRIMARY KEY, marital_status VARCHAR(20), registered_on DATE);
          INSERT INTO marriages VALUES ('{}', 'married', '2018-05-20');
@@ -165,6 +167,7 @@ async fn mariadb_is_believed_by_its_certificate_alone() {
         password = mariadb_server::PASSWORD,
         database = mariadb_server::DATABASE,
     ));
+    server.sql("FLUSH TABLES; FLUSH ENGINE LOGS");
     tokio::task::block_in_place(|| {
         server.kill();
         let at = |name: &str| folder.path().join(name).display().to_string();

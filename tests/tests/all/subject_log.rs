@@ -16,7 +16,7 @@ use crate::support::{MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, ma
 const LONG: Duration = Duration::from_secs(60);
 
 /// How long the embargo lasts; a town may take a while to start on a busy machine.
-const EMBARGO_MS: u64 = 40_000;
+const EMBARGO_MS: u64 = 30_000;
 
 async fn town(embargo_until_ms: u64) -> Place {
     Place::start(|plan: Plan, dir| {
@@ -99,9 +99,9 @@ async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
     // A restart reads it back; when the embargo is over the entry appears.
     place.town.node("civil-affairs").kill();
     place.town.node("civil-affairs").start().await.unwrap();
-    let over = async || entries(&place, &["--officer", "2001"]).await.len() == 2;
-    assert!(eventually(LONG + Duration::from_millis(EMBARGO_MS), over).await);
-    assert!(now_ms() >= embargo_until_ms, "not before");
+    assert!(eventually(LONG + Duration::from_millis(EMBARGO_MS), async || now_ms() > embargo_until_ms).await);
+    let all = entries(&place, &["--officer", "2001"]).await;
+    assert_eq!(all.iter().map(|entry| &entry["department"]).collect::<Vec<_>>(), ["supervision", "housing"], "{all:?}");
 
     let key = place.json("civil-affairs", &["office-key", "add", "citizens", "--portal"]).await["key"].clone();
     let key = key.as_str().unwrap();
@@ -125,5 +125,5 @@ async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
         assert!(recorded.contains(way), "{way}: {recorded}");
     }
     assert!(!recorded.contains(MARRIED.as_str()));
-    assert!(!recorded.contains("1999"), "nothing was shown to whom may not look");
+    assert!(!recorded.contains("\"1999\""), "nothing was shown to whom may not look");
 }

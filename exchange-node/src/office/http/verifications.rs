@@ -47,7 +47,7 @@ const LONGEST_KEY: usize = 64;
     request_body(content = Question, content_type = "application/json"),
     params(
         ("Idempotency-Key" = Option<String>, Header, max_length = 64, description = "The same key with the same question gets the same answer, for a day"),
-        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>` (RFC 7240): gives up then; the provider is told, and stops looking"),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>` (RFC 7240): gives up then; the provider is told, and does too"),
         ("X-Request-Id" = Option<String>, Header, description = "The caller's own id for the logs: 8 to 64 of 0-9, a-f and hyphens, with at least one letter"),
     ),
     responses(

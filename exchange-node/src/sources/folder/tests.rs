@@ -183,7 +183,8 @@ fn changes_are_applied_in_their_order_and_wait_behind_a_bad_one() {
         key: vec!["region".to_owned()],
         is_complete: true,
     };
-    let mut place = Place::new(FolderAsk { prefix: String::new(), changes: Some(changes), mapping: Mapping::default() });
+    let mut place =
+        Place::new(FolderAsk { prefix: String::new(), changes: Some(changes), mapping: Mapping::default() });
     place
         .records
         .import(&place.service, Format::Csv, false, csv(1, "890101").as_bytes(), &|_| {}, place.now_ms)
