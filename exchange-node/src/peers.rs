@@ -20,6 +20,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use futures_util::StreamExt as _;
 use host::{
     edge::ChannelLimits,
     tls::{ConnectError, ConnectorOptions, PeerConnector, SetupError, TlsIdentity, TlsKeyDigest},
@@ -40,6 +41,9 @@ use crate::relay::way::ways_to;
 
 /// The connections of one peer: four saturate a provider of two cores; more would only cost memory.
 const CONNECTIONS: usize = 4;
+
+/// How many nodes are told something at once.
+const TOLD_AT_ONCE: usize = 256;
 
 /// The largest answer that is read: an answer's own limit and the envelope around it.
 pub const LARGEST_MESSAGE: usize = trust::answer::LARGEST_ANSWER + 16 * 1024;
@@ -215,16 +219,27 @@ impl Peers {
     }
 
     /// Tells a statement that should not wait for the directory to every node given. Who is not reached learns it from
-    /// the directory.
-    pub async fn tell(&self, nodes: &[Node], statement: &[u8], limit: Duration) -> usize {
-        let told = nodes.iter().map(|node| async move {
+    /// the directory. One node may take `limit`, all together `longest`.
+    pub async fn tell(&self, nodes: &[Node], statement: &[u8], limit: Duration, longest: Duration) -> usize {
+        let mut order: Vec<&Node> = nodes.iter().collect();
+        {
+            let known = self.locked();
+            // Those that this node speaks with come first.
+            order.sort_by_cached_key(|node| !known.contains_key(&(node.department.clone(), node.node.clone())));
+        }
+        let telling = futures_util::stream::iter(order).map(|node| async move {
             let peer = self.peer(node).ok()?;
             let (connection, _guard) = peer.least_busy();
             let mut client = connection.client.clone();
             let message = wire::TellRequest { statement: statement.to_vec() };
             timeout(limit, client.tell(message)).await.ok()?.ok()
         });
-        futures_util::future::join_all(told).await.into_iter().flatten().count()
+        let mut telling = std::pin::pin!(telling.buffer_unordered(TOLD_AT_ONCE));
+        let (mut told, ends) = (0, Instant::now() + longest);
+        while let Ok(Some(answer)) = tokio::time::timeout_at(ends, telling.next()).await {
+            told += usize::from(answer.is_some());
+        }
+        told
     }
 
     /// How many questions of this node's offices are under way to a node.

@@ -169,9 +169,11 @@ impl Publisher {
         // The department's other nodes too.
         let own = |node: &Node| node.department == self.department && node.node == self.node;
         let nodes: Vec<Node> = self.view.seen().directory().scan_nodes().filter(|node| !own(node)).collect();
-        let told = self.peers.tell(&nodes, &statement, CATCH_UP).await;
+        // At once: who is not told by this node hears it from the registry.
+        let telling = self.peers.tell(&nodes, &statement, CATCH_UP, PATIENCE);
+        let (told, submitted) = tokio::join!(telling, self.submit(envelope));
         tracing::info!(told, peers = nodes.len(), "told peers of a revocation");
-        match self.submit(envelope).await? {
+        match submitted? {
             Outcome::Accepted(accepted) => {
                 let digest = trust::envelope::digest_of(&envelope_of(&statement))
                     .map_err(|_| Error::Unreachable("the registry accepted what cannot be read".to_owned()))?;
