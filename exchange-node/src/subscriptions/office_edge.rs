@@ -146,8 +146,7 @@ impl Notices for NoticesEdge {
         let row = self.found(&request.into_inner().ticket, may_read)?;
         let asker = Arc::clone(&self.asker);
         let ended = tokio::spawn(async move { asker.unsubscribe(row.question).await });
-        let row =
-            ended.await.map_err(|error| Status::internal(error.to_string()))?.map_err(not_found)?;
+        let row = ended.await.map_err(|error| Status::internal(error.to_string()))?.map_err(not_found)?;
         Ok(Response::new(EndOwnSubscriptionResponse { subscription: Some(self.told(&row)?) }))
     }
 
