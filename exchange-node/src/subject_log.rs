@@ -10,6 +10,7 @@
 
 mod edges;
 mod index;
+mod item;
 mod show;
 
 use std::{
@@ -103,7 +104,7 @@ struct Source<'a> {
 /// A question that was asked, with all of its answers.
 #[derive(Debug)]
 pub(crate) struct QuestionAt {
-    /// Its place in the evidence; `None` in a predecessor's.
+    /// Its place in the evidence; `None` in a predecessor's, and of one question out of a batch.
     pub(crate) place: Option<u64>,
     pub(crate) request: wire::Request,
     pub(crate) request_digest: Digest,
@@ -193,8 +194,9 @@ impl SubjectLog {
             }
             hits.sort_unstable_by(|one, other| other.cmp(one));
             let mut erased = 0;
-            for (at_ms, number, index) in hits {
+            for (at_ms, number, packed) in hits {
                 let source = &sources[number];
+                let (index, item) = item::unpacked(packed);
                 let Some(stored) = source.journal.entry(index)? else { continue };
                 if stored.entry.kind != EntryKind::QuestionReceived {
                     continue;
@@ -203,15 +205,21 @@ impl SubjectLog {
                     erased += 1;
                     continue;
                 }
-                let Some(request) = read::<wire::Request>(stored.message.as_deref()) else { continue };
+                let question = item::question(stored.message.as_deref(), stored.entry.envelope, item);
+                let Some((request, request_digest)) = question else { continue };
                 // The index is a shortcut: what stands there counts.
                 if !subjects(&request, schemes).iter().any(|named| numbers.contains(named)) {
                     continue;
                 }
-                let answers = self.answers(sources, number, index, stored.companions.end)?;
-                let place = source.base.map(|base| base + index);
-                let question = QuestionAt { place, request, request_digest: stored.entry.envelope, answers };
-                if !visit((at_ms, number, index), &source.of, question) {
+                let answers = match item {
+                    Some(item) => {
+                        answers_of_item(source.journal, index + 1..stored.companions.end, item, &request_digest)?
+                    }
+                    None => self.answers(sources, number, index, stored.companions.end)?,
+                };
+                let place = source.base.filter(|_| item.is_none()).map(|base| base + index);
+                let question = QuestionAt { place, request, request_digest, answers };
+                if !visit((at_ms, number, packed), &source.of, question) {
                     break;
                 }
             }
@@ -298,6 +306,23 @@ impl std::fmt::Debug for SubjectLog {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("SubjectLog").field("index", &self.index).finish_non_exhaustive()
     }
+}
+
+/// The answer to one question of a batch, out of the entries of the same commit.
+fn answers_of_item(
+    journal: &dyn Journal,
+    entries: std::ops::Range<u64>,
+    item: usize,
+    request: &Digest,
+) -> Result<Vec<AnswerAt>, Error> {
+    let mut found = Vec::new();
+    for index in entries {
+        let stored = journal.entry(index)?.filter(|stored| stored.entry.kind == EntryKind::AnswerGiven);
+        let answer =
+            stored.and_then(|stored| item::answer(stored.message.as_deref(), stored.entry.envelope, item, request));
+        found.extend(answer.map(|(wire, digest)| AnswerAt { digest, wire }));
+    }
+    Ok(found)
 }
 
 fn answer_at(journal: &dyn Journal, index: u64) -> Result<Option<AnswerAt>, Error> {

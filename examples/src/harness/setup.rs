@@ -80,6 +80,9 @@ pub(super) async fn set_up(plan: Plan) -> Result<Town, Error> {
     Ok(town)
 }
 
+/// Departments that are enrolled at once, in whatever town.
+static ENROLLING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(3);
+
 #[derive(Clone)]
 struct Setup {
     plan: Plan,
@@ -105,10 +108,13 @@ impl Setup {
         let DepartmentPlan { id, services } = department;
         let dir = self.dir.join(&id);
         let token = self.dir.join(TOKENS).join(format!("{id}.token"));
+        // Keys are sealed slowly on purpose: many at once, and the registry has no time to answer any of them.
+        let enrolling = ENROLLING.acquire().await.ok();
         run(&mut self.admission(place, &id, &token)).await?;
         let mut init = Command::new(self.programs.exchange_node());
         init.arg("init").arg("--token-file").arg(&token).arg("--dir").arg(&dir);
         run(init.args(["--address", &free_address()?, "--office-address", &free_address()?])).await?;
+        drop(enrolling);
         (self.plan.report)(Event::Admitted { department: id.clone() });
 
         let config = dir.join("node.toml");

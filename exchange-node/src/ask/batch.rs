@@ -187,10 +187,10 @@ impl Asker {
         batch.root = Some(envelope);
         let message = wire::Signed { form: Some(Form::Batch(batch.clone())) }.encode_to_vec();
         let entries = vec![NewEntry { kind: EntryKind::QuestionSent, digest, message }];
-        let uses = Some(u32::try_from(batch.items.len()).unwrap_or(u32::MAX));
-        let commit = Commit { at_ms, entries, grant, officer, uses, ..Commit::default() };
+        let uses = u32::try_from(batch.items.len()).unwrap_or(u32::MAX);
+        let commit = Commit { at_ms, entries, grant, officer, uses: Some(uses), ..Commit::default() };
         let committed = self.journal.commit(commit).await?;
-        self.count_batch(&self.asked, grant, uses.unwrap_or(0));
+        self.count_batch(&self.asked, grant, uses);
         SentBatch::of(batch, committed.first_index, &self.me).map_err(|_| Error::StoredUnreadable)
     }
 

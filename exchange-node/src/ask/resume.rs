@@ -8,7 +8,7 @@ use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
 use trust::{answer, ids::Digest, question::Question};
 
-use super::{Asker, Error, INTERRUPTED, NotReceived, lock, show::message};
+use super::{Asker, Error, INTERRUPTED, NotReceived, idempotency, lock, show::message};
 use crate::{
     duty::{Change, Duty, What},
     journal::NewEntry,
@@ -34,6 +34,13 @@ impl Asker {
         }
         let request: wire::Request = message(&asked).ok_or(Error::StoredUnreadable)?;
         Ok(request.accepts_deferral || request.subscription.is_some())
+    }
+
+    /// Whether a question with this key of this office system was interrupted and is being sent again. Whoever waits until it
+    /// is not, and asks with the same key then, gets its answer and asks nothing twice.
+    pub fn is_resuming(&self, system: &str, key: &str) -> bool {
+        let key = idempotency::key(system, key);
+        lock(&self.resuming).values().any(|resumed| *resumed == Some(key))
     }
 
     /// Puts an interrupted question on the list.

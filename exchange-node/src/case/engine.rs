@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use host::{
@@ -57,6 +58,9 @@ const LONGEST_VALUE: usize = 512;
 
 /// The longest that all questions together may take.
 const LONGEST_DEADLINE_MS: u32 = 60_000;
+
+/// How soon it is looked again whether a question that a crash interrupted has its answer.
+const RESUMED_SOON: Duration = Duration::from_millis(20);
 
 /// The reason of the pause while something is missing.
 const WAITING: &str = "待申请人补正 waiting for the applicant";
@@ -323,13 +327,20 @@ impl Cases {
             wished => wished,
         }
         .clamp(1, LONGEST_DEADLINE_MS);
+        let deadline = Duration::from_millis(deadline_ms.into());
         let mut asking = JoinSet::new();
         for (index, mut question) in questions {
             let proof = &case.proofs[index];
             question.idempotency_key = key_of(proof);
             question.timeout_ms = deadline_ms;
             let asker = Arc::clone(&self.parts.asker);
-            asking.spawn(async move { (index, asker.ask(question).await) });
+            asking.spawn(async move {
+                // What a crash cut short is under way again, and its answer is this one's.
+                while started.elapsed() < deadline && asker.is_resuming(&question.system, &question.idempotency_key) {
+                    tokio::time::sleep(RESUMED_SOON).await;
+                }
+                (index, asker.ask(question).await)
+            });
         }
         while let Some(joined) = asking.join_next().await {
             let Ok((index, asked)) = joined else { continue };

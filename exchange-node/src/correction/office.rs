@@ -101,6 +101,10 @@ impl Service for OfficeCorrections {
     async fn open(&self, request: Request<OpenCorrectionRequest>) -> Result<Response<OpenCorrectionResponse>, Status> {
         self.check(&request)?;
         let wire::OpenCorrectionRequest { receipt, reason, text, officer } = request.into_inner();
+        if receipt.contains('/') {
+            let refused = Some(super::open::of_a_batch().to_wire());
+            return Ok(Response::new(OpenCorrectionResponse { correction: None, refused }));
+        }
         let receipt = receipt
             .parse()
             .map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))?;

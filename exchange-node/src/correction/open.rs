@@ -72,12 +72,20 @@ impl Corrections {
         }
         // The newest answer is the one that counts.
         let newest = self.asker.awaited(question).and_then(|row| row.answers.last().copied()).unwrap_or(place);
-        let (answer, stored) = find::message::<wire::Answer>(self.journal.as_ref(), newest)?;
+        let (stored, signed) = find::stored(self.journal.as_ref(), newest)?;
+        if matches!(signed.form, Some(wire::signed::Form::Batch(_))) {
+            return Ok(Err(of_a_batch()));
+        }
+        let answer: wire::Answer = envelope::peek(&signed, usize::MAX).map_err(|_| Error::StoredUnreadable)?;
         if !matches!(answer.outcome, Some(Outcome::Verdicts(_))) {
             let detail = "it has no verdict";
             return Ok(Err(Refusal::new(Code::NotCorrectable).at("receipt").because(detail)));
         }
         let (request, asked) = find::message::<wire::Request>(self.journal.as_ref(), question)?;
+        if request.subscription.is_some() {
+            let detail = "it goes on: a change of the record is told by itself";
+            return Ok(Err(Refusal::new(Code::NotCorrectable).at("receipt").because(detail)));
+        }
         let now_ms = self.clock.now_ms();
         let said = wire::Correction {
             wire_version: WIRE_VERSION,
@@ -226,6 +234,12 @@ impl Corrections {
         }
         Ok(())
     }
+}
+
+/// Why an answer out of a batch is not doubted as it is.
+pub(super) fn of_a_batch() -> Refusal {
+    let detail = "it is one of a batch: ask this question alone (`verify`), and doubt that answer";
+    Refusal::new(Code::NotCorrectable).at("receipt").because(detail)
 }
 
 /// A correction as it stands in the book when it was opened.

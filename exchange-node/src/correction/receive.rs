@@ -117,6 +117,9 @@ impl Corrections {
         {
             return Ok(Err(unknown()));
         }
+        if question.request.subscription.is_some() {
+            return Ok(Err(Refusal::new(Code::NotCorrectable).at("answer_digest").because("it goes on")));
+        }
         if !matches!(doubted.wire.outcome, Some(Outcome::Verdicts(_))) {
             return Ok(Err(Refusal::new(Code::NotCorrectable).at("answer_digest").because("it has no verdict")));
         }

@@ -52,27 +52,30 @@ impl Corrections {
         let found = tokio::task::spawn_blocking(move || {
             let attributes: HashSet<&str> = wanted.claims.iter().map(|claim| claim.attribute.as_str()).collect();
             let parse = |subject: &wire::Subject| schemes.parse(&subject.scheme, &subject.value).ok();
-            let subject = wanted.subject.as_ref().and_then(parse).ok_or(Error::StoredUnreadable)?;
             let former: Vec<_> = wanted.former_subjects.iter().filter_map(parse).collect();
             // The opener is told first.
             let mut places = vec![first];
-            subjects.each(&subject, &former, |_, _, question| {
-                let relied = question.request.service == wanted.service
-                    && question.request.claims.iter().any(|claim| attributes.contains(claim.attribute.as_str()))
-                    && question.answers.last().is_some_and(|newest| {
-                        matches!(newest.wire.outcome, Some(Outcome::Verdicts(_)))
-                            && newest.wire.answered_at_ms <= decided_ms
-                            && newest.wire.recipient == question.request.sender
-                    })
-                    // One that was told already, before a crash, is put on the list again: it is delivered at least once.
-                    || question.answers.last().is_some_and(|newest| {
-                        data_encoding::HEXLOWER.encode(&newest.wire.correction) == decision
+            // Where one question sums over several, the record of any of them may have been the wrong one.
+            for (number, subject) in wanted.subject.iter().chain(&wanted.also_about).enumerate() {
+                let subject = parse(subject).ok_or(Error::StoredUnreadable)?;
+                let former = if number == 0 { former.as_slice() } else { &[] };
+                subjects.each(&subject, former, |_, _, question| {
+                    let of_it = question.request.service == wanted.service
+                        // What goes on tells its changes in its own succession, once the record is right.
+                        && question.request.subscription.is_none()
+                        && question.request.claims.iter().any(|claim| attributes.contains(claim.attribute.as_str()));
+                    let relied = question.answers.last().is_some_and(|newest| {
+                        let of_now = newest.wire.answered_at_ms <= decided_ms;
+                        let told = matches!(newest.wire.outcome, Some(Outcome::Verdicts(_))) && of_now;
+                        // One that was told already, before a crash, is put on the list again: at least once.
+                        let again = data_encoding::HEXLOWER.encode(&newest.wire.correction) == decision;
+                        newest.wire.recipient == question.request.sender && (told || again)
                     });
-                // What goes on tells its changes in its own succession, once the record is right.
-                let relied = relied && question.request.subscription.is_none();
-                places.extend(question.place.filter(|place| relied && *place != first));
-                true
-            })?;
+                    let place = question.place.filter(|place| of_it && relied && !places.contains(place));
+                    places.extend(place);
+                    true
+                })?;
+            }
             Ok::<_, Error>(places)
         });
         let places = found.await??;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use trust::{envelope, log::hash::Hash, subject::Subject, subject::added::Schemes};
 
-use super::Error;
+use super::{Error, item};
 use crate::{
     budget::{
         BudgetKey, Charge,
@@ -58,7 +58,7 @@ struct Covered {
     root: String,
 }
 
-/// A place that the index knows.
+/// A place that the index knows: an entry, or one question of the batch that it holds (`item`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Hit {
     pub(super) at_ms: u64,
@@ -170,9 +170,10 @@ impl OfLog {
             let charge = |about, index: u64| Charge { about, tried: index.to_be_bytes(), at_ms: stored.at_ms };
             match (stored.entry.kind, stored.about) {
                 (EntryKind::QuestionReceived, _) => {
-                    let request = read::<wire::Request>(stored.message.as_deref());
-                    for subject in request.iter().flat_map(|request| subjects(request, schemes)) {
-                        self.tail.push(charge(key.subject(&subject), stored.index));
+                    for (item, request) in item::questions(stored.message.as_deref()) {
+                        for subject in subjects(&request, schemes) {
+                            self.tail.push(charge(key.subject(&subject), item::packed(stored.index, item)));
+                        }
                     }
                 }
                 (EntryKind::AnswerGiven, Some(question)) => {
@@ -226,7 +227,7 @@ fn text(root: &Hash) -> String {
 
 /// Every number that a question names.
 pub(super) fn subjects(request: &wire::Request, schemes: &Schemes) -> Vec<Subject> {
-    let named = request.subject.iter().chain(&request.former_subjects);
+    let named = request.subject.iter().chain(&request.former_subjects).chain(&request.also_about);
     named.filter_map(|subject| schemes.parse(&subject.scheme, &subject.value).ok()).collect()
 }
 

@@ -146,8 +146,7 @@ impl Notices for NoticesEdge {
         let row = self.found(&request.into_inner().ticket, may_read)?;
         let asker = Arc::clone(&self.asker);
         let ended = tokio::spawn(async move { asker.unsubscribe(row.question).await });
-        let row =
-            ended.await.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| not_found(error))?;
+        let row = ended.await.map_err(|error| Status::internal(error.to_string()))?.map_err(not_found)?;
         Ok(Response::new(EndOwnSubscriptionResponse { subscription: Some(self.told(&row)?) }))
     }
 
@@ -176,7 +175,7 @@ impl Notices for NoticesEdge {
         let asker = Arc::clone(&self.asker);
         let acknowledged = tokio::spawn(async move { asker.acknowledge(&receipts, may_read).await });
         let acknowledged = acknowledged.await.map_err(|error| Status::internal(error.to_string()))?;
-        let acknowledged = acknowledged.map_err(|error| not_found(error))?;
+        let acknowledged = acknowledged.map_err(not_found)?;
         Ok(Response::new(AcknowledgeResponse { acknowledged: u32::try_from(acknowledged).unwrap_or(u32::MAX) }))
     }
 }

@@ -136,7 +136,7 @@ async fn every_row_of_a_file_gets_its_own_verdict_or_refusal_and_evidence_of_its
     // One row's evidence, checked offline with the authority's key alone.
     let receipt = cell(&WIDOWED, "receipt");
     assert!(receipt.ends_with("/1"), "{receipt}");
-    let shown = place.json("housing", &["evidence", "show", &receipt]).await;
+    let shown = place.json_of("housing", &["evidence", "show", &receipt]).await;
     assert_eq!(shown["case_number"], "GZF-2026-0001", "{shown}");
     let bundle = place.dir().join("one.bundle");
     let file = bundle.to_str().unwrap();

@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use crate::support::{Place, exit, peer::keys_of, said, skip};
+use crate::support::{Place, exit, http::Call, peer::keys_of, said, skip};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -35,7 +35,7 @@ async fn a_key_that_others_can_read_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_office_port_stays_on_this_machine() {
+async fn the_office_port_speaks_tls_alone_beyond_this_machine() {
     let place = Place::civil_affairs_and_housing().await;
     let node = place.town.node("housing");
     node.stop().await.unwrap();
@@ -43,9 +43,15 @@ async fn the_office_port_stays_on_this_machine() {
     let port = address.rsplit_once(':').unwrap().1.to_owned();
     let open = format!("office_listen = \"0.0.0.0:{port}\"");
     node.edit_config(|text| text.replace(&format!("office_listen = \"{address}\""), &open)).unwrap();
+    node.start().await.unwrap();
+    // On this machine too: what travels elsewhere in the clear is not begun here.
+    assert!(Call::new("GET", &format!("http://127.0.0.1:{port}/docs")).try_send().is_err());
+    let page = Call::new("GET", &format!("https://127.0.0.1:{port}/docs")).arguments(&["--insecure"]).send();
+    assert_eq!(page.status, 200);
+    node.stop().await.unwrap();
+    node.edit_config(|text| format!("{text}\n[office]\ntls = \"never\"\n")).unwrap();
     let refused = node.start().await.unwrap_err().to_string();
-    assert!(refused.contains("field `office_listen`: 0.0.0.0"), "{refused}");
-    assert!(refused.contains("use 127.0.0.1 or [::1]"), "it says what to do: {refused}");
+    assert!(refused.contains("always") && refused.contains("elsewhere"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,9 @@ use serde_json::Value;
 use tonic::{Code, Request, Status, transport::Endpoint};
 use town::harness::{Office, Plan, eventually};
 
-use crate::support::{MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, marital_status, peer::now_ms, said};
+use crate::support::{
+    ITEM, MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, marital_status, peer::now_ms, said, small,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -126,4 +128,36 @@ async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
     }
     assert!(!recorded.contains(MARRIED.as_str()));
     assert!(!recorded.contains("\"1999\""), "nothing was shown to whom may not look");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_question_of_a_batch_is_listed_by_itself() {
+    let place = Place::start(|plan: Plan, dir| {
+        small(plan, dir).setting("[limits]", "[subject_log]\nauditors = [\"2009\"]\n\n[limits]")
+    })
+    .await;
+    let path = |name: &str| place.dir().join(name).to_str().unwrap().to_owned();
+    let (people, map, results) = (path("people.csv"), path("map.toml"), path("results.csv"));
+    let rows = format!("case,number,status\nA-1,{},widowed\nA-2,{},single\n", *WIDOWED, *MARRIED);
+    fs::write(&people, rows).unwrap();
+    let service = "civil-affairs/marriage-registration";
+    let columns = "case_column = \"case\"\nsubject_column = \"number\"\nlanguage = \"en\"\n";
+    let claim = "[[claim]]\nname = \"marital_status\"\ncolumn = \"status\"\n";
+    let text = format!("service = \"{service}\"\nitem = \"{ITEM}\"\nofficer = \"1024\"\n{columns}{claim}");
+    fs::write(&map, text).unwrap();
+    place.json("housing", &["batch", "verify", &people, "--map", &map, "-o", &results]).await;
+
+    let audited = entries(&place, &["--officer", "2009", "--auditor"]).await;
+    assert_eq!(audited.len(), 1, "the neighbour's is not among them: {audited:?}");
+    assert_eq!((&audited[0]["case_number"], &audited[0]["officer"]), (&"A-2".into(), &"1024".into()));
+    assert_eq!(audited[0]["attributes"][0]["verdict"], "MISMATCH", "{audited:?}");
+
+    // One answer of a batch is not doubted as it is: the way is told.
+    let results = fs::read_to_string(&results).unwrap();
+    let receipt = results.split([',', '\t', '"', '\n', '\r']).find(|cell| cell.contains('-') && cell.ends_with("/1"));
+    let receipt = receipt.unwrap_or_else(|| panic!("{results}"));
+    let refused =
+        place.cli("housing", &["corrections", "open", receipt, "--reason", "OTHER", "--officer", "1024"]).await;
+    assert_eq!(exit(&refused), 7, "{}", said(&refused));
+    assert!(said(&refused).contains("NOT_CORRECTABLE"), "{}", said(&refused));
 }

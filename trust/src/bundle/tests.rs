@@ -595,7 +595,7 @@ fn an_item_of_a_batch_is_proved_by_the_entry_of_its_batch() {
             (EntryKind::QuestionSent, attested(question), questions_digest),
             (EntryKind::AnswerReceived, attested(answer), answers_digest),
         ];
-        verify(&bundle_of(&fixture, &messages).encode_to_vec(), &key("authority").public_key())
+        verify(&bundle_of(&fixture, &messages).encode_to_vec(), key("authority").public_key())
     };
     let question = batch::attest_question(&questions, 1).unwrap();
     let answer = batch::attest_answer(&answers, &questions, 1).unwrap();

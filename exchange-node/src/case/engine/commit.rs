@@ -24,6 +24,9 @@ use crate::{
 /// How soon a check looks again for a service that is not there yet, or an answer that a person has yet to give.
 const LOOK_AGAIN_MS: u64 = 3_600_000;
 
+/// How soon a check looks again whose question a crash interrupted.
+const RESUMED_SOON_MS: u64 = 500;
+
 impl Cases {
     /// Takes a commitment in place of a proof.
     ///
@@ -160,6 +163,10 @@ impl Cases {
             let Some(question) = self.question(&mut case, index)? else {
                 return Ok(Acted::Later(Some(now_ms.saturating_add(LOOK_AGAIN_MS))));
             };
+            if self.parts.asker.is_resuming(&question.system, &question.idempotency_key) {
+                // A crash cut it short, and the same question is under way again.
+                return Ok(Acted::Later(Some(now_ms.saturating_add(RESUMED_SOON_MS))));
+            }
             let asked = self.parts.asker.ask(question).await?;
             take(&mut case.proofs[index], &asked);
         }
