@@ -138,6 +138,8 @@ async fn from_the_token_to_the_receipt() {
     let consumer = RunningNode::start(&consumer_dir, 4).await;
     provider.published(&consumer).await;
     consumer.published(&provider).await;
+    // It is written once the ports are served.
+    eventually(async || consumer_dir.join("ready.json").exists()).await;
     let ready: serde_json::Value =
         serde_json::from_slice(&std::fs::read(consumer_dir.join("ready.json")).unwrap()).unwrap();
     assert_eq!(ready["office"], consumer.parts.addresses.office.to_string());
