@@ -29,7 +29,7 @@ impl Directory {
             self.commit(place, &statement, body);
         }
         self.said.say(&statement.object, place);
-        if index % SHED_EVERY == 0 {
+        if index.is_multiple_of(SHED_EVERY) {
             self.shed();
         }
         let (Some(object), Some(body)) = (known, statement.body.take()) else { return };
