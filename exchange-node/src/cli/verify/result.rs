@@ -205,7 +205,7 @@ mod tests {
             "unanswered": "", "receipt": "12-0011223344556677", "request_digest": "",
             "provider": "ninghe/civil-affairs", "service": "marriage-registration", "elapsed_ms": 0.0, "asked_at_ms": 0,
             "case_number": "", "item": "", "officer": "", "due_at_ms": null, "notice": "", "ticket": "", "clerk": "",
-            "from_the_other_side": false,
+            "from_the_other_side": false, "answer_number": 0, "correction": "",
             "verdicts": [{
                 "attribute": "marital_status", "operator": "equals", "verdict": "MATCH", "by_absence": false,
                 "reason": "", "disclosed": null,
