@@ -1,5 +1,8 @@
 //! Bundles: a sound one holds, every altered one is found out and says what is wrong.
 
+mod attested;
+mod succession;
+
 use super::*;
 use crate::{
     envelope::{seal, signed},
@@ -96,75 +99,6 @@ fn a_sound_bundle_holds_and_shows_question_and_answer() {
     assert_eq!(report.request.unwrap().case_number, "GZF-2026-0001");
     assert_eq!(report.answers.len(), 1);
     assert!(report.checks.iter().any(|check| matches!(check.finding, Finding::NotShown(_))));
-}
-
-/// A deferral and the clerk's answer that follows it, changed by `change`, as housing's evidence has them.
-fn succession(fixture: &Fixture, change: impl Fn(&mut wire::Answer, &mut wire::Answer)) -> wire::EvidenceBundle {
-    let request = wire::Request { accepts_deferral: true, ..fixture.request() };
-    let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
-    let given = fixture.answer(&request, &request_digest, wire::Verdict::Match);
-    let deferral = wire::Deferral { reason: "clerk".into(), due_at_ms: given.answered_at_ms + 9 };
-    let mut first = wire::Answer { outcome: Some(Outcome::Deferral(deferral)), ..given.clone() };
-    let mut second = wire::Answer { number: 2, clerk: "2001".into(), ..given };
-    change(&mut first, &mut second);
-    let (first_envelope, first_digest) = seal(&first, &key("civil-affairs node 1"));
-    if second.follows.is_empty() {
-        second.follows = first_digest.as_bytes().to_vec();
-    }
-    let (second_envelope, second_digest) = seal(&second, &key("civil-affairs node 1"));
-    let messages = [
-        (EntryKind::QuestionSent, signed(request_envelope), request_digest),
-        (EntryKind::AnswerReceived, signed(first_envelope), first_digest),
-        (EntryKind::AnswerReceived, signed(second_envelope), second_digest),
-    ];
-    bundle_of(fixture, &messages)
-}
-
-#[test]
-fn a_deferral_and_the_answer_that_follows_it_hold_together_and_nothing_else_follows() {
-    let fixture = Fixture::town();
-    let sound = succession(&fixture, |_, _| ());
-    let report = verify(&sound.encode_to_vec(), &authority());
-    assert!(report.is_sound(), "{:?}", report.wrong());
-    assert_eq!(report.answers.len(), 2);
-    let mut without_promise = sound;
-    without_promise.logs[0].items.remove(1);
-    assert_eq!(wrong_check(&without_promise), "answer number");
-    let other = succession(&fixture, |_, second| second.follows = vec![9; 32]);
-    assert_eq!(wrong_check(&other), "answer number");
-    let verdict_twice = succession(&fixture, |first, second| first.outcome.clone_from(&second.outcome));
-    assert_eq!(wrong_check(&verdict_twice), "answer number", "a verdict has no successor");
-    let earlier = succession(&fixture, |first, _| first.answered_at_ms += 5);
-    assert_eq!(wrong_check(&earlier), "answer number", "made before what it follows");
-}
-
-#[test]
-fn what_a_correction_takes_back_has_a_successor_that_names_it_and_may_be_a_refusal() {
-    let fixture = Fixture::town();
-    let corrected = |change: &dyn Fn(&mut wire::Answer, &mut wire::Answer)| {
-        succession(&fixture, |first, second| {
-            first.outcome.clone_from(&second.outcome);
-            second.correction = vec![7; 32];
-            change(first, second);
-        })
-    };
-    let report = verify(&corrected(&|_, _| ()).encode_to_vec(), &authority());
-    assert!(report.is_sound(), "{:?}", report.wrong());
-    assert_eq!(report.answers.len(), 2);
-    let refusal = crate::refusal::Refusal::new(crate::refusal::Code::AnswerWithdrawn).to_wire();
-    let withdrawn = corrected(&|_, second| second.outcome = Some(Outcome::Refusal(refusal.clone())));
-    assert!(verify(&withdrawn.encode_to_vec(), &authority()).is_sound());
-    let unnamed = corrected(&|_, second| second.correction.clear());
-    assert_eq!(wrong_check(&unnamed), "answer number");
-    let deferral = wire::Deferral { reason: "clerk".into(), due_at_ms: 1 };
-    let promised = corrected(&|_, second| second.outcome = Some(Outcome::Deferral(deferral.clone())));
-    assert_eq!(wrong_check(&promised), "answer number", "a promise takes nothing back");
-    let of_a_promise = corrected(&|first, _| first.outcome = Some(Outcome::Deferral(deferral.clone())));
-    assert_eq!(wrong_check(&of_a_promise), "answer number", "a promise is kept, not corrected");
-    let first = corrected(&|first, _| first.correction = vec![7; 32]);
-    assert_eq!(wrong_check(&first), "answer correction", "the first answer follows nothing");
-    let cut = corrected(&|_, second| second.correction.truncate(31));
-    assert_eq!(wrong_check(&cut), "answer correction");
 }
 
 /// The statements that one relies on suffice; the rest of the directory need not be there.
@@ -554,77 +488,4 @@ fn a_closed_log_shows_what_it_kept_and_its_successor_needs_the_closing() {
     assert!(verify(&successor(&closed(3, root), 2).encode_to_vec(), &authority()).is_sound());
     assert_eq!(wrong_check(&successor(&closed(3, root), 3)), format!("{name}/3"));
     assert_eq!(wrong_check(&successor(&Fixture::town(), 2)), format!("{name}/2"));
-}
-
-/// One item of a batch, as evidence by itself: its path, its salt and its bytes are held against what was logged.
-#[test]
-fn an_item_of_a_batch_is_proved_by_the_entry_of_its_batch() {
-    use crate::batch;
-    let fixture = Fixture::town();
-    let request = wire::Request { request_id: Vec::new(), subject: None, ..fixture.request() };
-    let subject = |value: &str| {
-        let subject = Some(wire::Subject { scheme: "resident_id".into(), value: value.into() });
-        wire::Request { subject, ..wire::Request::default() }.encode_to_vec()
-    };
-    let mut questions = wire::Batch {
-        batch_id: vec![9; 32],
-        salt_seed: vec![8; 32],
-        common: request.encode_to_vec(),
-        items: ["890101199003070011", "890101199111250028", "890102201909010038"].map(subject).to_vec(),
-        root: None,
-    };
-    let digests = batch::question_digests(&questions);
-    let (root, questions_digest) = seal(&batch::root(&questions, &digests, fixture::NOW_MS), &key("housing node 1"));
-    questions.root = Some(root);
-    let whole = fixture.answer(&fixture.request(), &digests[0], wire::Verdict::Match);
-    let own = wire::Answer { outcome: whole.outcome.clone(), ..wire::Answer::default() }.encode_to_vec();
-    let common = wire::Answer { request_digest: Vec::new(), request_id: Vec::new(), outcome: None, ..whole };
-    let mut answers = wire::Batch {
-        salt_seed: vec![7; 32],
-        common: common.encode_to_vec(),
-        items: vec![own; 3],
-        ..questions.clone()
-    };
-    let answered = batch::answer_digests(&answers, &digests);
-    let signer = key("civil-affairs node 1");
-    let (root, answers_digest) = seal(&batch::root(&answers, &answered, fixture::NOW_MS), &signer);
-    answers.root = Some(root);
-    let attested = |attestation| wire::Signed { form: Some(wire::signed::Form::Attestation(attestation)) };
-    let bundle = |question: wire::Attestation, answer: wire::Attestation| {
-        let messages = [
-            (EntryKind::QuestionSent, attested(question), questions_digest),
-            (EntryKind::AnswerReceived, attested(answer), answers_digest),
-        ];
-        verify(&bundle_of(&fixture, &messages).encode_to_vec(), key("authority").public_key())
-    };
-    let question = batch::attest_question(&questions, 1).unwrap();
-    let answer = batch::attest_answer(&answers, &questions, 1).unwrap();
-    let report = bundle(question.clone(), answer.clone());
-    assert!(report.is_sound(), "{:?}", report.wrong());
-    assert_eq!(report.request.unwrap().subject.unwrap().value, "890101199111250028");
-    assert!(report.checks.iter().any(|check| check.name.ends_with("attestation")));
-
-    let refused = |question: wire::Attestation, answer: wire::Attestation, name: &str| {
-        let report = bundle(question, answer);
-        assert_eq!(report.wrong().expect("it is altered").name, name);
-    };
-    let other = batch::attest_question(&questions, 0).unwrap();
-    let mut path = question.clone();
-    path.path[0][0] ^= 1;
-    let mut salt = question.clone();
-    salt.salt[0] ^= 1;
-    let mut leaf = question.clone();
-    leaf.payload = other.payload.clone();
-    for altered in [path, salt, leaf] {
-        refused(altered, answer.clone(), "request signature");
-    }
-    refused(other, answer.clone(), "answer request_digest");
-    let mut path = answer.clone();
-    path.path.pop();
-    refused(question.clone(), path, "answer signature");
-    // Another batch's root, rightly signed, is not what was logged.
-    let again = wire::Batch { salt_seed: vec![1; 32], ..questions };
-    let root = batch::root(&again, &digests, fixture::NOW_MS);
-    let again = wire::Batch { root: Some(seal(&root, &key("housing node 1")).0), ..again };
-    refused(batch::attest_question(&again, 1).unwrap(), answer, "evidence log ninghe/housing/1/evidence entry 1");
 }
