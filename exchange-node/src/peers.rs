@@ -221,14 +221,14 @@ impl Peers {
     /// Tells a statement that should not wait for the directory to every node given. Who is not reached learns it from
     /// the directory. One node may take `limit`, all together `longest`.
     pub async fn tell(&self, nodes: &[Node], statement: &[u8], limit: Duration, longest: Duration) -> usize {
-        let mut order: Vec<&Node> = nodes.iter().collect();
+        let mut order = nodes.to_vec();
         {
             let known = self.locked();
             // Those that this node speaks with come first.
             order.sort_by_cached_key(|node| !known.contains_key(&(node.department.clone(), node.node.clone())));
         }
         let telling = futures_util::stream::iter(order).map(|node| async move {
-            let peer = self.peer(node).ok()?;
+            let peer = self.peer(&node).ok()?;
             let (connection, _guard) = peer.least_busy();
             let mut client = connection.client.clone();
             let message = wire::TellRequest { statement: statement.to_vec() };

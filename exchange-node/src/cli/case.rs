@@ -258,7 +258,7 @@ async fn add(args: AddArgs, folder: &Folder, output: Output) -> Result<Exit, Err
         Some(file) => read(file)?,
         None => Application::default(),
     };
-    let mut request: AddToCaseRequest = application.add(args.deadline_ms);
+    let mut request: AddToCaseRequest = application.addition(args.deadline_ms);
     request.case_number = args.case;
     request.officer = args.officer;
     request.papers.extend(args.paper);

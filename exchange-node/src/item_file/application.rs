@@ -46,7 +46,7 @@ impl Application {
     }
 
     /// As more for a case.
-    pub fn add(self, deadline_ms: u32) -> AddToCaseRequest {
+    pub fn addition(self, deadline_ms: u32) -> AddToCaseRequest {
         AddToCaseRequest {
             case_number: self.case,
             officer: self.officer,
