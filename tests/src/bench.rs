@@ -14,3 +14,6 @@ pub mod load;
 pub mod places;
 pub mod sources;
 pub mod summary;
+
+#[path = "../support/postgres_server.rs"]
+mod postgres_server;

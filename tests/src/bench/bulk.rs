@@ -2,9 +2,6 @@
 //! batches, from imported records and from PostgreSQL; the evidence of both sides durable, and the memory of both nodes at its
 //! highest. Out of scope: single questions (`exchange`, `sources`).
 
-#[path = "../../support/postgres_server.rs"]
-mod postgres_server;
-
 use std::{
     fs,
     path::Path,
@@ -12,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::postgres_server;
 use anyhow::{Context, bail, ensure};
 use proto::{
     exchange::v1::Subject,

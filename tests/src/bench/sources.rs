@@ -6,8 +6,6 @@ mod owner;
 
 #[path = "../../support/mariadb_server.rs"]
 mod mariadb_server;
-#[path = "../../support/postgres_server.rs"]
-mod postgres_server;
 
 use std::{
     fs,
@@ -18,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use super::postgres_server;
 use anyhow::{Context, bail, ensure};
 use exchange_node::{
     service_file,
