@@ -90,7 +90,7 @@ pub fn make_next(folder: &Path, random: &dyn Random) -> Result<SigningKey, keys:
 pub fn settle(folder: &Path, held: &LogKeys, directory: &Directory, now_ms: u64) -> Result<bool, keys::Error> {
     let Some(in_force) = directory.log_key() else { return Ok(false) };
     let mut done = false;
-    let current = keys::read_signing_key(&path(folder, LOG_FILE))?;
+    let mut current = keys::read_signing_key(&path(folder, LOG_FILE))?;
     if current.public_key() != in_force && is(folder, LOG_NEXT_FILE, in_force)? {
         // A copy first, so that at no moment the key in force would be missing.
         let old = files::read_private_file(&path(folder, LOG_FILE))?;
@@ -98,6 +98,7 @@ pub fn settle(folder: &Path, held: &LogKeys, directory: &Directory, now_ms: u64)
         let next = files::read_private_file(&path(folder, LOG_NEXT_FILE))?;
         files::replace_file(&path(folder, LOG_FILE), &next, files::PRIVATE_MODE)?;
         remove(&path(folder, LOG_NEXT_FILE))?;
+        current = keys::read_signing_key(&path(folder, LOG_FILE))?;
         tracing::info!(key = %in_force.id(), "the directory's log signs with another key");
         done = true;
     }
@@ -110,7 +111,9 @@ pub fn settle(folder: &Path, held: &LogKeys, directory: &Directory, now_ms: u64)
     }
     let next = path(folder, LOG_NEXT_FILE);
     let next = if next.exists() { Some(keys::read_signing_key(&next)?.public_key().clone()) } else { None };
-    let keep: Vec<PublicKey> = [Some(in_force), before, next.as_ref()].into_iter().flatten().cloned().collect();
+    // The one in the file even where the directory does not know it yet: it may be about to replace one that is lost.
+    let keep: Vec<PublicKey> =
+        [Some(in_force), before, next.as_ref(), Some(current.public_key())].into_iter().flatten().cloned().collect();
     held.keep_only(&keep);
     Ok(done)
 }

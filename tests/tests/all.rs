@@ -64,8 +64,6 @@ mod node_history;
 mod nodes;
 #[path = "all/office_clients.rs"]
 mod office_clients;
-#[path = "all/office_deadline.rs"]
-mod office_deadline;
 #[path = "all/office_guide.rs"]
 mod office_guide;
 #[path = "all/office_http.rs"]

@@ -298,7 +298,12 @@ async fn a_log_key_lost_without_a_copy_is_replaced_and_every_node_follows() {
     registry(&place, &replace).await;
     place.town.registry().start().await.unwrap();
 
-    let replaced = eventually(PATIENCE, async || public_keys(&place, "log").await.len() == 2).await;
+    let replaced = eventually(PATIENCE, async || {
+        // While it listens it may be asked for nothing.
+        let listed = place.town.registry_cli(&["--json", "keys", "list"]).await.unwrap();
+        exit(&listed) == 0 && said(&listed).matches("\"role\": \"log\"").count() == 2
+    })
+    .await;
     assert!(replaced, "said once the nodes were heard");
     let [first, second]: [String; 2] = public_keys(&place, "log").await.try_into().unwrap();
     let checkpoint = served_checkpoint(&place).await;
