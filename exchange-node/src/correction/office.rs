@@ -24,6 +24,7 @@ use crate::{
     logs,
     office::sign_in::SignIn,
     office_edge::{LARGEST_MESSAGE, signed_in},
+    office_keys::Caller,
 };
 
 /// The service.
@@ -40,12 +41,33 @@ impl OfficeCorrections {
         CorrectionsServer::new(Self { corrections, sign_in }).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
-    fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        signed_in(self.sign_in.as_ref(), request).map(drop)
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        signed_in(self.sign_in.as_ref(), request)
     }
 }
 
 impl Corrections {
+    /// A key with limits sees the corrections of what it could have asked, and nothing else. Reads the evidence.
+    fn check_visible(&self, caller: &Caller, question: u64) -> Result<(), Error> {
+        if caller.limits.is_open() {
+            return Ok(());
+        }
+        let (asked, _) = find::message::<exchange::Request>(self.journal.as_ref(), question)?;
+        let provider = asked.recipient.split_once('/').map_or("", |(_, department)| department);
+        let item = asked.purpose.as_ref().map_or("", |purpose| &purpose.item);
+        caller.limits.covers(provider, &asked.service, item).map_err(|_| Error::Unknown)
+    }
+
+    /// As [`Corrections::check_visible`], of the question that an answer is to. An unknown receipt is refused by the opening.
+    fn check_answer_visible(&self, caller: &Caller, receipt: &Receipt) -> Result<(), Error> {
+        if caller.limits.is_open() {
+            return Ok(());
+        }
+        let place = self.journal.find(receipt)?.ok_or(Error::Unknown)?;
+        let question = self.journal.entry(place)?.and_then(|stored| stored.about).ok_or(Error::Unknown)?;
+        self.check_visible(caller, question)
+    }
+
     /// A correction as offices see it. Reads the evidence.
     ///
     /// # Errors
@@ -99,15 +121,20 @@ impl Corrections {
 #[tonic::async_trait]
 impl Service for OfficeCorrections {
     async fn open(&self, request: Request<OpenCorrectionRequest>) -> Result<Response<OpenCorrectionResponse>, Status> {
-        self.check(&request)?;
+        let caller = self.caller(&request)?;
         let wire::OpenCorrectionRequest { receipt, reason, text, officer } = request.into_inner();
         if receipt.contains('/') {
             let refused = Some(super::open::of_a_batch().to_wire());
             return Ok(Response::new(OpenCorrectionResponse { correction: None, refused }));
         }
-        let receipt = receipt
+        let receipt: Receipt = receipt
             .parse()
             .map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))?;
+        let corrections = Arc::clone(&self.corrections);
+        let visible =
+            tokio::task::spawn_blocking(move || corrections.check_answer_visible(&caller, &receipt).map(|()| receipt));
+        let receipt = visible.await.map_err(|error| Status::internal(error.to_string()))?;
+        let receipt = receipt.map_err(|error| failed(&error))?;
         let corrections = Arc::clone(&self.corrections);
         let new = NewCorrection { receipt, reason, text, officer };
         // In a task of its own: where the office hangs up, what was opened stands in the book.
@@ -123,11 +150,13 @@ impl Service for OfficeCorrections {
     }
 
     async fn show(&self, request: Request<ShowCorrectionRequest>) -> Result<Response<OpenedCorrection>, Status> {
-        self.check(&request)?;
+        let caller = self.caller(&request)?;
         let id = request.into_inner().id;
         let corrections = Arc::clone(&self.corrections);
         let shown = tokio::task::spawn_blocking(move || {
-            corrections.find_opened(id.trim()).and_then(|row| corrections.to_wire(&row))
+            let row = corrections.find_opened(id.trim())?;
+            corrections.check_visible(&caller, row.question)?;
+            corrections.to_wire(&row)
         });
         let shown = shown.await.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(shown.map_err(|error| failed(&error))?))
@@ -137,12 +166,20 @@ impl Service for OfficeCorrections {
         &self,
         request: Request<ListCorrectionsRequest>,
     ) -> Result<Response<ListCorrectionsResponse>, Status> {
-        self.check(&request)?;
+        let caller = self.caller(&request)?;
         let all = request.into_inner().all;
         let corrections = Arc::clone(&self.corrections);
         let listed = tokio::task::spawn_blocking(move || {
-            let rows = corrections.book.opened().into_iter().filter(|row| all || row.state.is_open());
-            rows.take(MOST_LISTED).map(|row| corrections.to_wire(&row)).collect::<Result<Vec<_>, _>>()
+            let mut shown = Vec::new();
+            for row in corrections.book.opened().into_iter().filter(|row| all || row.state.is_open()) {
+                match corrections.check_visible(&caller, row.question) {
+                    Ok(()) if shown.len() < MOST_LISTED => shown.push(corrections.to_wire(&row)?),
+                    Ok(()) => break,
+                    Err(Error::Unknown) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(shown)
         });
         let listed = listed.await.map_err(|error| Status::internal(error.to_string()))?;
         let corrections = listed.map_err(|error| failed(&error))?;

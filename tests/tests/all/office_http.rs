@@ -3,7 +3,11 @@
 
 use std::{fs, process::Command, time::Duration};
 
+use proto::office::v1::{
+    ListCorrectionsRequest, OpenCorrectionRequest, ShowCorrectionRequest, corrections_client::CorrectionsClient,
+};
 use serde_json::{Value, json};
+use tonic::{Code, Request, transport::Endpoint};
 use town::harness::eventually;
 
 use crate::support::{
@@ -35,6 +39,13 @@ impl Desk {
     fn ask(&self, question: &Value) -> Answer {
         self.call("POST", "/v1/verifications").json(question).send()
     }
+}
+
+/// A call over gRPC with an office key.
+fn bearer<T>(key: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    request
 }
 
 fn question(subject: &str, status: &str) -> Value {
@@ -228,6 +239,32 @@ async fn a_key_ends_and_does_what_it_is_for() {
     let office = town::harness::Office::new(desk.base.strip_prefix("http://").unwrap(), &taxes.key).unwrap();
     let refused = office.verify(marital_status(&MARRIED, "married")).await.unwrap();
     assert_eq!(refused.refusal.unwrap().code, "OFFICE_KEY_NOT_COVERING");
+
+    // Nor is there a correction that it may see, or open.
+    let receipt = asked["id"].as_str().unwrap();
+    let opening = ["corrections", "open", receipt, "--reason", "OTHER", "--officer", "1024"];
+    let opened = place.json("housing", &opening).await["id"].as_str().unwrap().to_owned();
+    for (key, sees) in [(&desk.key, true), (&taxes.key, false)] {
+        let endpoint = Endpoint::from_shared(desk.base.clone()).unwrap();
+        let mut corrections = CorrectionsClient::new(endpoint.connect().await.unwrap());
+        let listed = corrections.list(bearer(key, ListCorrectionsRequest { all: true })).await.unwrap().into_inner();
+        assert_eq!(listed.corrections.len(), usize::from(sees));
+        let shown = corrections.show(bearer(key, ShowCorrectionRequest { id: opened.clone() })).await;
+        let again = OpenCorrectionRequest {
+            receipt: receipt.to_owned(),
+            reason: "OTHER".into(),
+            text: String::new(),
+            officer: "1024".into(),
+        };
+        let again = corrections.open(bearer(key, again)).await;
+        if sees {
+            assert_eq!(shown.unwrap().into_inner().receipt, receipt);
+            assert_eq!(again.unwrap().into_inner().refused.unwrap().code, "CORRECTION_OPEN");
+        } else {
+            assert_eq!(shown.unwrap_err().code(), Code::NotFound);
+            assert_eq!(again.unwrap_err().code(), Code::NotFound);
+        }
+    }
 
     let arguments = ["office-key", "add", "desk", "--service", "civil-affairs", "--item", ITEM, "--valid-for", "1h"];
     let added = place.json("housing", &arguments).await;
