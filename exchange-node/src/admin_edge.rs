@@ -41,7 +41,7 @@ use self::{
     lookup::own_service,
 };
 pub use self::{catalogue::CatalogueEdge, services::ServicesEdge};
-use crate::{app::Parts, doctor, publish, view::Seen};
+use crate::{doctor, parts::Parts, publish, view::Seen};
 
 pub use self::{evidence::EvidenceEdge, sources::SourcesEdge};
 

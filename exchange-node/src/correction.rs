@@ -44,13 +44,13 @@ pub(crate) use self::{
 };
 use crate::{
     answer::{Answerer, rate::PerSecond},
-    app::Parts,
     ask::{self, Asker},
     duty::{self, Duties},
     events::EventBook,
     journal::{Journal, JournalError},
     keys::NodeSigner,
     logs::Logs,
+    parts::Parts,
     peers::Peers,
     subject_log::{self, SubjectLog},
     view::{RegistryLink, View},

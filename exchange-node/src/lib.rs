@@ -36,6 +36,7 @@ pub mod notices;
 pub mod office;
 pub mod office_edge;
 pub mod office_keys;
+pub mod parts;
 pub mod peer_edge;
 pub mod peers;
 pub mod pending;

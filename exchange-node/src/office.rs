@@ -29,13 +29,13 @@ use trust::{
 };
 
 use crate::{
-    app::Parts,
     ask::{Asked, Asker, Error, NotFound, OfficeQuestion, Page, Step},
     case::Cases,
     export::{self, Exporter},
     journal::JournalError,
     notices,
     office_keys::Caller,
+    parts::Parts,
     view::View,
 };
 

@@ -29,11 +29,11 @@ use trust::{
 use self::pair::{Answer, Question, Read};
 pub use self::settled::{Settled, lost_range};
 use crate::{
-    app::Parts,
     budget::{self, GuessBudget, guesses},
     history::partners,
     journal::{Journal, JournalError, OnFailure, SledJournal},
     logs::Logs,
+    parts::Parts,
 };
 
 /// How long another node may take for all it holds.

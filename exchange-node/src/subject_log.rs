@@ -31,11 +31,11 @@ use trust::{ids::Digest, subject::Subject};
 pub use self::edges::{LookupsEdge, PortalEdge};
 use self::index::{Index, read, subjects};
 use crate::{
-    app::Parts,
     budget::{self, BudgetKey},
     custody::{self, Custody, KeptLog},
     journal::{Journal, JournalError},
     logs::{self, Logs},
+    parts::Parts,
     records::aliases::Aliases,
     view::View,
 };

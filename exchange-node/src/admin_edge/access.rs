@@ -29,7 +29,7 @@ use trust::{
 use self::state::pending_decision;
 use super::{Answer, LARGEST_MESSAGE, answers::refused, stated};
 use crate::{
-    app::Parts,
+    parts::Parts,
     pending::{self, Pending},
 };
 

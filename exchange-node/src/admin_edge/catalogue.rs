@@ -16,7 +16,7 @@ use trust::{
 
 use super::Answer;
 use crate::{
-    app::Parts,
+    parts::Parts,
     view::{self, View},
 };
 

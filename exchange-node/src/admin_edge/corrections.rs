@@ -17,11 +17,11 @@ use trust::calendar::Colour;
 
 use super::Answer;
 use crate::{
-    app::Parts,
     ask::show_in,
     correction::{Corrections, Decided, Found, Received, ReceivedState, failed},
     journal::Journal,
     logs, office_edge,
+    parts::Parts,
     view::View,
 };
 

@@ -17,7 +17,7 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use crate::{app::Parts, findings, view};
+use crate::{findings, parts::Parts, view};
 
 /// How many pieces of a file wait.
 const PIECES_WAITING: usize = 8;

@@ -16,7 +16,7 @@ use trust::{
 
 use crate::{
     anchors::{self, check_history},
-    app::Parts,
+    parts::Parts,
 };
 
 /// How long the registry takes no second anchor of the same evidence, and a little.

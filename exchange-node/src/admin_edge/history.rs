@@ -18,9 +18,9 @@ use tonic::{Request, Response, Status};
 use trust::{evidence::LogOf, ids::DepartmentId, official};
 
 use crate::{
-    app::Parts,
     backup, history,
     journal::Journal,
+    parts::Parts,
     publish,
     reconcile::{self, Listed},
 };

@@ -21,7 +21,7 @@ use trust::{
 };
 
 use super::{Answer, LARGEST_MESSAGE, answers::refused, stated};
-use crate::app::Parts;
+use crate::parts::Parts;
 
 /// The operators' service.
 #[derive(Clone)]

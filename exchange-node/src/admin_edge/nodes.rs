@@ -23,8 +23,8 @@ use trust::{
 
 use super::{Answer, answers::refused, stated};
 use crate::{
-    app::Parts,
     join::{self, Invitation, Invitations},
+    parts::Parts,
     publish::{self, NodePlace},
 };
 

@@ -15,8 +15,8 @@ use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::{
-    app::Parts,
     office_keys::{self, Limits, NewOfficeKey, OfficeKeys},
+    parts::Parts,
     webhooks::{self, Webhooks},
 };
 

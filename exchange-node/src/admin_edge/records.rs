@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::own_service;
 use crate::{
-    app::Parts,
+    parts::Parts,
     sources::folder::{FolderStatus, Outcome},
 };
 

@@ -25,8 +25,8 @@ use trust::{
 
 use super::{Answer, LARGEST_MESSAGE, answers::refused, lookup::own_service, stated};
 use crate::{
-    app::Parts,
     notices,
+    parts::Parts,
     service_change::{self, Action, Outcome, Prepared},
 };
 

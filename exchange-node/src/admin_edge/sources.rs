@@ -19,7 +19,7 @@ use trust::{
 
 use super::{Answer, lookup::own_service};
 use crate::{
-    app::Parts,
+    parts::Parts,
     records::{Lookup, RecordSource as _, calendar_day},
     sources::{Asked, Seen},
 };

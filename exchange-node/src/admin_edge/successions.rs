@@ -25,11 +25,11 @@ use trust::{
 
 use super::{Answer, answers::refused, stated};
 use crate::{
-    app::Parts,
     ask::show_in,
     custody::{self, KeptLog, Predecessor},
     journal::Journal as _,
     office_edge,
+    parts::Parts,
 };
 
 /// The service of a running node.

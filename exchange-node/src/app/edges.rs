@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Parts;
-use crate::{custody_edge::CustodyEdge, peer_edge::PeerEdge, subscriptions::peer_edge::NoticesPeerEdge};
+use crate::{custody_edge::CustodyEdge, parts::Parts, peer_edge::PeerEdge, subscriptions::peer_edge::NoticesPeerEdge};
 
 pub(super) fn peer_edge(parts: &Parts) -> PeerEdge {
     PeerEdge::new(

@@ -14,7 +14,6 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Parts,
     edges::{custody_edge, notices_peer_edge, peer_edge},
     watch_view,
 };
@@ -35,6 +34,7 @@ use crate::{
     notices,
     office::{self, Office},
     office_edge::{self, OfficeEdge},
+    parts::Parts,
     peer_edge as peer, publish,
     relay::waiting::Waiter,
     sources::{self, folder::Hands},

@@ -13,11 +13,12 @@ use super::{
     format::{FrameWriter, Kind, PIECE, put_pair},
 };
 use crate::{
-    app::Parts,
     config, custody, findings,
     journal::{Dump, JournalError, PairSink},
     logs::{self, Logs, RECOVERED},
-    office_keys, pending,
+    office_keys,
+    parts::Parts,
+    pending,
 };
 
 /// The files of the folder that are in a backup as they are, where they exist.

@@ -5,8 +5,8 @@ use trust::{directory::Directory, witness};
 
 use super::{OK, finding, ok, span, warning, wrong};
 use crate::{
-    app::Parts,
     findings,
+    parts::Parts,
     view::{Age, State, Witnessed},
 };
 

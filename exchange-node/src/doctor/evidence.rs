@@ -9,9 +9,9 @@ use trust::{envelope, log::proof::verify_inclusion};
 
 use super::{ok, wrong};
 use crate::{
-    app::Parts,
     history::Why,
     journal::{Journal, JournalError},
+    parts::Parts,
 };
 
 const CHECK: &str = "evidence";

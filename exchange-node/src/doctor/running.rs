@@ -17,8 +17,8 @@ use trust::{
 use super::{backup, directory, events, evidence, free_disk, key_files, ok, sources, span, warning, wrong};
 use crate::{
     anchors::Trouble,
-    app::Parts,
     notices::{self, Fate, Notice},
+    parts::Parts,
     records::RecordsStatus,
     relay::way::ways_to,
     sources::folder::{FolderStatus, Handled, Outcome},

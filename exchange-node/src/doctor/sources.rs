@@ -6,7 +6,7 @@ use std::path::Path;
 use proto::admin::v1::Finding;
 
 use super::{ok, warning, wrong};
-use crate::{app::Parts, notices, sources};
+use crate::{notices, parts::Parts, sources};
 
 /// Looks at the source of each own service that has one.
 pub(super) async fn examine(parts: &Parts) -> Vec<Finding> {

@@ -23,13 +23,13 @@ use super::{
     sign_in::SignIn,
 };
 use crate::{
-    app::Parts,
     bulk::edge::BatchesEdge,
     case_edge::CasesEdge,
     config::Config,
     correction::{Corrections, OfficeCorrections},
     office_edge::{self, OfficeEdge},
     office_keys::OfficeKeys,
+    parts::Parts,
     subject_log::PortalEdge,
     subscriptions::office_edge::NoticesEdge,
 };

@@ -14,10 +14,10 @@ use proto::office::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::Parts,
     ask::{Asker, NotFound, Notice, OfficeQuestion, Subscribed},
     office::{Office, failed, read_receipt, sign_in::SignIn, trace_of},
     office_edge::{LARGEST_MESSAGE, question, response, signed_in},
+    parts::Parts,
 };
 
 /// How many notices are listed where nothing else is said, and at most.

@@ -17,7 +17,7 @@ use trust::{
 
 use super::super::answers::access_words;
 use crate::{
-    app::Parts,
+    parts::Parts,
     pending::{Pending, PendingDecisions},
     records::RecordsStatus,
     usage::{Usage, Used, mark},
