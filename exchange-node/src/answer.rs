@@ -31,7 +31,6 @@ use std::{
 use host::clock::Clock;
 use prost::Message;
 use proto::exchange::v1 as wire;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use trust::{
     calendar::Calendar,
@@ -48,6 +47,7 @@ use self::{
     rate::PerSecond,
 };
 use crate::{
+    asked::request_key,
     budget::{self, BudgetKey, GuessBudget},
     clerk::{self, Clerks},
     config::{Limits, OfficerLimits},
@@ -509,19 +509,6 @@ impl std::fmt::Debug for Answerer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Answerer").field("me", &self.me).field("counts", &self.counts).finish_non_exhaustive()
     }
-}
-
-/// By what a repeated question is known: SHA-256 of consumer, NUL and request id, cut to 16 bytes.
-pub fn request_key(consumer: &Party, request_id: &[u8]) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update(consumer.exchange().as_str());
-    hash.update(b"/");
-    hash.update(consumer.department().as_str());
-    hash.update(b"\0");
-    hash.update(request_id);
-    let mut key = [0; 16];
-    key.copy_from_slice(&hash.finalize()[..16]);
-    key
 }
 
 /// How many refusals of one consumer are logged in a second.

@@ -4,7 +4,7 @@
 //! **Invariants:** a question leaves only after it is in the evidence. An outage is `UNAVAILABLE`, never a mismatch.
 //! Whatever became of a question is in the evidence too, at the latest when the node starts again.
 //!
-//! Out of scope: who may speak for an office (`office_edge`), connections (`peers`).
+//! Out of scope: who may speak for an office (`office_edge`), connections (`peers`), what became of a question (`asked`).
 
 mod batch;
 mod idempotency;
@@ -33,8 +33,6 @@ use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome as Answered};
 use tokio::{sync::Semaphore, time::Instant};
 use trust::{
     calendar::Calendar,
-    claim::Verdict,
-    evidence::Receipt,
     ids::{Digest, NodeId, Party},
     question::Question,
     refusal::{Code, Refusal},
@@ -46,11 +44,13 @@ pub use self::{
     list::{LaterAnswer, Page, Step},
     request::OfficeQuestion,
     send::Courier,
-    show::{NotFound, show_in},
+    show::NotFound,
     subscribed::{Came, Notice, Subscribed},
 };
 use self::{idempotency::Idempotency, later::Awaiting, record::last, subscribed::Subscriptions};
+pub use crate::asked::{Asked, Ending};
 use crate::{
+    asked::{ending_of, unanswered},
     budget::BudgetKey,
     config::{Limits, OfficerLimits},
     duty,
@@ -167,67 +167,6 @@ impl Recalled {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// How a verification ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ending {
-    /// Every claim has a verdict.
-    Answered {
-        /// The verdicts, in the order of the claims.
-        verdicts: Vec<wire::ClaimVerdict>,
-        /// The day of the record; may be empty.
-        record_as_of: String,
-    },
-    /// An answer will follow.
-    Deferred(wire::Deferral),
-    /// Refused, by this node or the other.
-    Refused {
-        /// Why, and what next.
-        refusal: wire::Refusal,
-        /// The department that refused; `None` for this node.
-        by: Option<String>,
-    },
-    /// No valid answer came.
-    Unanswered {
-        /// The stable reason.
-        reason: String,
-        /// `UNAVAILABLE` for each claim.
-        verdicts: Vec<wire::ClaimVerdict>,
-    },
-}
-
-/// The result of a verification.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
-    /// How it ended.
-    pub ending: Ending,
-    /// Finds the evidence again.
-    pub receipt: Receipt,
-    /// The request's identity; `None` where none was made.
-    pub request_digest: Option<Digest>,
-    /// The department asked, `<exchange>/<department>`.
-    pub provider: String,
-    /// The service asked.
-    pub service: String,
-    /// Its major version; 0 where none was found.
-    pub service_version: u32,
-    /// When, Unix milliseconds.
-    pub asked_at_ms: u64,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// The case number.
-    pub case_number: String,
-    /// The public service item.
-    pub item: String,
-    /// The officer.
-    pub officer: String,
-    /// The provider's officer who answered; empty where no person did.
-    pub clerk: String,
-    /// The answer's number; 0 where there is none.
-    pub number: u32,
-    /// The decision because of which it took another answer's place, 64 hex digits; empty where it took none's.
-    pub correction: String,
 }
 
 /// What an asker is made of.
@@ -463,33 +402,6 @@ impl std::fmt::Debug for Asker {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Asker").field("me", &self.me).finish_non_exhaustive()
     }
-}
-
-fn ending_of(answer: wire::Answer) -> Ending {
-    match answer.outcome {
-        Some(Answered::Verdicts(verdicts)) => {
-            Ending::Answered { verdicts: verdicts.verdicts, record_as_of: verdicts.record_as_of }
-        }
-        Some(Answered::Refusal(refusal)) => Ending::Refused { refusal, by: Some(answer.sender) },
-        Some(Answered::Deferral(deferral)) => Ending::Deferred(deferral),
-        // An opened answer has an outcome.
-        None => Ending::Unanswered { reason: "answer_invalid".to_owned(), verdicts: Vec::new() },
-    }
-}
-
-fn unanswered(claims: &[wire::Claim], reason: &str) -> Ending {
-    let verdicts = claims
-        .iter()
-        .map(|claim| wire::ClaimVerdict {
-            attribute: claim.attribute.clone(),
-            operator: claim.operator.clone(),
-            verdict: Verdict::Unavailable.to_proto().into(),
-            by_absence: false,
-            disclosed: None,
-            reason: reason.to_owned(),
-        })
-        .collect();
-    Ending::Unanswered { reason: reason.to_owned(), verdicts }
 }
 
 /// The stable reason of a question that a crash interrupted.

@@ -24,14 +24,13 @@ use trust::{
     ids::{Digest, NodeId, Party},
 };
 
+pub(crate) use self::decide::check_officer;
 pub use self::{
     decide::Decided,
     task::{Proposal, Task, TaskState, Word},
 };
-pub(crate) use self::{decide::check_officer, task::ticket_of};
 use crate::{
-    answer::request_key,
-    ask::{Asked, show_in},
+    asked::{Asked, request_key, show_in},
     duty::{self, Change, Duties, Duty, Expectation, What},
     journal::{Journal, JournalError},
     keys::{NodeSigner, seal},

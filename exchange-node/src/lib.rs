@@ -6,6 +6,7 @@ pub mod anchors;
 pub mod answer;
 pub mod app;
 pub mod ask;
+pub mod asked;
 pub mod backup;
 pub mod budget;
 pub mod bulk;

@@ -12,8 +12,8 @@ use proto::office::v1::{
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
-    ask::{Asked, Ending, OfficeQuestion},
-    clerk::ticket_of,
+    ask::OfficeQuestion,
+    asked::{Asked, Ending, ticket_of},
     office::{Failure, Office, Seen, ServiceSeen, sign_in::SignIn, trace_of},
     office_keys::Caller,
 };

@@ -30,9 +30,8 @@ use trust::{
 };
 
 use crate::{
-    answer::request_key,
+    asked::{request_key, ticket_of},
     budget::BudgetKey,
-    clerk::ticket_of,
     duty::{self, Change, Duties, Duty, Expectation, What},
     journal::{Journal, JournalError},
 };

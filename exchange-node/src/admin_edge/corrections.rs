@@ -17,7 +17,7 @@ use trust::calendar::Colour;
 
 use super::Answer;
 use crate::{
-    ask::show_in,
+    asked::show_in,
     correction::{Corrections, Decided, Found, Received, ReceivedState, failed},
     journal::Journal,
     logs, office_edge,

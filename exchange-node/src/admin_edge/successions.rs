@@ -25,7 +25,7 @@ use trust::{
 
 use super::{Answer, answers::refused, stated};
 use crate::{
-    ask::show_in,
+    asked::show_in,
     custody::{self, KeptLog, Predecessor},
     journal::Journal as _,
     office_edge,

@@ -23,9 +23,9 @@ use trust::{
     question::Question,
 };
 
-use super::{Asked, Asker, Error, NotFound, show::message, subscribed::Subscriptions};
+use super::{Asked, Asker, Error, NotFound, subscribed::Subscriptions};
 use crate::{
-    clerk::ticket_of,
+    asked::{message, ticket_of},
     correction,
     duty::{Change, Duties, Duty, Expectation, What},
     journal::{NewEntry, RecordHead},

@@ -3,11 +3,11 @@
 use proto::exchange::v1::{self as wire, EntryKind};
 use trust::evidence::Receipt;
 
-use super::{
-    Asked, Asker, Ending, Error, NotFound,
-    show::{message, read_back},
+use super::{Asked, Asker, Error, NotFound};
+use crate::{
+    asked::{message, read_back},
+    logs,
 };
-use crate::logs;
 
 /// How many entries are looked at for one page: one that finds less ends early, and the next goes on from there.
 const LOOKED_AT: u64 = 2_000;
@@ -41,18 +41,6 @@ pub struct LaterAnswer {
     pub system: String,
     /// When the answer came, Unix milliseconds.
     pub came_ms: u64,
-}
-
-impl Ending {
-    /// In one stable word.
-    pub fn state(&self) -> &'static str {
-        match self {
-            Self::Answered { .. } => "answered",
-            Self::Deferred(_) => "deferred",
-            Self::Refused { .. } => "refused",
-            Self::Unanswered { .. } => "unanswered",
-        }
-    }
 }
 
 impl Asker {
@@ -96,8 +84,11 @@ impl Asker {
         let Some(request) = request else { return Ok(None) };
         let receipt = stored.entry.receipt(logs::index_in(place));
         let newest = awaited.and_then(|row| row.answers.last().copied()).unwrap_or(place);
-        let asked =
-            if newest == place { read_back(self.journal.as_ref(), &stored, receipt) } else { self.show_entry(newest) };
+        let asked = if newest == place {
+            read_back(self.journal.as_ref(), &stored, receipt).map_err(NotFound::from)
+        } else {
+            self.show_entry(newest)
+        };
         match asked {
             Ok(asked) => Ok(wanted(&request.system, &asked).then_some((receipt, asked))),
             Err(NotFound::Failed(error)) => Err(error),

@@ -8,8 +8,9 @@ use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
 use trust::{answer, ids::Digest, question::Question};
 
-use super::{Asker, Error, INTERRUPTED, NotReceived, idempotency, lock, show::message};
+use super::{Asker, Error, INTERRUPTED, NotReceived, idempotency, lock};
 use crate::{
+    asked::message,
     duty::{Change, Duty, What},
     journal::NewEntry,
     peers::SendFailure,

@@ -21,9 +21,9 @@ use trust::{
     refusal::Code,
 };
 
-use super::{Asker, Error, NotFound, NotReceived, show::message};
+use super::{Asker, Error, NotFound, NotReceived};
 use crate::{
-    clerk::ticket_of,
+    asked::{message, ticket_of},
     duty::{Change, Duties, Duty, What},
     journal::NewEntry,
     keys::seal,

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use host::{clock::MockClock, random::SeededRandom};
 use proto::exchange::v1::{outcome::What, value::Kind};
 use trust::{
-    claim::Row,
+    claim::{Row, Verdict},
     directory::model::Node,
     envelope,
     fixture::{self, Fixture, NOW_MS, key, party},

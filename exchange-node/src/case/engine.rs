@@ -34,8 +34,8 @@ use super::{
 };
 use crate::{
     ask::Asker,
+    asked::ticket_of,
     budget::BudgetKey,
-    clerk::ticket_of,
     config::Config,
     correction::Book,
     duty::{Change, Duties},

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use trust::{claim::Verdict, ids::Digest};
 
+use crate::asked::ticket_of;
+
 /// How far a task has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
@@ -140,11 +142,6 @@ impl Task {
             None => now_ms >= self.due_ms,
         }
     }
-}
-
-/// The ticket of a request.
-pub(crate) fn ticket_of(request: &Digest) -> String {
-    request.to_string().chars().take(16).collect()
 }
 
 /// The verdicts of a word with their claims' numbers.

@@ -16,7 +16,7 @@ use trust::{
 
 use super::{Fetched, digest_of, is_own_question};
 use crate::{
-    answer::request_key,
+    asked::request_key,
     journal::{Commit, Journal, JournalError, NewEntry, RecordHead, RequestMark},
     usage,
 };

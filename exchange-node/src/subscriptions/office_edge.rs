@@ -97,7 +97,7 @@ impl Notices for NoticesEdge {
         };
         let question = OfficeQuestion { subscribe_until_ms: Some(until_ms), ..question(asked, trace) };
         let seen = self.office.ask(&caller, question).await?;
-        let ticket = seen.asked.request_digest.as_ref().map(crate::clerk::ticket_of).unwrap_or_default();
+        let ticket = seen.asked.request_digest.as_ref().map(crate::asked::ticket_of).unwrap_or_default();
         let first = response(seen);
         let ticket = if first.state() == State::Answered { ticket } else { String::new() };
         Ok(Response::new(SubscribeResponse { first: Some(first), ticket }))

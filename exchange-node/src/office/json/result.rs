@@ -8,8 +8,7 @@ use utoipa::ToSchema;
 
 use super::{Operand, timestamp};
 use crate::{
-    ask::Ending,
-    clerk::ticket_of,
+    asked::{Ending, ticket_of},
     office::{Seen, ServiceSeen},
 };
 
