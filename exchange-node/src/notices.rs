@@ -13,6 +13,7 @@ use trust::{
         model::{Access, AccessState},
     },
     ids::{DepartmentId, ServiceId},
+    reading::moment,
     service::{Review, Service},
 };
 
@@ -106,22 +107,13 @@ pub fn holders(directory: &Directory, service: &ServiceId, now_ms: u64) -> BTree
 pub fn hint(directory: &Directory, service: &ServiceId, now_ms: u64) -> String {
     let Some(known) = directory.service(service) else { return String::new() };
     let Some((from_ms, reason)) = known.ends() else { return String::new() };
-    let when = day(from_ms);
+    let when = moment(from_ms);
     let next = match successor(directory, service, now_ms) {
         Some(major) => format!("; version {major} answers in its place"),
         None => String::new(),
     };
     let verb = if from_ms <= now_ms { "ended" } else { "ends" };
     format!("version {} of {}/{} {verb} on {when}: {reason}{next}", service.major, service.department, service.service)
-}
-
-/// A moment for people, in the departments' time zone.
-pub fn day(at_ms: u64) -> String {
-    let instant = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
-    instant.map_or_else(
-        || at_ms.to_string(),
-        |instant| jiff::tz::Offset::constant(8).to_datetime(instant).strftime("%Y-%m-%d %H:%M").to_string(),
-    )
 }
 
 fn fate(service: &Service, now_ms: u64) -> Option<(Fate, String)> {
@@ -165,7 +157,7 @@ pub async fn watch(view: Arc<View>, me: DepartmentId, clock: Arc<dyn Clock>) {
         for notice in notices.iter().filter(|notice| !told.contains(notice)) {
             let Notice { access, service, fate, text, successor } = notice;
             tracing::warn!(
-                service = %service, access = %access.id, state = fate.as_str(), ends = day(fate.ends_ms()), text,
+                service = %service, access = %access.id, state = fate.as_str(), ends = moment(fate.ends_ms()), text,
                 successor, "a service that this department holds a grant for does not go on as it was"
             );
         }
@@ -220,7 +212,7 @@ mod tests {
         let second = wire::ServicePublished { major_version: 2, ..fixture::marriage_registration() };
         fixture.publish(second);
         let told = hint(&fixture.directory, &notice.service, NOW_MS);
-        let expected = "version 1 of civil-affairs/marriage-registration ends on 2026-01-31 08:00: \
+        let expected = "version 1 of civil-affairs/marriage-registration ends on 2026-01-31 08:00:00 +08:00: \
                         version 2 replaces it; version 2 answers in its place";
         assert_eq!(told, expected);
         let second = ServiceId { major: 2, ..notice.service };

@@ -4,7 +4,7 @@
 //! Out of scope: whether the statement is allowed; the registry has checked that, and every node will.
 
 use proto::registry::v1::{Key, Statement, statement::Body};
-use trust::key::DescribedKey;
+use trust::{key::DescribedKey, reading::moment};
 
 /// A statement in words: the first line says what it does.
 pub fn lines(statement: &Statement) -> Vec<String> {
@@ -91,12 +91,6 @@ fn key(key: Option<&Key>) -> String {
         Some(Ok(described)) => described.key.to_string(),
         _ => "(a key that cannot be read)".to_owned(),
     }
-}
-
-/// A moment for people.
-pub fn moment(at_ms: u64) -> String {
-    let time = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
-    time.map_or_else(|| at_ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 #[cfg(test)]

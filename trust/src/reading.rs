@@ -23,15 +23,17 @@ pub use self::{
 /// A name and what it says, for people; empty values are as a rule not shown.
 pub type Fact = (&'static str, String);
 
-/// A moment for people: where the departments are (UTC+8), to the second. Empty for 0, which means "never" or "no end".
+/// A moment for people, in every program and in every report: where the departments are, to the second, and with the zone,
+/// so that nobody has to know it (all of China keeps UTC+8, without summer time). Machines get Unix milliseconds or RFC 3339
+/// in UTC instead. Empty for 0 and for the largest number, which mean "never" and "no end".
 pub fn moment(at_ms: u64) -> String {
-    if at_ms == 0 {
+    if matches!(at_ms, 0 | u64::MAX) {
         return String::new();
     }
     let instant = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
     instant.map_or_else(
         || at_ms.to_string(),
-        |instant| jiff::tz::Offset::constant(8).to_datetime(instant).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        |instant| jiff::tz::Offset::constant(8).to_datetime(instant).strftime("%Y-%m-%d %H:%M:%S +08:00").to_string(),
     )
 }
 

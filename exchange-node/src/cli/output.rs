@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use host::terminal;
 use serde_json::{Value, json};
+pub(super) use trust::reading::moment;
 
 use super::{Error, exit::Exit};
 
@@ -87,18 +88,6 @@ pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> S
     terminal::facts(pairs)
 }
 
-/// A moment for people: in the departments' time zone, to the second. Empty for 0, which means "never" or "no end".
-pub(super) fn moment(ms: u64) -> String {
-    let Ok(signed) = i64::try_from(ms) else { return String::new() };
-    if ms == 0 {
-        return String::new();
-    }
-    jiff::Timestamp::from_millisecond(signed).map_or_else(
-        |_| ms.to_string(),
-        |instant| jiff::tz::Offset::constant(8).to_datetime(instant).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
-}
-
 /// A refusal in JSON, under the keys that the gRPC message has.
 pub(super) fn refusal_json(refusal: &proto::exchange::v1::Refusal) -> Value {
     json!({
@@ -122,9 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_told_in_the_time_of_the_departments() {
-        assert_eq!(moment(1_767_225_600_000), "2026-01-01 08:00:00");
-        assert_eq!(moment(0), "");
+    fn bytes_are_told_in_tenths() {
         assert_eq!(bytes(1024 * 1024 * 3 / 2), "1.5 MiB");
     }
 

@@ -10,6 +10,7 @@ use trust::{
     directory::{Directory, model::Node},
     ids::DepartmentId,
     key::Signer,
+    reading::moment,
     refusal::Code,
     service::Review,
 };
@@ -84,9 +85,9 @@ fn compare_clocks(now_ms: u64, highest_ms: u64, vouched_ms: u64, skew_ms: u64) -
     const ADVICE: &str = "set the clock, and keep it right with NTP";
     if now_ms.saturating_add(skew_ms) < highest_ms {
         let behind = span(highest_ms - now_ms);
-        let found = format!(
-            "the clock is {behind} behind a time that was verified ({now_ms} and {highest_ms}, Unix milliseconds)"
-        );
+        let (here, verified) = (moment(now_ms), moment(highest_ms));
+        let found =
+            format!("the clock is {behind} behind a time that was verified: it says {here}, and that was {verified}");
         return wrong(CHECK, found, ADVICE);
     }
     let ahead_ms = now_ms.saturating_sub(vouched_ms);
@@ -187,12 +188,8 @@ fn services_asked(directory: &Directory, me: &DepartmentId, now_ms: u64) -> Vec<
             None => "ask its provider what takes its place (`service show` says whom)".to_owned(),
         };
         match notice.fate {
-            Fate::Ended(at_ms) => {
-                warning(&check, format!("ended on {}, grant {grant}: {text}", notices::day(at_ms)), next)
-            }
-            Fate::Ends(at_ms) => {
-                warning(&check, format!("ends on {}, grant {grant}: {text}", notices::day(at_ms)), next)
-            }
+            Fate::Ended(at_ms) => warning(&check, format!("ended on {}, grant {grant}: {text}", moment(at_ms)), next),
+            Fate::Ends(at_ms) => warning(&check, format!("ends on {}, grant {grant}: {text}", moment(at_ms)), next),
             Fate::Suspended => {
                 let found = format!("is suspended by its provider, grant {grant}: {text}");
                 warning(&check, found, "wait until it is resumed, or ask its provider")

@@ -18,6 +18,7 @@ use trust::{
     directory::model::Node,
     ids::{Digest, NodeId, Party},
     key::{PublicKey, Signer},
+    reading::moment,
 };
 
 use super::{Again, Error, Mark, Standing, Why, mark, ours, partners};
@@ -219,7 +220,7 @@ impl Historian {
                 Ok(Some(missing)) => {
                     let found = format!(
                         "{name} holds a message of {}, signed by this node, that is not in its evidence log of {} entries",
-                        at(missing.at_ms),
+                        moment(missing.at_ms),
                         self.logs.current.size()
                     );
                     self.standing.lost(self.logs.current.size() + 1, &found);
@@ -322,12 +323,6 @@ fn lately(logs: &Logs) -> Result<(u64, HashSet<Digest>), JournalError> {
         }
     })?;
     Ok((last_ms, known))
-}
-
-/// A moment in an error for people, in UTC.
-fn at(ms: u64) -> String {
-    let moment = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    moment.map_or_else(|| ms.to_string(), |moment| moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 impl std::fmt::Debug for Historian {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Cli, Failure,
-    operate::{Shown, channel, time},
+    operate::{Shown, channel, moment},
 };
 
 /// `registry anchors …`.
@@ -41,7 +41,7 @@ pub(super) async fn run(cli: &Cli, command: &AnchorsCommand) -> Result<Shown, Fa
             table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
             table.set_header(["evidence log", "entries", "anchored"]);
             for state in anchors {
-                table.add_row([state.origin, state.size.to_string(), time(state.signed_at_ms)]);
+                table.add_row([state.origin, state.size.to_string(), moment(state.signed_at_ms)]);
             }
             Ok(Shown { json: json!({ "anchors": json }), text: table.trim_fmt() })
         }

@@ -25,7 +25,7 @@ use trust::key::PublicKey;
 use super::{
     Cli, Failure,
     directory::NewFile,
-    operate::{Shown, channel, time},
+    operate::{Shown, channel, moment},
 };
 use crate::{
     backup::restore::{self, Error as RestoreError},
@@ -130,7 +130,7 @@ pub(super) async fn restore(cli: &Cli, arguments: &RestoreArguments) -> Result<S
         ("folder", dir.clone()),
         ("exchange", manifest.exchange),
         ("statements", manifest.size.to_string()),
-        ("as of", time(manifest.made_ms)),
+        ("as of", moment(manifest.made_ms)),
     ];
     if !restored.has_keys {
         facts.push(("next", format!("registry keys restore FILE --dir {dir}")));
@@ -203,7 +203,7 @@ pub(super) async fn history(cli: &Cli) -> Result<Shown, Failure> {
             answer.departments
         );
         for told in &answer.told {
-            text = format!("{text}\n  {}: {} statements, {}", told.department, told.size, time(told.at_ms));
+            text = format!("{text}\n  {}: {} statements, {}", told.department, told.size, moment(told.at_ms));
         }
     }
     if !answer.events.is_empty() {
@@ -214,7 +214,7 @@ pub(super) async fn history(cli: &Cli) -> Result<Shown, Failure> {
             // What a node holds may be a whole note: the first line tells enough here.
             let detail = event.detail.lines().next().unwrap_or_default();
             let size = event.size.to_string();
-            table.add_row([time(event.at_ms).as_str(), &event.what, &size, &event.officer, detail]);
+            table.add_row([moment(event.at_ms).as_str(), &event.what, &size, &event.officer, detail]);
         }
         text = format!("{text}\n{}", table.trim_fmt());
     }
@@ -231,7 +231,7 @@ pub(super) fn catching_up_json(behind: &CatchingUp) -> Value {
 }
 
 pub(super) fn catching_up_text(behind: &CatchingUp) -> String {
-    let since = time(behind.since_ms);
+    let since = moment(behind.since_ms);
     let size = behind.size;
     match (behind.cause.as_str(), behind.wanted) {
         ("listening", _) => format!("not yet: since {since} it listens to what nodes saw"),

@@ -14,7 +14,7 @@ use proto::admin::v1::{self as wire, directory_kept_client::DirectoryKeptClient}
 use serde_json::json;
 use tonic::transport::Channel;
 
-use super::operate::{Failure, Shown, time};
+use super::operate::{Failure, Shown, moment};
 
 /// `registry directory …`.
 #[derive(Debug, Subcommand)]
@@ -138,7 +138,7 @@ async fn witnesses(mut client: DirectoryKeptClient<Channel>) -> Result<Shown, Fa
     table.set_header(["department", "node", "cosigned", "statements"]);
     for witness in &answer.witnesses {
         let size = witness.size.to_string();
-        table.add_row([&witness.department, &witness.node, &time(witness.cosigned_ms), &size]);
+        table.add_row([&witness.department, &witness.node, &moment(witness.cosigned_ms), &size]);
     }
     let required = match answer.required {
         0 => "The profile requires no witnesses.".to_owned(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Cli,
-    operate::{Failure, Shown, channel, time},
+    operate::{Failure, Shown, channel, moment},
 };
 
 /// `registry events …`.
@@ -46,7 +46,7 @@ pub(super) async fn run(cli: &Cli, command: &EventsCommand) -> Result<Shown, Fai
     for event in &events {
         let by = format!("{} (node {})", event.by, event.node);
         let (day, asked, kind) = (event.day.clone(), event.department.clone(), event.kind.clone());
-        table.add_row([day, asked, kind, event.count.to_string(), by, time(event.told_ms)]);
+        table.add_row([day, asked, kind, event.count.to_string(), by, moment(event.told_ms)]);
     }
     let text = if events.is_empty() { "Nodes have told of nothing.".to_owned() } else { table.trim_fmt() };
     Ok(Shown { json: json!({ "events": machine }), text })

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Cli,
-    operate::{Failure, Shown, channel, folder, said, time},
+    operate::{Failure, Shown, channel, folder, moment, said},
 };
 use crate::replacement::Replacement;
 
@@ -144,7 +144,7 @@ fn shown(listed: &wire::ListRegistryKeysResponse) -> Shown {
     for key in &listed.keys {
         let state = if key.in_force { "in force" } else { "before" };
         let here = if key.here { "on this machine" } else { "elsewhere" };
-        table.add_row([role(key), &key.public_key, &time(key.since_ms), state, here]);
+        table.add_row([role(key), &key.public_key, &moment(key.since_ms), state, here]);
     }
     let next = match listed.next_tls_key.as_str() {
         "" => String::new(),

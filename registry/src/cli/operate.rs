@@ -23,6 +23,7 @@ use proto::{
 };
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
+pub(super) use trust::reading::moment;
 
 use super::{
     AdmitArguments, Cli, Command, DepartmentCommand, InitArguments, KeyCommand, anchors, authority, backup, catalogue,
@@ -301,7 +302,7 @@ async fn admit(cli: &Cli, arguments: &AdmitArguments) -> Result<Option<Shown>, F
     let facts = [
         ("department", arguments.id.to_string()),
         ("token", output.display().to_string()),
-        ("good until", time(admitted.expires_ms)),
+        ("good until", moment(admitted.expires_ms)),
         ("next", format!("exchange-node init --token-file {} --address HOST:PORT --dir DIR", output.display())),
     ];
     Ok(Some(Shown::facts(&facts, json)))
@@ -411,11 +412,6 @@ pub(super) fn address(text: &str) -> Result<String, String> {
         Some((host, port)) if !host.is_empty() && port != 0 => Ok(text.to_owned()),
         _ => Err("an address is written HOST:PORT, for example registry.example:7400".to_owned()),
     }
-}
-
-pub(super) fn time(at_ms: u64) -> String {
-    let time = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
-    time.map_or_else(|| at_ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use trust::service::{catalogue::Entry, words};
 
 use super::{
     Cli,
-    operate::{Failure, Shown, channel, time},
+    operate::{Failure, Shown, channel, moment},
     supervise::clock_text,
 };
 
@@ -177,7 +177,7 @@ fn listed(reviews: &[wire::ReviewState], nothing: &str) -> Shown {
             service.name.unwrap_or_default().zh,
             review.provider_name.clone(),
             state,
-            time(review.since_ms),
+            moment(review.since_ms),
             until,
             clock,
             missing.join("\n"),

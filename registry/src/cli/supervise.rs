@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::{
     Cli, events,
-    operate::{Failure, Shown, channel, time},
+    operate::{Failure, Shown, channel, moment},
 };
 use crate::profile_file;
 
@@ -144,7 +144,7 @@ pub(super) async fn board(cli: &Cli, arguments: &BoardArguments) -> Result<Shown
             waiting,
             due.about.clone(),
             due.kind.clone(),
-            time(due.since_ms),
+            moment(due.since_ms),
             clock.last_day,
             stands,
         ]);
@@ -162,7 +162,7 @@ pub(super) async fn board(cli: &Cli, arguments: &BoardArguments) -> Result<Shown
                 "\n{} did not answer {} deferred question(s) in time, the last due at {}.",
                 late.department,
                 late.count,
-                time(late.last_due_ms)
+                moment(late.last_due_ms)
             )
         })
         .collect();

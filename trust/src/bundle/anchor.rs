@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use proto::exchange::v1 as wire;
 
-use super::{Relied, Report, Wrong, hashes, state::moment, wrong};
+use super::{Relied, Report, Wrong, hashes, wrong};
 use crate::{
     directory::Directory,
     log::{hash::leaf_hash, proof::verify_inclusion},
+    reading::moment,
 };
 
 /// The directory that a log's signatures are held against: as it was when the log's checkpoint was anchored, or, where it

@@ -11,6 +11,7 @@ use super::{Report, Wrong, wrong};
 use crate::{
     directory::{Committed, Directory, state},
     question::Question,
+    reading::moment,
 };
 
 const NAME: &str = "nothing newer was said";
@@ -135,10 +136,4 @@ pub fn is_the_logs_own(object: &str) -> bool {
 
 fn name(object: &str) -> String {
     format!("state of {object}")
-}
-
-/// A moment for people.
-pub(super) fn moment(at_ms: u64) -> String {
-    let moment = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
-    moment.map_or_else(|| at_ms.to_string(), |moment| moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

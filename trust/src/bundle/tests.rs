@@ -207,7 +207,7 @@ fn a_state_statement_shows_that_nothing_was_held_back() {
     let Finding::Holds(shown) = finding(&report, NEWER) else { panic!("it holds") };
     assert_eq!(
         shown,
-        "from 2026-01-02 00:00:00 UTC to 2026-01-02 00:01:00 UTC, nothing that question and answer rest on was revoked, \
+        "from 2026-01-02 08:00:00 +08:00 to 2026-01-02 08:01:00 +08:00, nothing that question and answer rest on was revoked, \
          suspended, withdrawn or replaced but as the bundle shows; what was said later is not shown"
     );
     // An answer that rests on more than the state statement covers.

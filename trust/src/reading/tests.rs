@@ -107,7 +107,8 @@ fn path_of_last(leaves: &[crate::log::hash::Hash]) -> Vec<crate::log::hash::Hash
 
 #[test]
 fn moments_are_told_in_the_time_of_the_departments() {
-    assert_eq!(moment(1_767_225_600_000), "2026-01-01 08:00:00");
-    assert_eq!(moment(0), "");
+    assert_eq!(moment(1_767_225_600_000), "2026-01-01 08:00:00 +08:00");
+    assert_eq!((moment(0), moment(u64::MAX)), (String::new(), String::new()));
+    assert_eq!(moment(u64::MAX - 1), "18446744073709551614", "what no calendar has is told as it is");
     assert_eq!(both_names(Some(&LocalName { zh: "民政局".into(), en: String::new() })), "民政局");
 }

@@ -131,7 +131,7 @@ mod tests {
         };
         let row = notice_row(&notice);
         assert_eq!(row[0], "civil-affairs/marriage-registration v1");
-        assert_eq!((row[2].as_str(), row[4].as_str()), ("ends 2026-01-01 08:00:00", "version 2"));
+        assert_eq!((row[2].as_str(), row[4].as_str()), ("ends 2026-01-01 08:00:00 +08:00", "version 2"));
         assert_eq!(notices_json(&[notice])[0]["access"], "0011223344556677");
     }
 }

@@ -226,7 +226,7 @@ mod tests {
         response.refused_by = "own node".into();
         response.deferral = Some(Deferral { reason: "clerk".into(), due_at_ms: 1_767_225_600_000 });
         let text = to_text(&response);
-        for part in ["GRANT_MISSING by own node", "apply", "by 2026-01-01 08:00:00 (clerk)"] {
+        for part in ["GRANT_MISSING by own node", "apply", "by 2026-01-01 08:00:00 +08:00 (clerk)"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

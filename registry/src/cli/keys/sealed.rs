@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     super::{
         Cli, Failure,
-        operate::{Shown, folder, time},
+        operate::{Shown, folder, moment},
     },
     OpenArguments,
 };
@@ -69,7 +69,7 @@ pub(super) fn rehearse(cli: &Cli, arguments: &OpenArguments) -> Result<Shown, Fa
     let kept: Vec<&String> = rehearsal.keys.keys().collect();
     let json = json!({ "rehearsed_ms": rehearsal.at_ms, "keys": kept });
     let facts = [
-        ("rehearsed", time(rehearsal.at_ms)),
+        ("rehearsed", moment(rehearsal.at_ms)),
         ("result", "the backup opens, and would bring back the keys that this registry uses".to_owned()),
     ];
     Ok(Shown::facts(&facts, json))
@@ -80,11 +80,11 @@ pub(in crate::cli) fn last_rehearsal(dir: &Path) -> (String, Option<u64>) {
     match keys::backed_up(dir).last_rehearsal() {
         None => ("never rehearsed: registry keys backup, then registry keys rehearse".to_owned(), None),
         Some((rehearsal, changed)) if changed.is_empty() => {
-            (format!("rehearsed {}", time(rehearsal.at_ms)), Some(rehearsal.at_ms))
+            (format!("rehearsed {}", moment(rehearsal.at_ms)), Some(rehearsal.at_ms))
         }
         Some((rehearsal, changed)) => {
             let changed = changed.join(" and ");
-            (format!("{changed} changed since the rehearsal of {}: make a new one", time(rehearsal.at_ms)), None)
+            (format!("{changed} changed since the rehearsal of {}: make a new one", moment(rehearsal.at_ms)), None)
         }
     }
 }
