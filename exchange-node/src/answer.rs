@@ -51,7 +51,6 @@ use crate::{
     budget::{self, BudgetKey, GuessBudget},
     clerk::{self, Clerks},
     config::{Limits, OfficerLimits},
-    correction::Book,
     events::Watch,
     journal::{Journal, JournalError, RecordHead},
     keys::NodeSigner,
@@ -59,6 +58,7 @@ use crate::{
     records::{RecordSource, aliases::Aliases},
     shared::{self, Claim, Shared},
     subscriptions::{self, GivenBook},
+    successors::Successors,
     usage::{self, Officers, RecalledOfficers, Saved, Usage},
     view::{Seen, View},
 };
@@ -138,7 +138,8 @@ pub struct Answerer {
     disk_low: AtomicBool,
     counts: Counts,
     clerks: Option<Arc<Clerks>>,
-    corrected: Option<Arc<Book>>,
+    /// The books of answers that follow others.
+    successors: Successors,
     subscriptions: Option<Arc<GivenBook>>,
     /// Before what time questions may have been answered by a log that lost entries.
     lost: Option<LostRange>,
@@ -288,7 +289,7 @@ impl Answerer {
             disk_low: AtomicBool::new(false),
             counts: Counts::default(),
             clerks: None,
-            corrected: None,
+            successors: Successors::default(),
             subscriptions: None,
             lost: None,
         }

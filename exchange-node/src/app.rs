@@ -3,6 +3,7 @@
 
 mod edges;
 mod recall;
+mod recover;
 mod running;
 mod watch_view;
 
@@ -55,6 +56,7 @@ use crate::{
     shared::{self, Shared, SharedBudget},
     sources::{self, Sources},
     subscriptions::{self, GivenBook},
+    successors::Successors,
     view::{self, RegistryLink, Snapshots, View},
     webhooks::{self, Webhooks},
 };
@@ -290,7 +292,7 @@ impl App {
         let answerer = Answerer::new(parts, answered).with_clerks(Arc::clone(&clerks)).with_lost_range(lost);
         let answerer = answerer.with_corrected(Arc::clone(&corrected));
         let answerer = Arc::new(answerer.with_subscriptions(Arc::clone(&given)));
-        let recovered = clerks.recover(&owed).await? + given.recover(&owed).await? + asker.recover(&owed).await?;
+        let recovered = recover::recover(&owed, &clerks, &given).await? + asker.recover(&owed).await?;
         if recovered > 0 {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
@@ -329,6 +331,8 @@ impl App {
         });
         // Before anything is signed, and before anybody is served.
         let compared = historian.compare_at_start().await?;
+        let successors = Successors::default().with(Arc::clone(&asker) as _).with(Arc::clone(&clerks) as _);
+        let successors = successors.with(Arc::clone(&corrected) as _).with(Arc::clone(&given) as _);
         let exporter = Arc::new(Exporter {
             logs: Arc::clone(&logs),
             book,
@@ -336,10 +340,7 @@ impl App {
             keys: Arc::clone(&keys),
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
-            asker: Arc::clone(&asker),
-            clerks: Arc::clone(&clerks),
-            corrected: Arc::clone(&corrected),
-            given: Arc::clone(&given),
+            successors,
             clock: Arc::clone(&clock),
         });
         let bulk = Arc::new(Bulk::open(

@@ -190,11 +190,13 @@ pub(crate) fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Re
 
 /// The message of an entry. It was verified when it was made or received, and the entry's digest binds it since.
 pub(crate) fn message<M: Payload>(stored: &StoredEntry) -> Option<M> {
+    envelope::peek(&signed(stored)?, usize::MAX).ok()
+}
+
+/// The message of an entry as it was signed.
+pub(crate) fn signed(stored: &StoredEntry) -> Option<wire::Signed> {
     let signed = wire::Signed::decode(stored.message.as_deref()?).ok()?;
-    if envelope::digest_of(&signed).ok()? != stored.entry.envelope {
-        return None;
-    }
-    envelope::peek(&signed, usize::MAX).ok()
+    (envelope::digest_of(&signed).ok()? == stored.entry.envelope).then_some(signed)
 }
 
 /// How a verification ended that has this answer.

@@ -2,7 +2,7 @@
 //! are in the evidence; a task has only their places there, and tells nothing of whom it is about.
 //!
 //! **Invariant:** a deferral is a promise. It stands in the journal with a mark (`Commit::duty`) before it leaves, and from
-//! there a start makes the task again that a crash cut short ([`Clerks::recover`]).
+//! there a start makes the task again that a crash cut short (`recover`).
 //!
 //! Out of scope: when an answer is deferred (`answer`), what a clerk may say (`trust::clerk`), and carrying it (`duty::act`).
 
@@ -34,6 +34,7 @@ use crate::{
     duty::{self, Change, Duties, Duty, Expectation, What},
     journal::{Journal, JournalError},
     keys::{NodeSigner, seal},
+    successors::Follows,
     view::View,
 };
 
@@ -185,20 +186,6 @@ impl Clerks {
         self.locked().by_key.get(key).copied()
     }
 
-    /// The entries of the answers that follow the deferral of a request.
-    pub(crate) fn later(&self, request: &Digest) -> Vec<u64> {
-        let book = self.locked();
-        let task = book.by_request.get(request).and_then(|question| book.tasks.get(question));
-        task.and_then(|task| task.answer).into_iter().collect()
-    }
-
-    /// The entries of all answers to a deferred question, by the question's entry.
-    pub fn answers(&self, question: u64) -> Vec<u64> {
-        let book = self.locked();
-        let task = book.tasks.get(&question);
-        task.map(|task| std::iter::once(question + 1).chain(task.answer).collect()).unwrap_or_default()
-    }
-
     /// All tasks, the one due first before the others.
     pub fn list(&self) -> Vec<Task> {
         let mut tasks: Vec<Task> = self.locked().tasks.values().cloned().collect();
@@ -306,6 +293,21 @@ impl Clerks {
 
     fn locked(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Follows for Clerks {
+    /// The deferral and the clerk's answer.
+    fn answers(&self, question: u64) -> Vec<u64> {
+        let book = self.locked();
+        let task = book.tasks.get(&question);
+        task.map(|task| std::iter::once(question + 1).chain(task.answer).collect()).unwrap_or_default()
+    }
+
+    fn later(&self, request: &Digest) -> Vec<u64> {
+        let book = self.locked();
+        let task = book.by_request.get(request).and_then(|question| book.tasks.get(question));
+        task.and_then(|task| task.answer).into_iter().collect()
     }
 }
 

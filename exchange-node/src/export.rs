@@ -30,15 +30,12 @@ use trust::{
 use self::statements::{Excerpt, Wanted};
 use crate::{
     anchors::{AnchorBook, Proved},
-    ask::Asker,
-    clerk::Clerks,
     config::Config,
-    correction::Book,
     custody::KeptLog,
     journal::{self, CheckpointError, Journal, JournalError, Month, SignedHead, StoredEntry},
     keys::Keyring,
     logs::{self, Found, Logs},
-    subscriptions::GivenBook,
+    successors::Successors,
     view::{self, View},
 };
 
@@ -129,14 +126,8 @@ pub struct Exporter {
     pub view: Arc<View>,
     /// The evidence.
     pub journal: Arc<dyn Journal>,
-    /// Reads verifications back.
-    pub asker: Arc<Asker>,
-    /// Knows which answers follow a deferral.
-    pub clerks: Arc<Clerks>,
-    /// Knows which answers took another one's place.
-    pub corrected: Arc<Book>,
-    /// Knows which answers follow one that was subscribed to.
-    pub given: Arc<GivenBook>,
+    /// Which answers follow others.
+    pub successors: Successors,
     /// The time.
     pub clock: Arc<dyn host::clock::Clock>,
 }
@@ -181,10 +172,7 @@ impl Exporter {
             journal,
             answers: &|question| {
                 let place = base + question;
-                let awaited = self.asker.awaited(place).map(|row| row.answers).unwrap_or_default();
-                let answers = awaited.into_iter().chain(self.clerks.answers(place));
-                let answers = answers.chain(self.corrected.answers(place));
-                let answers = answers.chain(self.asker.answers_of_subscription(place)).chain(self.given.answers(place));
+                let answers = self.successors.answers(place).into_iter();
                 let here = answers.filter(|answer| logs::base_of(*answer) == base).map(logs::index_in);
                 here.filter(|answer| *answer < most).collect()
             },

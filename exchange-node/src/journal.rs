@@ -172,6 +172,14 @@ pub struct RecordHead {
     pub uses: Option<u32>,
 }
 
+impl RecordHead {
+    /// The entry of the answer that the record gives; `None` where it gives none.
+    pub fn answer_given(&self) -> Option<u64> {
+        let position = self.kinds.iter().position(|kind| *kind == EntryKind::AnswerGiven)?;
+        Some(self.first_index + position as u64)
+    }
+}
+
 /// Something that comes later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
 

@@ -51,6 +51,7 @@ pub mod shared;
 pub mod sources;
 pub mod subject_log;
 pub mod subscriptions;
+pub mod successors;
 pub mod teller;
 pub mod usage;
 pub mod view;

@@ -34,6 +34,7 @@ use crate::{
     budget::BudgetKey,
     duty::{self, Change, Duties, Duty, Expectation, What},
     journal::{Journal, JournalError},
+    successors::Follows,
 };
 
 /// The book's name in the due-list, and that of what was told.
@@ -321,14 +322,6 @@ impl GivenBook {
         self.locked().told.get(&question).cloned().unwrap_or_default()
     }
 
-    /// The entries of all answers to a question that goes on.
-    pub fn answers(&self, question: u64) -> Vec<u64> {
-        match self.row(question) {
-            Some(_) => std::iter::once(question + 1).chain(self.after_first(question)).collect(),
-            None => Vec::new(),
-        }
-    }
-
     /// All of them, the newest first.
     pub fn list(&self) -> Vec<Given> {
         self.locked().rows.values().rev().cloned().collect()
@@ -362,6 +355,20 @@ impl GivenBook {
 
     fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Follows for GivenBook {
+    /// The first answer and all that followed.
+    fn answers(&self, question: u64) -> Vec<u64> {
+        match self.row(question) {
+            Some(_) => std::iter::once(question + 1).chain(self.after_first(question)).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn later(&self, request: &Digest) -> Vec<u64> {
+        self.of_request(request).map(|row| self.after_first(row.question)).unwrap_or_default()
     }
 }
 

@@ -18,7 +18,7 @@ impl Answerer {
     /// Knows which answers took another one's place, so that a repeated question gets them too.
     #[must_use]
     pub fn with_corrected(mut self, corrected: Arc<Book>) -> Self {
-        self.corrected = Some(corrected);
+        self.successors = self.successors.with(corrected);
         self
     }
 

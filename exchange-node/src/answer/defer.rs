@@ -13,7 +13,7 @@ use trust::{
 };
 
 use super::{Answerer, Unanswered, evaluate::unavailable};
-use crate::clerk::Clerks;
+use crate::{asked, clerk::Clerks};
 
 /// How many answers go along with the first at most.
 const MOST_LATER: usize = 16;
@@ -22,6 +22,7 @@ impl Answerer {
     /// Lets persons answer what records do not. Without it such questions are `UNAVAILABLE`.
     #[must_use]
     pub fn with_clerks(mut self, clerks: Arc<Clerks>) -> Self {
+        self.successors = self.successors.with(Arc::clone(&clerks) as _);
         self.clerks = Some(clerks);
         self
     }
@@ -61,22 +62,12 @@ impl Answerer {
         let answer: wire::Answer = trust::envelope::peek(answer, trust::answer::LARGEST_ANSWER)
             .map_err(|_| Unanswered::StoredAnswerUnreadable)?;
         let Ok(request) = trust::ids::Digest::try_from(answer.request_digest.as_slice()) else { return Ok(Vec::new()) };
-        if matches!(answer.outcome, Some(Outcome::Verdicts(_))) {
-            let given = self.subscriptions.as_ref().and_then(|given| Some((given, given.of_request(&request)?)));
-            if let Some((given, row)) = given {
-                // The newest are carried by themselves; a message has room for so many.
-                let told = given.after_first(row.question).into_iter().take(MOST_LATER);
-                return told.map(|index| Ok(given.signed(index)?.0)).collect();
-            }
-        }
-        let Some(clerks) = &self.clerks else {
-            return Ok(Vec::new());
+        // The newest are carried by themselves; a message has room for so many.
+        let places = self.successors.later(&request).into_iter().take(MOST_LATER);
+        let signed = |place| {
+            let stored = self.journal.entry(place)?.ok_or(Unanswered::StoredAnswerUnreadable)?;
+            asked::signed(&stored).ok_or(Unanswered::StoredAnswerUnreadable)
         };
-        let mut indexes = match &answer.outcome {
-            Some(Outcome::Deferral(_)) => clerks.later(&request),
-            _ => Vec::new(),
-        };
-        indexes.extend(self.corrected.iter().flat_map(|corrected| corrected.later(&request)));
-        indexes.into_iter().map(|index| clerks.answer_at(index).map_err(Unanswered::from)).collect()
+        places.map(signed).collect()
     }
 }

@@ -57,6 +57,7 @@ impl Answerer {
     /// Lets questions go on. Without it none does: its answer is the only one.
     #[must_use]
     pub fn with_subscriptions(mut self, given: Arc<GivenBook>) -> Self {
+        self.successors = self.successors.with(Arc::clone(&given) as _);
         self.subscriptions = Some(given);
         self
     }

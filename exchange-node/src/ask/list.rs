@@ -1,12 +1,13 @@
 //! What was asked, as a list and as a course of events, from the evidence alone. Out of scope: who may see it (`office`).
 
 use proto::exchange::v1::{self as wire, EntryKind};
-use trust::evidence::Receipt;
+use trust::{evidence::Receipt, ids::Digest};
 
 use super::{Asked, Asker, Error, NotFound};
 use crate::{
     asked::{message, read_back},
     logs,
+    successors::Follows,
 };
 
 /// How many entries are looked at for one page: one that finds less ends early, and the next goes on from there.
@@ -152,5 +153,19 @@ impl Asker {
             steps.push(Step { at_ms: asked.asked_at_ms.saturating_add(elapsed), what: asked.ending.state() });
         }
         Ok(steps)
+    }
+}
+
+impl Follows for Asker {
+    /// The answers that were promised, and those to a question that goes on.
+    fn answers(&self, question: u64) -> Vec<u64> {
+        let mut places = self.awaited(question).map(|row| row.answers).unwrap_or_default();
+        places.extend(self.answers_of_subscription(question));
+        places
+    }
+
+    /// None: this side asked.
+    fn later(&self, _request: &Digest) -> Vec<u64> {
+        Vec::new()
     }
 }

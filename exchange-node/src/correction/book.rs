@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use trust::{evidence::Receipt, ids::Digest};
 
 use super::Step;
-use crate::duty::{self, Change, Duties, Duty, What};
+use crate::{
+    duty::{self, Change, Duties, Duty, What},
+    successors::Follows,
+};
 
 /// The names of the rows in the due-list.
 const OPENED: &str = "correction_opened";
@@ -268,12 +271,6 @@ impl Book {
         u32::try_from(delivered).unwrap_or(u32::MAX)
     }
 
-    /// [`Book::answers`] by the digest of the request.
-    pub(crate) fn later(&self, request: &Digest) -> Vec<u64> {
-        let question = self.locked().by_request.get(&request.to_string()).copied();
-        question.map(|question| self.answers(question)).unwrap_or_default()
-    }
-
     /// What this department opened, the newest first.
     pub fn opened(&self) -> Vec<Opened> {
         self.locked().opened.values().rev().cloned().collect()
@@ -337,6 +334,17 @@ impl Book {
 
     fn locked(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Follows for Book {
+    fn answers(&self, question: u64) -> Vec<u64> {
+        Self::answers(self, question)
+    }
+
+    fn later(&self, request: &Digest) -> Vec<u64> {
+        let question = self.locked().by_request.get(&request.to_string()).copied();
+        question.map(|question| Self::answers(self, question)).unwrap_or_default()
     }
 }
 

@@ -1,31 +1,14 @@
-//! After a crash: subscriptions and changes that are in the evidence, and that the book does not know yet.
+//! After a crash: subscriptions and changes that are in the evidence, and that the book does not know yet. Out of scope:
+//! looking through the evidence (`app::recover`).
 
-use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
+use proto::exchange::v1::{self as wire, answer::Outcome};
 use trust::{answer::LARGEST_ANSWER, envelope, question::LARGEST_REQUEST};
 
 use super::{Error, GivenBook, Next, Says};
-use crate::journal::RecordHead;
 
 impl GivenBook {
-    /// Looks through records of the journal that bear a duty, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// What they say cannot be read or kept.
-    pub async fn recover(&self, heads: &[RecordHead]) -> Result<usize, Error> {
-        let mut recovered = 0;
-        for head in heads {
-            let Some(position) = head.kinds.iter().position(|kind| *kind == EntryKind::AnswerGiven) else { continue };
-            let index = head.first_index + position as u64;
-            recovered += usize::from(match head.about {
-                None => self.recover_begun(index).await?,
-                Some(question) => self.recover_followed(question, index).await?,
-            });
-        }
-        Ok(recovered)
-    }
-
-    async fn recover_begun(&self, index: u64) -> Result<bool, Error> {
+    /// Of an answer with a duty, if it began a subscription that the book does not know; whether it did.
+    pub(crate) async fn recover_begun(&self, index: u64) -> Result<bool, Error> {
         let Some(question) = index.checked_sub(1).filter(|question| self.row(*question).is_none()) else {
             return Ok(false);
         };
@@ -39,7 +22,8 @@ impl GivenBook {
         Ok(self.row(question).is_some())
     }
 
-    async fn recover_followed(&self, question: u64, index: u64) -> Result<bool, Error> {
+    /// Of an answer with a duty that follows another, if it is a change that the book does not know; whether it was.
+    pub(crate) async fn recover_followed(&self, question: u64, index: u64) -> Result<bool, Error> {
         // Indexes grow: what comes after the last one that the book knows is not known to it.
         if self.row(question).is_none_or(|row| row.last >= index) {
             return Ok(false);
