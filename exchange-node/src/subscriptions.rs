@@ -2,7 +2,7 @@
 //! Questions and answers are in the evidence; a row has only their places there, and tells nothing of whom it is about.
 //!
 //! **Invariant:** a change that was told stands in the evidence with a mark (`Commit::duty`) before it leaves, and from there
-//! a start puts it on the list again that a crash kept from it ([`GivenBook::recover`]). Changes about one subject reach the
+//! a start puts it on the list again that a crash kept from it (`recover`). Changes about one subject reach the
 //! other side in the order in which they were found: they are duties of one order.
 //!
 //! Out of scope: whether something is told (`answer::notices`, `trust::subscription`), when it is looked at (`watch`), and the
