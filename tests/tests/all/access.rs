@@ -53,10 +53,17 @@ fn refusal_code(response: &VerifyResponse) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_becomes_a_grant_that_both_sides_can_prove() {
+async fn an_application_goes_its_way_to_an_end_that_both_sides_can_prove() {
     let place = Place::start(ungranted).await;
+    Box::pin(an_incomplete_application_gets_one_notice_and_comes_back_under_its_id(&place)).await;
+    Box::pin(an_application_becomes_a_grant_that_both_sides_can_prove(&place)).await;
+    // It changes what the authority requires of every decision.
+    Box::pin(a_decision_that_takes_four_eyes_waits_for_the_second_officer_across_a_crash(&place)).await;
+}
+
+async fn an_application_becomes_a_grant_that_both_sides_can_prove(place: &Place) {
     let until = ["--until", "2999-12-31", "--expected-per-day", "200", "--officer", "3001", "--document", "住函1号"];
-    let applied = apply(&place, &[BOTH, &until].concat()).await;
+    let applied = apply(place, &[BOTH, &until].concat()).await;
     let id = applied["id"].as_str().unwrap();
 
     let inbox = place.json("civil-affairs", &["access", "inbox"]).await;
@@ -123,10 +130,8 @@ async fn an_application_becomes_a_grant_that_both_sides_can_prove() {
     assert_eq!(refusal_code(&place.ask(marital_status(&MARRIED, "married")).await), "GRANT_REVOKED");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_incomplete_application_gets_one_notice_and_comes_back_under_its_id() {
-    let place = Place::start(ungranted).await;
-    let applied = apply(&place, BOTH).await;
+async fn an_incomplete_application_gets_one_notice_and_comes_back_under_its_id(place: &Place) {
+    let applied = apply(place, BOTH).await;
     let id = applied["id"].as_str().unwrap();
     let missing = ["--missing", "the article", "--missing", "the expected volume"];
     place.json("civil-affairs", &[&["access", "return", id], &missing[..]].concat()).await;
@@ -136,11 +141,11 @@ async fn an_incomplete_application_gets_one_notice_and_comes_back_under_its_id()
     assert_eq!(returned["missing"], serde_json::json!(["the article", "the expected volume"]));
     assert!(returned["clock"].is_null(), "the applicant's turn: {returned}");
 
-    let again = apply(&place, &[BOTH, &["--again", id, "--expected-per-day", "50"]].concat()).await;
+    let again = apply(place, &[BOTH, &["--again", id, "--expected-per-day", "50"]].concat()).await;
     assert_eq!(again["id"], applied["id"]);
     assert_eq!(
         refused(
-            &place,
+            place,
             "housing",
             &[&["access", "apply", SERVICE, "--item", ITEM, "--basis", BASIS, "--again", id], BOTH].concat()
         )
@@ -154,7 +159,7 @@ async fn an_incomplete_application_gets_one_notice_and_comes_back_under_its_id()
     assert_eq!((&extended["extended_days"], &extended["clock"]["days_left"]), (&Value::from(5), &Value::from(15)));
     assert_eq!(extended["extension_notice"], "the archive is consulted");
     let twice = ["access", "extend", id, "--days", "1", "--notice", "again"];
-    assert_eq!(refused(&place, "civil-affairs", &twice).await, "STATEMENT_REFUSED");
+    assert_eq!(refused(place, "civil-affairs", &twice).await, "STATEMENT_REFUSED");
 
     let reason = ["--code", "BASIS_INSUFFICIENT", "--reason", "the article covers no marriages"];
     place.json("civil-affairs", &[&["access", "refuse", id], &reason[..]].concat()).await;
@@ -168,21 +173,19 @@ async fn an_incomplete_application_gets_one_notice_and_comes_back_under_its_id()
     assert_eq!(refusal_code(&place.ask(marital_status(&MARRIED, "married")).await), "GRANT_MISSING");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_decision_that_takes_four_eyes_waits_for_the_second_officer_across_a_crash() {
-    let place = Place::start(ungranted).await;
-    set_profile(&place, "[decisions]\ndecisions_named = true\nfour_eyes = [\"access.approve\"]\n").await;
-    let applied = apply(&place, BOTH).await;
+async fn a_decision_that_takes_four_eyes_waits_for_the_second_officer_across_a_crash(place: &Place) {
+    set_profile(place, "[decisions]\ndecisions_named = true\nfour_eyes = [\"access.approve\"]\n").await;
+    let applied = apply(place, BOTH).await;
     let id = applied["id"].as_str().unwrap();
-    assert_eq!(refused(&place, "civil-affairs", &["access", "approve", id]).await, "DECISION_UNNAMED");
+    assert_eq!(refused(place, "civil-affairs", &["access", "approve", id]).await, "DECISION_UNNAMED");
     let named = ["--officer", "2001", "--document", "民函9号"];
     // What would be refused in the end is refused before anybody waits.
     let wrong = ["access", "resume", id];
-    assert_eq!(refused(&place, "civil-affairs", &[&wrong[..], &named[..]].concat()).await, "STATEMENT_REFUSED");
+    assert_eq!(refused(place, "civil-affairs", &[&wrong[..], &named[..]].concat()).await, "STATEMENT_REFUSED");
     let approve = [&["access", "approve", id, "--per-day", "7"][..], &named[..]].concat();
     let waits = place.json("civil-affairs", &approve).await;
     assert_eq!((&waits["index"], &waits["pending"]["officer"]), (&Value::from(0), &"2001".into()));
-    assert_eq!(refused(&place, "civil-affairs", &approve).await, "DECISION_PENDING");
+    assert_eq!(refused(place, "civil-affairs", &approve).await, "DECISION_PENDING");
 
     place.town.node("civil-affairs").kill();
     place.town.node("civil-affairs").start().await.unwrap();
@@ -192,7 +195,7 @@ async fn a_decision_that_takes_four_eyes_waits_for_the_second_officer_across_a_c
     assert_eq!(place.json("housing", &["access", "show", id]).await["state"], "applied", "nothing is signed yet");
 
     let confirm = |officer| ["access", "confirm", id, "--officer", officer];
-    assert_eq!(refused(&place, "civil-affairs", &confirm("2001")).await, "SECOND_OFFICER_SAME");
+    assert_eq!(refused(place, "civil-affairs", &confirm("2001")).await, "SECOND_OFFICER_SAME");
     // The second officer may also set it aside; then the first begins anew.
     let reject = ["access", "reject", id, "--officer", "2002", "--reason", "the quota is too low"];
     assert_eq!(place.json("civil-affairs", &reject).await["set_aside"]["action"], "approve");

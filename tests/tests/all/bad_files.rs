@@ -37,9 +37,18 @@ async fn records(place: &Place) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_row_is_named_and_nothing_is_half_imported() {
+async fn what_is_wrong_in_a_file_is_named_and_changes_nothing() {
     let place = Place::civil_affairs_and_housing().await;
-    let (dir, before) = (place.dir().to_owned(), records(&place).await);
+    Box::pin(a_bad_row_is_named_and_nothing_is_half_imported(&place)).await;
+    Box::pin(a_bad_service_description_says_everything_that_is_wrong_at_once(&place)).await;
+    Box::pin(quarantined_rows_make_their_subjects_unavailable_and_nobody_else(&place)).await;
+    Box::pin(a_bad_token_makes_no_node(&place)).await;
+    // It ends the registry.
+    Box::pin(a_bad_configuration_keeps_a_program_from_starting(&place)).await;
+}
+
+async fn a_bad_row_is_named_and_nothing_is_half_imported(place: &Place) {
+    let (dir, before) = (place.dir().to_owned(), records(place).await);
     assert_eq!(before[0]["rows"], 2);
     let good = &*WIDOWED;
     let head = "resident_id,marital_status,registered_on";
@@ -78,7 +87,7 @@ async fn a_bad_row_is_named_and_nothing_is_half_imported() {
             "{}",
             said(&output)
         );
-        assert_eq!(records(&place).await, before, "{name}: something has changed");
+        assert_eq!(records(place).await, before, "{name}: something has changed");
     }
     let latin =
         written(&dir, "latin.csv", [head.as_bytes(), b"\n", good.as_bytes(), b",\xff\xfe,2020-01-01\n"].concat());
@@ -87,13 +96,11 @@ async fn a_bad_row_is_named_and_nothing_is_half_imported() {
     let fine = written(&dir, "fine.csv", format!("{head}\n{good},single,2020-01-01\n"));
     let none = place.cli("civil-affairs", &["records", "import", "horse-registration", &fine]).await;
     assert!([2, 7].contains(&exit(&none)) && said(&none).contains("horse-registration"), "{}", said(&none));
-    assert_eq!(records(&place).await, before);
+    assert_eq!(records(place).await, before);
     assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn quarantined_rows_make_their_subjects_unavailable_and_nobody_else() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn quarantined_rows_make_their_subjects_unavailable_and_nobody_else(place: &Place) {
     let head = "resident_id,marital_status,registered_on";
     let rows = format!("{head}\n{},married,2018-05-20\n{},engaged,2021-11-03\n", *MARRIED, *WIDOWED);
     let file = written(place.dir(), "quarantine.csv", rows);
@@ -101,16 +108,14 @@ async fn quarantined_rows_make_their_subjects_unavailable_and_nobody_else() {
         place.cli("civil-affairs", &["records", "import", "marriage-registration", &file, "--quarantine"]).await;
     assert_eq!(exit(&output), 0, "{}", said(&output));
     assert!(said(&output).contains("quarantine.csv:3: marital_status"), "{}", said(&output));
-    assert_eq!(records(&place).await[0]["quarantined"], 1);
+    assert_eq!(records(place).await[0]["quarantined"], 1);
     let aside = place.ask(marital_status(&WIDOWED, "widowed")).await;
     assert_eq!((verdict(&aside).verdict(), verdict(&aside).reason.as_str()), (Verdict::Unavailable, "quarantined"));
     assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
     assert_eq!(verdict(&place.ask(marital_status(&SINGLE, "single")).await).verdict(), Verdict::Match);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_service_description_says_everything_that_is_wrong_at_once() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn a_bad_service_description_says_everything_that_is_wrong_at_once(place: &Place) {
     let before = place.json("civil-affairs", &["service", "list"]).await;
     let unknown = MARRIAGE.replace("    absence: single", "    absense: single");
     let several = MARRIAGE.replace("type: enum", "type: emum").replace("sharing: conditional", "sharing: maybe");
@@ -134,9 +139,7 @@ async fn a_bad_service_description_says_everything_that_is_wrong_at_once() {
     assert_eq!(place.json("civil-affairs", &["service", "list"]).await, before);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_configuration_keeps_a_program_from_starting() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn a_bad_configuration_keeps_a_program_from_starting(place: &Place) {
     let node = place.town.node("housing");
     node.stop().await.unwrap();
     let good = fs::read_to_string(node.dir().join("node.toml")).unwrap();
@@ -164,9 +167,7 @@ async fn a_bad_configuration_keeps_a_program_from_starting() {
     assert_wrong(&output, &["registry.toml", "listen"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_token_makes_no_node() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn a_bad_token_makes_no_node(place: &Place) {
     let token = written(place.dir(), "taxation.token", "");
     fs::remove_file(&token).unwrap();
     let admit = ["department", "admit", "taxation", "--name", "税务局", "--uscc", "11890000000001046L", "-o", &token];

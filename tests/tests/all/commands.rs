@@ -28,8 +28,16 @@ async fn plain(address: &str) -> Channel {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_port_says_how_it_is() {
+async fn a_running_town_tells_scripts_and_monitors_how_it_is() {
     let place = Place::civil_affairs_and_housing().await;
+    Box::pin(every_port_says_how_it_is(&place)).await;
+    Box::pin(the_office_port_describes_itself(&place)).await;
+    Box::pin(every_command_speaks_json(&place)).await;
+    // It makes something go wrong.
+    Box::pin(doctor_finds_what_is_wrong_and_says_what_to_do(&place)).await;
+}
+
+async fn every_port_says_how_it_is(place: &Place) {
     let node = place.town.node("housing");
     let peer = place.town.node("civil-affairs");
     let keys = exchange_node::keys::NodeKeys::read(peer.dir()).unwrap();
@@ -57,9 +65,7 @@ async fn every_port_says_how_it_is() {
     assert_eq!(office.unwrap_err().code(), tonic::Code::NotFound);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_office_port_describes_itself() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn the_office_port_describes_itself(place: &Place) {
     let channel = plain(&place.town.node("housing").office_address()).await;
     let ask = async |message: MessageRequest| {
         let request = ServerReflectionRequest { host: String::new(), message_request: Some(message) };
@@ -134,9 +140,7 @@ async fn each_exit_code_means_one_thing() {
     assert_eq!(exit(&away), 3, "{}", said(&away));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_command_speaks_json() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn every_command_speaks_json(place: &Place) {
     let asked = place.ask(marital_status(&MARRIED, "married")).await;
     let access = place.json("housing", &["access", "list"]).await;
     let id = access["access"][0]["id"].as_str().unwrap_or_else(|| panic!("{access}")).to_owned();
@@ -186,9 +190,7 @@ async fn every_command_speaks_json() {
     assert!(told["error"].is_object(), "{told}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn doctor_finds_what_is_wrong_and_says_what_to_do() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn doctor_finds_what_is_wrong_and_says_what_to_do(place: &Place) {
     let healthy = place.cli("civil-affairs", &["doctor", "--json"]).await;
     assert_eq!(exit(&healthy), 0, "{}", said(&healthy));
     let findings: Value = serde_json::from_slice(&healthy.stdout).unwrap();

@@ -62,10 +62,17 @@ async fn unpacked(place: &Place) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn securesystemslib_verifies_an_exported_envelope() {
-    let Some(python) = python("securesystemslib") else { return };
+async fn tools_that_nobody_here_wrote_verify_what_a_town_exports() {
     let place = Place::civil_affairs_and_housing().await;
     let parts = unpacked(&place).await;
+    Box::pin(securesystemslib_verifies_an_exported_envelope(&place, &parts)).await;
+    Box::pin(pymerkle_verifies_inclusion_in_evidence_and_directory(&place, &parts)).await;
+    Box::pin(signed_note_and_tlog_tiles_verify_checkpoints_and_inclusion(&parts)).await;
+    Box::pin(a_python_client_asks_through_the_office_port(&place)).await;
+}
+
+async fn securesystemslib_verifies_an_exported_envelope(place: &Place, parts: &Path) {
+    let Some(python) = python("securesystemslib") else { return };
     for name in ["request", "answer"] {
         let envelope = parts.join(format!("{name}.dsse.json"));
         let key = fs::read_to_string(parts.join(format!("{name}.public-key.hex"))).unwrap();
@@ -108,13 +115,10 @@ fn check_envelope_and_copies(python: &Path, key: &str, file: &Path, altered: &Pa
     assert_rejected(&check(python, "check_envelope.py", &[other_key, file]), "key");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pymerkle_verifies_inclusion_in_evidence_and_directory() {
+async fn pymerkle_verifies_inclusion_in_evidence_and_directory(place: &Place, parts: &Path) {
     let Some(python) = python("pymerkle") else { return };
-    let place = Place::civil_affairs_and_housing().await;
-    let parts = unpacked(&place).await;
     let mut proofs = 0;
-    for (file, _) in proofs_in(&parts) {
+    for (file, _) in proofs_in(parts) {
         assert_accepted(&check(&python, "check_inclusion.py", &[&file]));
         proofs += 1;
     }
@@ -122,7 +126,7 @@ async fn pymerkle_verifies_inclusion_in_evidence_and_directory() {
     assert!(proofs > 6, "{proofs}");
 
     let altered = place.dir().join("altered.json");
-    let (_, proof) = proofs_in(&parts).into_iter().find(|(file, _)| name(file).starts_with("evidence-entry-")).unwrap();
+    let (_, proof) = proofs_in(parts).into_iter().find(|(file, _)| name(file).starts_with("evidence-entry-")).unwrap();
     for what in ["index", "leaf_hash_base64", "root_base64", "inclusion_base64"] {
         let mut copy = proof.clone();
         copy[what] = match &copy[what] {
@@ -153,10 +157,7 @@ fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn signed_note_and_tlog_tiles_verify_checkpoints_and_inclusion() {
-    let place = Place::civil_affairs_and_housing().await;
-    let parts = unpacked(&place).await;
+async fn signed_note_and_tlog_tiles_verify_checkpoints_and_inclusion(parts: &Path) {
     for log in ["evidence", "directory"] {
         let note = fs::read_to_string(parts.join(format!("{log}.checkpoint"))).unwrap();
         let vkeys = fs::read_to_string(parts.join(format!("{log}.vkey"))).unwrap();
@@ -170,7 +171,7 @@ async fn signed_note_and_tlog_tiles_verify_checkpoints_and_inclusion() {
         assert!(open_note(&note, others.lines().next().unwrap()).is_none(), "{log}: another log's key");
 
         let mut checked = 0;
-        for (file, proof) in proofs_in(&parts).iter().filter(|(file, _)| name(file).starts_with(log)) {
+        for (file, proof) in proofs_in(parts).iter().filter(|(file, _)| name(file).starts_with(log)) {
             let hash =
                 |text: &Value| Hash(BASE64.decode(text.as_str().unwrap().as_bytes()).unwrap().try_into().unwrap());
             let path: Vec<Hash> = proof["inclusion_base64"].as_array().unwrap().iter().map(hash).collect();
@@ -342,10 +343,8 @@ async fn unpacked_directory_vkey(place: &Place) -> String {
     fs::read_to_string(parts.join("directory.vkey")).unwrap().lines().next().unwrap().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_python_client_asks_through_the_office_port() {
+async fn a_python_client_asks_through_the_office_port(place: &Place) {
     let Some(python) = python("Python client") else { return };
-    let place = Place::civil_affairs_and_housing().await;
     let office = place.town.office("housing").await.unwrap();
     let evidence = place.dir().join("python.evidence");
     let ask = |key: &str, subject: &str, more: &[&str]| {

@@ -6,13 +6,20 @@ use proto::{exchange::v1::Verdict, office::v1::State};
 
 use crate::support::{
     MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, evidence, exit, housings_scope, marital_status, question, said,
-    small, verdict,
+    verdict,
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_verdict_comes_from_the_record_and_absence_is_marked() {
+async fn a_question_gets_its_verdict_and_leaves_proof_on_both_sides() {
     let place = Place::civil_affairs_and_housing().await;
+    Box::pin(the_office_port_asks_for_a_key_on_loopback_too(&place)).await;
+    Box::pin(each_verdict_comes_from_the_record_and_absence_is_marked(&place)).await;
+    Box::pin(the_answering_side_can_prove_the_same_question(&place)).await;
+    // It ends every process.
+    Box::pin(both_sides_keep_evidence_that_anybody_can_check_offline(&place)).await;
+}
 
+async fn each_verdict_comes_from_the_record_and_absence_is_marked(place: &Place) {
     let matched = place.ask(marital_status(&MARRIED, "married")).await;
     assert_eq!((verdict(&matched).verdict(), verdict(&matched).by_absence), (Verdict::Match, false));
     assert!(!matched.receipt.is_empty());
@@ -35,12 +42,9 @@ async fn each_verdict_comes_from_the_record_and_absence_is_marked() {
     let several = place.ask(question(&MARRIED, both)).await;
     let verdicts: Vec<_> = several.verdicts.iter().map(|claim| claim.verdict()).collect();
     assert_eq!(verdicts, [Verdict::Match, Verdict::Mismatch]);
-    place.town.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn both_sides_keep_evidence_that_anybody_can_check_offline() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn both_sides_keep_evidence_that_anybody_can_check_offline(place: &Place) {
     let (asker, answerer) = (place.evidence_size("housing").await, place.evidence_size("civil-affairs").await);
     let answer = place.ask(marital_status(&MARRIED, "married")).await;
     // A question and its answer, on each side.
@@ -84,12 +88,10 @@ async fn both_sides_keep_evidence_that_anybody_can_check_offline() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_answering_side_can_prove_the_same_question() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn the_answering_side_can_prove_the_same_question(place: &Place) {
     place.ask(marital_status(&MARRIED, "married")).await;
     // The provider's last entry is the answer that it gave.
-    let receipts = receipts_of(&place, "civil-affairs").await;
+    let receipts = receipts_of(place, "civil-affairs").await;
     let last = receipts.last().expect("an entry");
     let bundle = place.dir().join("answer.evidence");
     place.json("civil-affairs", &["evidence", "export", last, "-o", bundle.to_str().unwrap()]).await;
@@ -128,11 +130,10 @@ async fn a_service_whose_records_were_never_imported_is_unavailable() {
     place.town.import("civil-affairs", "marriage-registration", &place.dir().join("marriage.csv")).await.unwrap();
     let answer = place.ask(marital_status(&SINGLE, "single")).await;
     assert_eq!((verdict(&answer).verdict(), verdict(&answer).by_absence), (Verdict::Match, true));
+    place.town.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_office_port_asks_for_a_key_on_loopback_too() {
-    let place = Place::start(small).await;
+async fn the_office_port_asks_for_a_key_on_loopback_too(place: &Place) {
     let address = place.town.node("housing").office_address();
     for key in ["", "wrong", "errand_0000000000000000000000000000000000000000000000000000000000000000"] {
         let office = town::harness::Office::new(&address, key).unwrap();

@@ -112,8 +112,17 @@ impl Standing {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_asker_speaks_to_nobody_who_shows_another_departments_certificate() {
+async fn each_side_believes_the_others_key_alone_and_only_while_it_counts() {
     let place = three_departments().await;
+    Box::pin(an_answerer_believes_the_connection_and_not_the_sender_line(&place)).await;
+    Box::pin(who_is_in_no_directory_is_not_heard(&place)).await;
+    Box::pin(a_suspended_department_is_refused_and_a_resumed_one_is_not(&place)).await;
+    Box::pin(an_asker_speaks_to_nobody_who_shows_another_departments_certificate(&place)).await;
+    // It revokes a key, and ends the registry.
+    Box::pin(a_revocation_counts_at_the_peers_while_the_registry_is_away(&place)).await;
+}
+
+async fn an_asker_speaks_to_nobody_who_shows_another_departments_certificate(place: &Place) {
     let provider = place.town.node("civil-affairs");
     let mut ask = marital_status(&MARRIED, "married");
     ask.timeout_ms = 1_500;
@@ -141,9 +150,7 @@ async fn an_asker_speaks_to_nobody_who_shows_another_departments_certificate() {
     assert!(recovered);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answerer_believes_the_connection_and_not_the_sender_line() {
-    let place = three_departments().await;
+async fn an_answerer_believes_the_connection_and_not_the_sender_line(place: &Place) {
     let housing = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
     let mut taxation = HandMadePeer::new(&place.town, "taxation", "civil-affairs").await;
     // Housing's own signed question, brought by taxation: not even the right signature helps.
@@ -157,9 +164,7 @@ async fn an_answerer_believes_the_connection_and_not_the_sender_line() {
     assert_eq!(refusal(&answer).code, "GRANT_MISSING");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_is_in_no_directory_is_not_heard() {
-    let place = three_departments().await;
+async fn who_is_in_no_directory_is_not_heard(place: &Place) {
     let node = place.town.node("civil-affairs");
     let before = place.evidence_size("civil-affairs").await;
     let stranger = TlsIdentity::generate(&SystemRandom, &["housing.example"]).unwrap();
@@ -179,9 +184,7 @@ async fn who_is_in_no_directory_is_not_heard() {
     assert_eq!(place.evidence_size("civil-affairs").await, before);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_counts_at_the_peers_while_the_registry_is_away() {
-    let place = three_departments().await;
+async fn a_revocation_counts_at_the_peers_while_the_registry_is_away(place: &Place) {
     let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
     assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
     let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
@@ -207,9 +210,7 @@ async fn a_revocation_counts_at_the_peers_while_the_registry_is_away() {
     assert_eq!(refusal(&answer).code, "KEY_REVOKED");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_suspended_department_is_refused_and_a_resumed_one_is_not() {
-    let place = three_departments().await;
+async fn a_suspended_department_is_refused_and_a_resumed_one_is_not(place: &Place) {
     let suspend = place.town.registry_cli(&["department", "suspend", "housing", "--reason", "inquiry"]).await.unwrap();
     assert_eq!(exit(&suspend), 0, "{}", said(&suspend));
     place.town.settled().await.unwrap();

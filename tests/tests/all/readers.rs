@@ -58,9 +58,19 @@ fn services(told: &Value) -> Vec<&str> {
     told["services"].as_array().unwrap().iter().map(|service| service["service"].as_str().unwrap()).collect()
 }
 
+/// What reads changes little: one town for all of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn both_programs_find_services_by_provider_attribute_proof_and_words() {
+async fn whoever_reads_the_directory_is_told_the_same_everywhere() {
     let place = town().await;
+    Box::pin(both_programs_find_services_by_provider_attribute_proof_and_words(&place)).await;
+    Box::pin(one_statement_is_shown_in_words_with_its_signer_and_a_proof(&place)).await;
+    Box::pin(the_read_api_has_pages_and_filters(&place)).await;
+    Box::pin(both_programs_list_departments_and_show_one_with_its_keys(&place)).await;
+    // It takes the log apart, and its registry away.
+    Box::pin(the_whole_log_is_verified_over_http_and_from_a_folder_with_one_key(&place)).await;
+}
+
+async fn both_programs_find_services_by_provider_attribute_proof_and_words(place: &Place) {
     for (arguments, expected) in [
         (&["services", "list"][..], &["birth-registration", "marriage-registration"][..]),
         (&["services", "list", "--provider", "housing"], &[]),
@@ -73,11 +83,11 @@ async fn both_programs_find_services_by_provider_attribute_proof_and_words() {
         (&["services", "search", "民政局"], &["birth-registration", "marriage-registration"]),
         (&["services", "search", "房产"], &[]),
     ] {
-        assert_eq!(services(&both(&place, arguments).await), expected, "{arguments:?}");
+        assert_eq!(services(&both(place, arguments).await), expected, "{arguments:?}");
     }
-    let shown = both(&place, &["services", "show", "civil-affairs/marriage-registration"]).await;
+    let shown = both(place, &["services", "show", "civil-affairs/marriage-registration"]).await;
     assert_eq!((shown["state"].as_str(), shown["provider_name"].as_str()), (Some("answering"), Some("民政局")));
-    let limited = both(&place, &["services", "list", "--limit", "1"]).await;
+    let limited = both(place, &["services", "list", "--limit", "1"]).await;
     assert_eq!((services(&limited).len(), limited["more"].as_bool()), (1, Some(true)));
 
     // For people: a table with Chinese names; and what is not there is said.
@@ -91,31 +101,29 @@ async fn both_programs_find_services_by_provider_attribute_proof_and_words() {
     assert_eq!(exit(&unknown), 7, "{}", said(&unknown));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn both_programs_list_departments_and_show_one_with_its_keys() {
-    let place = town().await;
-    let listed = both(&place, &["departments", "list"]).await;
+async fn both_programs_list_departments_and_show_one_with_its_keys(place: &Place) {
+    let listed = both(place, &["departments", "list"]).await;
     let names: Vec<&str> =
         listed["departments"].as_array().unwrap().iter().map(|one| one["name_zh"].as_str().unwrap()).collect();
     assert_eq!(names, ["民政局", "住房保障中心"]);
-    let one = both(&place, &["departments", "show", "civil-affairs"]).await;
+    let one = both(place, &["departments", "show", "civil-affairs"]).await;
     let roles: Vec<&str> = one["keys"].as_array().unwrap().iter().map(|key| key["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["department", "recovery", "node"]);
     assert_eq!((one["grants_given"].as_u64(), one["grants_held"].as_u64()), (Some(1), Some(0)));
     assert_eq!(one["nodes"][0]["addresses"][0], *place.town.node("civil-affairs").peer_address());
-    let found = both(&place, &["departments", "list", "--text", "住房"]).await;
+    let found = both(place, &["departments", "list", "--text", "住房"]).await;
     assert_eq!(found["departments"].as_array().unwrap().len(), 1);
     let suspend = ["department", "suspend", "housing", "--reason", "审查"];
     assert_eq!(exit(&place.town.registry_cli(&suspend).await.unwrap()), 0);
-    let found = both(&place, &["departments", "list", "--state", "suspended"]).await;
+    let found = both(place, &["departments", "list", "--state", "suspended"]).await;
     assert_eq!(found["departments"][0]["reason"], "审查");
+    let resume = ["department", "resume", "housing"];
+    assert_eq!(exit(&place.town.registry_cli(&resume).await.unwrap()), 0);
     let unknown = place.cli("housing", &["departments", "show", "nobody"]).await;
     assert!(exit(&unknown) == 7 && said(&unknown).contains("DEPARTMENT_UNKNOWN"), "{}", said(&unknown));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_statement_is_shown_in_words_with_its_signer_and_a_proof() {
-    let place = town().await;
+async fn one_statement_is_shown_in_words_with_its_signer_and_a_proof(place: &Place) {
     place.town.settled().await.unwrap();
     let first = place.json("housing", &["log", "show", "0"]).await;
     assert_eq!(
@@ -163,9 +171,7 @@ async fn one_statement_is_shown_in_words_with_its_signer_and_a_proof() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_read_api_has_pages_and_filters() {
-    let place = town().await;
+async fn the_read_api_has_pages_and_filters(place: &Place) {
     let mut client = CatalogueClient::new(registry_channel(&place.town));
     let head = client.head(HeadQuery { at_size: 1 }).await.unwrap().into_inner();
     assert_eq!((head.exchange_id.as_str(), head.root_at_size.len()), ("ninghe", 32));
@@ -233,10 +239,8 @@ fn alone(place: &Place, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_whole_log_is_verified_over_http_and_from_a_folder_with_one_key() {
-    let place = town().await;
-    grow(&place, "housing", 270).await;
+async fn the_whole_log_is_verified_over_http_and_from_a_folder_with_one_key(place: &Place) {
+    grow(place, "housing", 270).await;
     place.town.settled().await.unwrap();
     let copy = place.dir().join("copy");
     let report = place.json("housing", &["log", "verify", "--keep", copy.to_str().unwrap()]).await;
@@ -258,12 +262,12 @@ async fn the_whole_log_is_verified_over_http_and_from_a_folder_with_one_key() {
         ["--from", folder, "--authority", authority],
         ["--from", folder, "--log-key", log_key],
     ] {
-        let output = alone(&place, &arguments);
+        let output = alone(place, &arguments);
         assert!(exit(&output) == 0 && said(&output).contains("The log is sound."), "{arguments:?}: {}", said(&output));
         assert_eq!(said(&output).contains("compare it with the authority"), arguments[2] == "--log-key");
     }
     let stranger = PublicKey::ed25519(&leaf_to_key()).unwrap().to_string();
-    let output = alone(&place, &["--from", folder, "--authority", &stranger]);
+    let output = alone(place, &["--from", folder, "--authority", &stranger]);
     assert!(exit(&output) == 8 && said(&output).contains("not this authority's"), "{}", said(&output));
 
     // One byte changed anywhere: found, and the place named.
@@ -273,16 +277,16 @@ async fn the_whole_log_is_verified_over_http_and_from_a_folder_with_one_key() {
         let mut altered = sound.clone();
         altered[sound.len() / 3] ^= 1;
         fs::write(&path, altered).unwrap();
-        let output = alone(&place, &["--from", folder, "--authority", authority]);
+        let output = alone(place, &["--from", folder, "--authority", authority]);
         assert_eq!(exit(&output), 8, "{name}: {}", said(&output));
         fs::write(&path, sound).unwrap();
     }
     fs::remove_file(copy.join("tile/0/000")).unwrap();
-    let output = alone(&place, &["--from", folder, "--authority", authority]);
+    let output = alone(place, &["--from", folder, "--authority", authority]);
     assert!(exit(&output) == 8 && said(&output).contains("tile/0/000"), "{}", said(&output));
 
     place.town.registry().stop().await.unwrap();
-    let output = alone(&place, &["--from", &http, "--authority", authority]);
+    let output = alone(place, &["--from", &http, "--authority", authority]);
     assert_eq!(exit(&output), 3, "{}", said(&output));
     // A node that runs compares itself with the copy, though the registry is gone.
     fs::write(copy.join("tile/0/000"), []).unwrap();

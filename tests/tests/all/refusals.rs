@@ -60,41 +60,49 @@ async fn changed(place: &Place, peer: &HandMadePeer, change: impl FnOnce(&mut Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_and_with_which_key() {
+async fn whatever_is_wrong_with_a_question_is_refused_by_name() {
     let (place, peer) = start().await;
+    // Ten a second that do not open are answered: those that do are put between them.
+    Box::pin(who_asks_and_with_which_key(&place, &peer)).await;
+    Box::pin(time_and_repetition(&place, &peer)).await;
+    Box::pin(what_is_asked_for_what(&place, &peer)).await;
+    Box::pin(the_own_node_refuses_before_anything_leaves(&place)).await;
+    Box::pin(a_message_over_its_limit_is_refused_and_not_kept(&place, &peer)).await;
+    // It revokes the peer's key.
+    Box::pin(a_key_counts_from_when_until_when_its_statement_says_and_not_once_revoked(&place, &peer)).await;
+}
 
-    changed(&place, &peer, |request| request.sender = "ninghe/nobody".into(), Code::DepartmentUnknown, "sender").await;
-    changed(&place, &peer, |request| request.sender = "ninghe/taxation".into(), Code::SenderWrong, "sender").await;
+async fn who_asks_and_with_which_key(place: &Place, peer: &HandMadePeer) {
+    changed(place, peer, |request| request.sender = "ninghe/nobody".into(), Code::DepartmentUnknown, "sender").await;
+    changed(place, peer, |request| request.sender = "ninghe/taxation".into(), Code::SenderWrong, "sender").await;
 
     let stranger = SigningKey::from_seed(&[7; 32]);
     let by_stranger = seal_with(&peer.question(&MARRIED), &stranger);
-    refused(&place, &peer, by_stranger, Code::KeyUnknown, "signatures").await;
+    refused(place, peer, by_stranger, Code::KeyUnknown, "signatures").await;
     let other_role = seal_with(&peer.question(&MARRIED), peer.keys.department.as_ref().unwrap());
-    refused(&place, &peer, other_role, Code::KeyUnknown, "signatures").await;
+    refused(place, peer, other_role, Code::KeyUnknown, "signatures").await;
 
     let mut wrong_signature = peer.seal(&peer.question(&MARRIED));
     envelope_in(&mut wrong_signature).signatures[0].sig[10] ^= 1;
-    refused(&place, &peer, wrong_signature, Code::SignatureWrong, "signatures").await;
+    refused(place, peer, wrong_signature, Code::SignatureWrong, "signatures").await;
 
     // Somebody else's number in place of the one that was signed.
     let mut altered = peer.seal(&peer.question(&MARRIED));
     let payload = &mut envelope_in(&mut altered).payload;
     let place_of_number = payload.windows(18).position(|window| window == MARRIED.as_bytes()).unwrap();
     payload[place_of_number..place_of_number + 18].copy_from_slice(SINGLE.as_bytes());
-    refused(&place, &peer, altered, Code::SignatureWrong, "signatures").await;
+    refused(place, peer, altered, Code::SignatureWrong, "signatures").await;
 
     let mut other_type = peer.seal(&peer.question(&MARRIED));
     envelope_in(&mut other_type).payload_type = "application/vnd.errand.statement.v1+protobuf".into();
-    refused(&place, &peer, other_type, Code::PayloadTypeWrong, "payload_type").await;
+    refused(place, peer, other_type, Code::PayloadTypeWrong, "payload_type").await;
 
     let mut rubbish = peer.seal(&peer.question(&MARRIED));
     envelope_in(&mut rubbish).payload = vec![0xff; 64];
-    refused(&place, &peer, rubbish, Code::MessageMalformed, "").await;
+    refused(place, peer, rubbish, Code::MessageMalformed, "").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_counts_from_when_until_when_its_statement_says_and_not_once_revoked() {
-    let (place, peer) = start().await;
+async fn a_key_counts_from_when_until_when_its_statement_says_and_not_once_revoked(place: &Place, peer: &HandMadePeer) {
     for (seed, from, until, code) in [
         (1, now_ms() + 3_600_000, None, Code::KeyNotYetValid),
         (2, now_ms() - 60_000, Some(now_ms() + 1_500), Code::KeyExpired),
@@ -115,7 +123,7 @@ async fn a_key_counts_from_when_until_when_its_statement_says_and_not_once_revok
         })
         .await;
         assert!(gone, "{code:?}");
-        refused(&place, &peer, seal_with(&peer.question(&MARRIED), &key), code, "signatures").await;
+        refused(place, peer, seal_with(&peer.question(&MARRIED), &key), code, "signatures").await;
     }
 
     peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
@@ -128,13 +136,10 @@ async fn a_key_counts_from_when_until_when_its_statement_says_and_not_once_revok
         peer.send(peer.seal(&peer.question(&MARRIED))).await.is_ok()
     });
     assert!(again.await);
-    refused(&place, &peer, peer.seal(&peer.question(&MARRIED)), Code::KeyRevoked, "signatures").await;
+    refused(place, peer, peer.seal(&peer.question(&MARRIED)), Code::KeyRevoked, "signatures").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_asked_for_what() {
-    let (place, peer) = start().await;
-    let (place, peer) = (&place, &peer);
+async fn what_is_asked_for_what(place: &Place, peer: &HandMadePeer) {
     changed(place, peer, |request| request.recipient = "ninghe/taxation".into(), Code::RecipientWrong, "recipient")
         .await;
     changed(place, peer, |request| request.exchange_id = "elsewhere".into(), Code::ExchangeWrong, "exchange_id").await;
@@ -230,10 +235,7 @@ async fn a_grant_counts_until_it_ends_or_is_suspended_or_revoked() {
     changed(&place, &peer, |_| {}, Code::GrantExpired, "grant").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn time_and_repetition() {
-    let (place, peer) = start().await;
-    let (place, peer) = (&place, &peer);
+async fn time_and_repetition(place: &Place, peer: &HandMadePeer) {
     let old = |request: &mut Request| {
         request.issued_at_ms = now_ms() - 300_000;
         request.expires_at_ms = now_ms() - 120_000;
@@ -259,9 +261,7 @@ async fn time_and_repetition() {
     refused(place, peer, peer.seal(&request), Code::RequestIdReused, "request_id").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_over_its_limit_is_refused_and_not_kept() {
-    let (place, peer) = start().await;
+async fn a_message_over_its_limit_is_refused_and_not_kept(place: &Place, peer: &HandMadePeer) {
     let mut request = peer.question(&MARRIED);
     request.inputs = vec![proto::exchange::v1::Input { name: "x".repeat(40_000), value: None }];
     let before = place.evidence_size("civil-affairs").await;
@@ -272,10 +272,8 @@ async fn a_message_over_its_limit_is_refused_and_not_kept() {
 }
 
 /// What the asking node can know by itself it says by itself, and that is in its evidence too.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_own_node_refuses_before_anything_leaves() {
+async fn the_own_node_refuses_before_anything_leaves(place: &Place) {
     use crate::support::{marital_status, question};
-    let (place, _) = start().await;
     let provider = place.evidence_size("civil-affairs").await;
     let mut no_grant = marital_status(&MARRIED, "married");
     no_grant.service = "marriage-history".into();

@@ -10,8 +10,16 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_is_away_is_an_outage_and_answers_again_when_it_is_back() {
+async fn stopping_and_killing_costs_no_answer_that_was_given() {
     let place = Place::civil_affairs_and_housing().await;
+    Box::pin(a_provider_that_is_away_is_an_outage_and_answers_again_when_it_is_back(&place)).await;
+    Box::pin(a_question_that_waits_for_its_provider_is_answered_when_it_comes_back_in_time(&place)).await;
+    Box::pin(a_retry_after_a_restart_gets_the_same_bytes_and_other_bytes_are_refused(&place)).await;
+    Box::pin(an_offices_idempotency_key_gets_the_same_receipt_after_a_crash(&place)).await;
+    Box::pin(nobody_misses_the_registry_while_it_is_away(&place)).await;
+}
+
+async fn a_provider_that_is_away_is_an_outage_and_answers_again_when_it_is_back(place: &Place) {
     let provider = place.town.node("civil-affairs");
     let mut ask = marital_status(&MARRIED, "married");
     ask.timeout_ms = 1_500;
@@ -38,9 +46,7 @@ async fn a_provider_that_is_away_is_an_outage_and_answers_again_when_it_is_back(
     assert_eq!(verdict(&place.ask(ask).await).verdict(), Verdict::Match);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_waits_for_its_provider_is_answered_when_it_comes_back_in_time() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn a_question_that_waits_for_its_provider_is_answered_when_it_comes_back_in_time(place: &Place) {
     let provider = place.town.node("civil-affairs");
     provider.stop().await.unwrap();
     let mut ask = marital_status(&MARRIED, "married");
@@ -52,9 +58,7 @@ async fn a_question_that_waits_for_its_provider_is_answered_when_it_comes_back_i
     assert_eq!(verdict(&answer).verdict(), Verdict::Match);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_retry_after_a_restart_gets_the_same_bytes_and_other_bytes_are_refused() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn a_retry_after_a_restart_gets_the_same_bytes_and_other_bytes_are_refused(place: &Place) {
     let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
     let mut request = peer.question(&MARRIED);
     request.expires_at_ms = request.issued_at_ms + 240_000;
@@ -85,9 +89,7 @@ async fn a_retry_after_a_restart_gets_the_same_bytes_and_other_bytes_are_refused
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_offices_idempotency_key_gets_the_same_receipt_after_a_crash() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn an_offices_idempotency_key_gets_the_same_receipt_after_a_crash(place: &Place) {
     let mut ask = marital_status(&MARRIED, "married");
     ask.idempotency_key = "GZF-2026-0001/marriage".into();
     let first = place.ask(ask.clone()).await;
@@ -106,9 +108,7 @@ async fn an_offices_idempotency_key_gets_the_same_receipt_after_a_crash() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_misses_the_registry_while_it_is_away() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn nobody_misses_the_registry_while_it_is_away(place: &Place) {
     place.town.registry().stop().await.unwrap();
     assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
     for node in place.town.nodes() {
