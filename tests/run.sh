@@ -5,6 +5,7 @@
 #   ./tests/run.sh            all tests
 #   ./tests/run.sh NAME …     only those whose names contain NAME (passed on to the test programs)
 #
+# ERRAND_MEANWHILE names a program that is run beside the tests (.ci/run has lints and documentation made so).
 # ERRAND_TEST_PROFILE=release tests what the demo and the benchmarks run; the usual profile, dev, builds in a third of the
 # time and also checks what an optimised build leaves out.
 set -euo pipefail
@@ -84,7 +85,26 @@ if [ "${ERRAND_ODBC:-}" = 1 ]; then
 else
   echo "SKIPPED: records by ODBC: set ERRAND_ODBC=1 (needs unixodbc-dev and libsqliteodbc)" | tee -a "$ERRAND_SKIPPED"
 fi
+# Tests wait for their processes for much of their time. What else is to be done (.ci/run: lints and documentation) is done
+# meanwhile, at the lowest priority; its words come after theirs, and its failure counts.
+: >"$log"
+meanwhile=
+if [ -n "${ERRAND_MEANWHILE:-}" ]; then
+  (
+    # Not before: until its first test runs, cargo holds the target folder.
+    until grep -qE 'Running|^== tested' "$log"; do sleep 1; done
+    exec nice -n 19 "$ERRAND_MEANWHILE"
+  ) >"$target/meanwhile.log" 2>&1 &
+  meanwhile=$!
+  trap 'kill "$meanwhile" 2>/dev/null || true' EXIT
+fi
 cargo test --profile "$profile" --locked --workspace --no-fail-fast -- "$@" 2>&1 | tee "$log" || status=$?
+if [ -n "$meanwhile" ]; then
+  echo "== tested" >>"$log"
+  wait "$meanwhile" || status=$?
+  trap - EXIT
+  cat "$target/meanwhile.log"
+fi
 
 say "result"
 sort -u "$ERRAND_SKIPPED"
