@@ -7,7 +7,7 @@ mod kept;
 mod report;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -206,12 +206,7 @@ pub(super) fn read_bundle(file: &Path) -> Result<Vec<u8>, Error> {
 
 /// The authority's key, as hex digits or in a file of them.
 pub(super) fn authority_key(text: &str) -> Result<PublicKey, Error> {
-    if let Ok(key) = text.parse() {
-        return Ok(key);
-    }
-    let wrong =
-        || Error::Usage(format!("--authority {text}: neither a public key of 64 hex digits nor a file that holds one"));
-    fs::read_to_string(text).map_err(|_| wrong())?.trim().parse().map_err(|_| wrong())
+    Ok(directory_reader::authority_key(text)?)
 }
 
 fn check(file: &Path, authority: &str, output: Output) -> Result<Exit, Error> {
@@ -226,6 +221,8 @@ fn check(file: &Path, authority: &str, output: Output) -> Result<Exit, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,21 +1,10 @@
 //! `services` and `departments`: looks things up in this node's own view of the directory. Out of scope: a department's
-//! own services (`service`), and how each thing is told (`trust::reading`).
+//! own services (`service`), and what is said, which the registry says alike (`directory_reader`).
 
-use clap::{Args, Subcommand, ValueEnum};
-use proto::registry::v1::{DepartmentEntry, DepartmentQuery, ServiceEntry, ServiceQuery, SharingClass};
-use serde_json::json;
-use trust::{
-    catalogue::gather,
-    reading::{DepartmentWords, ServiceWords},
-    refusal::{Code, Refusal},
-};
+use clap::Subcommand;
+use directory_reader::{ServiceFilter, Shown};
 
-use super::{
-    Error, Exit,
-    node::Folder,
-    output::{self, Output},
-    text,
-};
+use super::{Error, Exit, evidence, node::Folder, output::Output, text};
 
 /// The commands about everybody's data services.
 #[derive(Debug, Subcommand)]
@@ -47,41 +36,6 @@ pub enum ServicesCommand {
     },
 }
 
-/// Which services.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ServiceFilter {
-    /// Only this department's.
-    #[arg(long, value_name = "DEPARTMENT")]
-    provider: Option<String>,
-    /// Only those with this attribute: its name, or a part of its label.
-    #[arg(long, value_name = "ATTRIBUTE")]
-    attribute: Option<String>,
-    /// Only those that make this paper proof unnecessary.
-    #[arg(long, value_name = "PROOF")]
-    replaces: Option<String>,
-    /// Only those that are shared so.
-    #[arg(long, value_name = "CLASS")]
-    sharing: Option<Sharing>,
-    /// Withdrawn services too.
-    #[arg(long)]
-    withdrawn: bool,
-    /// How many at most.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
-    limit: usize,
-}
-
-/// How a service is shared.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Sharing {
-    /// 有条件共享: needs a grant.
-    Conditional,
-    /// 不予共享.
-    NotShared,
-    /// 无条件共享.
-    Unconditional,
-}
-
 /// The commands about departments.
 #[derive(Debug, Subcommand)]
 pub enum DepartmentsCommand {
@@ -108,71 +62,13 @@ pub enum DepartmentsCommand {
 }
 
 pub(super) async fn run_services(command: ServicesCommand, folder: &Folder, output: Output) -> Result<Exit, Error> {
-    match command {
-        ServicesCommand::List(filter) => list(filter, String::new(), folder, output).await,
-        ServicesCommand::Search { words, filter } => list(filter, words.join(" "), folder, output).await,
-        ServicesCommand::Show { service: (provider, service), major } => {
-            let query = ServiceQuery { provider, withdrawn_too: true, ..ServiceQuery::default() };
-            let (found, _) = services(folder, query, usize::MAX).await?;
-            let entry = newest(found, &service, major)
-                .ok_or_else(|| Error::Refused(Refusal::new(Code::ServiceUnknown).at("service").to_wire()))?;
-            let words = ServiceWords::of(&entry);
-            output.show(&json!(words), || {
-                let attributes = output::table(ServiceWords::ATTRIBUTE_HEADER, words.attribute_rows());
-                format!("{}\n{attributes}", output::pairs(ServiceWords::facts(&entry)))
-            });
-            Ok(Exit::Done)
-        }
-    }
-}
-
-async fn list(filter: ServiceFilter, text: String, folder: &Folder, output: Output) -> Result<Exit, Error> {
-    let sharing = match filter.sharing {
-        None => SharingClass::Unspecified,
-        Some(Sharing::Conditional) => SharingClass::Conditional,
-        Some(Sharing::NotShared) => SharingClass::NotShared,
-        Some(Sharing::Unconditional) => SharingClass::Unconditional,
+    let client = folder.catalogue().await?;
+    let shown = match command {
+        ServicesCommand::List(filter) => directory_reader::services(client, filter, &[]).await?,
+        ServicesCommand::Search { words, filter } => directory_reader::services(client, filter, &words).await?,
+        ServicesCommand::Show { service, major } => directory_reader::service(client, service, major).await?,
     };
-    let query = ServiceQuery {
-        provider: filter.provider.unwrap_or_default(),
-        attribute: filter.attribute.unwrap_or_default(),
-        proof: filter.replaces.unwrap_or_default(),
-        text,
-        sharing: sharing.into(),
-        withdrawn_too: filter.withdrawn,
-        page: None,
-    };
-    let (found, more) = services(folder, query, filter.limit).await?;
-    let words: Vec<ServiceWords> = found.iter().map(ServiceWords::of).collect();
-    output.show(&json!({ "services": words, "more": more }), || {
-        if words.is_empty() {
-            return "The directory has no such services.".to_owned();
-        }
-        let table = output::table(ServiceWords::HEADER, words.iter().map(ServiceWords::row));
-        table + if more { "\nThere are more: raise --limit." } else { "" }
-    });
-    Ok(Exit::Done)
-}
-
-/// The services that a query finds, page after page up to a number; and whether there are more.
-async fn services(folder: &Folder, mut query: ServiceQuery, most: usize) -> Result<(Vec<ServiceEntry>, bool), Error> {
-    let mut client = folder.catalogue().await?;
-    gather(most, async |page| {
-        query.page = page;
-        let page = client.services(query.clone()).await?.into_inner();
-        Ok((page.services, page.end))
-    })
-    .await
-}
-
-/// The service in the wanted major version, or the newest that answers.
-fn newest(found: Vec<ServiceEntry>, service: &str, major: u32) -> Option<ServiceEntry> {
-    let version = |entry: &ServiceEntry| entry.service.as_ref().map_or(0, |service| service.major_version);
-    found
-        .into_iter()
-        .filter(|entry| entry.service.as_ref().is_some_and(|found| found.service == service))
-        .filter(|entry| major == 0 || version(entry) == major)
-        .max_by_key(|entry| (entry.state == "answering", version(entry)))
+    Ok(say(shown, output))
 }
 
 pub(super) async fn run_departments(
@@ -180,67 +76,34 @@ pub(super) async fn run_departments(
     folder: &Folder,
     output: Output,
 ) -> Result<Exit, Error> {
-    match command {
+    let client = folder.catalogue().await?;
+    let shown = match command {
         DepartmentsCommand::List { text, state, limit } => {
-            let query = DepartmentQuery { text, state, ..DepartmentQuery::default() };
-            let (found, more) = departments(folder, query, limit).await?;
-            let words: Vec<DepartmentWords> = found.iter().map(DepartmentWords::of).collect();
-            output.show(&json!({ "departments": words, "more": more }), || {
-                if words.is_empty() {
-                    return "The exchange has no such departments.".to_owned();
-                }
-                let table = output::table(DepartmentWords::HEADER, words.iter().map(DepartmentWords::row));
-                table + if more { "\nThere are more: raise --limit." } else { "" }
-            });
+            directory_reader::departments(client, text, state, limit).await?
         }
-        DepartmentsCommand::Show { department } => {
-            let query = DepartmentQuery { department: department.to_string(), ..DepartmentQuery::default() };
-            let (found, _) = departments(folder, query, 1).await?;
-            let unknown = || Error::Refused(Refusal::new(Code::DepartmentUnknown).at("department").to_wire());
-            let entry = found.first().ok_or_else(unknown)?;
-            let words = DepartmentWords::of(entry);
-            output.show(&json!(words), || {
-                let keys = output::table(DepartmentWords::KEY_HEADER, words.key_rows());
-                format!("{}\n{keys}", output::pairs(DepartmentWords::facts(entry)))
-            });
-        }
-    }
-    Ok(Exit::Done)
+        DepartmentsCommand::Show { department } => directory_reader::department(client, &department).await?,
+    };
+    Ok(say(shown, output))
 }
 
-async fn departments(
-    folder: &Folder,
-    mut query: DepartmentQuery,
-    most: usize,
-) -> Result<(Vec<DepartmentEntry>, bool), Error> {
-    let mut client = folder.catalogue().await?;
-    gather(most, async |page| {
-        query.page = page;
-        let page = client.departments(query.clone()).await?.into_inner();
-        Ok((page.departments, page.end))
-    })
-    .await
+/// Prints what was read.
+pub(super) fn say(shown: Shown, output: Output) -> Exit {
+    let Shown { json, text } = shown;
+    output.show(&json, || text);
+    Exit::Done
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(major_version: u32, state: &str) -> ServiceEntry {
-        let mut service = trust::fixture::marriage_registration();
-        service.major_version = major_version;
-        ServiceEntry { service: Some(service), state: state.into(), ..ServiceEntry::default() }
-    }
-
-    #[test]
-    fn the_newest_version_that_answers_is_shown() {
-        let found = vec![entry(1, "answering"), entry(2, "answering"), entry(3, "withdrawn")];
-        let shown = |service: &str, major| {
-            newest(found.clone(), service, major).map(|entry| entry.service.unwrap().major_version)
-        };
-        assert_eq!(shown("marriage-registration", 0), Some(2));
-        assert_eq!(shown("marriage-registration", 3), Some(3));
-        assert_eq!(shown("marriage-registration", 4), None);
-        assert_eq!(shown("horse-registration", 0), None);
+impl From<directory_reader::Error> for Error {
+    fn from(error: directory_reader::Error) -> Self {
+        use directory_reader::Error as Unread;
+        match error {
+            Unread::Kept { path, source } => Self::FileUnusable { doing: "write", path, source },
+            Unread::NotSound(reason) => Self::LogNotSound(reason),
+            Unread::Proof(error) => evidence::unwritable(error),
+            Unread::Published(error) => Self::Published(error),
+            Unread::Refused(refusal) => Self::Refused(refusal.to_wire()),
+            Unread::Status(status) => Self::Status(status),
+            Unread::Malformed(reason) | Unread::Usage(reason) => Self::Usage(reason),
+        }
     }
 }

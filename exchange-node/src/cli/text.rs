@@ -1,6 +1,7 @@
 //! Small texts that operators write on the command line: claims, inputs, legal bases, dates. Each is read here and nowhere
 //! else, and a fault says what to write instead. Out of scope: what a value means for an attribute, which the node knows.
 
+pub(super) use directory_reader::service_path as service;
 use jiff::civil::Date;
 use proto::exchange::v1::{Claim, Input, LegalBasis, Value, value::Kind};
 use trust::claim::Operator;
@@ -121,13 +122,6 @@ pub(super) fn check_not_over(option: &str, end_ms: Option<u64>, now_ms: u64) -> 
         Some(end_ms) if end_ms <= now_ms => Err(format!("{option}: that day is over")),
         _ => Ok(()),
     }
-}
-
-/// Reads `<department>/<service>`.
-pub(super) fn service(text: &str) -> Result<(String, String), String> {
-    trust::ids::ServiceId::read(text, 1)
-        .map(|id| (id.department.to_string(), id.service.to_string()))
-        .map_err(|error| format!("{error}; write for example civil-affairs/marriage-registration"))
 }
 
 fn text_value(text: &str) -> Value {

@@ -53,6 +53,7 @@ fn dependencies_run_one_way() {
         ("trust", &["tokio", "tonic", "sled", "rustls", "host", "registry", "exchange-node"][..]),
         ("proto", &["trust", "host"]),
         ("host", &["trust", "proto", "registry", "exchange-node"]),
+        ("directory-reader", &["registry", "exchange-node", "town"]),
         ("registry", &["exchange-node", "town"]),
         ("exchange-node", &["registry", "town"]),
     ];
