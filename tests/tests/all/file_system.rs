@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use futures_util::future::join_all;
 use host::random::{SeededRandom, below};
 
 use crate::support::{Place, evidence, load, skip, small};
@@ -112,8 +113,9 @@ async fn what_was_acknowledged_survives_twenty_crashes_of_the_file_system() {
         disk.unmount().unwrap_or_else(|error| panic!("round {round}: {error}"));
         disk.mount().unwrap();
         place.town.registry().start().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
-        for node in place.town.nodes() {
-            node.start().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        // At once, as a machine does that has its power again.
+        for started in join_all(place.town.nodes().map(|node| node.start())).await {
+            started.unwrap_or_else(|error| panic!("round {round}: {error}"));
         }
     }
     load.goes_on(50).await;

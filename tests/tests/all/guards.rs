@@ -10,8 +10,15 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_others_can_read_is_refused_by_name() {
+async fn a_node_runs_with_its_own_keys_and_listens_to_its_own_users_alone() {
     let place = Place::civil_affairs_and_housing().await;
+    Box::pin(another_user_is_not_listened_to_at_the_admin_socket(&place)).await;
+    // Each of these ends what it started with.
+    Box::pin(a_key_that_others_can_read_is_refused_by_name(&place)).await;
+    Box::pin(the_office_port_speaks_tls_alone_beyond_this_machine(&place)).await;
+}
+
+async fn a_key_that_others_can_read_is_refused_by_name(place: &Place) {
     let node = place.town.node("housing");
     node.stop().await.unwrap();
     for name in ["node.key", "department.key", "tls.key"] {
@@ -34,9 +41,7 @@ async fn a_key_that_others_can_read_is_refused_by_name() {
     assert!(refused.contains("log.key can be read by others"), "{refused}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_office_port_speaks_tls_alone_beyond_this_machine() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn the_office_port_speaks_tls_alone_beyond_this_machine(place: &Place) {
     let node = place.town.node("housing");
     node.stop().await.unwrap();
     let address = node.office_address();
@@ -54,12 +59,10 @@ async fn the_office_port_speaks_tls_alone_beyond_this_machine() {
     assert!(refused.contains("always") && refused.contains("elsewhere"), "{refused}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_user_is_not_listened_to_at_the_admin_socket() {
+async fn another_user_is_not_listened_to_at_the_admin_socket(place: &Place) {
     if !rustix::process::geteuid().is_root() {
         return skip("admin socket of another user", "becoming another user needs root");
     }
-    let place = Place::civil_affairs_and_housing().await;
     let node = place.town.node("housing");
     assert_eq!(fs::metadata(node.dir().join("admin.sock")).unwrap().permissions().mode() & 0o777, 0o600);
     // The program where another user can run it.

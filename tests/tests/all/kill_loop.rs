@@ -1,6 +1,7 @@
 //! Both nodes are killed at random moments under load, again and again: afterwards everything that was acknowledged is in
 //! the evidence, on both sides, and both logs verify from the first entry to the last.
 
+use futures_util::future::join_all;
 use host::random::{SeededRandom, below};
 
 use crate::support::{Place, evidence, load};
@@ -26,8 +27,8 @@ async fn what_was_acknowledged_survives_thirty_kills() {
         for victim in victims {
             place.town.node(victim).kill();
         }
-        for victim in victims {
-            place.town.node(victim).start().await.unwrap();
+        for started in join_all(victims.iter().map(|victim| place.town.node(victim).start())).await {
+            started.unwrap();
         }
     }
     load.goes_on(50).await;

@@ -64,9 +64,15 @@ fn second_version() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compatible_change_keeps_the_version_and_an_incompatible_one_is_refused_with_what_differs() {
+async fn a_service_is_changed_and_suspended_as_the_rules_allow() {
     let place = Place::civil_affairs_and_housing().await;
-    let changed = file(&place, "changed.yaml", &MARRIAGE.replace("0890-000-0201", "0890-000-0299"));
+    Box::pin(the_registry_refuses_what_the_rules_refuse(&place)).await;
+    Box::pin(a_suspensions_notice_reaches_those_who_ask(&place)).await;
+    Box::pin(a_compatible_change_keeps_the_version_and_an_incompatible_one_is_refused_with_what_differs(&place)).await;
+}
+
+async fn a_compatible_change_keeps_the_version_and_an_incompatible_one_is_refused_with_what_differs(place: &Place) {
+    let changed = file(place, "changed.yaml", &MARRIAGE.replace("0890-000-0201", "0890-000-0299"));
     let compared = place.json("civil-affairs", &["service", "diff", &changed]).await;
     assert_eq!((compared["outcome"].as_str(), compared["version"].as_str()), (Some("compatible"), Some("1.1")));
     let done = place.json("civil-affairs", &["service", "change", &changed]).await;
@@ -77,7 +83,7 @@ async fn a_compatible_change_keeps_the_version_and_an_incompatible_one_is_refuse
         assert_eq!((again["outcome"].as_str(), again["version"].as_str()), (Some("unchanged"), Some("1.1")), "{again}");
     }
 
-    let narrower = file(&place, "narrower.yaml", &second_version().replace("version: \"2\"", "version: \"1\""));
+    let narrower = file(place, "narrower.yaml", &second_version().replace("version: \"2\"", "version: \"1\""));
     let size = place.json("civil-affairs", &["status"]).await["directory_size"].clone();
     let compared = place.cli("civil-affairs", &["service", "diff", &narrower]).await;
     assert_eq!(exit(&compared), 7, "{}", said(&compared));
@@ -93,15 +99,13 @@ async fn a_compatible_change_keeps_the_version_and_an_incompatible_one_is_refuse
 }
 
 /// The registry takes no incompatible change either, whoever signs it by hand: the rules are the directory's own.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_registry_refuses_what_the_rules_refuse() {
+async fn the_registry_refuses_what_the_rules_refuse(place: &Place) {
     use proto::registry::v1::{ServicePublished, SubmitRequest, directory_client::DirectoryClient, statement::Body};
-    let place = Place::civil_affairs_and_housing().await;
     let keys = exchange_node::keys::NodeKeys::read(place.town.node("civil-affairs").dir()).unwrap();
     let narrower = exchange_node::service_file::parse(&second_version(), "narrower.yaml").unwrap();
     let body = ServicePublished { department: "civil-affairs".into(), major_version: 1, minor_version: 1, ..narrower };
     let id = trust::ids::ServiceId::read(SERVICE, 1).unwrap();
-    let shown = place.json("civil-affairs", &["service", "publish", &file(&place, "same.yaml", MARRIAGE)]).await;
+    let shown = place.json("civil-affairs", &["service", "publish", &file(place, "same.yaml", MARRIAGE)]).await;
     let predecessor = shown["digest"].as_str().unwrap().parse().unwrap();
     let statement = trust::directory::statement(
         &crate::support::peer::EXCHANGE.parse().unwrap(),
@@ -219,9 +223,7 @@ async fn a_withdrawn_service_ends_when_it_was_told_and_no_sooner_than_the_profil
     assert_eq!(place.json("housing", &["service", "notices"]).await["notices"][0]["state"], "ended");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_suspensions_notice_reaches_those_who_ask() {
-    let place = Place::civil_affairs_and_housing().await;
+async fn a_suspensions_notice_reaches_those_who_ask(place: &Place) {
     let suspend = ["service", "suspend", "marriage-registration", "--notice", "登记系统维护至周五"];
     place.json("civil-affairs", &suspend).await;
     place.town.settled().await.unwrap();
