@@ -93,4 +93,7 @@ async fn another_user_is_not_listened_to_at_the_admin_socket(place: &Place) {
     assert_eq!(exit(&own), 0, "{}", said(&own));
     let log = fs::read_to_string(node.log()).unwrap();
     assert!(log.contains("another user's process tried the admin socket"), "{log}");
+    for folder in [place.dir(), place.town.dir(), node.dir()] {
+        set_mode(folder, 0o700);
+    }
 }
