@@ -63,11 +63,17 @@ case $profile in
 esac
 
 say "building (a few minutes the first time)"
+# Beside it come the checkers in other languages, which are only downloaded.
+./tests/interop/prepare.sh "$target/interop" >"$target/interop.log" 2>&1 &
+preparing=$!
 # Programs and tests at once: with the same features, nothing is built twice.
 cargo build --profile "$profile" --locked --workspace --bins --tests
 
 say "checkers in other languages"
-./tests/interop/prepare.sh "$target/interop"
+prepared=0
+wait "$preparing" || prepared=$?
+cat "$target/interop.log"
+[ "$prepared" = 0 ] || exit "$prepared"
 
 say "testing"
 ERRAND_PROGRAMS=$(cd "$programs" && pwd)
