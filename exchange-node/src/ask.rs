@@ -29,7 +29,7 @@ use std::{
 
 use host::{clock::Clock, random::Random};
 use prost::Message;
-use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome as Answered};
+use proto::exchange::v1::{EntryKind, answer::Outcome as Answered};
 use tokio::{sync::Semaphore, time::Instant};
 use trust::{
     calendar::Calendar,

@@ -4,7 +4,7 @@ use std::sync::{Mutex, atomic::AtomicUsize};
 
 use futures_util::future::BoxFuture;
 use host::{clock::MockClock, random::SeededRandom};
-use proto::exchange::v1::{outcome::What, value::Kind};
+use proto::exchange::v1::{self as wire, outcome::What, value::Kind};
 use trust::{
     claim::{Row, Verdict},
     directory::model::Node,
