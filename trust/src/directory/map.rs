@@ -7,6 +7,8 @@
 //! is folded in beside it, whatever the directory's size. How a pair is packed is its own matter (`packed`). Out of scope:
 //! any other thread's view of a change, which its owner publishes.
 
+mod table;
+
 use std::{
     fmt,
     sync::{
@@ -14,6 +16,10 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
+
+use bytes::Bytes;
+
+use self::table::{At, Table};
 
 /// How many pairs one chunk holds at most: packing that many is what a change costs.
 const MOST_IN_A_CHUNK: usize = 32;
@@ -42,21 +48,27 @@ type Slot<K, V> = OnceLock<Box<(K, V)>>;
 
 struct Chunk<K, V> {
     /// The pairs, packed ([`records`]).
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     /// Those that were read.
     read: OnceLock<Box<[Slot<K, V>]>>,
 }
 
 impl<K, V> Chunk<K, V> {
-    fn new(bytes: Arc<[u8]>) -> Arc<Self> {
+    fn new(bytes: Bytes) -> Arc<Self> {
         Arc::new(Self { bytes, read: OnceLock::new() })
+    }
+}
+
+impl<K, V> table::Chunk for Chunk<K, V> {
+    fn first_key(&self) -> &[u8] {
+        key_at(&self.bytes, 0)
     }
 }
 
 /// A sorted map; a clone shares everything with it until one of the two is changed.
 pub struct SharedMap<K, V> {
-    /// Sorted; none is empty.
-    chunks: Arc<Vec<Arc<Chunk<K, V>>>>,
+    /// None is empty.
+    chunks: Table<Chunk<K, V>>,
     length: usize,
     /// How many values were read and may still be.
     read: AtomicU32,
@@ -65,13 +77,13 @@ pub struct SharedMap<K, V> {
 impl<K, V> Clone for SharedMap<K, V> {
     fn clone(&self) -> Self {
         let read = AtomicU32::new(self.read.load(Ordering::Relaxed));
-        Self { chunks: Arc::clone(&self.chunks), length: self.length, read }
+        Self { chunks: self.chunks.clone(), length: self.length, read }
     }
 }
 
 impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
-        Self { chunks: Arc::default(), length: 0, read: AtomicU32::new(0) }
+        Self { chunks: Table::default(), length: 0, read: AtomicU32::new(0) }
     }
 }
 
@@ -131,31 +143,29 @@ impl<K: Key, V: Packed<K>> SharedMap<K, V> {
     /// The value under a key.
     pub fn get(&self, key: &K) -> Option<&V> {
         let key = written(key);
-        let chunk = self.chunks.get(self.chunk_of(&key)?)?;
+        let chunk = self.chunks.get(self.chunks.find(&key)?)?;
         self.pair(chunk, find(&chunk.bytes, &key).ok()?).map(|(_, value)| value)
     }
 
     /// Whether there is a value under a key.
     pub fn contains_key(&self, key: &K) -> bool {
         let key = written(key);
-        self.chunk_of(&key).is_some_and(|number| find(&self.chunks[number].bytes, &key).is_ok())
+        let chunk = self.chunks.find(&key).and_then(|at| self.chunks.get(at));
+        chunk.is_some_and(|chunk| find(&chunk.bytes, &key).is_ok())
     }
 
     /// All pairs from a key on, sorted.
     pub fn range(&self, from: &K) -> impl Iterator<Item = (&K, &V)> + use<'_, K, V> {
         let from = written(from);
-        let first = self.chunk_of(&from).unwrap_or(0);
+        let first = self.chunks.find(&from).unwrap_or_default();
         let skipped = self.chunks.get(first).map_or(0, |chunk| match find(&chunk.bytes, &from) {
             Ok(at) | Err(at) => at,
         });
-        let chunks = self.chunks[first.min(self.chunks.len())..].iter();
-        let places = chunks.flat_map(|chunk| (0..records(&chunk.bytes).count()).map(move |at| (chunk, at)));
+        let places = self
+            .chunks
+            .iter_from(first)
+            .flat_map(|chunk| (0..records(&chunk.bytes).count()).map(move |at| (chunk, at)));
         places.skip(skipped).filter_map(|(chunk, at)| self.pair(chunk, at))
-    }
-
-    /// The chunk that has the key, if any has; `None` where the key is before all.
-    fn chunk_of(&self, key: &[u8]) -> Option<usize> {
-        self.chunks.partition_point(|chunk| key_at(&chunk.bytes, 0) <= key).checked_sub(1)
     }
 
     fn pair<'a>(&'a self, chunk: &'a Chunk<K, V>, at: usize) -> Option<(&'a K, &'a V)> {
@@ -174,76 +184,75 @@ impl<K: Key, V: Packed<K>> SharedMap<K, V> {
     /// Changes the value under a key, here and in no copy; `None` where there is none.
     pub fn change<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
         let name = written(key);
-        let number = self.chunk_of(&name)?;
-        let at = find(&self.chunks[number].bytes, &name).ok()?;
-        let mut value = V::unpack(key, record_at(&self.chunks[number].bytes, at).1)?;
+        let place = self.chunks.find(&name)?;
+        let old = &self.chunks.get(place)?.bytes;
+        let at = find(old, &name).ok()?;
+        let mut value = V::unpack(key, record_at(old, at).1)?;
         let outcome = change(&mut value);
-        self.put(number, at, true, &name, &packed(key, &value));
+        self.put(place, Ok(at), (&name, &packed(key, &value)));
         Some(outcome)
     }
 
     /// Puts a value under a key, in place of the one that was there.
     pub fn insert(&mut self, key: &K, value: &V) {
         let (name, value) = (written(key), packed(key, value));
-        let number = self.chunk_of(&name).unwrap_or(0);
-        if self.chunks.is_empty() {
-            let first: Arc<Chunk<K, V>> = Chunk::new(pack(&[(&name, &value)]));
-            self.chunks = Arc::new(vec![first]);
+        let place = self.chunks.find(&name).unwrap_or_default();
+        let Some(at) = self.chunks.get(place).map(|chunk| find(&chunk.bytes, &name)) else {
+            self.chunks.push(Chunk::new(pack(&[(&name, &value)])));
             self.length = 1;
             return;
-        }
-        match find(&self.chunks[number].bytes, &name) {
-            Ok(at) => self.put(number, at, true, &name, &value),
-            Err(at) => {
-                self.length += 1;
-                self.put(number, at, false, &name, &value);
-            }
-        }
+        };
+        self.length += usize::from(at.is_err());
+        self.put(place, at, (&name, &value));
     }
 
     /// Takes the value under a key away.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let name = written(key);
-        let number = self.chunk_of(&name)?;
-        let at = find(&self.chunks[number].bytes, &name).ok()?;
-        let value = V::unpack(key, record_at(&self.chunks[number].bytes, at).1);
+        let place = self.chunks.find(&name)?;
+        let old = &self.chunks.get(place)?.bytes;
+        let at = find(old, &name).ok()?;
+        let value = V::unpack(key, record_at(old, at).1);
         self.length -= 1;
-        let chunks = Arc::make_mut(&mut self.chunks);
-        let old = &chunks[number].bytes;
         let left: Vec<_> = records(old).enumerate().filter(|(number, _)| *number != at).map(|(_, pair)| pair).collect();
         if left.is_empty() {
-            chunks.remove(number);
+            self.chunks.remove(place);
         } else {
-            chunks[number] = Chunk::new(pack(&left));
+            let left = Chunk::new(pack(&left));
+            self.chunks.replace(place, left);
         }
         value
     }
 
-    /// Puts a pair into a chunk, in place of the one at `at` or before it.
-    fn put(&mut self, number: usize, at: usize, replaces: bool, key: &[u8], value: &[u8]) {
-        let chunks = Arc::make_mut(&mut self.chunks);
-        // What was read of the others stays, where no copy shares it.
-        let read = Arc::get_mut(&mut chunks[number]).and_then(|chunk| chunk.read.take());
-        let old = Arc::clone(&chunks[number].bytes);
+    /// Puts a pair into a chunk, in place of the one at `Ok` or before the one at `Err` ([`find`]).
+    fn put(&mut self, place: At, at: Result<usize, usize>, pair: (&[u8], &[u8])) {
+        let Some(old) = self.chunks.get(place) else { return };
         let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(MOST_IN_A_CHUNK + 1);
-        pairs.extend(records(&old));
-        let mut slots = read.map(Vec::from);
-        if replaces {
-            pairs[at] = (key, value);
-            slots.iter_mut().for_each(|slots| slots[at] = OnceLock::new());
-        } else {
-            pairs.insert(at, (key, value));
-            slots.iter_mut().for_each(|slots| slots.insert(at, OnceLock::new()));
-        }
-        if pairs.len() <= MOST_IN_A_CHUNK {
-            chunks[number] = chunk_of(pack(&pairs), slots);
-            return;
+        pairs.extend(records(&old.bytes));
+        match at {
+            Ok(at) => pairs[at] = pair,
+            Err(at) => pairs.insert(at, pair),
         }
         // What comes in order goes behind: so chunks stay full where ids grow.
-        let middle = if at + 1 == pairs.len() { at } else { pairs.len() / 2 };
-        let right = slots.as_mut().map(|slots| slots.split_off(middle));
-        chunks[number] = chunk_of(pack(&pairs[..middle]), slots);
-        chunks.insert(number + 1, chunk_of(pack(&pairs[middle..]), right));
+        let middle = match pairs.len() {
+            length if length <= MOST_IN_A_CHUNK => None,
+            length if at == Err(length - 1) => Some(length - 1),
+            length => Some(length / 2),
+        };
+        let (left, right) = pairs.split_at(middle.unwrap_or(pairs.len()));
+        let (left, right) = (pack(left), middle.map(|_| pack(right)));
+        // What was read of the others stays, where no copy shares it.
+        let chunk = self.chunks.get_mut(place).and_then(Arc::get_mut);
+        let mut slots = chunk.and_then(|chunk| chunk.read.take()).map(Vec::from);
+        slots.iter_mut().for_each(|slots| match at {
+            Ok(at) => slots[at] = OnceLock::new(),
+            Err(at) => slots.insert(at, OnceLock::new()),
+        });
+        let behind = middle.and_then(|middle| slots.as_mut().map(|slots| slots.split_off(middle)));
+        self.chunks.replace(place, chunk_of(left, slots));
+        if let Some(right) = right {
+            self.chunks.insert_after(place, chunk_of(right, behind));
+        }
     }
 
     /// Lets go of what was read, where that is more than may stay; it is read again when it is asked for.
@@ -252,11 +261,7 @@ impl<K: Key, V: Packed<K>> SharedMap<K, V> {
             return;
         }
         *self.read.get_mut() = 0;
-        for chunk in Arc::make_mut(&mut self.chunks) {
-            if chunk.read.get().is_some() {
-                *chunk = Chunk::new(Arc::clone(&chunk.bytes));
-            }
-        }
+        self.chunks.exchange(|chunk| chunk.read.get().map(|_| Chunk::new(chunk.bytes.clone())));
     }
 
     /// Appends a chunk as it was packed; `false`, and nothing changed, where it is none or does not go on from the last.
@@ -267,12 +272,12 @@ impl<K: Key, V: Packed<K>> SharedMap<K, V> {
             return false;
         }
         self.length += count;
-        Arc::make_mut(&mut self.chunks).push(Chunk::new(bytes.into()));
+        self.chunks.push(Chunk::new(Bytes::copy_from_slice(bytes)));
         true
     }
 }
 
-fn chunk_of<K, V>(bytes: Arc<[u8]>, slots: Option<Vec<Slot<K, V>>>) -> Arc<Chunk<K, V>> {
+fn chunk_of<K, V>(bytes: Bytes, slots: Option<Vec<Slot<K, V>>>) -> Arc<Chunk<K, V>> {
     let read = slots.map_or_else(OnceLock::new, |slots| OnceLock::from(slots.into_boxed_slice()));
     Arc::new(Chunk { bytes, read })
 }
@@ -295,7 +300,7 @@ fn packed<K, V: Packed<K>>(key: &K, value: &V) -> Vec<u8> {
 const END_BYTES: usize = 4;
 const KEY_LENGTH_BYTES: usize = 2;
 
-fn pack(pairs: &[(&[u8], &[u8])]) -> Arc<[u8]> {
+fn pack(pairs: &[(&[u8], &[u8])]) -> Bytes {
     let content: usize = pairs.iter().map(|(key, value)| KEY_LENGTH_BYTES + key.len() + value.len()).sum();
     let mut bytes = Vec::with_capacity(1 + pairs.len() * END_BYTES + content);
     bytes.push(pairs.len() as u8);
@@ -448,7 +453,7 @@ mod tests {
     fn what_comes_in_order_fills_its_chunks_and_little_stays_read() {
         let mut map = SharedMap::new();
         (0..1000_u16).for_each(|key| map.insert(&key, &u32::from(key)));
-        assert_eq!(map.chunks.len(), 1000_usize.div_ceil(MOST_IN_A_CHUNK));
+        assert_eq!(map.chunks.iter().count(), 1000_usize.div_ceil(MOST_IN_A_CHUNK));
         let read = |map: &SharedMap<u16, u32>| map.chunks.iter().filter(|chunk| chunk.read.get().is_some()).count();
         assert_eq!(map.get(&7), Some(&7));
         map.shed();
