@@ -341,8 +341,8 @@ impl Asker {
             return self.refuse(office, Refusal::new(Code::Overloaded)).await;
         };
         let sent = match self.prepare(office) {
-            Ok((question, wait)) => match self.take_officer(&question) {
-                Ok(officer) => self.record_question(question, wait, key, officer).await?,
+            Ok((question, patience)) => match self.take_officer(&question) {
+                Ok(officer) => self.record_question(question, patience, key, officer).await?,
                 Err(refusal) => return self.refuse(office, refusal).await,
             },
             Err(refusal) => return self.refuse(office, refusal).await,

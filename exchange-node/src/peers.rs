@@ -109,6 +109,21 @@ struct Connection {
     in_flight: AtomicUsize,
 }
 
+/// How long somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the answer.
+    pub whole: Duration,
+    /// For a node that can be reached at all; as long as for the answer, or shorter.
+    pub unreached: Duration,
+}
+
+impl From<Duration> for Patience {
+    fn from(whole: Duration) -> Self {
+        Self { whole, unreached: whole }
+    }
+}
+
 impl Peers {
     /// Connections that show this node's TLS key.
     pub fn new(identity: Arc<TlsIdentity>) -> Self {
@@ -143,20 +158,24 @@ impl Peers {
         }
     }
 
-    /// Sends a question to one of the department's nodes. `held_by` is the node that may have it already.
+    /// Sends a question to one of the department's nodes, of which each has `patience` to be reached and to answer.
+    /// `held_by` is the node that may have it already.
     pub async fn verify(
         &self,
         nodes: &[Node],
         request: &wire::Signed,
-        limit: Duration,
+        patience: Patience,
         held_by: Option<&NodeId>,
     ) -> Result<wire::VerifyResponse, Undelivered> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + patience.whole;
         let left = || deadline.saturating_duration_since(Instant::now());
         let candidates = self.candidates(nodes, request, held_by);
         for (position, peer) in candidates.iter().enumerate() {
             let is_last = position + 1 == candidates.len();
-            if !is_last && !peer.proved.load(Ordering::Relaxed) && !peer.is_there(PROBE.min(left() / 2)).await {
+            // Whoever waits a short time for a connection alone learns whether there is one before the question may be there.
+            let probes = !is_last || patience.unreached < patience.whole;
+            let probe = PROBE.min(left() / 2).min(patience.unreached);
+            if probes && !peer.proved.load(Ordering::Relaxed) && !peer.is_there(probe).await {
                 continue;
             }
             let (connection, _guard) = peer.least_busy();
@@ -462,10 +481,10 @@ mod tests {
     async fn what_never_left_is_held_by_nobody() {
         let peers = peers();
         let limit = Duration::from_secs(20);
-        let undelivered = peers.verify(&nodes(2), &request(1), limit, None).await.unwrap_err();
+        let undelivered = peers.verify(&nodes(2), &request(1), limit.into(), None).await.unwrap_err();
         assert_eq!(undelivered, Undelivered { failure: SendFailure::Unreachable, held_by: None });
         let held_by = fixture::node("2");
-        let undelivered = peers.verify(&nodes(2), &request(1), limit, Some(&held_by)).await.unwrap_err();
+        let undelivered = peers.verify(&nodes(2), &request(1), limit.into(), Some(&held_by)).await.unwrap_err();
         assert_eq!(undelivered.held_by, Some(held_by), "and what may have stays held");
     }
 }

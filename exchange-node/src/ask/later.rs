@@ -354,7 +354,7 @@ impl Asker {
         let provider = question.recipient.department();
         let nodes: Vec<_> = self.view.seen().directory().nodes_of(provider).cloned().collect();
         let held_by: Option<NodeId> = before.wire.sender_node.parse().ok();
-        let response = match self.courier.verify(&nodes, &signed, PATIENCE, held_by.as_ref()).await {
+        let response = match self.courier.verify(&nodes, &signed, PATIENCE.into(), held_by.as_ref()).await {
             Ok(response) => response,
             Err(undelivered) => {
                 tracing::info!(provider = %question.recipient, reason = undelivered.failure.as_str(), "a deferred answer cannot be asked for now");

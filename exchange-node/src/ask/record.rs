@@ -1,8 +1,6 @@
 //! What the asking side makes durable: the question before it leaves, and what became of it. Out of scope: where it is
 //! kept (`journal`).
 
-use std::time::Duration;
-
 use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, outcome::What};
 use trust::{envelope, evidence::Receipt, ids::Digest, question::Question, refusal::Refusal};
@@ -11,6 +9,7 @@ use super::{Asked, Asker, Ending, Error, OfficeQuestion, request, send::Sent};
 use crate::{
     journal::{Commit, Committed, NewEntry},
     keys::seal,
+    peers::Patience,
     usage::{self, Mark, Usage},
 };
 
@@ -19,7 +18,7 @@ impl Asker {
     pub(super) async fn record_question(
         &self,
         question: Question,
-        wait: Duration,
+        patience: Patience,
         key: Option<[u8; 16]>,
         officer: Option<Mark>,
     ) -> Result<Sent, Error> {
@@ -30,7 +29,7 @@ impl Asker {
         let grant = grant.map(|grant| usage::mark(&grant, self.me.department()));
         let committed = self.commit(vec![entry], None, key, (grant, officer), false).await?;
         self.count(&self.asked, grant);
-        Ok(Sent { question, digest, signed, index: committed.first_index, wait, grant })
+        Ok(Sent { question, digest, signed, index: committed.first_index, patience, grant })
     }
 
     /// The node itself refuses to ask. That is an outcome, and stands in the evidence.

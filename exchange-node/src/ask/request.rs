@@ -20,6 +20,7 @@ use trust::{
 };
 
 use super::Asker;
+use crate::peers::Patience;
 
 /// The shortest time that a question waits for its answer, where the office does not say otherwise.
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
@@ -63,6 +64,8 @@ pub struct OfficeQuestion {
     pub max_record_age_seconds: u64,
     /// Gives up waiting after so many milliseconds; 0 for the service's own time to answer.
     pub timeout_ms: u32,
+    /// Gives up sooner, after so many milliseconds, where no node of the department can be reached; 0 for not sooner.
+    pub unreached_ms: u32,
     /// Whether an answer may come later: a person looks it up.
     pub accepts_deferral: bool,
     /// Asks to be told changes until then, Unix milliseconds; `None` asks once.
@@ -123,7 +126,7 @@ impl OfficeQuestion {
 
 impl Asker {
     /// Builds the request and decides on it with the same function that the other side will use.
-    pub(super) fn prepare(&self, office: &OfficeQuestion) -> Result<(Question, Duration), Refusal> {
+    pub(super) fn prepare(&self, office: &OfficeQuestion) -> Result<(Question, Patience), Refusal> {
         let now_ms = self.clock.now_ms();
         self.view.check_usable(now_ms)?;
         let seen = self.view.seen();
@@ -173,7 +176,11 @@ impl Asker {
         if directory.nodes_of(&target.department).next().is_none() {
             return Err(Refusal::new(Code::ProviderUnreachable).at("provider"));
         }
-        Ok((question, wait))
+        let unreached = match office.unreached_ms {
+            0 => wait,
+            sooner_ms => wait.min(Duration::from_millis(sooner_ms.into())),
+        };
+        Ok((question, Patience { whole: wait, unreached }))
     }
 }
 

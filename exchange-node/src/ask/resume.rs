@@ -69,7 +69,7 @@ impl Asker {
         let question = Question::read(request).map_err(|_| Error::StoredUnreadable)?;
         let provider = question.recipient.department();
         let nodes: Vec<_> = self.view.seen().directory().nodes_of(provider).cloned().collect();
-        let failure = match self.courier.verify(&nodes, &signed, PATIENCE, None).await {
+        let failure = match self.courier.verify(&nodes, &signed, PATIENCE.into(), None).await {
             Ok(response) => {
                 let first = response.answer.unwrap_or_default();
                 let opened = self.open_caught_up(&first, |seen, now_ms| {

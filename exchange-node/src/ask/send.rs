@@ -17,7 +17,7 @@ use trust::{
 
 use super::Asker;
 use crate::{
-    peers::{Peers, SendFailure, Undelivered},
+    peers::{Patience, Peers, SendFailure, Undelivered},
     usage::Mark,
     view::Seen,
 };
@@ -38,7 +38,7 @@ pub trait Courier: Send + Sync {
         &'a self,
         nodes: &'a [Node],
         request: &'a wire::Signed,
-        limit: Duration,
+        patience: Patience,
         held_by: Option<&'a NodeId>,
     ) -> BoxFuture<'a, Result<wire::VerifyResponse, Undelivered>>;
 }
@@ -48,10 +48,10 @@ impl Courier for Peers {
         &'a self,
         nodes: &'a [Node],
         request: &'a wire::Signed,
-        limit: Duration,
+        patience: Patience,
         held_by: Option<&'a NodeId>,
     ) -> BoxFuture<'a, Result<wire::VerifyResponse, Undelivered>> {
-        Box::pin(self.verify(nodes, request, limit, held_by))
+        Box::pin(self.verify(nodes, request, patience, held_by))
     }
 }
 
@@ -62,22 +62,26 @@ pub(super) struct Sent {
     pub(super) signed: wire::Signed,
     /// The index of its entry.
     pub(super) index: u64,
-    pub(super) wait: Duration,
+    pub(super) patience: Patience,
     /// The mark of the grant that it rests on.
     pub(super) grant: Option<Mark>,
 }
 
 impl Asker {
-    /// Sends the same bytes until an answer comes or the time is over; once a node may have them, to that one alone.
+    /// Sends the same bytes until an answer comes or the time is over; once a node may have them, to that one alone. While
+    /// none may, and none is reached, the time is over sooner for whoever says so.
     pub(super) async fn send(&self, sent: &Sent) -> Result<(wire::Signed, answer::Answer), String> {
-        let deadline = Instant::now() + sent.wait;
+        let started = Instant::now();
+        let Patience { whole, unreached } = sent.patience;
+        let deadline = started + whole;
         let mut pause = FIRST_PAUSE;
         let mut held_by: Option<NodeId> = None;
         loop {
             let provider = sent.question.recipient.department();
             let nodes: Vec<Node> = self.view.seen().directory().nodes_of(provider).cloned().collect();
             let left = deadline.saturating_duration_since(Instant::now());
-            let failure = match self.courier.verify(&nodes, &sent.signed, left, held_by.as_ref()).await {
+            let patience = Patience { whole: left, unreached: unreached.min(left) };
+            let failure = match self.courier.verify(&nodes, &sent.signed, patience, held_by.as_ref()).await {
                 // Answers that follow this one are delivered by themselves.
                 Ok(response) => return self.open(sent, response.answer.unwrap_or_default()).await,
                 Err(undelivered) => {
@@ -85,7 +89,11 @@ impl Asker {
                     undelivered.failure
                 }
             };
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = match held_by {
+                None => deadline.min(started + unreached),
+                Some(_) => deadline,
+            };
+            let left = left.saturating_duration_since(Instant::now());
             if failure == SendFailure::Rejected || left <= pause {
                 return Err(failure.as_str().to_owned());
             }

@@ -18,7 +18,7 @@ use crate::{
     answer::{self, Answerer, AnswererParts},
     budget::memory::MemoryBudget,
     journal::memory::{Fault, MemoryJournal},
-    peers::{SendFailure, Undelivered},
+    peers::{Patience, SendFailure, Undelivered},
     records::{Lookup, aliases::Aliases, double::RecordsDouble},
     view::tests::view_of,
 };
@@ -52,7 +52,7 @@ impl Courier for CourierDouble {
         &'a self,
         _nodes: &'a [Node],
         request: &'a wire::Signed,
-        _limit: Duration,
+        _patience: Patience,
         held_by: Option<&'a NodeId>,
     ) -> BoxFuture<'a, Result<wire::VerifyResponse, Undelivered>> {
         Box::pin(async move {
@@ -283,6 +283,23 @@ async fn an_outage_is_unavailable_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_not_reached_is_waited_for_as_long_as_the_office_says() {
+    let town = Town::new().await;
+    town.go(Way::Down);
+    let patient = OfficeQuestion { timeout_ms: 5000, ..question() };
+    let asked = town.asker.ask(patient.clone()).await.unwrap();
+    assert!(asked.elapsed > Duration::from_secs(3), "{asked:?}");
+    let sooner = OfficeQuestion { unreached_ms: 800, ..patient };
+    let asked = town.asker.ask(sooner.clone()).await.unwrap();
+    assert_eq!(verdict(&asked.ending), (Verdict::Unavailable, "unreachable"));
+    assert!(asked.elapsed <= Duration::from_millis(800), "{asked:?}");
+    // One that may have the question has the whole time.
+    town.go(Way::AnswerLostOnce);
+    let asked = town.asker.ask(OfficeQuestion { unreached_ms: 1, ..sooner }).await.unwrap();
+    assert_eq!(verdict(&asked.ending), (Verdict::Match, ""));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_asked_for_with_the_same_bytes() {
     let town = Town::new().await;
     town.go(Way::AnswerLostOnce);
@@ -341,7 +358,7 @@ async fn a_refusal_of_the_other_side_says_who_refused() {
     old.wire.issued_at_ms -= 600_000;
     old.wire.expires_at_ms -= 600_000;
     old.issued_at_ms -= 600_000;
-    let sent = town.asker.record_question(old, Duration::from_secs(2), None, None).await.unwrap();
+    let sent = town.asker.record_question(old, Duration::from_secs(2).into(), None, None).await.unwrap();
     let (_, answer) = town.asker.send(&sent).await.unwrap();
     assert_eq!(refused(&ending_of(answer.wire)), ("REQUEST_TOO_OLD", "expires_at_ms", Some("ninghe/civil-affairs")));
 }

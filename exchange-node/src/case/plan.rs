@@ -24,6 +24,10 @@ const NAME: &str = "name";
 /// A number that a person is known by.
 const RESIDENT: &str = "resident_id";
 
+/// How long a department that cannot be reached is tried in a case, in milliseconds: the applicant waits for the slowest of
+/// those that answer, and what this one knows is asked later, or shown on paper.
+const UNREACHED_MS: u32 = 800;
+
 /// A proof as it stands before anything was asked, and what to ask.
 pub(super) struct Planned {
     pub(super) proof: Proof,
@@ -175,6 +179,7 @@ fn question(
         system: case.system.clone(),
         authorisation: consent.map(to_wire),
         accepts_deferral: true,
+        unreached_ms: UNREACHED_MS,
         ..OfficeQuestion::default()
     })
 }

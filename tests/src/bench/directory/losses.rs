@@ -10,14 +10,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
-use host::random::{self, SystemRandom, below};
+use anyhow::{Context, bail, ensure};
+use host::{
+    clock::{Clock, SystemClock},
+    random::{self, SystemRandom, below},
+};
 use prost::Message;
 use proto::{
     exchange::v1::Envelope,
     registry::v1::{KeyAdded, ReadRequest, SubmitRequest, statement::Body, submit_response::Outcome},
 };
 use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
 use town::harness::town;
 use trust::{
     directory::{Object, statement},
@@ -55,14 +59,14 @@ pub async fn measure() -> anyhow::Result<Map<String, Value>> {
             while !stop.load(Ordering::Relaxed) {
                 let (request, digest) = next(signer.as_ref())?;
                 // Only what is acknowledged counts; what the kill cut off nobody was promised.
-                if let Ok(response) = client.submit(request).await
-                    && let Some(Outcome::Accepted(at)) = response.into_inner().outcome
-                {
-                    said.push((at.index, digest));
-                    accepted.fetch_add(1, Ordering::Relaxed);
-                } else {
+                match client.submit(request).await.map(|response| response.into_inner().outcome) {
+                    Ok(Some(Outcome::Accepted(at))) => {
+                        said.push((at.index, digest));
+                        accepted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(Some(Outcome::Refused(refusal))) => bail!("a statement was refused: {refusal:?}"),
                     // It is being killed: whoever asks without a pause would keep it from coming up.
-                    tokio::time::sleep(PAUSE).await;
+                    _ => tokio::time::sleep(PAUSE).await,
                 }
             }
             anyhow::Ok(said)
@@ -71,6 +75,7 @@ pub async fn measure() -> anyhow::Result<Map<String, Value>> {
     for _ in 0..KILLS {
         let goal = accepted.load(Ordering::Relaxed) + 50 + usize::try_from(below(&SystemRandom, 100))?;
         while accepted.load(Ordering::Relaxed) < goal {
+            ensure!(!writing.iter().any(JoinHandle::is_finished), "a writer has given up");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         town.registry().kill();
@@ -109,7 +114,7 @@ fn next(signer: &dyn Signer) -> anyhow::Result<(SubmitRequest, Digest)> {
     let body =
         Body::KeyAdded(KeyAdded { department: "housing".into(), key: Some(described.to_wire()), node: "bench".into() });
     let object = Object::Key(*added.public_key().id());
-    let statement = statement(&"ninghe".parse()?, &object, None, 1_767_225_600_000, body);
+    let statement = statement(&"ninghe".parse()?, &object, None, SystemClock.now_ms(), body);
     let (envelope, digest) = envelope::seal(&statement, signer);
     Ok((SubmitRequest { envelope: envelope.encode_to_vec() }, digest))
 }
