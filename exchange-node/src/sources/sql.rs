@@ -8,6 +8,7 @@ mod many;
 mod mysql;
 mod postgres;
 mod sqlite;
+mod union_all;
 
 use std::{
     fs,
@@ -209,13 +210,17 @@ impl Source for SqlSource {
     }
 
     fn fetch_many(&self, asked: &[Asked]) -> Option<Work<Result<Vec<Fetched>, Trouble>>> {
-        let AnyPool::Postgres(pool) = &self.database.pool else { return None };
-        let (pool, query) = (pool.clone(), self.query.clone());
-        let (place, timeout) = (self.database.place.clone(), self.database.timeout);
-        let parameters = asked.iter().map(|asked| parameters(&self.query, asked)).collect::<Result<Vec<_>, _>>();
+        let Self { database, query } = self.clone();
+        let parameters = asked.iter().map(|asked| parameters(&query, asked)).collect::<Result<Vec<_>, _>>();
         Some(Box::pin(async move {
-            let fetched = many::fetch(&pool, &query, parameters?, timeout).await;
-            fetched.map_err(|error| trouble(&error, &place))
+            let Database { pool, place, timeout } = database;
+            let parameters = parameters?;
+            match pool {
+                AnyPool::Mysql(pool) => mysql::fetch_many(&pool, &query, parameters, timeout).await,
+                AnyPool::Postgres(pool) => many::fetch(&pool, &query, parameters, timeout).await,
+                AnyPool::Sqlite(pool) => sqlite::fetch_many(&pool, &query, parameters, timeout).await,
+            }
+            .map_err(|error| trouble(&error, &place))
         }))
     }
 

@@ -20,6 +20,7 @@ use town::harness::eventually;
 
 use crate::{
     postgres_server,
+    sources::sqlite,
     support::{
         ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, evidence, exit, housings_scope, question, resident,
         said, small,
@@ -41,7 +42,7 @@ async fn town(rows: usize) -> Place {
 }
 
 /// Writes the file of applicants and a map for it.
-fn files(dir: &Path, rows: &[(String, String)], claim: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn files(dir: &Path, rows: &[(String, String)], claim: &str) -> (PathBuf, PathBuf) {
     let mut text = "办件编号,姓名,身份证号,声明\n".to_owned();
     for (index, (number, stated)) in rows.iter().enumerate() {
         text.push_str(&format!("GZF-2026-{index:04},=1+1,{number},{stated}\n"));
@@ -59,9 +60,11 @@ fn files(dir: &Path, rows: &[(String, String)], claim: &str) -> (PathBuf, PathBu
     (people, map)
 }
 
-const STATUS: &str = "[[claim]]\nname = \"marital_status\"\ncolumn = \"声明\"\n";
+/// The claim that is asked of each row.
+pub(crate) const STATUS: &str = "[[claim]]\nname = \"marital_status\"\ncolumn = \"声明\"\n";
 
-fn arguments<'a>(people: &'a Path, map: &'a Path, results: &'a Path) -> Vec<&'a str> {
+/// The command that asks.
+pub(crate) fn arguments<'a>(people: &'a Path, map: &'a Path, results: &'a Path) -> Vec<&'a str> {
     let [people, map, results] = [people, map, results].map(|path| path.to_str().unwrap());
     vec!["batch", "verify", people, "--map", map, "-o", results]
 }
@@ -175,7 +178,7 @@ async fn every_row_of_a_file_gets_its_own_verdict_or_refusal_and_evidence_of_its
 }
 
 /// So many people who do not exist.
-fn people(count: u16) -> Vec<(String, String)> {
+pub(crate) fn people(count: u16) -> Vec<(String, String)> {
     (0..count).map(|number| (resident(1970, 1, 1 + (number % 28) as i8, 1 + number), "single".to_owned())).collect()
 }
 
@@ -269,8 +272,8 @@ async fn a_quota_for_each_second_slows_a_job_down_and_refuses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_is_answered_from_postgresql_as_single_questions_are() {
-    let Some(scratch) = postgres_server::scratch("a_batch_is_answered_from_postgresql").await else { return };
+async fn a_batch_is_answered_from_postgresql_and_sqlite_as_single_questions_are() {
+    let Some(scratch) = postgres_server::scratch("a_batch_is_answered_from_postgresql_and_sqlite").await else { return };
     let old = format!("{}{}", &MARRIED[..6], &MARRIED[8..17]);
     scratch.sql(&format!(
         "CREATE TABLE marriages (number char(18) NOT NULL, state smallint, registered text);
@@ -281,18 +284,22 @@ async fn a_batch_is_answered_from_postgresql_as_single_questions_are() {
     let place = town(100).await;
     let node = place.town.node("civil-affairs");
     node.stop().await.unwrap();
-    let sources = format!(
-        "[sources.civil]\nkind = \"postgres\"\nhost = \"{}\"\ndatabase = \"{}\"\nuser = \"{}\"\ntimeout_ms = 20000\n\n\
-         [services.marriage-registration]\nsource = \"civil\"\n\
-         query = '''SELECT state, registered FROM marriages WHERE number IN (:subject, :subject_15) -- one of both'''\n\
-         [services.marriage-registration.columns.marital_status]\nfrom = \"state\"\n\
-         codes = {{ \"10\" = \"single\", \"20\" = \"married\", \"40\" = \"widowed\" }}\n\
-         [services.marriage-registration.columns.registered_on]\nfrom = \"registered\"\n",
+    let sources = |kind: &str| {
+        format!(
+            "[sources.civil]\n{kind}timeout_ms = 20000\n\n[services.marriage-registration]\nsource = \"civil\"\n\
+             query = '''SELECT state, registered FROM marriages WHERE number IN (:subject, :subject_15) -- one of both'''\n\
+             [services.marriage-registration.columns.marital_status]\nfrom = \"state\"\n\
+             codes = {{ \"10\" = \"single\", \"20\" = \"married\", \"40\" = \"widowed\" }}\n\
+             [services.marriage-registration.columns.registered_on]\nfrom = \"registered\"\n"
+        )
+    };
+    let postgres = format!(
+        "kind = \"postgres\"\nhost = \"{}\"\ndatabase = \"{}\"\nuser = \"{}\"\n",
         scratch.server().socket().display(),
         scratch.database(),
         postgres_server::USER
     );
-    fs::write(node.dir().join("sources.toml"), sources).unwrap();
+    fs::write(node.dir().join("sources.toml"), sources(&postgres)).unwrap();
     node.start().await.unwrap();
     let mut rows = people(150);
     rows.insert(3, (MARRIED.clone(), "married".into()));
@@ -313,4 +320,25 @@ async fn a_batch_is_answered_from_postgresql_as_single_questions_are() {
     let (file, map) = files(place.dir(), &rows[..5], STATUS);
     let told = place.json("housing", &arguments(&file, &map, &results)).await;
     assert_eq!(told["job"]["unavailable"], 5, "{told}");
+
+    // The same from a file of SQLite: more than fit into one statement.
+    node.stop().await.unwrap();
+    sqlite(
+        &node.dir().join("marriages.db"),
+        &format!(
+            "CREATE TABLE marriages (number TEXT PRIMARY KEY, state INTEGER, registered TEXT);
+             INSERT INTO marriages VALUES ('{old}', 20, '2018-05-20'), ('{}', 40, '2021-11-03')",
+            *WIDOWED
+        ),
+    );
+    fs::write(node.dir().join("sources.toml"), sources("kind = \"sqlite\"\npath = \"marriages.db\"\n")).unwrap();
+    node.start().await.unwrap();
+    let (file, map) = files(place.dir(), &rows[..130], STATUS);
+    let told = place.json("housing", &arguments(&file, &map, &results)).await;
+    let job = &told["job"];
+    assert_eq!(
+        (&job["matched"], &job["mismatched"], &job["unavailable"]),
+        (&129.into(), &1.into(), &0.into()),
+        "{told}"
+    );
 }

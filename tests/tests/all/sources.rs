@@ -15,6 +15,7 @@ use proto::{exchange::v1::Verdict, office::v1::VerifyResponse};
 use town::harness::{Office, Scope, eventually};
 
 use crate::{
+    bulk::{STATUS, arguments, files, people},
     mariadb_server, postgres_server,
     support::{
         BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, document::Document, exit, housings_scope,
@@ -76,7 +77,7 @@ fn mysql(place: &Place, server: &mariadb_server::Server, query: &str) -> String 
 }
 
 /// Makes or changes a file of SQLite.
-fn sqlite(file: &std::path::Path, sql: &str) {
+pub(crate) fn sqlite(file: &std::path::Path, sql: &str) {
     let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit()";
     let output = Command::new("python3").args(["-c", script]).arg(file).arg(sql).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -239,6 +240,7 @@ async fn mariadb_answers_cannot_be_written_to_and_comes_back_by_itself() {
     comes_to(&place, &MARRIED, "married", Verdict::Match).await;
     comes_to(&place, &WIDOWED, "married", Verdict::Mismatch).await;
     assert!(!doctor(&place).await.contains("no index helps"));
+    many_in_one_pass(&place, &server).await;
 
     let asking = Asking::begin(&place).await;
     server.sql("UPDATE knob SET seconds = 30");
@@ -253,6 +255,29 @@ async fn mariadb_answers_cannot_be_written_to_and_comes_back_by_itself() {
     comes_to(&place, &MARRIED, "married", Verdict::Match).await;
     asking.end_without_a_wrong_verdict().await;
     place.town.stop().await.unwrap();
+}
+
+/// That the rows of a batch are found as each alone, in a few statements.
+async fn many_in_one_pass(place: &Place, server: &mariadb_server::Server) {
+    let mut rows = people(120);
+    rows.insert(7, (MARRIED.clone(), "married".to_owned()));
+    rows.push((WIDOWED.clone(), "married".to_owned()));
+    let (file, map) = files(place.dir(), &rows, STATUS);
+    let results = place.dir().join("results.csv");
+    let executed = || {
+        let counted = server.sql("SHOW GLOBAL STATUS LIKE 'Com_stmt_execute'");
+        counted.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+    };
+    let before = executed();
+    let told = place.json("housing", &arguments(&file, &map, &results)).await;
+    let job = &told["job"];
+    assert_eq!(
+        (&job["matched"], &job["mismatched"], &job["unavailable"]),
+        (&121.into(), &1.into(), &0.into()),
+        "{told}"
+    );
+    let statements = executed() - before;
+    assert!((1..30).contains(&statements), "{statements} statements for {} rows", rows.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

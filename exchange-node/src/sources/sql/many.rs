@@ -2,7 +2,7 @@
 //! the list of subjects, so that it means for each of them what it means alone, and the server goes once through its index.
 //!
 //! Each subject is given the type that the server finds at its place in the single query: the index is used as there. Out of
-//! scope: other databases, which are asked about one subject after the other.
+//! scope: other databases ([`super::union_all`]).
 
 use std::time::Duration;
 

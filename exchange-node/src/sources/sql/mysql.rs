@@ -12,7 +12,7 @@ use sqlx::{
 };
 use trust::value::Type;
 
-use super::{DatabaseSettings, Parameter, asked};
+use super::{DatabaseSettings, Parameter, asked, union_all};
 use crate::sources::{
     Examined, FoundColumn,
     query::Query,
@@ -77,10 +77,50 @@ async fn fetch_on(
     parameters: &[Parameter],
 ) -> Result<Fetched, sqlx::Error> {
     let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
-    let statement = (&mut *reading).prepare(AssertSqlSafe(text).into_sql_str()).await?;
+    read(&mut reading, text, parameters).await
+}
+
+/// Within a transaction that only reads.
+async fn read(
+    connection: &mut MySqlConnection,
+    text: String,
+    parameters: &[Parameter],
+) -> Result<Fetched, sqlx::Error> {
+    let statement = (&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?;
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *reading).await?;
+    let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *connection).await?;
     Ok(Fetched { columns, rows: rows.iter().map(cells).collect() })
+}
+
+/// Fetches for each of the given parameters, in their order. All differ only in what belongs to the subject.
+pub(super) async fn fetch_many(
+    pool: &MySqlPool,
+    query: &Query,
+    parameters: Vec<Vec<Parameter>>,
+    timeout: Duration,
+) -> Result<Vec<Fetched>, sqlx::Error> {
+    let Some(first) = parameters.first() else { return Ok(Vec::new()) };
+    let alone = text(query, first);
+    asked(pool, timeout, |connection| {
+        let (alone, parameters) = (alone.clone(), parameters.clone());
+        Box::pin(async move { fetch_many_on(connection, &alone, &parameters).await })
+    })
+    .await
+}
+
+async fn fetch_many_on(
+    connection: &mut MySqlConnection,
+    alone: &str,
+    parameters: &[Vec<Parameter>],
+) -> Result<Vec<Fetched>, sqlx::Error> {
+    let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
+    let at_once = union_all::parts(alone, parameters.first().map_or(0, Vec::len));
+    let mut fetched = Vec::with_capacity(parameters.len());
+    for some in parameters.chunks(at_once) {
+        let found = read(&mut reading, union_all::text(alone, some.len()), &some.concat()).await?;
+        fetched.extend(union_all::split(found, some.len()).ok_or_else(union_all::lost_count)?);
+    }
+    Ok(fetched)
 }
 
 pub(super) async fn examine(

@@ -11,7 +11,7 @@ use sqlx::{
 };
 use trust::value::Value;
 
-use super::{Parameter, asked};
+use super::{Parameter, asked, union_all};
 use crate::sources::{
     Examined, FoundColumn,
     query::Query,
@@ -52,6 +52,35 @@ async fn fetch_on(
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *connection).await?;
     Ok(Fetched { columns, rows: rows.iter().map(cells).collect() })
+}
+
+/// Fetches for each of the given parameters, in their order. All differ only in what belongs to the subject.
+pub(super) async fn fetch_many(
+    pool: &SqlitePool,
+    query: &Query,
+    parameters: Vec<Vec<Parameter>>,
+    timeout: Duration,
+) -> Result<Vec<Fetched>, sqlx::Error> {
+    let alone = query.text(|_, _| "?".to_owned());
+    asked(pool, timeout, |connection| {
+        let (alone, parameters) = (alone.clone(), parameters.clone());
+        Box::pin(async move { fetch_many_on(connection, &alone, &parameters).await })
+    })
+    .await
+}
+
+async fn fetch_many_on(
+    connection: &mut SqliteConnection,
+    alone: &str,
+    parameters: &[Vec<Parameter>],
+) -> Result<Vec<Fetched>, sqlx::Error> {
+    let at_once = union_all::parts(alone, parameters.first().map_or(0, Vec::len));
+    let mut fetched = Vec::with_capacity(parameters.len());
+    for some in parameters.chunks(at_once) {
+        let found = fetch_on(&mut *connection, union_all::text(alone, some.len()), &some.concat()).await?;
+        fetched.extend(union_all::split(found, some.len()).ok_or_else(union_all::lost_count)?);
+    }
+    Ok(fetched)
 }
 
 pub(super) async fn examine(

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use trust::subject::resident_number::ResidentNumber;
 
 use super::*;
 use crate::sources::raw::Raw;
@@ -93,6 +94,67 @@ async fn a_missing_index_and_a_missing_column_are_found_before_anybody_asks() {
     let unknown = database(&path).asked_by(Query::parse("SELECT a FROM t WHERE id = :subject AND :colour").unwrap());
     let wrong = unknown.fetch(asked()).await.unwrap_err();
     assert!(matches!(&wrong, Trouble::Wrong(reason) if reason.contains(":colour")), "{wrong}");
+}
+
+/// Somebody who does not exist.
+fn somebody(sequence: u16) -> Subject {
+    let number = ResidentNumber::compose("890102", jiff::civil::date(1958, 2, 14), sequence).unwrap().into_string();
+    Subject::parse_as(Scheme::ResidentId, &number).unwrap()
+}
+
+#[tokio::test]
+async fn many_are_found_in_one_pass_over_sqlite_as_each_is_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let mut writer = writer(&path).await;
+    let people: Vec<Subject> = (1..=250).map(somebody).collect();
+    let mut text =
+        "BEGIN; CREATE TABLE t (id TEXT, state INTEGER, day TEXT); CREATE INDEX t_id ON t (id);".to_owned();
+    for (number, person) in people.iter().enumerate() {
+        let (lower, old) = (person.value().to_ascii_lowercase(), fifteen_digits(person).unwrap());
+        // In each form that a table may hold, twice, and not at all.
+        let stored: &[&str] = match number % 5 {
+            0 => &[person.value()],
+            1 => &[&old],
+            2 => &[&lower],
+            3 => &[person.value(), &old],
+            _ => &[],
+        };
+        for (row, id) in stored.iter().enumerate() {
+            text.push_str(&format!("INSERT INTO t VALUES ('{id}', {number}, '2018-05-{:02}');", row + 20));
+        }
+    }
+    writer.execute(AssertSqlSafe(format!("{text} COMMIT"))).await.unwrap();
+    let asked: Vec<Asked> = people.iter().map(|subject| Asked { subject: subject.clone(), ..asked() }).collect();
+    for query in [
+        "SELECT state, day FROM t WHERE id IN (:subject, :subject_15, :subject_lower) -- in each form",
+        "SELECT count(*) AS state, :subject_15 AS day FROM t WHERE id = :subject",
+        "SELECT state, day FROM t WHERE id IN (:subject, :subject_15) ORDER BY day DESC LIMIT 1",
+        "WITH mine AS (SELECT * FROM t WHERE id = :subject) SELECT state FROM mine \
+         UNION SELECT 77 WHERE NOT EXISTS (SELECT 1 FROM mine)",
+        "SELECT state, state, day AS \"a day\" FROM t WHERE id = :subject_lower",
+    ] {
+        let source = database(&path).asked_by(Query::parse(query).unwrap());
+        let together = source.fetch_many(&asked).expect("it can").await.unwrap();
+        assert_eq!(together.len(), asked.len());
+        let rows = |fetched: &Fetched| {
+            let shown = fetched.rows.iter().map(|row| row.iter().map(Raw::shown).collect::<Vec<_>>());
+            let mut shown: Vec<_> = shown.collect();
+            shown.sort();
+            shown
+        };
+        let mut found = 0;
+        for (number, asked) in asked.iter().enumerate() {
+            let alone = source.fetch(asked.clone()).await.unwrap();
+            assert_eq!(rows(&together[number]), rows(&alone), "{query}: {number}");
+            assert_eq!(together[number].columns.len(), alone.columns.len(), "{query}");
+            found += alone.rows.len();
+        }
+        assert!(found >= 50, "{query}: {found}");
+    }
+    let wrong = database(&path).asked_by(Query::parse("SELECT nothing FROM t WHERE id = :subject").unwrap());
+    let refused = wrong.fetch_many(&asked).expect("it can").await.unwrap_err();
+    assert!(matches!(refused, Trouble::Wrong(_)), "{refused}");
 }
 
 #[tokio::test]
