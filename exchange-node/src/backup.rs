@@ -1,6 +1,6 @@
 //! A backup of a running node, and its restore into an empty folder. In it: every evidence log with its encrypted messages,
 //! the view of the directory, the records (or a word that they are imported again), the configuration, office keys,
-//! decisions that wait, and what is noted of anchors and grants.
+//! decisions that wait, jobs of many questions as they lie there, and what is noted of anchors and grants.
 //!
 //! Not in it, on purpose: the node's signing keys, which have a sealed backup of their own (`keys backup`), and the months'
 //! keys, because destroying such a key must erase its month for good, out of every backup too.

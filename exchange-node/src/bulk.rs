@@ -5,6 +5,8 @@
 //! then sent; from then on exactly these bytes go to exactly that node until an answer comes. The provider gives the same
 //! bytes the same answer.
 //!
+//! **Invariant:** nothing of a job lies in the clear (`stored`).
+//!
 //! Out of scope: what a batch is (`trust::batch`), asking one (`ask::batch`), answering one (`answer::batch`).
 
 pub mod edge;
@@ -23,9 +25,10 @@ use host::{clock::Clock, files, random::Random};
 use proto::exchange::v1::BatchPiece;
 use tokio::sync::Notify;
 
-use self::stored::StoredJob;
+pub(crate) use self::stored::files_of_all;
+use self::stored::{JobFiles, Vault};
 pub use self::{job::Job, settings::BulkSettings};
-use crate::{ask::Asker, peers::Peers, view::View};
+use crate::{ask::Asker, journal::JournalError, peers::Peers, view::View};
 
 /// The most bytes of an encoded batch in one message.
 const PIECE: usize = 48 * 1024;
@@ -60,11 +63,22 @@ pub enum Error {
         source: std::io::Error,
     },
     /// What is stored cannot be read.
-    #[error("{} cannot be read as a part of a job: `batch remove` the job and hand it in again", path.display())]
+    #[error("{} cannot be read as a part of a job: `batch remove` the job, or remove its folder, and hand it in again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
+    /// The key that the job is encrypted under is not there.
+    #[error("the job in {} cannot be read without keys/months/{month}.key: bring the key back, or remove the folder", folder.display())]
+    KeyGone {
+        /// The job's folder.
+        folder: PathBuf,
+        /// The month of the key.
+        month: String,
+    },
+    /// A month's key cannot be used.
+    #[error(transparent)]
+    Key(#[from] JournalError),
     /// There is no such job.
     #[error("there is no such job: `batch list` shows them all")]
     Unknown,
@@ -85,6 +99,7 @@ pub enum Error {
 /// All jobs of a node.
 pub struct Bulk {
     folder: PathBuf,
+    vault: Arc<Vault>,
     settings: BulkSettings,
     asker: Arc<Asker>,
     peers: Arc<Peers>,
@@ -114,36 +129,51 @@ pub struct BulkParts {
 
 impl Bulk {
     /// Opens the jobs in the node's folder: tells the asker which batches are under way, and removes what was never handed
-    /// in whole or has been kept for long enough. Blocks.
+    /// in whole or has been kept for long enough. A job that cannot be read, because its month's key is elsewhere or was
+    /// destroyed, or because it is damaged, is told and left where it is: a node does not stay down for it. Blocks.
     ///
     /// # Errors
     ///
-    /// The folder or a job in it cannot be read.
+    /// The folder or a file in it cannot be read.
     pub fn open(dir: &Path, parts: BulkParts) -> Result<Self, Error> {
         let folder = dir.join(FOLDER);
         files::private_folder(&folder)?;
         let BulkParts { settings, asker, peers, view, clock, random } = parts;
+        let vault = Arc::new(Vault::open(dir, Arc::clone(&random))?);
         let kept_ms = u64::from(settings.keep_days) * 86_400_000;
         let mut jobs = BTreeMap::new();
         let read = |source| Error::Read { path: folder.clone(), source };
         for item in std::fs::read_dir(&folder).map_err(read)? {
             let path = item.map_err(read)?.path();
             let Some(id) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
-            let job = match StoredJob::read(&path)? {
-                Some(stored) => Job::open(id.clone(), path.clone(), stored)?,
-                None => {
+            let opened = match JobFiles::of(&vault, path.clone()) {
+                Ok(Some((files, stored))) => Job::open(id.clone(), files, stored).and_then(|job| {
+                    let under_way = job.under_way()?;
+                    Ok((job, under_way))
+                }),
+                Ok(None) => {
                     remove(&path);
                     continue;
                 }
+                Err(error) => Err(error),
+            };
+            let (job, under_way) = match opened {
+                Ok(opened) => opened,
+                Err(error @ (Error::Damaged { .. } | Error::KeyGone { .. })) => {
+                    tracing::error!(job = id, %error, "a job of many questions cannot be read and is passed over");
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             if job.ended_ms().is_some_and(|ended_ms| ended_ms.saturating_add(kept_ms) < clock.now_ms()) {
                 remove(&path);
                 continue;
             }
-            asker.keep_under_way(&job.under_way()?);
+            asker.keep_under_way(&under_way);
             jobs.insert(id, Arc::new(job));
         }
-        Ok(Self { folder, settings, asker, peers, view, clock, random, jobs: Mutex::new(jobs), news: Notify::new() })
+        let (jobs, news) = (Mutex::new(jobs), Notify::new());
+        Ok(Self { folder, vault, settings, asker, peers, view, clock, random, jobs, news })
     }
 
     /// The job with this id.

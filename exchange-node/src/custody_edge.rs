@@ -13,8 +13,10 @@ use std::{
 use host::edge::PeerInfo;
 use prost::Message;
 use proto::exchange::v1::{
-    ConsistencyProof, ConsistencyRequest, ConsistencyResponse, EntryKind, HeldMessage, HeldRequest, Signed,
+    Batch, ConsistencyProof, ConsistencyRequest, ConsistencyResponse, EntryKind, HeldBatches, HeldMessage, HeldRequest,
+    Signed,
     custody_server::{Custody, CustodyServer},
+    signed::Form,
 };
 use tokio::{
     runtime::Handle,
@@ -23,9 +25,14 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use trust::{envelope, ids::Party, log::hash::Hash};
+use trust::{
+    envelope::{self, Payload},
+    ids::Party,
+    log::hash::Hash,
+};
 
 use crate::{
+    bulk::pieces,
     journal::{Journal, JournalError, RecordHead},
     logs::Logs,
     view::View,
@@ -126,16 +133,17 @@ impl Custody for CustodyEdge {
         let Caller::Department(caller) = self.caller(&request)? else {
             return Err(Status::permission_denied("messages are given to the department that exchanged them alone"));
         };
-        let HeldRequest { since_ms, until_ms } = request.into_inner();
-        let until_ms = if until_ms == 0 { u64::MAX } else { until_ms };
+        let request = request.into_inner();
+        let until_ms = if request.until_ms == 0 { u64::MAX } else { request.until_ms };
+        let wanted = Wanted { caller, when: request.since_ms..until_ms, batches: request.batches() };
         let (sender, receiver) = mpsc::channel(32);
         let logs = Arc::clone(&self.logs);
-        let own_turn = self.own_turn(&caller)?;
+        let own_turn = self.own_turn(&wanted.caller)?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| Status::unavailable("this node is stopping"))?;
         tokio::task::spawn_blocking(move || {
             let _turns = (turn, own_turn);
-            if let Err(error) = send_held(&logs, &caller, since_ms..until_ms, &sender) {
+            if let Err(error) = send_held(&logs, &wanted, &sender) {
                 tracing::error!(%error, "what is held could not be read");
                 // Whoever asked may have gone away.
                 send(&sender, Err(Status::unavailable("this node cannot read its evidence now")));
@@ -145,19 +153,28 @@ impl Custody for CustodyEdge {
     }
 }
 
+/// What somebody asked for.
+struct Wanted {
+    /// What was exchanged with this party.
+    caller: Party,
+    /// Kept at these moments.
+    when: Range<u64>,
+    /// What of batches.
+    batches: HeldBatches,
+}
+
 /// Sends the questions and answers that were exchanged with the caller, those of this node's own logs alone, the newest first
 /// and each answer before its question. Nothing is gathered: whoever asks may stop at any message.
 fn send_held(
     logs: &Logs,
-    caller: &Party,
-    when: Range<u64>,
+    wanted: &Wanted,
     sender: &mpsc::Sender<Result<HeldMessage, Status>>,
 ) -> Result<(), JournalError> {
     for journal in logs.own() {
         let mut outcome = Ok(ControlFlow::Continue(()));
-        journal.newest(when.start, &mut |head| {
-            if when.contains(&head.at_ms) {
-                outcome = send_record(journal, &head, caller, sender);
+        journal.newest(wanted.when.start, &mut |head| {
+            if wanted.when.contains(&head.at_ms) {
+                outcome = send_record(journal, &head, wanted, sender);
             }
             match outcome {
                 Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
@@ -180,21 +197,47 @@ fn send(sender: &mpsc::Sender<Result<HeldMessage, Status>>, held: Result<HeldMes
 fn send_record(
     journal: &dyn Journal,
     head: &RecordHead,
-    caller: &Party,
+    wanted: &Wanted,
     sender: &mpsc::Sender<Result<HeldMessage, Status>>,
 ) -> Result<ControlFlow<()>, JournalError> {
     for (index, kind) in (head.first_index..).zip(&head.kinds).collect::<Vec<_>>().into_iter().rev() {
-        let Some(message) = journal.entry(index)?.and_then(|stored| stored.message) else { continue };
-        let Ok(message) = Signed::decode(message.as_slice()) else { continue };
-        if !is_between(&message, *kind, caller) {
+        let Some(bytes) = journal.entry(index)?.and_then(|stored| stored.message) else { continue };
+        let Ok(message) = Signed::decode(bytes.as_slice()) else { continue };
+        if !is_between(&message, *kind, &wanted.caller) {
             continue;
         }
-        let held = HeldMessage { kind: (*kind).into(), message: Some(message), at_ms: head.at_ms };
-        if !send(sender, Ok(held)) {
+        let held = HeldMessage { kind: (*kind).into(), at_ms: head.at_ms, ..HeldMessage::default() };
+        let is_taken = match (&message.form, wanted.batches) {
+            (Some(Form::Batch(_)), HeldBatches::Unspecified) => true,
+            (Some(Form::Batch(batch)), HeldBatches::Roots) => {
+                send(sender, Ok(HeldMessage { message: Some(root_of(batch)), ..held }))
+            }
+            (Some(Form::Batch(_)), HeldBatches::Whole) => {
+                drop(message);
+                in_pieces(&held, bytes).all(|piece| send(sender, Ok(piece)))
+            }
+            _ => send(sender, Ok(HeldMessage { message: Some(message), ..held })),
+        };
+        if !is_taken {
             return Ok(ControlFlow::Break(()));
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// A batch without its messages.
+fn root_of(batch: &Batch) -> Signed {
+    let (batch_id, common, root) = (batch.batch_id.clone(), batch.common.clone(), batch.root.clone());
+    Signed { form: Some(Form::Batch(Batch { batch_id, common, root, ..Batch::default() })) }
+}
+
+/// The pieces of a message that is too large for one.
+fn in_pieces(held: &HeldMessage, bytes: Vec<u8>) -> impl Iterator<Item = HeldMessage> {
+    let mut pieces = pieces(bytes).peekable();
+    std::iter::from_fn(move || {
+        let piece = pieces.next()?.bytes;
+        Some(HeldMessage { piece, goes_on: pieces.peek().is_some(), ..held.clone() })
+    })
 }
 
 /// Whether a question or answer was exchanged with this party. What its own signatures say is enough: it was verified
@@ -202,14 +245,10 @@ fn send_record(
 fn is_between(message: &Signed, kind: EntryKind, party: &Party) -> bool {
     let party = party.to_string();
     match kind {
-        EntryKind::QuestionSent | EntryKind::QuestionReceived => {
-            envelope::peek::<proto::exchange::v1::Request>(message, usize::MAX)
-                .is_ok_and(|request| request.sender == party || request.recipient == party)
-        }
-        EntryKind::AnswerGiven | EntryKind::AnswerReceived => {
-            envelope::peek::<proto::exchange::v1::Answer>(message, usize::MAX)
-                .is_ok_and(|answer| answer.sender == party || answer.recipient == party)
-        }
+        EntryKind::QuestionSent | EntryKind::QuestionReceived => shared::<proto::exchange::v1::Request>(message)
+            .is_some_and(|request| request.sender == party || request.recipient == party),
+        EntryKind::AnswerGiven | EntryKind::AnswerReceived => shared::<proto::exchange::v1::Answer>(message)
+            .is_some_and(|answer| answer.sender == party || answer.recipient == party),
         EntryKind::CorrectionSent
         | EntryKind::CorrectionReceived
         | EntryKind::CorrectionReplyGiven
@@ -219,6 +258,52 @@ fn is_between(message: &Signed, kind: EntryKind, party: &Party) -> bool {
     }
 }
 
+/// The message, or what all messages of a batch share.
+fn shared<M: Payload>(message: &Signed) -> Option<M> {
+    match &message.form {
+        Some(Form::Batch(batch)) => M::decode(batch.common.as_slice()).ok(),
+        _ => envelope::peek(message, usize::MAX).ok(),
+    }
+}
+
 fn to_wire(proof: &[Hash]) -> ConsistencyProof {
     ConsistencyProof { hashes: proof.iter().map(|hash| hash.as_bytes().to_vec()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::exchange::v1::Request;
+
+    use super::*;
+
+    fn batch() -> Signed {
+        let common = Request { sender: "ninghe/housing".into(), recipient: "ninghe/health".into(), ..Request::default() };
+        let items = (0..3000_u32).map(|item| [7; 40].iter().copied().chain(item.to_be_bytes()).collect()).collect();
+        let batch = Batch { batch_id: vec![1; 32], salt_seed: vec![2; 32], common: common.encode_to_vec(), items, root: None };
+        Signed { form: Some(Form::Batch(batch)) }
+    }
+
+    #[test]
+    fn a_batch_is_shown_to_those_who_exchanged_it_alone() {
+        let party = |name: &str| -> Party { name.parse().unwrap() };
+        let is_between = |kind, name| is_between(&batch(), kind, &party(name));
+        assert!(is_between(EntryKind::QuestionSent, "ninghe/health"));
+        assert!(is_between(EntryKind::QuestionReceived, "ninghe/housing"));
+        assert!(!is_between(EntryKind::QuestionReceived, "ninghe/taxation"));
+        assert!(!is_between(EntryKind::CorrectionSent, "ninghe/housing"));
+    }
+
+    #[test]
+    fn the_pieces_of_a_batch_put_together_are_the_whole_and_its_root_shows_no_message() {
+        let whole = batch().encode_to_vec();
+        let held = HeldMessage { kind: EntryKind::AnswerGiven.into(), at_ms: 7, ..HeldMessage::default() };
+        let pieces: Vec<HeldMessage> = in_pieces(&held, whole.clone()).collect();
+        assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.at_ms == 7 && piece.message.is_none()));
+        let (last, others) = pieces.split_last().unwrap();
+        assert!(!last.goes_on && others.iter().all(|piece| piece.goes_on));
+        assert_eq!(pieces.iter().flat_map(|piece| piece.piece.clone()).collect::<Vec<_>>(), whole);
+        let Some(Form::Batch(batch)) = batch().form else { panic!("a batch") };
+        let Some(Form::Batch(root)) = root_of(&batch).form else { panic!("a batch") };
+        assert_eq!((root.common, root.items.len(), root.salt_seed.len()), (batch.common, 0, 0));
+    }
 }

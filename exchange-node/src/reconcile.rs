@@ -7,6 +7,7 @@
 //!
 //! Out of scope: what the other side gives (`custody_edge`).
 
+mod gather;
 mod pair;
 mod settled;
 
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use proto::exchange::v1::{EntryKind, HeldRequest, Signed};
+use proto::exchange::v1::{EntryKind, HeldBatches, HeldRequest, Signed};
 use tokio::time::timeout;
 use trust::{
     decision::decide,
@@ -26,7 +27,10 @@ use trust::{
     ids::{DepartmentId, Digest},
 };
 
-use self::pair::{Answer, Question, Read};
+use self::{
+    gather::{Pieces, TooMuch, Waiting},
+    pair::{Answer, Question, Read},
+};
 pub use self::settled::{Settled, lost_range};
 use crate::{
     budget::{self, GuessBudget, guesses},
@@ -42,8 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// So much before the last entry that was kept others are asked what they hold.
 const DISORDER_MS: u64 = 600_000;
 
-/// How many answers may wait for their questions.
-const MOST_WAITING: usize = 10_000;
+/// After so many questions of a batch others have their turn on this thread.
+const IN_A_TURN: usize = 32;
 
 /// Why nothing was fetched.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +138,18 @@ enum Fault {
     Unreachable(String),
 }
 
+impl From<TooMuch> for Fault {
+    fn from(too_much: TooMuch) -> Self {
+        Self::Unreachable(too_much.to_string())
+    }
+}
+
+impl From<tokio::task::JoinError> for Fault {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Here(error.into())
+    }
+}
+
 async fn fetch(
     parts: &Parts,
     node: &Node,
@@ -143,20 +159,18 @@ async fn fetch(
 ) -> Result<(), Fault> {
     let told = |status: tonic::Status| Fault::Unreachable(status.message().to_owned());
     let mut custody = parts.peers.custody(node).map_err(told)?;
-    let request = HeldRequest { since_ms, until_ms: 0 };
+    let request = HeldRequest { since_ms, until_ms: 0, batches: HeldBatches::Whole.into() };
     let mut stream = custody.held(request).await.map_err(told)?.into_inner();
-    let mut answers: HashMap<Digest, Answer> = HashMap::new();
+    let (mut pieces, mut answers) = (Pieces::default(), Waiting::default());
     while let Some(held) = stream.message().await.map_err(told)? {
-        let seen = parts.view.seen();
-        match pair::read(&parts.config.party(), &parts.config.node, &node.department, &held) {
-            Read::Answer(answer) => {
-                if answers.len() >= MOST_WAITING {
-                    return Err(Fault::Unreachable("it gives answers without their questions".to_owned()));
-                }
-                answers.insert(answer.request_digest, answer);
-            }
+        let Some(held) = pieces.take(held)? else { continue };
+        let (me, own, other) = (parts.config.party(), parts.config.node.clone(), node.department.clone());
+        // Hashing ten thousand questions is no work for a thread that others wait for; nor is comparing them, below.
+        let read = tokio::task::spawn_blocking(move || pair::read(&me, &own, &other, &held)).await?;
+        match read {
+            Read::Answer(answer) => answers.add(answer)?,
             Read::Question(question) => {
-                let answer = answers.remove(&question.digest);
+                let answer = answers.of(&question);
                 if known.contains(&question.digest)
                     && answer.as_ref().is_none_or(|answer| known.contains(&answer.digest))
                 {
@@ -166,10 +180,14 @@ async fn fetch(
                 if question.question.issued_at_ms > parts.logs.closed_ms() {
                     continue;
                 }
-                let Some((question, answer)) = pair::verify(seen.directory(), question, answer, fetched) else {
-                    continue;
-                };
-                drop(seen);
+                let seen = parts.view.seen();
+                let verifying = tokio::task::spawn_blocking(move || {
+                    let mut counted = Fetched::default();
+                    (pair::verify(seen.directory(), question, answer, &mut counted), counted.invalid)
+                });
+                let (verified, invalid) = verifying.await?;
+                fetched.invalid += invalid;
+                let Some((question, answer)) = verified else { continue };
                 keep(parts, question, answer, known, fetched).await.map_err(Fault::Here)?;
             }
             Read::Invalid => fetched.invalid += 1,
@@ -210,14 +228,21 @@ async fn keep(
 
 /// What was guessed stays guessed. A budget that is spent by now is spent all the same.
 async fn charge(parts: &Parts, question: &Question, answer: &Answer) -> Result<(), Error> {
-    let guesses = {
-        let seen = parts.view.seen();
-        let (directory, asked) = (seen.directory(), &question.question);
-        let Ok(permit) = decide(directory, asked, answer.wire.answered_at_ms) else { return Ok(()) };
-        guesses(parts.budget.key(), directory, asked, &permit, &[], answer.wire.answered_at_ms)
-    };
-    if !guesses.is_empty() {
-        parts.budget.take_budget(vec![guesses], answer.wire.answered_at_ms).await?;
+    let at_ms = answer.wire.answered_at_ms;
+    let mut guessed = Vec::new();
+    let seen = parts.view.seen();
+    for (index, asked) in pair::answered(question, answer).into_iter().enumerate() {
+        if let Ok(permit) = decide(seen.directory(), &asked, at_ms) {
+            guessed.push(guesses(parts.budget.key(), seen.directory(), &asked, &permit, &[], at_ms));
+        }
+        if index % IN_A_TURN == IN_A_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(seen);
+    guessed.retain(|guesses| !guesses.is_empty());
+    if !guessed.is_empty() {
+        parts.budget.take_budget(guessed, at_ms).await?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ mod anchors;
 mod bad_files;
 #[path = "all/bulk.rs"]
 mod bulk;
+#[path = "all/bulk_kept.rs"]
+mod bulk_kept;
 #[path = "all/cases.rs"]
 mod cases;
 #[path = "all/clerks.rs"]

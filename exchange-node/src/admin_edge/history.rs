@@ -156,7 +156,7 @@ impl NodeHistory for HistoryEdge {
 }
 
 fn question(listed: Listed) -> RecoveredQuestion {
-    let Listed { receipt, request, is_ours, answered } = listed;
+    let Listed { receipt, request, is_ours, answered, questions } = listed;
     RecoveredQuestion {
         receipt: receipt.to_string(),
         other_side: if is_ours { request.recipient } else { request.sender },
@@ -165,6 +165,7 @@ fn question(listed: Listed) -> RecoveredQuestion {
         case_number: request.case_number,
         asked_at_ms: request.issued_at_ms,
         answered,
+        questions: u32::try_from(questions).unwrap_or(u32::MAX),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     format::{FrameWriter, Kind, PIECE, put_pair},
 };
 use crate::{
-    config, custody, findings,
+    bulk, config, custody, findings,
     journal::{Dump, JournalError, PairSink},
     logs::{self, Logs, RECOVERED},
     office_keys,
@@ -65,6 +65,10 @@ pub fn write(parts: &Parts, with_records: bool, target: impl Write) -> Result<()
     }
     for folder in FOLDERS {
         files_under(&mut writer, &config.dir, Path::new(folder))?;
+    }
+    // Before the evidence too: a batch that was sent must be in it. Its files are encrypted under the months' keys.
+    for name in bulk::files_of_all(&config.dir)? {
+        file(&mut writer, &config.dir, &name)?;
     }
     budget(&mut writer, parts)?;
     // Before the evidence too: what a later duty would point to must be in it.

@@ -149,7 +149,12 @@ fn failed(error: Error) -> Status {
         Error::NameTaken => Status::already_exists(error.to_string()),
         Error::GoesOn => Status::failed_precondition(error.to_string()),
         Error::NotAJob(_) => Status::invalid_argument(error.to_string()),
-        Error::File(_) | Error::Read { .. } | Error::Damaged { .. } | Error::Ended(_) => {
+        Error::File(_)
+        | Error::Read { .. }
+        | Error::Damaged { .. }
+        | Error::Ended(_)
+        | Error::Key(_)
+        | Error::KeyGone { .. } => {
             tracing::error!(%error, "a job of many questions cannot be kept or read");
             Status::unavailable(error.to_string())
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::{
     Bulk, Error,
-    stored::{self, StoredJob, StoredResults, StoredRows, StoredSent, part_file},
+    stored::{self, JobFiles, StoredJob, StoredResults, StoredRows, StoredSent, part_file},
 };
 use crate::ask::OfficeQuestion;
 
@@ -36,7 +36,7 @@ const MOST_ROWS: u64 = 20_000_000;
 /// A job that was handed in.
 pub struct Job {
     id: String,
-    folder: PathBuf,
+    files: JobFiles,
     stored: StoredJob,
     shown: watch::Sender<BatchJob>,
     /// The parts that this process has prepared: it knows of every attempt to send them.
@@ -46,7 +46,7 @@ pub struct Job {
 }
 
 impl Job {
-    pub(super) fn open(id: String, folder: PathBuf, stored: StoredJob) -> Result<Self, Error> {
+    pub(super) fn open(id: String, files: JobFiles, stored: StoredJob) -> Result<Self, Error> {
         let header = stored.header.clone().unwrap_or_default();
         let mut shown = BatchJob {
             job: id.clone(),
@@ -58,11 +58,11 @@ impl Job {
             submitted_at_ms: stored.submitted_at_ms,
             ..BatchJob::default()
         };
-        match stored::ended(&folder)? {
+        match stored::ended(&files)? {
             Some(ended) => shown = ended,
             None => {
                 for part in 0..stored.parts.len() {
-                    if let Some(results) = stored::read::<StoredResults>(&part_file(&folder, part, "results"))? {
+                    if let Some(results) = files.read::<StoredResults>(&part_file(part, "results"))? {
                         results.results.iter().for_each(|result| count(&mut shown, result));
                     }
                 }
@@ -70,7 +70,7 @@ impl Job {
         }
         Ok(Self {
             id,
-            folder,
+            files,
             stored,
             shown: watch::Sender::new(shown),
             begun: Mutex::default(),
@@ -89,7 +89,7 @@ impl Job {
     }
 
     pub(super) fn folder(&self) -> &Path {
-        &self.folder
+        self.files.folder()
     }
 
     /// When it was handed in, Unix milliseconds.
@@ -141,7 +141,7 @@ impl Job {
 
     /// The parts without results.
     pub(super) fn open_parts(&self) -> Vec<usize> {
-        (0..self.stored.parts.len()).filter(|part| !part_file(&self.folder, *part, "results").exists()).collect()
+        (0..self.stored.parts.len()).filter(|part| !self.files.has(&part_file(*part, "results"))).collect()
     }
 
     /// The places of the batches that are under way.
@@ -151,26 +151,27 @@ impl Job {
     }
 
     pub(super) fn rows(&self, part: usize) -> Result<StoredRows, Error> {
-        let path = part_file(&self.folder, part, "rows");
-        stored::read(&path)?.ok_or(Error::Damaged { path })
+        let name = part_file(part, "rows");
+        let rows = self.files.read(&name)?;
+        rows.ok_or_else(|| Error::Damaged { path: self.folder().join(name) })
     }
 
     pub(super) fn sent(&self, part: usize) -> Result<Option<StoredSent>, Error> {
-        stored::read(&part_file(&self.folder, part, "sent"))
+        self.files.read(&part_file(part, "sent"))
     }
 
     pub(super) fn note_sent(&self, part: usize, sent: &StoredSent) -> Result<(), Error> {
-        stored::write(&part_file(&self.folder, part, "sent"), sent)
+        self.files.write(&part_file(part, "sent"), sent)
     }
 
     /// The results of some rows of a part, while others must be asked again.
     pub(super) fn partial(&self, part: usize) -> Result<Vec<BatchResult>, Error> {
-        let stored: Option<StoredResults> = stored::read(&part_file(&self.folder, part, "partial"))?;
+        let stored: Option<StoredResults> = self.files.read(&part_file(part, "partial"))?;
         Ok(stored.unwrap_or_default().results)
     }
 
     pub(super) fn keep_partial(&self, part: usize, results: Vec<BatchResult>) -> Result<(), Error> {
-        stored::write(&part_file(&self.folder, part, "partial"), &StoredResults { results })
+        self.files.write(&part_file(part, "partial"), &StoredResults { results })
     }
 
     /// How many rows the part has.
@@ -203,7 +204,7 @@ impl Job {
 
     /// What was sent of the part was never answered and never will be: it is asked anew.
     pub(super) fn forget_sent(&self, part: usize) -> Result<(), Error> {
-        let path = part_file(&self.folder, part, "sent");
+        let path = self.folder().join(part_file(part, "sent"));
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Read { path, source }),
             _ => Ok(()),
@@ -212,7 +213,7 @@ impl Job {
 
     pub(super) fn keep_results(&self, part: usize, results: Vec<BatchResult>) -> Result<(), Error> {
         let results = StoredResults { results };
-        stored::write(&part_file(&self.folder, part, "results"), &results)?;
+        self.files.write(&part_file(part, "results"), &results)?;
         self.shown.send_modify(|shown| {
             results.results.iter().for_each(|result| count(shown, result));
             "running".clone_into(&mut shown.state);
@@ -233,7 +234,7 @@ impl Job {
     pub(super) fn end(&self, now_ms: u64) -> Result<(), Error> {
         let ended =
             BatchJob { state: "done".to_owned(), ended_at_ms: now_ms, waiting_for: String::new(), ..self.shown() };
-        stored::write_ended(&self.folder, &ended)?;
+        stored::write_ended(&self.files, &ended)?;
         self.shown.send_replace(ended);
         Ok(())
     }
@@ -248,7 +249,7 @@ impl Job {
         for (part, rows) in self.stored.parts.iter().enumerate() {
             let after = first + u64::from(*rows);
             if from_row < after {
-                let stored: Option<StoredResults> = stored::read(&part_file(&self.folder, part, "results"))?;
+                let stored: Option<StoredResults> = self.files.read(&part_file(part, "results"))?;
                 let results = stored.unwrap_or_default().results;
                 let skipped = usize::try_from(from_row - first).unwrap_or(usize::MAX);
                 return Ok(results.into_iter().skip(skipped).take(PAGE).collect());
@@ -278,7 +279,9 @@ fn count(job: &mut BatchJob, result: &BatchResult) {
 /// A job that is being handed in, row by row.
 pub struct Incoming {
     id: String,
-    folder: PathBuf,
+    files: JobFiles,
+    /// Whether it is a job now: otherwise what was kept of it goes with this.
+    is_kept: bool,
     stored: StoredJob,
     rows_per_part: usize,
     rows: Vec<BatchRow>,
@@ -303,7 +306,9 @@ impl Bulk {
         files::private_folder(&folder)?;
         let rows_per_part = self.settings.rows();
         let stored = StoredJob { header: Some(header), system, submitted_at_ms, ..StoredJob::default() };
-        Ok(Incoming { id, folder, stored, rows_per_part, rows: Vec::new(), bytes: 0, total: 0, hash: Sha256::new() })
+        let files = JobFiles::new(&self.vault, folder, submitted_at_ms);
+        let (rows, hash) = (Vec::new(), Sha256::new());
+        Ok(Incoming { id, files, is_kept: false, stored, rows_per_part, rows, bytes: 0, total: 0, hash })
     }
 
     /// All rows are there: the job is kept, and carried out. Where one with its name is there already, that is returned if it
@@ -325,9 +330,10 @@ impl Bulk {
                 there.stored.header == incoming.stored.header && there.stored.digest == incoming.stored.digest;
             return if is_same { Ok(Arc::clone(there)) } else { Err(Error::NameTaken) };
         }
-        stored::write(&incoming.folder.join("job"), &incoming.stored)?;
-        let (id, folder) = (incoming.id.clone(), std::mem::take(&mut incoming.folder));
-        let job = Arc::new(Job::open(id.clone(), folder, incoming.stored.clone())?);
+        incoming.files.write_job(&incoming.stored)?;
+        incoming.is_kept = true;
+        let id = incoming.id.clone();
+        let job = Arc::new(Job::open(id.clone(), incoming.files.clone(), incoming.stored.clone())?);
         jobs.insert(id, Arc::clone(&job));
         drop(jobs);
         self.news.notify_one();
@@ -370,7 +376,7 @@ impl Incoming {
             return Ok(());
         }
         let rows = StoredRows { rows: std::mem::take(&mut self.rows) };
-        stored::write(&part_file(&self.folder, self.stored.parts.len(), "rows"), &rows)?;
+        self.files.write(&part_file(self.stored.parts.len(), "rows"), &rows)?;
         self.stored.parts.push(u32::try_from(rows.rows.len()).unwrap_or(u32::MAX));
         self.bytes = 0;
         Ok(())
@@ -379,9 +385,8 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // Taken out where the job was kept.
-        if !self.folder.as_os_str().is_empty() {
-            super::remove(&self.folder);
+        if !self.is_kept {
+            super::remove(self.files.folder());
         }
     }
 }

@@ -128,8 +128,16 @@ impl Bulk {
             Some(mut noted) => {
                 // Whether it left before a crash nobody knows: it goes where it was going.
                 noted.has_left |= !job.has_begun(part);
-                let sent = self.asker.sent_batch(noted.place)?;
-                (noted, sent)
+                match self.asker.sent_batch(noted.place) {
+                    Ok(sent) => (noted, sent),
+                    // Its entry was lost with the disk, or its month's key destroyed: these bytes can never be sent again.
+                    Err(ask::Error::StoredUnreadable) => {
+                        tracing::warn!(job = job.id(), part, "what was sent of a job is in the evidence no more; it is asked anew");
+                        job.forget_sent(part)?;
+                        return Err(Held::More);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             None => match self.prepare(job, part).await? {
                 Prepared::Sent(noted, sent) => (noted, sent),

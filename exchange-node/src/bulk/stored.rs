@@ -1,17 +1,37 @@
 //! A job on the disk: one folder, with a file that says what it is (written last, so that a job without it was never handed
 //! in), its rows in parts, and beside each part what was sent of it and what came of it. Each file is written whole and synced
-//! before anything rests on it. Rows hold personal data: the files are the node's alone, and go with the job.
+//! before anything rests on it. Rows hold personal data: every file is encrypted under the key of the month in which the job was
+//! handed in (`keys/months`), which no backup has, and bound to its name; destroying that key destroys the month's jobs.
+//!
+//! Out of scope: what a job means (`job`).
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use host::files;
+use host::{
+    files,
+    random::{self, Random},
+};
 use prost::Message;
 use proto::office::v1::{BatchHeader, BatchJob, BatchResult, BatchRow};
 
-use super::Error;
+use super::{Error, FOLDER};
+use crate::journal::{Month, MonthKeys, NONCE_BYTES, TAG_BYTES};
+
+/// What each file begins with; then the month, the nonce, the tag, and what is encrypted.
+const MAGIC: &[u8] = b"errand job v1\n";
+
+/// How many bytes a month has as a text.
+const MONTH_BYTES: usize = 7;
+
+/// How many bytes stand before what is encrypted.
+const HEAD_BYTES: usize = MAGIC.len() + MONTH_BYTES + NONCE_BYTES + TAG_BYTES;
+
+/// The file that says what a job is.
+const JOB: &str = "job";
 
 /// What a job is.
 #[derive(Clone, PartialEq, Message)]
@@ -69,38 +89,239 @@ pub(super) struct StoredResults {
     pub(super) results: Vec<BatchResult>,
 }
 
-impl StoredJob {
-    /// The job in this folder; `None` where none was handed in whole.
-    pub(super) fn read(folder: &Path) -> Result<Option<Self>, Error> {
-        read(&folder.join("job"))
+/// What the files of jobs are encrypted with.
+pub(super) struct Vault {
+    keys: MonthKeys,
+    random: Arc<dyn Random>,
+}
+
+impl Vault {
+    /// With the months' keys in the node's folder `dir`.
+    pub(super) fn open(dir: &Path, random: Arc<dyn Random>) -> Result<Self, Error> {
+        Ok(Self { keys: MonthKeys::open(dir.join("keys").join("months"))?, random })
+    }
+}
+
+/// The files of one job.
+#[derive(Clone)]
+pub(super) struct JobFiles {
+    vault: Arc<Vault>,
+    folder: PathBuf,
+    /// When it was handed in: its files are encrypted under that month's key.
+    submitted_at_ms: u64,
+}
+
+impl JobFiles {
+    /// Those of a job that is handed in now.
+    pub(super) fn new(vault: &Arc<Vault>, folder: PathBuf, submitted_at_ms: u64) -> Self {
+        Self { vault: Arc::clone(vault), folder, submitted_at_ms }
+    }
+
+    /// Those of the job in this folder, and what it is; `None` where none was handed in whole.
+    pub(super) fn of(vault: &Arc<Vault>, folder: PathBuf) -> Result<Option<(Self, StoredJob)>, Error> {
+        let mut files = Self::new(vault, folder, 0);
+        let Some(stored) = files.read::<StoredJob>(JOB)? else { return Ok(None) };
+        files.submitted_at_ms = stored.submitted_at_ms;
+        Ok(Some((files, stored)))
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The job is whole now.
+    pub(super) fn write_job(&self, job: &StoredJob) -> Result<(), Error> {
+        self.write(JOB, job)
+    }
+
+    /// Whether there is such a file.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.folder.join(name).exists()
+    }
+
+    /// What the file holds; `None` where there is no such file.
+    pub(super) fn read<M: Message + Default>(&self, name: &str) -> Result<Option<M>, Error> {
+        let path = self.folder.join(name);
+        let mut bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        let damaged = || Error::Damaged { path: path.clone() };
+        if bytes.len() < HEAD_BYTES || !bytes.starts_with(MAGIC) {
+            return Err(damaged());
+        }
+        let (head, sealed) = bytes.split_at_mut(HEAD_BYTES);
+        let (month, rest) = head[MAGIC.len()..].split_at(MONTH_BYTES);
+        let month: Month = std::str::from_utf8(month).ok().and_then(|month| month.parse().ok()).ok_or_else(damaged)?;
+        let (nonce, tag) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(damaged)?;
+        let tag = tag.first_chunk::<TAG_BYTES>().ok_or_else(damaged)?;
+        let key = self.vault.keys.load(month)?.ok_or_else(|| Error::KeyGone {
+            folder: self.folder.clone(),
+            month: month.to_string(),
+        })?;
+        key.open(*nonce, &self.bound_to(name), sealed, *tag).ok_or_else(damaged)?;
+        M::decode(&*sealed).map(Some).map_err(|_| damaged())
+    }
+
+    /// Writes the file whole, durably.
+    pub(super) fn write<M: Message>(&self, name: &str, message: &M) -> Result<(), Error> {
+        let path = self.folder.join(name);
+        let month = Month::of_ms(self.submitted_at_ms);
+        let key = self.vault.keys.load_or_make(month, self.vault.random.as_ref())?;
+        let nonce = random::array::<NONCE_BYTES>(self.vault.random.as_ref());
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + message.encoded_len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(month.to_string().as_bytes());
+        bytes.extend_from_slice(&nonce);
+        bytes.resize(HEAD_BYTES, 0);
+        bytes.extend_from_slice(&message.encode_to_vec());
+        let sealed = bytes.get_mut(HEAD_BYTES..).unwrap_or_default();
+        let tag = key.seal(nonce, &self.bound_to(name), sealed);
+        let tag = tag.ok_or_else(|| Error::Damaged { path: path.clone() })?;
+        if let Some(place) = bytes.get_mut(HEAD_BYTES - TAG_BYTES..HEAD_BYTES) {
+            place.copy_from_slice(&tag);
+        }
+        Ok(files::replace_file(&path, &bytes, files::PRIVATE_MODE)?)
+    }
+
+    /// A file counts under its own name, in its own job, alone.
+    fn bound_to(&self, name: &str) -> Vec<u8> {
+        let job = self.folder.file_name().unwrap_or_default().as_encoded_bytes();
+        [MAGIC, job, b"/", name.as_bytes()].concat()
     }
 }
 
 /// The file of a part.
-pub(super) fn part_file(folder: &Path, part: usize, kind: &str) -> PathBuf {
-    folder.join(format!("{part:06}.{kind}"))
-}
-
-/// What the file holds; `None` where there is no such file.
-pub(super) fn read<M: Message + Default>(path: &Path) -> Result<Option<M>, Error> {
-    match fs::read(path) {
-        Ok(bytes) => M::decode(bytes.as_slice()).map(Some).map_err(|_| Error::Damaged { path: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
-    }
-}
-
-/// Writes the file whole, durably.
-pub(super) fn write<M: Message>(path: &Path, message: &M) -> Result<(), Error> {
-    Ok(files::replace_file(path, &message.encode_to_vec(), files::PRIVATE_MODE)?)
+pub(super) fn part_file(part: usize, kind: &str) -> String {
+    format!("{part:06}.{kind}")
 }
 
 /// How a job ended, so that a start need not count its results again.
-pub(super) fn ended(folder: &Path) -> Result<Option<BatchJob>, Error> {
-    read(&folder.join("ended"))
+pub(super) fn ended(files: &JobFiles) -> Result<Option<BatchJob>, Error> {
+    files.read("ended")
 }
 
 /// Notes how it ended.
-pub(super) fn write_ended(folder: &Path, job: &BatchJob) -> Result<(), Error> {
-    write(&folder.join("ended"), job)
+pub(super) fn write_ended(files: &JobFiles, job: &BatchJob) -> Result<(), Error> {
+    files.write("ended", job)
+}
+
+/// In this order the files of a job are copied while it goes on: what is copied first rests on what is copied later. A job that
+/// has ended has all of its results; what was sent, noted before it was answered, is sent again and gets the same answer; and a
+/// job without the last of them was never handed in.
+const COPIED: [&str; 6] = ["ended", ".sent", ".partial", ".results", ".rows", JOB];
+
+/// The files of all jobs, from the node's folder `dir`, in the order in which a backup copies them.
+///
+/// # Errors
+///
+/// A folder cannot be read.
+pub(crate) fn files_of_all(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let jobs = match fs::read_dir(dir.join(FOLDER)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        jobs => jobs?,
+    };
+    for job in jobs {
+        let job = Path::new(FOLDER).join(job?.file_name());
+        let names = match fs::read_dir(dir.join(&job)) {
+            // Removed a moment ago, or no folder of a job.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            names => names?,
+        };
+        let mut files = Vec::new();
+        for name in names {
+            let name = name?.file_name();
+            let rank = name.to_str().and_then(|name| COPIED.iter().position(|kind| name.ends_with(kind)));
+            files.extend(rank.map(|rank| (rank, job.join(name))));
+        }
+        files.sort();
+        found.extend(files.into_iter().map(|(_, file)| file));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use host::random::SeededRandom;
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_795_000_000_000;
+    const NUMBER: &str = "890101199003070011";
+
+    fn vault(dir: &Path) -> Arc<Vault> {
+        fs::create_dir_all(dir.join(FOLDER).join("one")).unwrap();
+        Arc::new(Vault::open(dir, Arc::new(SeededRandom::new(1))).unwrap())
+    }
+
+    fn rows() -> StoredRows {
+        let subject = proto::exchange::v1::Subject { scheme: "resident_id".into(), value: NUMBER.into() };
+        StoredRows { rows: vec![BatchRow { subject: Some(subject), ..BatchRow::default() }] }
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written_and_shows_nothing_of_a_subject() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = vault(dir.path());
+        let files = JobFiles::new(&vault, dir.path().join(FOLDER).join("one"), NOW_MS);
+        let rows = rows();
+        files.write("000000.rows", &rows).unwrap();
+        assert_eq!(files.read::<StoredRows>("000000.rows").unwrap(), Some(rows));
+        assert_eq!(files.read::<StoredRows>("000001.rows").unwrap(), None);
+        let bytes = fs::read(files.folder().join("000000.rows")).unwrap();
+        assert!(!bytes.windows(NUMBER.len()).any(|window| window == NUMBER.as_bytes()));
+        assert!(!bytes.windows(11).any(|window| window == b"resident_id"));
+        // A job that is found is written on under the month in which it was handed in.
+        files.write_job(&StoredJob { submitted_at_ms: NOW_MS, ..StoredJob::default() }).unwrap();
+        let (found, stored) = JobFiles::of(&vault, files.folder().to_owned()).unwrap().unwrap();
+        assert_eq!((stored.submitted_at_ms, found.submitted_at_ms), (NOW_MS, NOW_MS));
+    }
+
+    #[test]
+    fn a_file_that_was_changed_cut_or_moved_is_damaged_and_one_without_its_key_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = vault(dir.path());
+        let files = JobFiles::new(&vault, dir.path().join(FOLDER).join("one"), NOW_MS);
+        files.write("000000.rows", &rows()).unwrap();
+        let path = files.folder().join("000000.rows");
+        let good = fs::read(&path).unwrap();
+        let read = |name: &str| files.read::<StoredRows>(name);
+        for place in (0..good.len()).filter(|place| !(MAGIC.len()..MAGIC.len() + MONTH_BYTES).contains(place)) {
+            let mut changed = good.clone();
+            changed[place] ^= 1;
+            fs::write(&path, changed).unwrap();
+            assert!(matches!(read("000000.rows"), Err(Error::Damaged { .. })), "byte {place}");
+            fs::write(&path, &good[..place]).unwrap();
+            assert!(matches!(read("000000.rows"), Err(Error::Damaged { .. })), "cut at {place}");
+        }
+        // Under another name, or in another job, it says nothing.
+        fs::write(files.folder().join("000001.rows"), &good).unwrap();
+        assert!(matches!(read("000001.rows"), Err(Error::Damaged { .. })));
+        fs::create_dir_all(dir.path().join(FOLDER).join("two")).unwrap();
+        let other = JobFiles::new(&vault, dir.path().join(FOLDER).join("two"), NOW_MS);
+        fs::write(other.folder().join("000000.rows"), &good).unwrap();
+        assert!(matches!(other.read::<StoredRows>("000000.rows"), Err(Error::Damaged { .. })));
+        fs::write(&path, &good).unwrap();
+        assert!(read("000000.rows").unwrap().is_some());
+        let key = format!("{}.key", Month::of_ms(NOW_MS));
+        fs::remove_file(dir.path().join("keys").join("months").join(key)).unwrap();
+        assert!(matches!(read("000000.rows"), Err(Error::KeyGone { .. })));
+    }
+
+    #[test]
+    fn a_backup_copies_what_rests_on_other_files_before_them() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(files_of_all(dir.path()).unwrap().is_empty());
+        let job = dir.path().join(FOLDER).join("one");
+        fs::create_dir_all(&job).unwrap();
+        for name in ["000000.rows", "job", "000001.results", "000000.partial", "ended", "000001.sent", "job.123.new"] {
+            fs::write(job.join(name), "").unwrap();
+        }
+        let found = files_of_all(dir.path()).unwrap();
+        let found: Vec<_> = found.iter().map(|path| path.strip_prefix("bulk/one").unwrap().to_str().unwrap()).collect();
+        assert_eq!(found, ["ended", "000001.sent", "000000.partial", "000001.results", "000000.rows", "job"]);
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::join_all;
 use host::{clock::Clock, supervise::TaskError};
-use proto::exchange::v1::HeldRequest;
+use proto::exchange::v1::{HeldBatches, HeldRequest};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trust::{
@@ -284,7 +284,8 @@ impl Historian {
     ) -> Result<Option<ours::Ours>, String> {
         let told = |status: tonic::Status| status.message().to_owned();
         let mut custody = self.peers.custody(node).map_err(told)?;
-        let request = HeldRequest { since_ms: since_ms.saturating_sub(DISORDER_MS), until_ms: 0 };
+        let since = since_ms.saturating_sub(DISORDER_MS);
+        let request = HeldRequest { since_ms: since, until_ms: 0, batches: HeldBatches::Roots.into() };
         let mut stream = custody.held(request).await.map_err(told)?.into_inner();
         while let Some(held) = stream.message().await.map_err(told)? {
             let found = ours::open(self.view.seen().directory(), own, (&self.me, &self.node), &held);

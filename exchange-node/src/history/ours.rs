@@ -1,6 +1,7 @@
 //! Whether a message that the other side holds bears this node's own signature. Out of scope: whether it is in the evidence.
 
-use proto::exchange::v1::{Answer, EntryKind, HeldMessage, Request};
+use prost::Message;
+use proto::exchange::v1::{Answer, AttestationRoot, Batch, EntryKind, HeldMessage, Request, signed::Form};
 use trust::{
     answer::LARGEST_ANSWER,
     directory::Directory,
@@ -9,6 +10,9 @@ use trust::{
     key::{KeyId, PublicKey},
     question::LARGEST_REQUEST,
 };
+
+/// The largest signed root of a batch, in bytes: two numbers and a hash.
+const LARGEST_ROOT: usize = 256;
 
 /// A message that this node signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,9 @@ pub(super) fn open(
         }
     };
     let is_mine = |sender: &str, sender_node: &str| sender == me.to_string() && sender_node == node.as_str();
+    if let Some(Form::Batch(batch)) = &message.form {
+        return batch_root(batch, own, held.kind(), is_mine);
+    }
     match held.kind() {
         EntryKind::QuestionReceived => {
             let claimed: Request = envelope::peek(message, LARGEST_REQUEST).ok()?;
@@ -58,6 +65,31 @@ pub(super) fn open(
     }
 }
 
+/// The root of a batch. Only what its messages say names the node that signed it, and these are not here: so it counts under a
+/// key of this very node alone.
+fn batch_root(
+    batch: &Batch,
+    own: &[PublicKey],
+    kind: EntryKind,
+    is_mine: impl Fn(&str, &str) -> bool,
+) -> Option<Ours> {
+    let is_mine = match kind {
+        EntryKind::QuestionReceived => {
+            let shared = Request::decode(batch.common.as_slice()).ok()?;
+            is_mine(&shared.sender, &shared.sender_node)
+        }
+        EntryKind::AnswerReceived => {
+            let shared = Answer::decode(batch.common.as_slice()).ok()?;
+            is_mine(&shared.sender, &shared.sender_node)
+        }
+        _ => false,
+    };
+    let root = batch.root.as_ref().filter(|_| is_mine)?;
+    let key = |id: &KeyId| own.iter().find(|key| key.id() == id).cloned();
+    let opened = envelope::open::<AttestationRoot>(root, LARGEST_ROOT, key).ok()?;
+    Some(Ours { digest: opened.digest, at_ms: opened.message.signed_at_ms })
+}
+
 #[cfg(test)]
 mod tests {
     use proto::exchange::v1::Envelope;
@@ -75,7 +107,7 @@ mod tests {
         let (me, node) = (party("housing"), fixture::node("1"));
         let open = |envelope: Envelope, own: &[PublicKey]| {
             let held =
-                HeldMessage { kind: EntryKind::QuestionReceived.into(), message: Some(signed(envelope)), at_ms: 0 };
+                HeldMessage { kind: EntryKind::QuestionReceived.into(), message: Some(signed(envelope)), ..HeldMessage::default() };
             open(&fixture.directory, own, (&me, &node), &held)
         };
         let request = |sender_node: &str| Request {
@@ -93,5 +125,29 @@ mod tests {
         let new = key("housing node 1, a new key");
         assert_eq!(open(seal(&request("1"), &new).0, &[]), None);
         assert!(open(seal(&request("1"), &new).0, &[new.public_key().clone()]).is_some());
+    }
+    #[test]
+    fn the_root_of_a_batch_counts_under_a_key_of_this_node_and_no_other() {
+        let fixture = Fixture::town();
+        let (me, node) = (party("housing"), fixture::node("1"));
+        let mine = key("housing node 1");
+        let root = AttestationRoot { size: 2, root: vec![7; 32], signed_at_ms: NOW_MS };
+        let (envelope, digest) = seal(&root, &mine);
+        let open = |kind: EntryKind, sender_node: &str, own: &[PublicKey]| {
+            let shared =
+                Request { sender: me.to_string(), sender_node: sender_node.to_owned(), ..Request::default() };
+            let batch = Batch { common: shared.encode_to_vec(), root: Some(envelope.clone()), ..Batch::default() };
+            let message = proto::exchange::v1::Signed { form: Some(Form::Batch(batch)) };
+            let held = HeldMessage { kind: kind.into(), message: Some(message), ..HeldMessage::default() };
+            open(&fixture.directory, own, (&me, &node), &held)
+        };
+        let own = [mine.public_key().clone()];
+        let received = EntryKind::QuestionReceived;
+        assert_eq!(open(received, "1", &own), Some(Ours { digest, at_ms: NOW_MS }));
+        // Whoever holds a root may put other words before it: the key alone says whose it is.
+        assert_eq!(open(received, "1", &[key("housing node 2").public_key().clone()]), None);
+        assert_eq!(open(received, "1", &[]), None);
+        assert_eq!(open(received, "2", &own), None);
+        assert_eq!(open(EntryKind::QuestionSent, "1", &own), None);
     }
 }

@@ -1,12 +1,13 @@
-//! A question and its answer as the other side holds them: read, verified on both signatures, kept, and listed. Out of scope:
-//! whose turn it is to be asked.
+//! A question and its answer as the other side holds them: read, verified on both signatures, kept, and listed. A batch is one of
+//! each. Out of scope: whose turn it is to be asked.
 
 use std::collections::HashMap;
 
 use prost::Message as _;
-use proto::exchange::v1::{self as wire, EntryKind, HeldMessage, Signed, answer::Outcome};
+use proto::exchange::v1::{self as wire, EntryKind, HeldMessage, Signed, answer::Outcome, signed::Form};
 use trust::{
     answer::{self, LARGEST_ANSWER},
+    batch::{self, MOST_ITEMS, Questions},
     directory::Directory,
     envelope,
     evidence::Receipt,
@@ -25,24 +26,67 @@ use crate::{
 pub(super) struct Question {
     pub(super) message: Signed,
     pub(super) digest: Digest,
+    /// Of a batch: what all of its questions share, with the batch's id.
     pub(super) question: question::Question,
     /// Whether this department asked it.
     pub(super) is_ours: bool,
+    /// Of a batch: the identity of each of its questions.
+    pub(super) batch: Option<Vec<Digest>>,
+}
+
+/// What an answer says that it is to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Of {
+    /// To each question of the batch with this id.
+    Batch(Vec<u8>),
+    /// To the question, or to the batch as a whole, with this identity.
+    Question(Digest),
 }
 
 /// An answer as it came.
 pub(super) struct Answer {
     pub(super) message: Signed,
     pub(super) digest: Digest,
-    pub(super) request_digest: Digest,
+    pub(super) of: Of,
+    /// Of a batch: what all of its answers share.
     pub(super) wire: wire::Answer,
+    /// How many questions it answers with verdicts.
+    pub(super) verdicts: usize,
 }
 
 impl Answer {
     /// Whether it told anything of a record.
     pub(super) fn has_verdicts(&self) -> bool {
-        matches!(self.wire.outcome, Some(Outcome::Verdicts(_)))
+        self.verdicts > 0
     }
+}
+
+fn has_verdicts(answer: &wire::Answer) -> bool {
+    matches!(answer.outcome, Some(Outcome::Verdicts(_)))
+}
+
+/// Whether the answer to the question at this place of a batch has verdicts: its own part says so.
+fn has_verdicts_at(answers: &wire::Batch, index: usize) -> bool {
+    let own = answers.items.get(index).and_then(|own| wire::Answer::decode(own.as_slice()).ok());
+    own.is_some_and(|own| has_verdicts(&own))
+}
+
+/// The questions that were answered with verdicts.
+pub(super) fn answered(question: &Question, answer: &Answer) -> Vec<question::Question> {
+    match (&question.message.form, &answer.message.form, questions(question)) {
+        (Some(Form::Batch(asked)), Some(Form::Batch(answers)), Some(questions)) => (0..questions.requests.len())
+            .filter(|index| has_verdicts_at(answers, *index))
+            .filter_map(|index| questions.question(asked, index).ok())
+            .collect(),
+        _ if answer.has_verdicts() => vec![question.question.clone()],
+        _ => Vec::new(),
+    }
+}
+
+/// The questions of a batch, as they were read.
+fn questions(question: &Question) -> Option<Questions> {
+    let requests = question.batch.clone()?;
+    Some(Questions { digest: question.digest, common: question.question.clone(), requests })
 }
 
 /// What a message is, by its own word.
@@ -67,29 +111,49 @@ fn try_read(me: &Party, node: &NodeId, other: &DepartmentId, held: &HeldMessage)
     let other = Party::new(me.exchange().clone(), other.clone());
     match held.kind() {
         EntryKind::QuestionReceived | EntryKind::QuestionSent => {
-            let claimed: wire::Request = envelope::peek(&message, LARGEST_REQUEST).ok()?;
-            let sender_node = claimed.sender_node.clone();
-            let question = question::Question::read(claimed).ok()?;
+            let (question, batch) = match &message.form {
+                Some(Form::Batch(batch)) if may_be_read(batch) => {
+                    let questions = Questions::of(batch).ok()?;
+                    (questions.common, Some(questions.requests))
+                }
+                _ => (question::Question::read(envelope::peek(&message, LARGEST_REQUEST).ok()?).ok()?, None),
+            };
             let is_ours = question.sender == *me && question.recipient == other;
             let is_theirs = question.sender == other && question.recipient == *me;
             if !is_ours && !is_theirs {
                 return Some(Read::Invalid);
             }
-            if is_ours && sender_node != node.as_str() {
+            if is_ours && question.wire.sender_node != node.as_str() {
                 return Some(Read::OfAnother);
             }
-            Some(Read::Question(Question { message, digest, question, is_ours }))
+            Some(Read::Question(Question { message, digest, question, is_ours, batch }))
         }
         EntryKind::AnswerGiven | EntryKind::AnswerReceived => {
-            let wire: wire::Answer = envelope::peek(&message, LARGEST_ANSWER).ok()?;
+            let (wire, of, verdicts): (wire::Answer, _, _) = match &message.form {
+                Some(Form::Batch(batch)) if may_be_read(batch) => {
+                    let verdicts = (0..batch.items.len()).filter(|index| has_verdicts_at(batch, *index)).count();
+                    let shared = wire::Answer::decode(batch.common.as_slice()).ok()?;
+                    (shared, Of::Batch(batch.batch_id.clone()), verdicts)
+                }
+                _ => {
+                    let wire: wire::Answer = envelope::peek(&message, LARGEST_ANSWER).ok()?;
+                    let of = Of::Question(Digest::try_from(wire.request_digest.as_slice()).ok()?);
+                    let verdicts = usize::from(has_verdicts(&wire));
+                    (wire, of, verdicts)
+                }
+            };
             if wire.sender == me.to_string() && wire.sender_node != node.as_str() {
                 return Some(Read::OfAnother);
             }
-            let request_digest = Digest::try_from(wire.request_digest.as_slice()).ok()?;
-            Some(Read::Answer(Answer { message, digest, request_digest, wire }))
+            Some(Read::Answer(Answer { message, digest, of, wire, verdicts }))
         }
         _ => None,
     }
+}
+
+/// Whether a batch is no larger than one that was ever asked.
+fn may_be_read(batch: &wire::Batch) -> bool {
+    batch.items.len() <= MOST_ITEMS && batch.common.len() <= LARGEST_REQUEST
 }
 
 /// Both signatures, as of when they were made. What does not verify is counted, and left aside.
@@ -100,17 +164,42 @@ pub(super) fn verify(
     fetched: &mut Fetched,
 ) -> Option<(Question, Option<Answer>)> {
     let asked = &question.question;
-    if question::open_by_node_of(directory, &question.message, &asked.sender, asked.issued_at_ms).is_err() {
+    let opens = match &question.message.form {
+        Some(Form::Batch(batch)) => {
+            batch::open_questions(directory, batch, &asked.sender, &asked.recipient, asked.issued_at_ms).is_ok()
+        }
+        _ => question::open_by_node_of(directory, &question.message, &asked.sender, asked.issued_at_ms).is_ok(),
+    };
+    if !opens {
         fetched.invalid += 1 + u64::from(answer.is_some());
         return None;
     }
     let answer = answer.filter(|answer| {
-        let made_ms = answer.wire.answered_at_ms;
-        let opens = answer::open_by_recipient(directory, &answer.message, asked, &question.digest, made_ms).is_ok();
+        let opens = answers(directory, &question, answer);
         fetched.invalid += u64::from(!opens);
         opens
     });
     Some((question, answer))
+}
+
+/// Whether this is an answer to the question, signed by a node of whom was asked.
+fn answers(directory: &Directory, question: &Question, answer: &Answer) -> bool {
+    let made_ms = answer.wire.answered_at_ms;
+    match (&question.message.form, &answer.message.form, questions(question)) {
+        (Some(Form::Batch(asked)), Some(Form::Batch(answers)), Some(questions)) => {
+            let Ok(opened) = batch::open_answers(directory, answers, &questions, made_ms) else { return false };
+            questions.requests.iter().enumerate().all(|(index, digest)| match questions.question(asked, index) {
+                // One that cannot be read was refused: its answer is under the same signature.
+                Err(_) => true,
+                Ok(one) => opened.answer(directory, answers, (&one, digest), index, made_ms, |_| None).is_ok(),
+            })
+        }
+        (_, Some(Form::Batch(_)), _) => false,
+        _ => {
+            let (asked, digest) = (&question.question, &question.digest);
+            answer::open_by_recipient(directory, &answer.message, asked, digest, made_ms).is_ok()
+        }
+    }
 }
 
 /// Keeps them as this node would have recorded them: with what finds a repeated question again, and with the grants used.
@@ -124,6 +213,9 @@ pub(super) async fn commit(
     let entry = |kind, digest, message: &Signed| NewEntry { kind, digest, message: message.encode_to_vec() };
     let asked = &question.question;
     let at_ms = asked.issued_at_ms;
+    let many = |count: usize| question.batch.as_ref().map(|_| u32::try_from(count).unwrap_or(u32::MAX));
+    let asked_uses = many(question.batch.as_ref().map_or(0, Vec::len));
+    let answered_uses = answer.as_ref().and_then(|answer| many(answer.verdicts));
     let grant = |bytes: &[u8], consumer: &Party| {
         Digest::try_from(bytes).ok().map(|grant| usage::mark(&grant, consumer.department()))
     };
@@ -133,6 +225,7 @@ pub(super) async fn commit(
             entries: vec![entry(EntryKind::QuestionSent, question.digest, &question.message)],
             grant: grant(&asked.wire.grant, me),
             officer: Some(officer),
+            uses: asked_uses,
             ..Commit::default()
         };
         let committed = store.commit(commit).await?;
@@ -142,6 +235,7 @@ pub(super) async fn commit(
             entries: vec![entry(EntryKind::AnswerReceived, answer.digest, &answer.message)],
             about: Some(committed.first_index),
             grant: grant(&answer.wire.grant, me).filter(|_| answer.has_verdicts()),
+            uses: answered_uses,
             ..Commit::default()
         };
         return store.commit(commit).await.map(drop);
@@ -156,6 +250,7 @@ pub(super) async fn commit(
         request: Some(RequestMark { key: request_key(&asked.sender, asked.id.as_bytes()), digest: question.digest }),
         grant: grant(&answer.wire.grant, &asked.sender).filter(|_| answer.has_verdicts()),
         officer: Some(officer).filter(|_| answer.has_verdicts()),
+        uses: answered_uses,
         ..Commit::default()
     };
     store.commit(commit).await.map(drop)
@@ -172,6 +267,8 @@ pub struct Listed {
     pub is_ours: bool,
     /// Whether its answer came back too.
     pub answered: bool,
+    /// How many questions it is: more than one for a batch.
+    pub questions: usize,
 }
 
 /// The question of a record; `None` for one that holds an answer alone, which waits for its question.
@@ -189,15 +286,21 @@ pub(super) fn listed(
             EntryKind::AnswerGiven => drop(answers.insert(head.first_index, receipt)),
             _ => {
                 let message = stored.message.and_then(|message| Signed::decode(message.as_slice()).ok());
-                let request =
-                    message.and_then(|message| envelope::peek::<wire::Request>(&message, LARGEST_REQUEST).ok());
-                found = request.map(|request| (index, receipt, request, is_own_question(*kind)));
+                found = message.and_then(|message| {
+                    let (request, questions) = match &message.form {
+                        Some(Form::Batch(batch)) => {
+                            (wire::Request::decode(batch.common.as_slice()).ok()?, batch.items.len())
+                        }
+                        _ => (envelope::peek(&message, LARGEST_REQUEST).ok()?, 1),
+                    };
+                    Some((index, receipt, request, is_own_question(*kind), questions))
+                });
             }
         }
     }
-    Ok(found.map(|(index, receipt, request, is_ours)| {
+    Ok(found.map(|(index, receipt, request, is_ours, questions)| {
         let answer = answers.remove(&index);
-        Listed { receipt: answer.unwrap_or(receipt), request, is_ours, answered: answer.is_some() }
+        Listed { receipt: answer.unwrap_or(receipt), request, is_ours, answered: answer.is_some(), questions }
     }))
 }
 
@@ -206,14 +309,14 @@ mod tests {
     use proto::exchange::v1::{Request, Verdict};
     use trust::{
         envelope::{seal, signed},
-        fixture::{self, Fixture, key, party},
+        fixture::{self, Fixture, NOW_MS, key, party},
     };
 
     use super::*;
     use crate::journal::memory::MemoryJournal;
 
     fn held(kind: EntryKind, message: Signed) -> HeldMessage {
-        HeldMessage { kind: kind.into(), message: Some(message), at_ms: 7 }
+        HeldMessage { kind: kind.into(), message: Some(message), at_ms: 7, ..HeldMessage::default() }
     }
 
     fn question(request: &Request, signer: &str) -> HeldMessage {
@@ -309,5 +412,110 @@ mod tests {
             );
         }
         assert_eq!(found, [(true, false, 4), (true, true, 3), (false, true, 1)]);
+    }
+    /// A batch of two questions, and the answers to them.
+    fn batch_pair(fixture: &Fixture, asker: &str, answerer: &str) -> (HeldMessage, HeldMessage) {
+        let grant = fixture.directory.all_access().find_map(|(_, access)| access.grant_statement).unwrap();
+        let (request_id, claims) = (Vec::new(), Vec::new());
+        let common = Request {
+            request_id,
+            subject: None,
+            claims,
+            grant: grant.as_bytes().to_vec(),
+            ..fixture.request()
+        };
+        let item = |number: &str| {
+            let subject = Some(wire::Subject { scheme: "resident_id".into(), value: number.into() });
+            let claims = vec![fixture::claim("marital_status", "equals", "single")];
+            Request { subject, claims, ..Request::default() }.encode_to_vec()
+        };
+        let questions = wire::Batch {
+            batch_id: vec![9; 32],
+            salt_seed: vec![8; 32],
+            common: common.encode_to_vec(),
+            items: vec![item("890101199003070011"), item("890101199111250028")],
+            root: None,
+        };
+        let root = batch::root(&questions, &batch::question_digests(&questions), NOW_MS);
+        let questions = wire::Batch { root: Some(seal(&root, &key(asker)).0), ..questions };
+        let read = Questions::of(&questions).unwrap();
+        let answer = |index: usize| {
+            let one = read.question(&questions, index).unwrap();
+            fixture.answer(&one.wire, &read.requests[index], Verdict::Match)
+        };
+        let own = |index| wire::Answer { outcome: answer(index).outcome, ..wire::Answer::default() }.encode_to_vec();
+        let (request_id, request_digest) = (Vec::new(), Vec::new());
+        let common = wire::Answer { request_id, request_digest, outcome: None, ..answer(0) };
+        let answers = wire::Batch {
+            batch_id: questions.batch_id.clone(),
+            salt_seed: vec![7; 32],
+            common: common.encode_to_vec(),
+            items: vec![own(0), own(1)],
+            root: None,
+        };
+        let root = batch::root(&answers, &batch::answer_digests(&answers, &read.requests), NOW_MS);
+        let answers = wire::Batch { root: Some(seal(&root, &key(answerer)).0), ..answers };
+        let of = |batch| Signed { form: Some(Form::Batch(batch)) };
+        (held(EntryKind::QuestionReceived, of(questions)), held(EntryKind::AnswerGiven, of(answers)))
+    }
+
+    fn read_batch(question: &HeldMessage, answer: &HeldMessage) -> (Question, Answer) {
+        let Read::Question(question) = read_by("housing", "civil-affairs", question) else { panic!("a question") };
+        let Read::Answer(answer) = read_by("housing", "civil-affairs", answer) else { panic!("an answer") };
+        (question, answer)
+    }
+
+    #[test]
+    fn a_batch_is_read_and_verified_as_a_whole_and_each_of_its_answers() {
+        let fixture = Fixture::town();
+        let (question, answer) = batch_pair(&fixture, "housing node 1", "civil-affairs node 1");
+        let verified = |question: &HeldMessage, answer: &HeldMessage| {
+            let mut fetched = Fetched::default();
+            let (question, answer) = read_batch(question, answer);
+            let verified = verify(&fixture.directory, question, Some(answer), &mut fetched);
+            (verified.map(|(_, answer)| answer.is_some()), fetched.invalid)
+        };
+        assert_eq!(verified(&question, &answer), (Some(true), 0));
+        let (asked, told) = read_batch(&question, &answer);
+        assert_eq!((told.verdicts, answered(&asked, &told).len()), (2, 2));
+        assert_eq!(told.of, Of::Batch(asked.question.id.as_bytes().to_vec()));
+        // Signed by somebody else, or with one of its messages changed.
+        let (_, forged) = batch_pair(&fixture, "housing node 1", "housing node 1");
+        assert_eq!(verified(&question, &forged), (Some(false), 1));
+        let (forged, _) = batch_pair(&fixture, "civil-affairs node 1", "civil-affairs node 1");
+        assert_eq!(verified(&forged, &answer), (None, 2));
+        let changed = |held: &HeldMessage| {
+            let mut held = held.clone();
+            let Some(Form::Batch(batch)) = held.message.as_mut().and_then(|message| message.form.as_mut()) else {
+                panic!("a batch")
+            };
+            batch.items.swap(0, 1);
+            batch.items[0].extend_from_slice(&[0x98, 0x06, 1]);
+            held
+        };
+        assert_eq!(verified(&changed(&question), &answer), (None, 2));
+        assert_eq!(verified(&question, &changed(&answer)), (Some(false), 1));
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_kept_with_the_uses_of_each_of_its_questions_and_listed_as_one() {
+        let fixture = Fixture::town();
+        let store = MemoryJournal::new();
+        let (question, answer) = batch_pair(&fixture, "housing node 1", "civil-affairs node 1");
+        let (asked, told) = read_batch(&question, &answer);
+        commit(&store, &party("housing"), asked, Some(told), [9; 16]).await.unwrap();
+        let (asked, told) = read_batch(&question, &answer);
+        let (id, digest) = (asked.question.id.as_bytes().to_vec(), asked.digest);
+        let theirs = Question { is_ours: false, ..asked };
+        commit(&store, &party("civil-affairs"), theirs, Some(told), [9; 16]).await.unwrap();
+        let heads = store.tail(0, 10).unwrap();
+        assert_eq!(heads.iter().map(|head| head.uses).collect::<Vec<_>>(), [Some(2), Some(2), Some(2)]);
+        assert_eq!(heads[2].request, Some(RequestMark { key: request_key(&party("housing"), &id), digest }));
+        let (mut answers, mut found) = (HashMap::new(), Vec::new());
+        for head in heads.iter().rev() {
+            let listed = listed(&store, head, &mut answers).unwrap();
+            found.extend(listed.map(|listed| (listed.is_ours, listed.answered, listed.questions)));
+        }
+        assert_eq!(found, [(false, true, 2), (true, true, 2)]);
     }
 }

@@ -31,7 +31,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Civil affairs and housing, whose node puts so many rows into a batch.
-async fn town(rows: usize) -> Place {
+pub(crate) async fn town(rows: usize) -> Place {
     let place = Place::start(small).await;
     let node = place.town.node("housing");
     node.stop().await.unwrap();
@@ -85,7 +85,7 @@ fn read(results: &Path) -> HashMap<String, HashMap<String, String>> {
 }
 
 /// How many batches a department received, and how often it was asked about each subject.
-async fn received(place: &Place, department: &str) -> (usize, HashMap<String, usize>) {
+pub(crate) async fn received(place: &Place, department: &str) -> (usize, HashMap<String, usize>) {
     place.town.node(department).stop().await.unwrap();
     let evidence = evidence::read(place.town.node(department).dir());
     let (mut batches, mut asked) = (0, HashMap::new());

@@ -27,7 +27,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes a backup of a running node.
-async fn backup(place: &Place, department: &str, name: &str) -> PathBuf {
+pub(crate) async fn backup(place: &Place, department: &str, name: &str) -> PathBuf {
     let file = place.dir().join(name);
     let made = place.json(department, &["backup", "-o", file.to_str().unwrap()]).await;
     assert_eq!(made["records"], true, "{made}");
@@ -36,7 +36,7 @@ async fn backup(place: &Place, department: &str, name: &str) -> PathBuf {
 
 /// Loses a node's folder, restores a backup in its place, and brings the keys back, the months' too. The folder that was
 /// lost.
-async fn lose_and_restore(place: &Place, department: &str, file: &Path) -> PathBuf {
+pub(crate) async fn lose_and_restore(place: &Place, department: &str, file: &Path) -> PathBuf {
     let node = place.town.node(department);
     if node.id().is_some() {
         node.stop().await.unwrap();
@@ -52,12 +52,13 @@ async fn lose_and_restore(place: &Place, department: &str, file: &Path) -> PathB
     lost
 }
 
-async fn status(place: &Place, department: &str) -> Value {
+/// What a node says of itself.
+pub(crate) async fn status(place: &Place, department: &str) -> Value {
     place.json(department, &["status"]).await
 }
 
 /// Waits until a node's evidence log goes on.
-async fn goes_on(place: &Place, department: &str) {
+pub(crate) async fn goes_on(place: &Place, department: &str) {
     let goes_on = eventually(PATIENCE, async || {
         let output = place.cli(department, &["status", "--json"]).await;
         serde_json::from_slice::<Value>(&output.stdout).is_ok_and(|status| status["evidence_held"] == "")
@@ -65,7 +66,8 @@ async fn goes_on(place: &Place, department: &str) {
     assert!(goes_on.await, "{}", status(place, department).await);
 }
 
-async fn close(place: &Place, department: &str) -> Value {
+/// Closes a node's evidence log.
+pub(crate) async fn close(place: &Place, department: &str) -> Value {
     let arguments = ["evidence", "close", "--reason", "disk lost", "--officer", "1024", "--document", "IT-2026-17"];
     place.json(department, &arguments).await
 }
@@ -84,7 +86,7 @@ fn has_check(report: &Value, name: &str) -> bool {
 }
 
 /// How many uses of the only grant a department counts.
-async fn uses(place: &Place, department: &str) -> Value {
+pub(crate) async fn uses(place: &Place, department: &str) -> Value {
     let usage = place.json(department, &["access", "usage"]).await;
     usage["grants"][0]["used"]["total"].clone()
 }

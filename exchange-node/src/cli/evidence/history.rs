@@ -197,6 +197,7 @@ async fn list_recovered(folder: &Folder, output: Output) -> Result<Exit, Error> 
                 "case_number": question.case_number,
                 "asked_at_ms": question.asked_at_ms,
                 "answered": question.answered,
+                "questions": question.questions,
             })
         })
         .collect();
@@ -211,11 +212,12 @@ async fn list_recovered(folder: &Folder, output: Output) -> Result<Exit, Error> 
                 question.service.clone(),
                 question.case_number.clone(),
                 output::moment(question.asked_at_ms),
+                question.questions.to_string(),
                 answer.to_owned(),
             ]
         });
-        let table =
-            output::table(["receipt", "from the other side", "we", "service", "case", "at", "with answer"], rows);
+        let header = ["receipt", "from the other side", "we", "service", "case", "at", "questions", "with answer"];
+        let table = output::table(header, rows);
         format!("{table}\nThese are the other side's evidence; none is an entry of this node's own log.")
     });
     Ok(Exit::Done)
