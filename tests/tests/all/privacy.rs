@@ -5,20 +5,24 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use serde_json::Value;
 use town::{
     demo::{
         guide::{CaseHead, Guide},
         handling,
     },
-    harness,
+    harness::{self, Town, eventually},
     population::{DEMO_REFERENCE_DATE, DEMO_SEED, Population, Register},
     services::DEPARTMENTS,
 };
 
 use crate::support::{
-    ITEM, exit,
+    ITEM,
+    cases::MARRIAGE_ALONE,
+    exit, marital_status,
     peer::{HandMadePeer, now_ms},
     said,
 };
@@ -44,10 +48,11 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
         }
     }
     for (service, scope) in guide.grants() {
-        plan = plan.granting(&service, "housing", scope);
+        plan = plan.granting(&service, "housing", scope.with_notices());
     }
     let town = plan.start().await.unwrap();
 
+    everything_once(&town, dir.path(), &population).await;
     let office = town.office("housing").await.unwrap();
     let cast = population.cast().unwrap();
     for (number, applicant) in cast.in_order().into_iter().enumerate() {
@@ -92,10 +97,12 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
     }
 
     // What a node says of itself.
-    for department in ["housing", "civil-affairs"] {
-        for command in ["status", "doctor"] {
-            let told = town.cli(department, &[command, "--json"]).await.unwrap();
-            fs::write(dir.path().join("town").join(format!("{department}-{command}.told")), &told.stdout).unwrap();
+    for department in TAKE_PART {
+        for command in SAYS {
+            let told = town.cli(department, &[command, &["--json"]].concat()).await.unwrap();
+            assert!(!told.stdout.is_empty(), "{department} {command:?}: {}", said(&told));
+            let name = format!("{department}-{}.told", command[0]);
+            fs::write(dir.path().join("town").join(name), &told.stdout).unwrap();
         }
     }
     let registry = town.registry().dir().to_owned();
@@ -105,15 +112,31 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
     files_under(&registry, &mut files);
     for department in &DEPARTMENTS {
         let folder = dir.path().join("town").join(department.id);
+        if TAKE_PART.contains(&department.id) {
+            // All of it but the department's own records: jobs, cases, corrections, subscriptions, budgets, indexes too.
+            let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
+            for entry in names.filter(|entry| entry.file_name() != "records") {
+                match entry.file_type().unwrap() {
+                    kind if kind.is_dir() => files_under(&entry.path(), &mut files),
+                    kind if kind.is_file() => files.push(entry.path()),
+                    _ => {}
+                }
+            }
+            continue;
+        }
         files.push(folder.join(harness::LOG));
         // The evidence is encrypted: its files are searched as well.
         files_under(&folder.join("journal"), &mut files);
         files_under(&folder.join("directory"), &mut files);
     }
-    files.extend(
-        ["housing-status", "housing-doctor", "civil-affairs-status", "civil-affairs-doctor"]
-            .map(|name| dir.path().join("town").join(format!("{name}.told"))),
-    );
+    for department in TAKE_PART {
+        let told = SAYS.map(|command| dir.path().join("town").join(format!("{department}-{}.told", command[0])));
+        files.extend(told);
+    }
+    for part in ["bulk", "duties", "budget", "journal"] {
+        let is_there = files.iter().any(|file| file.components().any(|name| name.as_os_str() == part));
+        assert!(is_there, "nothing of {part} was searched");
+    }
     let people = People::of(&population, &wrong);
     let mut bytes = 0;
     for file in &files {
@@ -133,6 +156,97 @@ async fn neither_registry_nor_logs_hold_a_number_or_a_name() {
     assert!(found.is_some());
     assert!(people.first_in(&fs::read(records.join("resident-identity.csv")).unwrap()).is_some());
     println!("{} files, {bytes} bytes searched for {} numbers", files.len(), people.numbers.len());
+}
+
+/// Those whose nodes do everything: their whole folders are searched.
+const TAKE_PART: [&str; 2] = ["housing", "civil-affairs"];
+
+/// What a node says of itself.
+const SAYS: [&[&str]; 4] = [&["status"], &["doctor"], &["events", "list"], &["batch", "list"]];
+
+/// Runs a command that ends as one about a person may, and reads its JSON.
+async fn told(town: &Town, department: &str, arguments: &[&str], input: &str) -> Value {
+    let output = town.cli_with_input(department, &[arguments, &["--json"]].concat(), input).await.unwrap();
+    assert!([0, 4, 6].contains(&exit(&output)), "{arguments:?}: {}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", said(&output)))
+}
+
+/// One of each: many questions in a file, a case, a question that goes on and what it tells, an answer that is doubted and
+/// taken back.
+async fn everything_once(town: &Town, dir: &Path, population: &Population) {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let service = "civil-affairs/marriage-registration";
+    let register = fs::read_to_string(dir.join("records").join(Register::MarriageRegistration.file_name())).unwrap();
+    let number_of = |row: &str| row.split(',').next().unwrap_or_default().to_owned();
+    let rows_of = |number: &str| register.lines().filter(|row| row.starts_with(number)).count();
+    let is_married = |row: &&str| row.contains(",married,") && rows_of(&number_of(row)) == 1;
+    let row = register.lines().find(is_married).unwrap();
+    let number = number_of(row);
+    let number = number.as_str();
+    let resident = population.residents().iter().find(|resident| resident.number.as_str() == number).unwrap();
+    let file = |name: &str, text: String| {
+        let path = dir.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+
+    let rows: String = population.residents()[..40]
+        .iter()
+        .enumerate()
+        .map(|(index, one)| format!("P-{index},{},{}\n", one.name, one.number.as_str()))
+        .collect();
+    let people = file("people.csv", format!("case,name,number\n{rows}"));
+    let map = file(
+        "map.toml",
+        format!(
+            "service = \"{service}\"\nitem = \"{ITEM}\"\nofficer = \"1024\"\ncase_column = \"case\"\n\
+             subject_column = \"number\"\nclaims = [\"marital_status=single\"]\n"
+        ),
+    );
+    let results = dir.join("results.csv");
+    let batch = ["batch", "verify", &people, "--map", &map, "-o", results.to_str().unwrap()];
+    assert_eq!(told(town, "housing", &batch, "").await["job"]["done"], 40);
+
+    let item = file("item.yaml", MARRIAGE_ALONE.to_owned());
+    told(town, "housing", &["item", "publish", &item], "").await;
+    town.settled().await.unwrap();
+    let application = file(
+        "application.yaml",
+        format!(
+            "case: P-1\nitem: {ITEM}\nofficer: \"1024\"\npeople:\n  - {{role: applicant, resident_id: \"{number}\", name: {}, \
+             marital_status: married}}\n",
+            resident.name
+        ),
+    );
+    told(town, "housing", &["case", "open", &application], "").await;
+
+    let claim = ["--claim", "marital_status=married", "--item", ITEM, "--case", "P-2", "--officer", "1024"];
+    let subscribe = [&["subscriptions", "add", service][..], &claim].concat();
+    assert_eq!(told(town, "housing", &subscribe, &format!("{number}\n")).await["standing"], 1);
+
+    let office = town.office("housing").await.unwrap();
+    let answer = office.verify(marital_status(number, "married")).await.unwrap();
+    let doubt = ["corrections", "open", &answer.receipt, "--reason", "PAPER_SAYS_OTHERWISE", "--officer", "1024"];
+    let id = told(town, "housing", &doubt, "").await["id"].as_str().unwrap().to_owned();
+    let received = eventually(PATIENCE, async || {
+        let inbox = told(town, "civil-affairs", &["corrections", "inbox", "--all"], "").await;
+        inbox["corrections"].as_array().unwrap().iter().any(|one| one["id"] == id.as_str())
+    });
+    assert!(received.await, "the provider has the correction");
+    let header = register.lines().next().unwrap();
+    let mended = file("mended.csv", format!("{header}\n{}\n", row.replace(",married,", ",divorced,")));
+    told(town, "civil-affairs", &["records", "apply", "marriage-registration", &mended, "--upsert"], "").await;
+    let wrong = ["corrections", "decide", &id, "--record-was-wrong", "ENTRY_MENDED", "--officer", "2001"];
+    told(town, "civil-affairs", &wrong, "").await;
+    let concluded = eventually(PATIENCE, async || {
+        told(town, "housing", &["corrections", "show", &id], "").await["state"] == "record_was_wrong"
+    });
+    assert!(concluded.await, "the answer is taken back");
+    let noticed = eventually(PATIENCE, async || {
+        let listed = told(town, "housing", &["notices", "list"], "").await;
+        listed["notices"].as_array().is_some_and(|notices| !notices.is_empty())
+    });
+    assert!(noticed.await, "the change is told");
 }
 
 /// What is looked for.
