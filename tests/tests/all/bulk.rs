@@ -11,19 +11,26 @@ use std::{
 
 use prost::Message;
 use proto::{
-    exchange::v1::{EntryKind, Request, Signed, signed::Form},
-    office::v1::State,
+    exchange::v1::{EntryKind, Request, Signed, Subject, signed::Form},
+    office::v1::{
+        BatchHeader, BatchJob, BatchResultsRequest, BatchRow, BatchRows, ListBatchesRequest, ShowBatchRequest, State,
+        SubmitBatchRequest, batches_client::BatchesClient, submit_batch_request::Part,
+    },
     registry::v1::Quota,
 };
 use serde_json::Value;
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 use town::harness::eventually;
 
 use crate::{
     postgres_server,
     sources::sqlite,
     support::{
-        ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, evidence, exit, housings_scope, question, resident,
-        said, small,
+        ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, claim, evidence, exit, housings_scope, purpose, question,
+        resident, said, small,
     },
 };
 
@@ -248,6 +255,91 @@ async fn what_cannot_be_found_by_single_questions_cannot_be_found_through_batche
     let single = place.ask(question(&MARRIED, vec![claim("registered_on", "after", "2018-06-01")])).await;
     assert_eq!(single.state(), State::Refused);
     assert_eq!(single.refusal.unwrap().code, "GUESS_BUDGET_SPENT");
+    an_office_system_sees_its_own_jobs_alone(&place).await;
+}
+
+/// An office system of housing with a key of its own.
+struct Desk {
+    client: BatchesClient<Channel>,
+    key: String,
+}
+
+impl Desk {
+    async fn new(place: &Place, system: &str) -> Self {
+        let added = place.json("housing", &["office-key", "add", system]).await;
+        let office = place.town.office("housing").await.unwrap();
+        let channel = Endpoint::from_shared(format!("http://{}", office.address())).unwrap().connect_lazy();
+        Self { client: BatchesClient::new(channel), key: added["key"].as_str().unwrap().to_owned() }
+    }
+
+    /// The client, and a message with the key.
+    fn call<M>(&self, message: M) -> (BatchesClient<Channel>, tonic::Request<M>) {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("authorization", format!("Bearer {}", self.key).parse().unwrap());
+        (self.client.clone(), request)
+    }
+
+    /// Hands a job of one row in and waits for its end; its id.
+    async fn submit(&self) -> String {
+        let header = BatchHeader {
+            name: "monthly".into(),
+            provider: "civil-affairs".into(),
+            service: "marriage-registration".into(),
+            service_version: 1,
+            claims: vec![claim("marital_status", "equals", "single")],
+            purpose: Some(purpose()),
+            case_number: "GZF-2026-0100".into(),
+            officer: "1024".into(),
+            ..BatchHeader::default()
+        };
+        let subject = Subject { scheme: "resident_id".into(), value: SINGLE.clone() };
+        let rows = BatchRows { rows: vec![BatchRow { subject: Some(subject), ..BatchRow::default() }] };
+        let parts = [Part::Header(header), Part::Rows(rows)].map(|part| SubmitBatchRequest { part: Some(part) });
+        let (mut client, request) = self.call(tokio_stream::iter(parts));
+        let mut shown = client.submit(request).await.unwrap().into_inner();
+        let mut job = BatchJob::default();
+        while let Some(next) = shown.message().await.unwrap() {
+            job = next;
+        }
+        let (mut client, request) = self.call(ShowBatchRequest { job: job.job.clone() });
+        let mut changes = client.watch(request).await.unwrap().into_inner();
+        while let Some(next) = changes.message().await.unwrap() {
+            job = next;
+        }
+        assert_eq!((job.state.as_str(), job.matched), ("done", 1), "{job:?}");
+        job.job
+    }
+
+    async fn listed(&self) -> Vec<String> {
+        let (mut client, request) = self.call(ListBatchesRequest {});
+        client.list_batches(request).await.unwrap().into_inner().jobs.into_iter().map(|job| job.job).collect()
+    }
+}
+
+/// That no other system sees or touches it, and an operator does.
+async fn an_office_system_sees_its_own_jobs_alone(place: &Place) {
+    let (desk, other) = (Desk::new(place, "desk-1").await, Desk::new(place, "desk-2").await);
+    let job = desk.submit().await;
+    assert_eq!(desk.listed().await, [job.as_str()]);
+    assert_eq!(other.listed().await, [""; 0]);
+    let (mut client, request) = other.call(ShowBatchRequest { job: job.clone() });
+    assert_eq!(client.show_batch(request).await.unwrap_err().code(), Code::NotFound);
+    let (mut client, request) = other.call(ShowBatchRequest { job: job.clone() });
+    assert_eq!(client.watch(request).await.unwrap_err().code(), Code::NotFound);
+    let (mut client, request) = other.call(BatchResultsRequest { job: job.clone(), from_row: 0 });
+    assert_eq!(client.results(request).await.unwrap_err().code(), Code::NotFound);
+    let (mut client, request) = other.call(ShowBatchRequest { job: job.clone() });
+    assert_eq!(client.remove(request).await.unwrap_err().code(), Code::NotFound);
+    // The same name is another job to another system.
+    assert_ne!(other.submit().await, job);
+    let shown = place.json("housing", &["batch", "show", &job]).await;
+    assert_eq!((&shown["done"], &shown["matched"]), (&1.into(), &1.into()), "{shown}");
+    let (mut client, request) = desk.call(BatchResultsRequest { job: job.clone(), from_row: 0 });
+    let results = client.results(request).await.unwrap().into_inner().results;
+    assert_eq!(results[0].verdicts[0].verdict(), proto::exchange::v1::Verdict::Match, "{results:?}");
+    let (mut client, request) = desk.call(ShowBatchRequest { job: job.clone() });
+    client.remove(request).await.unwrap();
+    assert_eq!(desk.listed().await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

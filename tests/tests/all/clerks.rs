@@ -11,8 +11,9 @@ use proto::{
 use serde_json::Value;
 use town::harness::{Plan, eventually};
 
-use crate::support::{
-    MARRIAGE, MARRIED, Place, SINGLE, exit, housings_scope, marital_status, peer::now_ms, said, verdict,
+use crate::{
+    bulk::{STATUS, arguments, files},
+    support::{MARRIAGE, MARRIED, Place, SINGLE, exit, housings_scope, marital_status, peer::now_ms, said, verdict},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -50,6 +51,15 @@ async fn shown(place: &Place, receipt: &str) -> VerifyResponse {
     place.town.office("housing").await.unwrap().show(receipt).await.unwrap()
 }
 
+/// Two people in a batch; the job, and the results as they are written.
+async fn batch(place: &Place) -> (Value, String) {
+    let rows = [(MARRIED.clone(), "married".to_owned()), (SINGLE.clone(), "single".to_owned())];
+    let (file, map) = files(place.dir(), &rows, STATUS);
+    let results = place.dir().join("results.csv");
+    let told = place.json("housing", &arguments(&file, &map, &results)).await;
+    (told["job"].clone(), std::fs::read_to_string(&results).unwrap())
+}
+
 /// The task with this ticket as the provider has it.
 async fn task(place: &Place, ticket: &str) -> Value {
     let listed = place.json("civil-affairs", &["tasks", "list", "--all"]).await;
@@ -78,6 +88,11 @@ async fn a_clerks_answer_comes_by_itself_whoever_is_killed_in_between() {
     let impatient = place.ask(marital_status(&MARRIED, "married")).await;
     assert_eq!((impatient.state(), impatient.refused_by.as_str()), (State::Refused, "own node"));
     assert_eq!(impatient.refusal.unwrap().code, "DEFERRAL_NOT_ACCEPTED");
+    // So is every row of a batch: nobody answers ten thousand tasks.
+    let (job, results) = batch(&place).await;
+    assert_eq!((&job["refused"], &job["answered"]), (&2.into(), &0.into()), "{job}");
+    assert_eq!(results.matches("DEFERRAL_NOT_ACCEPTED").count(), 2, "{results}");
+    assert_eq!(place.evidence_size("civil-affairs").await, 0, "nothing was sent");
 
     let promised = deferred(&place, &MARRIED, "married").await;
     let ticket = promised.ticket.as_str();
@@ -179,6 +194,10 @@ async fn a_person_answers_where_there_is_no_record_or_declines_for_a_reason_of_t
     assert_eq!(verdict(&place.ask(patient(&MARRIED, "married")).await).verdict(), Verdict::Match, "at once");
     let impatient = place.ask(marital_status(&SINGLE, "single")).await;
     assert_eq!(verdict(&impatient).verdict(), Verdict::NoRecord);
+    // In a batch nobody waits for a person: the record answers, or there is none.
+    let (job, _) = batch(&place).await;
+    assert_eq!((&job["matched"], &job["without_record"]), (&1.into(), &1.into()), "{job}");
+    assert!(place.json("civil-affairs", &["tasks", "list"]).await["tasks"].as_array().unwrap().is_empty());
     let promised = deferred(&place, &SINGLE, "single").await;
     let deferral = promised.deferral.clone().unwrap();
     assert_eq!(deferral.reason, "record_missing");

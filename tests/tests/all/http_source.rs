@@ -14,7 +14,10 @@ use tokio::{
 };
 use town::harness::eventually;
 
-use crate::support::{MARRIAGE, MARRIED, Place, SINGLE, housings_scope, marital_status, verdict};
+use crate::{
+    subscriptions::{come, subscribe},
+    support::{MARRIAGE, MARRIED, Place, SINGLE, housings_scope, marital_status, verdict},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -74,7 +77,7 @@ async fn an_endpoint_answers_and_every_failure_of_it_is_unavailable() {
         plan.department("civil-affairs").service_without_records(MARRIAGE).department("housing").granting(
             "civil-affairs/marriage-registration",
             "housing",
-            housings_scope(),
+            housings_scope().with_notices(),
         )
     })
     .await;
@@ -82,7 +85,7 @@ async fn an_endpoint_answers_and_every_failure_of_it_is_unavailable() {
     node.stop().await.unwrap();
     let sources = format!(
         "[sources.civil]\nkind = \"http\"\nurl = \"{url}\"\ntimeout_ms = 1500\nfailures = 1000\npause = \"1s\"\n\n\
-         [services.marriage-registration]\nsource = \"civil\"\npath = \"/marriages\"\nbody = '{{\"number\": \":subject\"}}'\n\
+         [services.marriage-registration]\nsource = \"civil\"\npoll = \"1s\"\npath = \"/marriages\"\nbody = '{{\"number\": \":subject\"}}'\n\
          rows = \"/rows\"\npointers = {{ state = \"/state\", registered_on = \"/on\" }}\nno_rows_status = [\"404\"]\n\
          [services.marriage-registration.columns.marital_status]\nfrom = \"state\"\ncodes = {{ \"10\" = \"single\", \"20\" = \"married\" }}\n"
     );
@@ -126,6 +129,7 @@ async fn an_endpoint_answers_and_every_failure_of_it_is_unavailable() {
     owner.says("200 OK", "application/json", row);
     let answer = place.ask(marital_status(&MARRIED, "married")).await;
     assert_eq!(verdict(&answer).verdict(), Verdict::Match, "it is back");
+    a_change_is_found_by_and_by(&place, &owner).await;
     for request in owner.requests.lock().unwrap().iter() {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("POST /civil/marriages HTTP/1.1"), "{head}");
@@ -135,4 +139,19 @@ async fn an_endpoint_answers_and_every_failure_of_it_is_unavailable() {
     let log = fs::read_to_string(node.log()).unwrap();
     assert!(!log.contains(&*MARRIED) && !log.contains(&*SINGLE), "a number stands in the log");
     place.town.stop().await.unwrap();
+}
+
+/// That a change is told of a source that cannot say so, and an outage is none.
+async fn a_change_is_found_by_and_by(place: &Place, owner: &Owner) {
+    let service = "civil-affairs/marriage-registration";
+    let (code, told) = subscribe(place, service, "marital_status=married", &[&MARRIED]).await;
+    assert_eq!(code, 0, "{told}");
+    let ticket = told["subscribed"][0]["ticket"].as_str().unwrap();
+    owner.says("500 Internal Server Error", "application/json", "{}");
+    let asked = || owner.requests.lock().unwrap().len();
+    let before = asked();
+    assert!(eventually(PATIENCE, || async { asked() >= before + 2 }).await, "it is looked at");
+    owner.says("200 OK", "application/json", "{\"rows\":[{\"state\":10,\"on\":\"2018-05-20\"}]}");
+    // Were the outage told, this would be number 3.
+    come(place, &[(ticket, 2, "MISMATCH")]).await;
 }

@@ -18,6 +18,7 @@ use town::harness::eventually;
 use trust::{answer::LARGEST_ANSWER, envelope, key::Signer};
 
 use crate::{
+    bulk::{STATUS, arguments, files, people},
     nodes::{at, join},
     postgres_server,
     support::{
@@ -66,13 +67,39 @@ fn code(answer: &Signed, keys: &[NodeKeys; 2]) -> String {
     }
 }
 
+/// Two jobs of ten rows together: their batches go to both nodes in turn, and to the one that is up where they cannot have left.
+async fn batches_go_to_both_and_to_the_one_that_is_up(place: &Place, second: &Path) {
+    let sizes = async || {
+        let status = at(place, second, &["status", "--json"]).await;
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        (place.evidence_size("civil-affairs").await, status["evidence_size"].as_u64().unwrap())
+    };
+    let before = sizes().await;
+    let results = place.dir().join("results.csv");
+    let (file, map) = files(place.dir(), &people(6), STATUS);
+    let told = place.json("housing", &arguments(&file, &map, &results)).await;
+    assert_eq!(told["job"]["matched"], 6, "{told}");
+    let after = sizes().await;
+    // Three batches, each a question and its answer.
+    assert_eq!(after.0 - before.0 + after.1 - before.1, 6, "{before:?} {after:?}");
+    assert!(after.0 > before.0 && after.1 > before.1, "{before:?} {after:?}");
+    place.town.node("civil-affairs").stop().await.unwrap();
+    let (file, map) = files(place.dir(), &people(10)[6..], STATUS);
+    let (command, goes_on) = (arguments(&file, &map, &results), "the job goes on at the second node");
+    let told = tokio::time::timeout(LIMIT, place.json("housing", &command)).await.expect(goes_on);
+    assert_eq!(told["job"]["matched"], 4, "{told}");
+    place.town.node("civil-affairs").start().await.unwrap();
+    let now = sizes().await;
+    assert_eq!((now.0, now.1), (after.0, after.1 + 4), "both batches went to the second");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_database() {
     let test = "shared_state::two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_database";
     let Some(mut scratch) = postgres_server::own(test).await else { return };
     let place = Place::start(|plan, dir| {
-        let scope = housings_scope().at_most(Quota { per_second: 0, per_day: 0, total: 5 });
-        let plan = plan.department("civil-affairs").service(MARRIAGE, dir.join("marriage.csv")).department("housing");
+        let scope = housings_scope().at_most(Quota { per_second: 0, per_day: 0, total: 15 });
+        let plan = plan.setting("[limits]", "[bulk]\nrows_per_batch = 2\n\n[limits]").department("civil-affairs").service(MARRIAGE, dir.join("marriage.csv")).department("housing");
         plan.granting("civil-affairs/marriage-registration", "housing", scope)
     })
     .await;
@@ -105,6 +132,9 @@ async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_da
         async || second.send(peer.seal(&question(&peer))).await.is_ok_and(|answer| code(&answer, &keys).is_empty());
     assert!(eventually(LIMIT, knows).await, "the second node answers: {}", second.node.log());
 
+    batches_go_to_both_and_to_the_one_that_is_up(&place, &dir).await;
+    let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
+
     // One after the other, and both at once: the very same bytes.
     let first = peer.seal(&question(&peer));
     let answer = peer.send(first.clone()).await.unwrap();
@@ -118,7 +148,7 @@ async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_da
     other.request_id = envelope::peek::<Request>(&first, 1 << 20).unwrap().request_id;
     assert_eq!(code(&second.send(peer.seal(&other)).await.unwrap(), &keys), "REQUEST_ID_REUSED");
 
-    // Three are used. Without the database there is no answer, not even one that was given before.
+    // Three are used, and ten by the jobs. Without the database there is no answer, not even one that was given before.
     scratch.own_server().stop();
     let waiting = peer.seal(&question(&peer));
     let (one, two, three, four) = tokio::join!(
@@ -139,7 +169,7 @@ async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_da
     assert!(eventually(LIMIT, answered).await, "the same question is answered when the database is back");
     assert_eq!(second.send(first.clone()).await.unwrap(), answer);
 
-    // The fifth is the last, wherever the next ones come; also after a restart of both.
+    // The fifteenth is the last, wherever the next ones come; also after a restart of both.
     assert_eq!(code(&second.send(peer.seal(&question(&peer))).await.unwrap(), &keys), "");
     for next in [peer.send(peer.seal(&question(&peer))).await, second.send(peer.seal(&question(&peer))).await] {
         assert_eq!(code(&next.unwrap(), &keys), "QUOTA_EXCEEDED");
@@ -147,7 +177,7 @@ async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_da
     let total = |usage: Value| usage["grants"][0]["used"]["total"].clone();
     let usage = at(&place, &dir, &["access", "usage", "--json"]).await;
     let usage: Value = serde_json::from_slice(&usage.stdout).unwrap();
-    assert_eq!((total(usage), total(place.json("civil-affairs", &["access", "usage"]).await)), (5.into(), 5.into()));
+    assert_eq!((total(usage), total(place.json("civil-affairs", &["access", "usage"]).await)), (15.into(), 15.into()));
     place.town.node("civil-affairs").kill();
     place.town.node("civil-affairs").start().await.unwrap();
     let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;

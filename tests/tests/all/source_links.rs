@@ -88,17 +88,26 @@ fn sources(kind: &str, address: &str, login: &str, ca: &Path) -> String {
     )
 }
 
-/// That the right certificate is believed, and another authority's is not.
-async fn only_the_right_certificate(place: &Place, kind: &str, address: &str, login: &str, folder: &Path) {
+/// That the right certificate is believed, and neither another authority's is, nor the right one at another address of the
+/// same server.
+async fn only_the_right_certificate(place: &Place, kind: &str, addresses: [&str; 2], login: &str, folder: &Path) {
+    let [address, elsewhere] = addresses;
     configure(place, &sources(kind, address, login, &folder.join("right-ca.pem"))).await;
     comes_to(place, Verdict::Match).await;
-    configure(place, &sources(kind, address, login, &folder.join("other-ca.pem"))).await;
-    for _ in 0..3 {
-        let answer = place.ask(marital_status(&MARRIED, "married")).await;
-        assert_eq!(verdict(&answer).verdict(), Verdict::Unavailable, "{answer:?}");
+    let mut read = fs::read_to_string(place.town.node("civil-affairs").log()).unwrap().len();
+    for (address, ca, why) in
+        [(address, "other-ca.pem", "certificate"), (elsewhere, "right-ca.pem", "not valid for name")]
+    {
+        configure(place, &sources(kind, address, login, &folder.join(ca))).await;
+        for _ in 0..3 {
+            let answer = place.ask(marital_status(&MARRIED, "married")).await;
+            assert_eq!(verdict(&answer).verdict(), Verdict::Unavailable, "{answer:?}");
+        }
+        let log = fs::read_to_string(place.town.node("civil-affairs").log()).unwrap();
+        let news = log.get(read..).unwrap_or(&log);
+        assert!(news.contains(why), "the operator reads why ({why}): {news}");
+        read = log.len();
     }
-    let log = fs::read_to_string(place.town.node("civil-affairs").log()).unwrap();
-    assert!(log.contains("certificate"), "the operator reads why: {log}");
     // Back with the right one, it is not for another reason.
     configure(place, &sources(kind, address, login, &folder.join("right-ca.pem"))).await;
     comes_to(place, Verdict::Match).await;
@@ -108,7 +117,7 @@ async fn only_the_right_certificate(place: &Place, kind: &str, address: &str, lo
 async fn postgresql_is_believed_by_its_certificate_alone() {
     let test = "postgresql_is_believed_by_its_certificate_alone";
     let Some(mut scratch) = postgres_server::own(test).await else { return };
-    let (folder, address) = (tempfile::tempdir().unwrap(), own_address(1));
+    let (folder, address, elsewhere) = (tempfile::tempdir().unwrap(), own_address(1), own_address(3));
     let (Some(()), Some(())) =
         (certificates(folder.path(), "right", &address), certificates(folder.path(), "other", &address))
     else {
@@ -125,7 +134,7 @@ async fn postgresql_is_believed_by_its_certificate_alone() {
         server.stop();
         let at = |name: &str| folder.path().join(name).display().to_string();
         server.run(&[
-            &format!("listen_addresses={address}"),
+            &format!("listen_addresses={address},{elsewhere}"),
             "ssl=on",
             &format!("ssl_cert_file={}", at("right.pem")),
             &format!("ssl_key_file={}", at("right.key")),
@@ -133,7 +142,7 @@ async fn postgresql_is_believed_by_its_certificate_alone() {
     });
     let place = town().await;
     let login = format!("database = \"{}\"\nuser = \"{}\"\n", scratch.database(), postgres_server::USER);
-    only_the_right_certificate(&place, "postgres", &address, &login, folder.path()).await;
+    only_the_right_certificate(&place, "postgres", [&address, &elsewhere], &login, folder.path()).await;
     assert_eq!(
         scratch.sql(
             "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL"
@@ -149,7 +158,7 @@ async fn mariadb_is_believed_by_its_certificate_alone() {
     let Some(mut server) = mariadb_server::own().await else {
         return skip(test, "MariaDB is not installed on this machine");
     };
-    let (folder, address) = (tempfile::tempdir().unwrap(), own_address(2));
+    let (folder, address, elsewhere) = (tempfile::tempdir().unwrap(), own_address(2), own_address(4));
     let (Some(()), Some(())) =
         (certificates(folder.path(), "right", &address), certificates(folder.path(), "other", &address))
     else {
@@ -174,7 +183,7 @@ async fn mariadb_is_believed_by_its_certificate_alone() {
         server.run_with(&[
             "--skip-networking=0".to_owned(),
             "--skip-name-resolve".to_owned(),
-            format!("--bind-address={address}"),
+            format!("--bind-address={address},{elsewhere}"),
             "--port=3306".to_owned(),
             format!("--ssl-cert={}", at("right.pem")),
             format!("--ssl-key={}", at("right.key")),
@@ -186,7 +195,7 @@ async fn mariadb_is_believed_by_its_certificate_alone() {
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
     let (database, user) = (mariadb_server::DATABASE, mariadb_server::READER);
     let login = format!("database = \"{database}\"\nuser = \"{user}\"\npassword_file = \"keys/civil.password\"\n");
-    only_the_right_certificate(&place, "mysql", &address, &login, folder.path()).await;
+    only_the_right_certificate(&place, "mysql", [&address, &elsewhere], &login, folder.path()).await;
     place.town.stop().await.unwrap();
 }
 

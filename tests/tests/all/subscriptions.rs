@@ -8,7 +8,7 @@ use town::harness::{Scope, eventually};
 
 use crate::{
     postgres_server,
-    support::{BASIS, ITEM, MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, marital_status, said},
+    support::{BASIS, ITEM, MARRIAGE, MARRIED, Place, WIDOWED, claim, exit, housings_scope, marital_status, said, verdict},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ async fn import(place: &Place, first: (bool, &str), second: (bool, &str)) {
 }
 
 /// Subscribes housing to a claim about each of these; what the command said.
-async fn subscribe(place: &Place, service: &str, claim: &str, subjects: &[&str]) -> (i32, Value) {
+pub(crate) async fn subscribe(place: &Place, service: &str, claim: &str, subjects: &[&str]) -> (i32, Value) {
     let arguments = [
         "subscriptions",
         "add",
@@ -85,7 +85,8 @@ async fn notices(place: &Place) -> Vec<(String, u64, String)> {
     listed["notices"].as_array().unwrap().iter().map(one).collect()
 }
 
-async fn come(place: &Place, expected: &[(&str, u64, &str)]) {
+/// Waits until these notices are listed, and no others.
+pub(crate) async fn come(place: &Place, expected: &[(&str, u64, &str)]) {
     let expected: Vec<_> =
         expected.iter().map(|(of, number, word)| ((*of).to_owned(), *number, (*word).to_owned())).collect();
     let came = eventually(LONG, async || notices(place).await.len() >= expected.len()).await;
@@ -156,6 +157,10 @@ async fn an_import_tells_a_death_and_an_unrelated_change_tells_nothing() {
     let acknowledged = place.json("housing", &["notices", "ack", second]).await;
     assert_eq!(acknowledged["acknowledged"], 1);
     come(&place, &[(&other, 2, "MISMATCH")]).await;
+    a_correction_beside(&place, first).await;
+    come(&place, &[(&other, 2, "MISMATCH"), (&one, 3, "MATCH")]).await;
+    assert_eq!(proved(&place, "housing", first).await, 3);
+    assert_eq!(given(&place, &one).await["state"], "active");
 
     // The books of both sides know nobody.
     for department in ["housing", "civil-affairs"] {
@@ -164,6 +169,42 @@ async fn an_import_tells_a_death_and_an_unrelated_change_tells_nothing() {
         assert!(!fs::read_to_string(node.log()).unwrap().contains(MARRIED.as_str()), "{department}");
     }
     place.town.stop().await.unwrap();
+}
+
+/// He lives after all: the answer to a single question is doubted and gets its successor, and what goes on tells the change in
+/// its own succession. The subscription itself is not doubted.
+async fn a_correction_beside(place: &Place, subscription: &str) {
+    let doubt = |receipt: &str| {
+        let arguments = ["corrections", "open", receipt, "--reason", "PAPER_SAYS_OTHERWISE", "--officer", "1024"];
+        arguments.map(str::to_owned)
+    };
+    let open = async |receipt: &str| {
+        let arguments = doubt(receipt);
+        place.cli("housing", &arguments.each_ref().map(String::as_str)).await
+    };
+    let refused = open(subscription).await;
+    assert!(exit(&refused) == 7 && said(&refused).contains("NOT_CORRECTABLE"), "{}", said(&refused));
+    let mut question = marital_status(&MARRIED, "married");
+    question.service = "life-status".into();
+    question.claims = vec![claim("alive", "equals", "true")];
+    let answer = place.ask(question).await;
+    assert_eq!(verdict(&answer).verdict(), proto::exchange::v1::Verdict::Mismatch);
+    let opened = open(&answer.receipt).await;
+    assert_eq!(exit(&opened), 0, "{}", said(&opened));
+    let inbox = async || {
+        let listed = place.json("civil-affairs", &["corrections", "inbox", "--all"]).await;
+        listed["corrections"][0]["id"].as_str().map(str::to_owned)
+    };
+    assert!(eventually(LONG, async || inbox().await.is_some()).await);
+    let id = inbox().await.unwrap();
+    import(place, (true, "北区"), (false, "西区")).await;
+    let wrong = ["corrections", "decide", &id, "--record-was-wrong", "ENTRY_MENDED", "--officer", "2001"];
+    place.json("civil-affairs", &wrong).await;
+    let office = place.town.office("housing").await.unwrap();
+    let followed = async || office.show(&answer.receipt).await.is_ok_and(|shown| shown.answer_number == 2);
+    assert!(eventually(LONG, followed).await, "the single answer has its successor");
+    let now = office.show(&answer.receipt).await.unwrap();
+    assert_eq!(verdict(&now).verdict(), proto::exchange::v1::Verdict::Match);
 }
 
 #[tokio::test(flavor = "multi_thread")]
