@@ -1,6 +1,6 @@
 //! What the nodes of one department share through a PostgreSQL database, where they share anything (`shared` in
-//! node.toml): which questions are answered, with their answers; what is used of every quota; and budgets. Each node keeps
-//! its own evidence.
+//! node.toml): which questions are answered, with their answers; what is used of every quota and by every officer; and budgets.
+//! Each node keeps its own evidence.
 //!
 //! **Invariants:** a question has one answer, whichever of the nodes it comes to: who claims it answers it, and no answer
 //! leaves before it is here. A use is taken here before the question is answered, once for each question. While the
@@ -11,6 +11,7 @@
 //! the records. Out of scope: what is asked and answered (`answer`), and the database's own availability.
 
 mod guesses;
+mod officers;
 mod run;
 mod uses;
 
@@ -91,6 +92,18 @@ CREATE TABLE guesses (
 );
 CREATE INDEX guesses_at ON guesses (at_ms);
 COMMENT ON TABLE guesses IS 'What was tried about whom, as keyed hashes: the guess budget of all nodes';
+"], &["
+ALTER TABLE requests ADD COLUMN officer_counted boolean NOT NULL DEFAULT false;
+CREATE TABLE officers (
+    mark bytea PRIMARY KEY,
+    day bigint NOT NULL DEFAULT 0,
+    in_day bigint NOT NULL DEFAULT 0,
+    second bigint NOT NULL DEFAULT 0,
+    in_second bigint NOT NULL DEFAULT 0,
+    last_ms bigint NOT NULL DEFAULT 0
+);
+CREATE INDEX officers_last ON officers (last_ms);
+COMMENT ON TABLE officers IS 'What officers of other departments asked today, by keyed hashes, of all nodes together';
 "]],
 };
 

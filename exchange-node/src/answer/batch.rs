@@ -189,9 +189,12 @@ impl Answerer {
                 continue;
             }
             let grant = usage::mark(&permit.grant, department);
-            let officer = self.officers.take(department, &question.wire.officer, calendar, now_ms);
+            let officer = match &self.shared {
+                // All together below, as the uses of the grant.
+                Some(_) => Ok(self.officers.mark(department, &question.wire.officer, calendar, now_ms)),
+                None => self.officers.take(department, &question.wire.officer, calendar, now_ms),
+            };
             let used = match &self.shared {
-                // All together below.
                 Some(_) => Ok(()),
                 None => officer.as_ref().map_or(Ok(()), |_| self.usage.take(&grant, permit.quota, calendar, now_ms)),
             };
@@ -200,16 +203,26 @@ impl Answerer {
                 (Err(refusal), _) | (_, Err(refusal)) => refuse(item, refusal),
             }
         }
+        let beyond = |items: &mut [Item<'_>], uses: u32, reached: Option<Refusal>| {
+            let Some(reached) = reached else { return };
+            let beyond = items.iter_mut().filter(|item| item.is_ok()).skip(usize::try_from(uses).unwrap_or(0));
+            beyond.for_each(|item| refuse(item, reached.clone()));
+        };
+        // All items are one officer's, and rest on one grant.
+        if let (Some(shared), Some(mark)) = (&self.shared, marks.officer) {
+            let wanted = u32::try_from(items.iter().filter(|item| item.is_ok()).count()).unwrap_or(u32::MAX);
+            let quota = self.officers.quota();
+            let (uses, reached) = shared.take_officer(turn.key(), &mark, quota, calendar, now_ms, wanted).await?;
+            self.officers.count(&mark, calendar, now_ms, uses);
+            beyond(items, uses, reached);
+        }
         if let (Some(shared), Some(mark)) = (&self.shared, marks.grant) {
             let wanted = items.iter().filter(|item| item.is_ok()).count();
             let quota = items.iter().find_map(|item| item.as_ref().ok()).and_then(|(_, permit)| permit.quota);
             let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
             let (uses, reached) = shared.take_uses(turn.key(), &mark, quota, calendar, now_ms, wanted).await?;
             self.usage.count_many(&mark, calendar, now_ms, uses);
-            let beyond = items.iter_mut().filter(|item| item.is_ok()).skip(usize::try_from(uses).unwrap_or(0));
-            if let Some(reached) = reached {
-                beyond.for_each(|item| refuse(item, reached.clone()));
-            }
+            beyond(items, uses, reached);
         }
         Ok(marks)
     }

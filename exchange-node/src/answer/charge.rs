@@ -73,13 +73,32 @@ impl Answerer {
             }
         }
         let (department, calendar) = (question.sender.department(), &directory.profile().calendar);
-        let officer = match self.officers.take(department, &question.wire.officer, calendar, now_ms) {
+        let officer = match self.take_officer(question, calendar, turn, now_ms).await? {
             Ok(officer) => officer,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let grant = usage::mark(&permit.grant, department);
         let taken = self.take_use(permit, calendar, turn, &grant, now_ms).await?;
         Ok(taken.map(|()| Charged { grant: Some(grant), officer, goes_on: question.wire.subscription.is_some() }))
+    }
+
+    /// Takes one use of the officer's, together with the department's other nodes where they share their counts.
+    async fn take_officer(
+        &self,
+        question: &Question,
+        calendar: &Calendar,
+        turn: &Turn,
+        now_ms: u64,
+    ) -> Result<Result<Option<Mark>, Refusal>, Unanswered> {
+        let (department, officer) = (question.sender.department(), &question.wire.officer);
+        let Some(shared) = &self.shared else {
+            return Ok(self.officers.take(department, officer, calendar, now_ms));
+        };
+        let Some(mark) = self.officers.mark(department, officer, calendar, now_ms) else { return Ok(Ok(None)) };
+        let quota = self.officers.quota();
+        let (taken, refusal) = shared.take_officer(turn.key(), &mark, quota, calendar, now_ms, 1).await?;
+        self.officers.count(&mark, calendar, now_ms, taken);
+        Ok(refusal.map_or(Ok(Some(mark)), Err))
     }
 
     /// Takes one use of the grant, together with the department's other nodes where they share their counts.

@@ -49,7 +49,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Forgets answers after a day, and guesses after a year.
+    /// Forgets answers after a day, what officers asked after two, and guesses after a year.
     pub(super) async fn forget(&self, now_ms: u64) -> Result<(), Error> {
         let pool = self.pool().await?;
         sqlx::query(
@@ -58,6 +58,7 @@ impl Shared {
         .bind(signed(KEPT_MS))
         .execute(pool)
         .await?;
+        self.forget_officers(now_ms).await?;
         self.forget_guesses(now_ms).await
     }
 }

@@ -92,6 +92,36 @@ async fn who_does_not_answer_in_time_is_followed_by_another_and_counts_once() {
 }
 
 #[tokio::test]
+async fn what_an_officer_may_ask_is_counted_by_all_nodes_together_and_each_question_once() {
+    let Some(scratch) = postgres_server::scratch("shared::tests::what_an_officer_may_ask").await else { return };
+    let (one, two) = (node(&scratch, "1"), node(&scratch, "2"));
+    let calendar = Calendar::default();
+    let day = Quota { per_day: 5, ..Quota::default() };
+    let take = async |node: &Shared, key: u8, now_ms: u64, wanted: u32| {
+        assert_eq!(node.claim_request(&[key; 16], &digest(1)).await.unwrap(), Claim::Mine);
+        let (taken, refusal) = node.take_officer(&[key; 16], &MARK, &day, &calendar, now_ms, wanted).await.unwrap();
+        (taken, refusal.map(|refusal| (refusal.code, refusal.field)))
+    };
+    let spent = Some((Code::QuotaExceeded, "officer".to_owned()));
+    assert_eq!(take(&one, 1, NOW_MS, 1).await, (1, None));
+    assert_eq!(take(&one, 1, NOW_MS, 1).await, (1, None), "the same question is counted already");
+    assert_eq!(take(&two, 2, NOW_MS, 2).await, (2, None));
+    // Of a batch as many as are left.
+    assert_eq!(take(&one, 3, NOW_MS, 4).await, (2, spent.clone()));
+    assert_eq!(take(&two, 4, NOW_MS, 1).await, (0, spent.clone()));
+    // A clock that is behind renews nothing, and the next day does; another officer has a count of his own.
+    assert_eq!(take(&one, 5, NOW_MS - 86_400_000, 1).await, (0, spent));
+    assert_eq!(take(&two, 6, NOW_MS + 86_400_000, 1).await, (1, None));
+    let (taken, _) = one.take_officer(&[5; 16], &[8; 16], &day, &calendar, NOW_MS, 1).await.unwrap();
+    assert_eq!(taken, 1);
+    assert!(matches!(one.take_officer(&[6; 16], &MARK, &day, &calendar, NOW_MS, 1).await, Err(Error::Elsewhere)));
+    // Uses of the grant are another count.
+    assert_eq!(one.uses(&calendar, NOW_MS).await.unwrap().of(&MARK, &calendar, NOW_MS).total, 0);
+    one.forget(NOW_MS + 4 * 86_400_000).await.unwrap();
+    assert_eq!(scratch.sql("SELECT count(*) FROM errand_node.officers"), "0");
+}
+
+#[tokio::test]
 async fn a_quota_is_one_for_all_nodes_however_they_hurry() {
     let Some(scratch) = postgres_server::scratch("shared::tests::a_quota_is_one_for_all_nodes").await else { return };
     let nodes = [Arc::new(node(&scratch, "1")), Arc::new(node(&scratch, "2")), Arc::new(node(&scratch, "3"))];

@@ -1,5 +1,6 @@
 //! What one officer may ask: so many questions in a second and on a day, as this node's configuration says. Counted for
-//! this department's own officers where they ask, and for every other department's where it is answered.
+//! this department's own officers where they ask, and for every other department's where it is answered: there by all nodes of
+//! the department together, where they share their counts (`shared`).
 //!
 //! Each use stands in the journal under a keyed hash of the officer, so that a restart forgets none of the day's. Out of
 //! scope: what a grant allows its whole department (the parent).
@@ -42,8 +43,31 @@ impl Officers {
         calendar: &Calendar,
         now_ms: u64,
     ) -> Result<Option<Mark>, Refusal> {
+        let Some(mark) = self.mark(department, officer, calendar, now_ms) else { return Ok(None) };
+        let taken = self.usage.take(&mark, Some(&self.quota), calendar, now_ms);
+        taken.map(|()| Some(mark)).map_err(|refusal| refusal.at("officer"))
+    }
+
+    /// What an officer may ask.
+    pub(crate) fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// Counts so many uses that were taken of a count which nodes share.
+    pub(crate) fn count(&self, mark: &Mark, calendar: &Calendar, now_ms: u64, uses: u32) {
+        self.usage.count_many(mark, calendar, now_ms, uses);
+    }
+
+    /// Under what an officer's uses are counted; `None` where officers have no limit.
+    pub(crate) fn mark(
+        &self,
+        department: &DepartmentId,
+        officer: &str,
+        calendar: &Calendar,
+        now_ms: u64,
+    ) -> Option<Mark> {
         if self.quota == Quota::default() {
-            return Ok(None);
+            return None;
         }
         let mut mark = self.key.officer(department, officer);
         {
@@ -56,8 +80,7 @@ impl Officers {
                 }
             }
         }
-        let taken = self.usage.take(&mark, Some(&self.quota), calendar, now_ms);
-        taken.map(|()| Some(mark)).map_err(|refusal| refusal.at("officer"))
+        Some(mark)
     }
 }
 
