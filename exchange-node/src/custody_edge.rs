@@ -277,9 +277,11 @@ mod tests {
     use super::*;
 
     fn batch() -> Signed {
-        let common = Request { sender: "ninghe/housing".into(), recipient: "ninghe/health".into(), ..Request::default() };
+        let common =
+            Request { sender: "ninghe/housing".into(), recipient: "ninghe/health".into(), ..Request::default() };
         let items = (0..3000_u32).map(|item| [7; 40].iter().copied().chain(item.to_be_bytes()).collect()).collect();
-        let batch = Batch { batch_id: vec![1; 32], salt_seed: vec![2; 32], common: common.encode_to_vec(), items, root: None };
+        let batch =
+            Batch { batch_id: vec![1; 32], salt_seed: vec![2; 32], common: common.encode_to_vec(), items, root: None };
         Signed { form: Some(Form::Batch(batch)) }
     }
 

@@ -27,11 +27,11 @@ use trust::{
     ids::{DepartmentId, Digest},
 };
 
+pub use self::settled::{Settled, lost_range};
 use self::{
     gather::{Pieces, TooMuch, Waiting},
     pair::{Answer, Question, Read},
 };
-pub use self::settled::{Settled, lost_range};
 use crate::{
     budget::{self, GuessBudget, guesses},
     history::partners,

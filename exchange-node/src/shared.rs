@@ -55,7 +55,8 @@ const KEPT_MS: u64 = 25 * 3_600_000;
 
 const TABLES: Tables<'static> = Tables {
     schema: "errand_node",
-    migrations: &[&["
+    migrations: &[
+        &["
 CREATE TABLE owner (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     party text NOT NULL,
@@ -92,7 +93,8 @@ CREATE TABLE guesses (
 );
 CREATE INDEX guesses_at ON guesses (at_ms);
 COMMENT ON TABLE guesses IS 'What was tried about whom, as keyed hashes: the guess budget of all nodes';
-"], &["
+"],
+        &["
 ALTER TABLE requests ADD COLUMN officer_counted boolean NOT NULL DEFAULT false;
 CREATE TABLE officers (
     mark bytea PRIMARY KEY,
@@ -104,7 +106,8 @@ CREATE TABLE officers (
 );
 CREATE INDEX officers_last ON officers (last_ms);
 COMMENT ON TABLE officers IS 'What officers of other departments asked today, by keyed hashes, of all nodes together';
-"]],
+"],
+    ],
 };
 
 /// Why nothing could be taken or claimed. Whatever it is, the question is not answered now.

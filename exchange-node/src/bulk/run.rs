@@ -132,7 +132,11 @@ impl Bulk {
                     Ok(sent) => (noted, sent),
                     // Its entry was lost with the disk, or its month's key destroyed: these bytes can never be sent again.
                     Err(ask::Error::StoredUnreadable) => {
-                        tracing::warn!(job = job.id(), part, "what was sent of a job is in the evidence no more; it is asked anew");
+                        tracing::warn!(
+                            job = job.id(),
+                            part,
+                            "what was sent of a job is in the evidence no more; it is asked anew"
+                        );
                         job.forget_sent(part)?;
                         return Err(Held::More);
                     }

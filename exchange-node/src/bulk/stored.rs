@@ -157,10 +157,11 @@ impl JobFiles {
         let month: Month = std::str::from_utf8(month).ok().and_then(|month| month.parse().ok()).ok_or_else(damaged)?;
         let (nonce, tag) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(damaged)?;
         let tag = tag.first_chunk::<TAG_BYTES>().ok_or_else(damaged)?;
-        let key = self.vault.keys.load(month)?.ok_or_else(|| Error::KeyGone {
-            folder: self.folder.clone(),
-            month: month.to_string(),
-        })?;
+        let key = self
+            .vault
+            .keys
+            .load(month)?
+            .ok_or_else(|| Error::KeyGone { folder: self.folder.clone(), month: month.to_string() })?;
         key.open(*nonce, &self.bound_to(name), sealed, *tag).ok_or_else(damaged)?;
         M::decode(&*sealed).map(Some).map_err(|_| damaged())
     }

@@ -67,12 +67,7 @@ pub(super) fn open(
 
 /// The root of a batch. Only what its messages say names the node that signed it, and these are not here: so it counts under a
 /// key of this very node alone.
-fn batch_root(
-    batch: &Batch,
-    own: &[PublicKey],
-    kind: EntryKind,
-    is_mine: impl Fn(&str, &str) -> bool,
-) -> Option<Ours> {
+fn batch_root(batch: &Batch, own: &[PublicKey], kind: EntryKind, is_mine: impl Fn(&str, &str) -> bool) -> Option<Ours> {
     let is_mine = match kind {
         EntryKind::QuestionReceived => {
             let shared = Request::decode(batch.common.as_slice()).ok()?;
@@ -106,8 +101,11 @@ mod tests {
         let fixture = Fixture::town();
         let (me, node) = (party("housing"), fixture::node("1"));
         let open = |envelope: Envelope, own: &[PublicKey]| {
-            let held =
-                HeldMessage { kind: EntryKind::QuestionReceived.into(), message: Some(signed(envelope)), ..HeldMessage::default() };
+            let held = HeldMessage {
+                kind: EntryKind::QuestionReceived.into(),
+                message: Some(signed(envelope)),
+                ..HeldMessage::default()
+            };
             open(&fixture.directory, own, (&me, &node), &held)
         };
         let request = |sender_node: &str| Request {
@@ -134,8 +132,7 @@ mod tests {
         let root = AttestationRoot { size: 2, root: vec![7; 32], signed_at_ms: NOW_MS };
         let (envelope, digest) = seal(&root, &mine);
         let open = |kind: EntryKind, sender_node: &str, own: &[PublicKey]| {
-            let shared =
-                Request { sender: me.to_string(), sender_node: sender_node.to_owned(), ..Request::default() };
+            let shared = Request { sender: me.to_string(), sender_node: sender_node.to_owned(), ..Request::default() };
             let batch = Batch { common: shared.encode_to_vec(), root: Some(envelope.clone()), ..Batch::default() };
             let message = proto::exchange::v1::Signed { form: Some(Form::Batch(batch)) };
             let held = HeldMessage { kind: kind.into(), message: Some(message), ..HeldMessage::default() };

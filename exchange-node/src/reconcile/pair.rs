@@ -417,13 +417,8 @@ mod tests {
     fn batch_pair(fixture: &Fixture, asker: &str, answerer: &str) -> (HeldMessage, HeldMessage) {
         let grant = fixture.directory.all_access().find_map(|(_, access)| access.grant_statement).unwrap();
         let (request_id, claims) = (Vec::new(), Vec::new());
-        let common = Request {
-            request_id,
-            subject: None,
-            claims,
-            grant: grant.as_bytes().to_vec(),
-            ..fixture.request()
-        };
+        let common =
+            Request { request_id, subject: None, claims, grant: grant.as_bytes().to_vec(), ..fixture.request() };
         let item = |number: &str| {
             let subject = Some(wire::Subject { scheme: "resident_id".into(), value: number.into() });
             let claims = vec![fixture::claim("marital_status", "equals", "single")];

@@ -365,7 +365,9 @@ async fn a_quota_for_each_second_slows_a_job_down_and_refuses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_answered_from_postgresql_and_sqlite_as_single_questions_are() {
-    let Some(scratch) = postgres_server::scratch("a_batch_is_answered_from_postgresql_and_sqlite").await else { return };
+    let Some(scratch) = postgres_server::scratch("a_batch_is_answered_from_postgresql_and_sqlite").await else {
+        return;
+    };
     let old = format!("{}{}", &MARRIED[..6], &MARRIED[8..17]);
     scratch.sql(&format!(
         "CREATE TABLE marriages (number char(18) NOT NULL, state smallint, registered text);

@@ -55,7 +55,8 @@ async fn a_job_lies_sealed_is_in_the_backup_goes_on_after_the_restore_and_lost_b
     let rows = rows.map(|(number, stated)| (String::clone(number), stated.to_owned()));
     let (file, map) = files(place.dir(), &rows, STATUS);
     let first = place.json("housing", &arguments(&file, &map, &results)).await;
-    let needles = [MARRIED.as_str(), WIDOWED.as_str(), SINGLE.as_str(), "GZF-2026-0000", "resident_id", "marital_status"];
+    let needles =
+        [MARRIED.as_str(), WIDOWED.as_str(), SINGLE.as_str(), "GZF-2026-0000", "resident_id", "marital_status"];
     let (count, found) = in_the_clear(&housing.dir().join("bulk"), &needles);
     assert!(count >= 4 && found.is_empty(), "{count} files: {found:?}");
 

@@ -99,7 +99,11 @@ async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_da
     let Some(mut scratch) = postgres_server::own(test).await else { return };
     let place = Place::start(|plan, dir| {
         let scope = housings_scope().at_most(Quota { per_second: 0, per_day: 0, total: 15 });
-        let plan = plan.setting("[limits]", "[bulk]\nrows_per_batch = 2\n\n[limits]").department("civil-affairs").service(MARRIAGE, dir.join("marriage.csv")).department("housing");
+        let plan = plan
+            .setting("[limits]", "[bulk]\nrows_per_batch = 2\n\n[limits]")
+            .department("civil-affairs")
+            .service(MARRIAGE, dir.join("marriage.csv"))
+            .department("housing");
         plan.granting("civil-affairs/marriage-registration", "housing", scope)
     })
     .await;

@@ -8,7 +8,9 @@ use town::harness::{Scope, eventually};
 
 use crate::{
     postgres_server,
-    support::{BASIS, ITEM, MARRIAGE, MARRIED, Place, WIDOWED, claim, exit, housings_scope, marital_status, said, verdict},
+    support::{
+        BASIS, ITEM, MARRIAGE, MARRIED, Place, WIDOWED, claim, exit, housings_scope, marital_status, said, verdict,
+    },
 };
 
 const LONG: Duration = Duration::from_secs(60);

@@ -108,8 +108,7 @@ async fn many_are_found_in_one_pass_over_sqlite_as_each_is_alone() {
     let path = folder.path().join("records.db");
     let mut writer = writer(&path).await;
     let people: Vec<Subject> = (1..=250).map(somebody).collect();
-    let mut text =
-        "BEGIN; CREATE TABLE t (id TEXT, state INTEGER, day TEXT); CREATE INDEX t_id ON t (id);".to_owned();
+    let mut text = "BEGIN; CREATE TABLE t (id TEXT, state INTEGER, day TEXT); CREATE INDEX t_id ON t (id);".to_owned();
     for (number, person) in people.iter().enumerate() {
         let (lower, old) = (person.value().to_ascii_lowercase(), fifteen_digits(person).unwrap());
         // In each form that a table may hold, twice, and not at all.

@@ -73,11 +73,8 @@ mod tests {
     fn each_row_goes_to_the_one_it_belongs_to() {
         let text = |text: &str| Raw::Text(text.to_owned());
         let columns = vec!["errand_number".to_owned(), "a".to_owned()];
-        let rows = vec![
-            vec![Raw::Integer(2), text("x")],
-            vec![Raw::Integer(0), text("y")],
-            vec![Raw::Integer(2), text("z")],
-        ];
+        let rows =
+            vec![vec![Raw::Integer(2), text("x")], vec![Raw::Integer(0), text("y")], vec![Raw::Integer(2), text("z")]];
         let found = split(Fetched { columns: columns.clone(), rows }, 3).unwrap();
         assert!(found.iter().all(|one| one.columns == ["a"]));
         assert_eq!(found[0].rows, [[text("y")]]);
