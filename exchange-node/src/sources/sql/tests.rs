@@ -114,9 +114,9 @@ async fn many_are_found_in_one_pass_over_sqlite_as_each_is_alone() {
         // In each form that a table may hold, twice, and not at all.
         let stored: &[&str] = match number % 5 {
             0 => &[person.value()],
-            1 => &[&old],
-            2 => &[&lower],
-            3 => &[person.value(), &old],
+            1 => &[old.as_str()],
+            2 => &[lower.as_str()],
+            3 => &[person.value(), old.as_str()],
             _ => &[],
         };
         for (row, id) in stored.iter().enumerate() {
