@@ -1,8 +1,9 @@
 //! One question over one connection. Calls block: they belong on a thread for that.
 //!
 //! **Invariant:** nothing is written. ODBC knows no connection that every driver holds to reading, so each question has a
-//! transaction of its own that is rolled back whatever happened in it; and what is asked begins with SELECT or WITH. The user
-//! that asks should be allowed to read alone.
+//! transaction of its own that the database is told to hold to reading before anything else is said, in its own words; where
+//! nobody knows these, nothing is asked. The transaction is rolled back whatever happened in it; and what is asked begins with
+//! SELECT or WITH.
 
 use odbc_api::{ConnectionOptions, Cursor, DataType, IntoParameter, ResultSetMetadata, environment};
 
@@ -13,12 +14,35 @@ pub struct Link {
     pub connection: String,
     /// Put behind them as `PWD=…`.
     pub password: Option<String>,
+    /// The statement that has the database hold a transaction to reading, or [`BY_ITS_USER`]; without it the one that is known
+    /// of the database.
+    pub read_only: Option<String>,
     /// How long a login and a query may take, in seconds, as far as the driver heeds it.
     pub timeout_seconds: u32,
     /// The most rows.
     pub most_rows: usize,
     /// The most bytes of one cell.
     pub most_bytes: usize,
+}
+
+/// In the place of a statement: the user that asks may only read, and the operator answers for it.
+pub const BY_ITS_USER: &str = "user";
+
+/// What has a database hold what follows to reading, by how the name begins that it gives itself, in lower case.
+const READING: [(&str, &str); 7] = [
+    ("dm", "SET TRANSACTION READ ONLY"),
+    ("kingbase", "SET TRANSACTION READ ONLY"),
+    ("mariadb", "SET SESSION TRANSACTION READ ONLY"),
+    ("mysql", "SET SESSION TRANSACTION READ ONLY"),
+    ("oracle", "SET TRANSACTION READ ONLY"),
+    ("postgresql", "SET TRANSACTION READ ONLY"),
+    ("sqlite", "PRAGMA query_only = ON"),
+];
+
+/// The statement for a database of this name.
+fn reading(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_lowercase();
+    READING.iter().find(|(begins, _)| name.starts_with(begins)).map(|(_, statement)| *statement)
 }
 
 /// What kind of cells a column has.
@@ -64,6 +88,11 @@ pub enum Failure {
     /// What was asked brings no rows, ever.
     #[error("what is asked gives no rows: it must be a SELECT")]
     NoRows,
+    /// Nobody knows how to hold the database to reading.
+    #[error(
+        "no statement is known that holds {0} to reading: name it in `read_only`, or write \"user\" there if the user that asks may only read"
+    )]
+    Open(String),
     /// A text is not UTF-8.
     #[error("a text is not in UTF-8: set the driver's encoding")]
     NotText,
@@ -94,6 +123,15 @@ pub fn ask(link: &Link, query: &str, parameters: &[Option<String>]) -> Result<An
     let options = ConnectionOptions { login_timeout_sec: Some(link.timeout_seconds), ..ConnectionOptions::default() };
     let connection = environment()?.connect_with_connection_string(&text, options)?;
     connection.set_autocommit(false)?;
+    let name = match &link.read_only {
+        Some(_) => String::new(),
+        None => connection.database_management_system_name()?,
+    };
+    match link.read_only.as_deref().or_else(|| reading(&name)) {
+        Some(BY_ITS_USER) => {}
+        Some(statement) => drop(connection.execute(statement, (), Some(link.timeout_seconds as usize))?),
+        None => return Err(Failure::Open(name)),
+    }
     let bound = parameters.iter().map(|parameter| parameter.as_deref().into_parameter()).collect::<Vec<_>>();
     let outcome = (|| {
         let cursor = connection.execute(query, bound.as_slice(), Some(link.timeout_seconds as usize))?;
@@ -187,6 +225,7 @@ mod tests {
             Link {
                 connection: format!("Driver={DRIVER};Database={}", self.0.display()),
                 password: None,
+                read_only: None,
                 timeout_seconds: 5,
                 most_rows: 10,
                 most_bytes: 1000,
@@ -231,10 +270,32 @@ mod tests {
             "UPDATE people SET state = 99 WHERE number = ? RETURNING state",
             "INSERT INTO people (number) VALUES (?)",
         ] {
-            // What it brings does not matter, what it leaves does.
-            let _ = one(&database.link(), query, "890101199003070011");
+            // The database itself refuses it.
+            let refused = one(&database.link(), query, "890101199003070011");
+            assert!(matches!(refused, Err(Failure::Driver(_))), "{query}: {refused:?}");
+            assert_eq!(database.sql(""), before, "{query}");
+            // Where the user alone is the lock, what it brings does not matter, and what it leaves does.
+            let link = Link { read_only: Some(BY_ITS_USER.to_owned()), ..database.link() };
+            let _ = one(&link, query, "890101199003070011");
             assert_eq!(database.sql(""), before, "{query}");
         }
+    }
+
+    #[test]
+    fn a_database_that_nobody_can_hold_to_reading_is_not_asked() {
+        assert_eq!(reading("SQLite"), Some("PRAGMA query_only = ON"));
+        assert_eq!(reading("Oracle"), reading("DM DBMS"));
+        assert_eq!(reading("MariaDB"), Some("SET SESSION TRANSACTION READ ONLY"));
+        assert_eq!(reading("Microsoft SQL Server"), None);
+        let told = Failure::Open("Microsoft SQL Server".into()).to_string();
+        assert!(told.contains("`read_only`") && told.contains("SQL Server"), "{told}");
+        // A statement of the operator's that the database does not know: nothing is asked.
+        let database = Database::new("reading");
+        let query = "SELECT state FROM people WHERE number = ?";
+        let link = Link { read_only: Some("HOLD IT".to_owned()), ..database.link() };
+        let refused = one(&link, query, "890101199003070011");
+        assert!(matches!(refused, Err(Failure::Driver(_))), "{refused:?}");
+        assert!(one(&database.link(), query, "890101199003070011").is_ok());
     }
 
     #[test]

@@ -7,4 +7,4 @@
 mod driver;
 
 #[cfg(feature = "driver")]
-pub use driver::{Answer, Failure, Link, ask};
+pub use driver::{Answer, BY_ITS_USER, Failure, Kind, Link, ask};

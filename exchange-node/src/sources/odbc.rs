@@ -35,6 +35,7 @@ impl OdbcDatabase {
         let link = Link {
             connection: settings.connection.clone(),
             password,
+            read_only: settings.read_only.clone(),
             timeout_seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
             most_rows: SUBJECT_ROW_LIMIT,
             most_bytes: MOST_BYTES,

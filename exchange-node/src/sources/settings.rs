@@ -89,6 +89,9 @@ pub struct OdbcSettings {
     pub connection: String,
     /// Where the password is.
     pub password: Password,
+    /// The statement that has the database hold a transaction to reading, or `user` where the user that asks may only read; for
+    /// the usual databases it is known.
+    pub read_only: Option<String>,
 }
 
 impl OdbcSettings {
@@ -101,7 +104,7 @@ impl OdbcSettings {
             table.mistake("kind", "this program was built without ODBC: build it with --features odbc");
         }
         let password = table.text("password_file").map_or(Password::None, |file| Password::File(file.into()));
-        Self { connection, password }
+        Self { connection, password, read_only: table.text("read_only") }
     }
 }
 
