@@ -1,5 +1,6 @@
-//! The demo: a made-up town as real processes, public rental housing for four applicants, and the evidence checked. It
-//! prints what a newcomer needs to see, and fails where anything comes out otherwise than promised.
+//! The demo: a made-up town as real processes, public rental housing for four applicants, the evidence checked, and all five
+//! items of the town at their windows. It prints what a newcomer needs to see, and fails where anything comes out otherwise
+//! than promised.
 //!
 //! Out of scope: starting processes ([`crate::harness`]) and the people ([`crate::population`]).
 
@@ -10,6 +11,7 @@ pub mod handling;
 pub mod operations;
 pub mod progress;
 pub mod report;
+pub mod windows;
 
 use std::{
     fs,
@@ -27,17 +29,21 @@ use self::{
     farewell::Farewell,
     guide::{CaseHead, Guide},
     handling::Case,
-    operations::{Operation, Operations, departments::ENDING},
+    operations::{Operations, departments::ENDING},
     progress::{Departments, Step, thousands},
     report::Summary,
+    windows::Windows,
 };
 use crate::{
     harness::{Plan, Programs, Scope, Town, town},
-    population::{Cast, DEMO_REFERENCE_DATE, DEMO_SEED, Population, Register},
-    services::DEPARTMENTS,
+    population::{Cast, DEMO_REFERENCE_DATE, DEMO_SEED, Population, Register, Visitors},
+    services::{
+        DEPARTMENTS,
+        windows::{ANSWERED_BY_CLERK, APPROVALS, FURTHER},
+    },
 };
 
-/// Runs a made-up town of seven departments, each with its own node, and handles public rental housing for four people.
+/// Runs a made-up town of ten departments, each with its own node, and handles its public service items.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "demo.sh", after_help = "Example:\n  ./examples/demo.sh --residents 20000 --keep")]
 pub struct Options {
@@ -68,7 +74,7 @@ pub async fn run(options: &Options, dir: &Path, clock: Arc<dyn Clock>) -> anyhow
     println!("\n1. The people");
     let people = Arc::new(make_people(options.residents, &dir.join(RECORDS)).await?);
 
-    println!("\n2. The registry and seven departments: each a process with its own folder, keys and records");
+    println!("\n2. The registry and ten departments: each a process with its own folder, keys and records");
     let town = start(dir, programs, &guide, options.keep).await?;
 
     println!("\n3. {ITEM}, public rental housing: {PLAN_OF_CASES}");
@@ -79,12 +85,21 @@ pub async fn run(options: &Options, dir: &Path, clock: Arc<dyn Clock>) -> anyhow
     let kept = (options.keep || options.dir.is_some()).then(|| dir.join(EVIDENCE));
     show_evidence(&town, &evidence, kept.as_deref());
 
-    println!("\n5. A year of running it, in short");
+    println!("\n5. All five items of the town, each at its window: one call asks all departments at once");
     town.node(TAXATION).start().await?;
-    let operations = operate(&town, &people.cast, &dir.join(OPERATIONS)).await?;
+    let folder = dir.join(OPERATIONS);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let operations =
+        Operations { town: &town, office: OFFICE, applicant: &people.cast.all_true, folder: &folder };
+    let windows = Windows { operations, visitors: &people.visitors, denier: &people.cast.earns_more };
+    let items = windows.run().await;
+
+    println!("\n6. A year of running it, in short");
+    town.settled().await?;
+    let operations = operations.run().await;
 
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let summary = Summary::of(&cases, &evidence, operations, elapsed_ms);
+    let summary = Summary::of(&cases, &evidence, items, operations, elapsed_ms);
     if let Some(file) = &options.json {
         let text = serde_json::to_string_pretty(&summary)? + "\n";
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -105,6 +120,7 @@ pub async fn run(options: &Options, dir: &Path, clock: Arc<dyn Clock>) -> anyhow
 struct People {
     population: Population,
     cast: Cast,
+    visitors: Visitors,
 }
 
 async fn make_people(residents: usize, records: &Path) -> anyhow::Result<People> {
@@ -113,9 +129,12 @@ async fn make_people(residents: usize, records: &Path) -> anyhow::Result<People>
     let records = records.to_owned();
     let make = move || {
         let population = Population::generate(DEMO_SEED, residents, DEMO_REFERENCE_DATE)?;
-        let cast = population.cast()?;
+        let (cast, visitors) = (population.cast()?, population.visitors()?);
         let rows: u64 = population.write_all(&records)?.iter().map(|(_, rows)| rows).sum();
-        Ok::<_, anyhow::Error>((People { population, cast }, rows))
+        let [(_, degree), (_, fund)] = &FURTHER;
+        visitors.write_degrees(fs::File::create(records.join(format!("{}.csv", degree.id)))?)?;
+        visitors.write_housing_fund(fs::File::create(records.join(format!("{}.csv", fund.id)))?)?;
+        Ok::<_, anyhow::Error>((People { population, cast, visitors }, rows))
     };
     let (people, rows) = tokio::task::spawn_blocking(make).await??;
     let residents = u64::try_from(residents).unwrap_or(u64::MAX);
@@ -129,19 +148,34 @@ async fn make_people(residents: usize, records: &Path) -> anyhow::Result<People>
 }
 
 async fn start(dir: &Path, programs: Programs, guide: &Guide, keep: bool) -> anyhow::Result<Town> {
-    let mut plan: Plan = town(dir).programs(programs);
+    // A commitment is checked once whoever was away may be back.
+    let checks = "[cases]\ncheck_after_seconds = 1\n\n[limits]\n";
+    let mut plan: Plan = town(dir).programs(programs).setting("[limits]\n", checks);
+    let records = |id: &str| dir.join(RECORDS).join(format!("{id}.csv"));
     for department in &DEPARTMENTS {
         plan = plan.department(department.id);
         for service in department.services {
-            plan = plan.service(service.yaml, dir.join(RECORDS).join(format!("{}.csv", service.id)));
+            plan = plan.service(service.yaml, records(service.id));
+        }
+        if department.id == PUBLIC_SECURITY {
+            plan = plan.service_without_records(ANSWERED_BY_CLERK.yaml);
         }
     }
+    for (department, service) in &FURTHER {
+        plan = plan.department(department).service(service.yaml, records(service.id));
+    }
+    plan = plan.department(APPROVALS);
     // One that the year will end.
     plan = plan.department(ENDING).granting(MARRIAGE, ENDING, Scope::of("marital_status", &["equals"]));
     let mut grants = 0;
     for (service, scope) in guide.grants() {
         plan = plan.granting(&service, OFFICE, scope);
         grants += 1;
+    }
+    let mut further = 0;
+    for (service, consumer, scope) in windows::grants() {
+        plan = plan.granting(service, consumer, scope);
+        further += 1;
     }
     if keep {
         plan = plan.apart();
@@ -151,7 +185,8 @@ async fn start(dir: &Path, programs: Programs, guide: &Guide, keep: bool) -> any
     let town = plan.reporting(move |event| showing.show(event)).start().await;
     shown.end();
     let town = town?;
-    println!("  ✓ {grants} grants: the housing office may ask what {ITEM} needs, and nothing else");
+    println!("  ✓ {} and {APPROVALS}: there for the other items", FURTHER.map(|(department, _)| department).join(", "));
+    println!("  ✓ {grants} grants: the housing office may ask what {ITEM} needs, and nothing else; {further} for the other items");
     Ok(town)
 }
 
@@ -174,12 +209,6 @@ async fn handle_all(town: &Town, guide: &Guide, cast: &Cast, clock: &dyn Clock) 
         cases.push(case);
     }
     Ok(cases)
-}
-
-async fn operate(town: &Town, cast: &Cast, folder: &Path) -> anyhow::Result<Vec<Operation>> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    town.settled().await?;
-    Ok(Operations { town, office: OFFICE, applicant: &cast.all_true, folder }.run().await)
 }
 
 fn show_evidence(town: &Town, evidence: &EvidenceChecked, kept: Option<&Path>) {
@@ -245,6 +274,7 @@ const MARRIAGE: &str = "civil-affairs/marriage-registration";
 const OFFICE: &str = "housing";
 const OFFICER: &str = "1024";
 const OPERATIONS: &str = "operations";
+const PUBLIC_SECURITY: &str = "public-security";
 const RECORDS: &str = "records";
 const TAXATION: &str = "taxation";
 const STOPPED_BEFORE: usize = 3;

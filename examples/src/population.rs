@@ -19,6 +19,7 @@ mod names;
 mod places;
 mod random;
 mod registers;
+mod visitors;
 
 use jiff::civil::Date;
 use trust::subject::resident_number::ResidentNumber;
@@ -27,6 +28,7 @@ pub use self::cast::{Applicant, Cast};
 pub use self::places::{DIVISIONS, Division};
 use self::random::Random;
 pub use self::registers::Register;
+pub use self::visitors::{DEGREE_CERTIFICATE, Family, Visitors};
 
 /// The seed of the town that the demo starts; tests pin that town.
 pub const DEMO_SEED: u64 = 20_261_123;
@@ -99,6 +101,14 @@ impl Population {
     pub fn cast(&self) -> Result<Cast, PopulationError> {
         Cast::choose(self)
     }
+
+    /// The people at the windows of the town's five items.
+    ///
+    /// # Errors
+    /// [`PopulationError::CastIncomplete`] where the town is too small to have somebody for each window.
+    pub fn visitors(&self) -> Result<Visitors, PopulationError> {
+        Visitors::choose(self)
+    }
 }
 
 /// Why there is no such town.
@@ -108,7 +118,7 @@ pub enum PopulationError {
     /// Nobody in the town fits one of the demo's parts.
     #[error("the town has nobody to play `{part}`: make it larger (2,000 residents or more) or take another seed")]
     CastIncomplete {
-        /// The part, by the name of its field in [`Cast`].
+        /// The part, by the name of its field in [`Cast`] or [`Visitors`].
         part: &'static str,
     },
     /// The town's calendar covers reference dates from 2000 to 2150.

@@ -4,6 +4,8 @@
 //! Out of scope: reading a service description (the node does, on `service publish`) and addresses (whoever starts the
 //! town chooses them).
 
+pub mod windows;
+
 /// A department of the town.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]

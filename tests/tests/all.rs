@@ -36,8 +36,6 @@ mod departments;
 mod edges;
 #[path = "all/file_system.rs"]
 mod file_system;
-#[path = "all/five_items.rs"]
-mod five_items;
 #[path = "all/folders.rs"]
 mod folders;
 #[path = "all/fuzz_corpora.rs"]

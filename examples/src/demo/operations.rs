@@ -46,39 +46,23 @@ impl<'a> Operations<'a> {
     /// Does them all, one after the other.
     pub async fn run(self) -> Vec<Operation> {
         let mut done = Vec::new();
-        self.step(&mut done, "review", authority::review(self)).await;
-        self.step(&mut done, "application", services::application(self)).await;
-        self.step(&mut done, "four_eyes", services::four_eyes(self)).await;
-        self.step(&mut done, "suspension_notice", services::suspension(self)).await;
-        self.step(&mut done, "witnesses", authority::witnesses(self)).await;
-        self.step(&mut done, "state_commitment", authority::state_commitment(self)).await;
-        self.step(&mut done, "anchored_evidence", authority::anchors(self)).await;
-        self.step(&mut done, "key_rotation", keys::rotation(self)).await;
-        self.step(&mut done, "registry_down", outages::registry_down(self)).await;
-        self.step(&mut done, "relay", outages::relay(self)).await;
-        self.step(&mut done, "merge", departments::merge(self)).await;
-        self.step(&mut done, "audit", authority::audit(self)).await;
+        step(&mut done, "review", authority::review(self)).await;
+        step(&mut done, "application", services::application(self)).await;
+        step(&mut done, "four_eyes", services::four_eyes(self)).await;
+        step(&mut done, "suspension_notice", services::suspension(self)).await;
+        step(&mut done, "witnesses", authority::witnesses(self)).await;
+        step(&mut done, "state_commitment", authority::state_commitment(self)).await;
+        step(&mut done, "anchored_evidence", authority::anchors(self)).await;
+        step(&mut done, "key_rotation", keys::rotation(self)).await;
+        step(&mut done, "registry_down", outages::registry_down(self)).await;
+        step(&mut done, "relay", outages::relay(self)).await;
+        step(&mut done, "merge", departments::merge(self)).await;
+        step(&mut done, "audit", authority::audit(self)).await;
         done
     }
 
-    async fn step(
-        &self,
-        done: &mut Vec<Operation>,
-        name: &'static str,
-        step: impl Future<Output = anyhow::Result<String>>,
-    ) {
-        let begun = Instant::now();
-        let outcome = match step.await {
-            Ok(said) => Operation { name, done: true, said },
-            Err(error) => Operation { name, done: false, said: format!("{error:#}") },
-        };
-        let mark = if outcome.done { "✓" } else { "✗" };
-        println!("  {mark} {}  ({})", outcome.said, seconds(begun.elapsed()));
-        done.push(outcome);
-    }
-
     /// Runs a command of a department's operator, which must end well, and reads what it says.
-    async fn node(&self, department: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+    pub(super) async fn node(&self, department: &str, arguments: &[&str]) -> anyhow::Result<Value> {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
         read(&self.town.cli(department, &arguments).await?, &arguments)
     }
@@ -131,6 +115,22 @@ impl<'a> Operations<'a> {
     }
 }
 
+/// Does one step: prints what came of it, and adds it to what is `done`.
+pub(super) async fn step(
+    done: &mut Vec<Operation>,
+    name: &'static str,
+    step: impl Future<Output = anyhow::Result<String>>,
+) {
+    let begun = Instant::now();
+    let outcome = match step.await {
+        Ok(said) => Operation { name, done: true, said },
+        Err(error) => Operation { name, done: false, said: format!("{error:#}") },
+    };
+    let mark = if outcome.done { "✓" } else { "✗" };
+    println!("  {mark} {}  ({})", outcome.said, seconds(begun.elapsed()));
+    done.push(outcome);
+}
+
 fn read(output: &std::process::Output, arguments: &[&str]) -> anyhow::Result<Value> {
     let said = || {
         let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
@@ -143,7 +143,7 @@ fn read(output: &std::process::Output, arguments: &[&str]) -> anyhow::Result<Val
 }
 
 /// Whether something is what it must be.
-fn expect<T: Display + PartialEq<U>, U: Display + ?Sized>(what: &str, found: &T, expected: &U) -> anyhow::Result<()> {
+pub(super) fn expect<T: Display + PartialEq<U>, U: Display + ?Sized>(what: &str, found: &T, expected: &U) -> anyhow::Result<()> {
     if *found == *expected { Ok(()) } else { bail!("{what}: {found} instead of {expected}") }
 }
 

@@ -20,6 +20,8 @@ pub struct Summary {
     pub tampering_detected: bool,
     /// How many certificates nobody had to fetch: facts that the office accepts.
     pub certificates_not_asked_for: usize,
+    /// What came of the town's five items at their windows, and of the commitments, in this order.
+    pub items: Vec<Operation>,
     /// What operators and the authority did, in this order.
     pub operations: Vec<Operation>,
     /// How long the demo took, in milliseconds.
@@ -57,7 +59,13 @@ pub struct FactSummary {
 impl Summary {
     /// Sums the demo up.
     #[must_use]
-    pub fn of(cases: &[Case], evidence: &EvidenceChecked, operations: Vec<Operation>, elapsed_ms: u64) -> Self {
+    pub fn of(
+        cases: &[Case],
+        evidence: &EvidenceChecked,
+        items: Vec<Operation>,
+        operations: Vec<Operation>,
+        elapsed_ms: u64,
+    ) -> Self {
         let fact = |fact: &Fact| FactSummary {
             proof: fact.proof.name.clone(),
             service: fact.proof.path(),
@@ -78,6 +86,7 @@ impl Summary {
                 .flat_map(|case| &case.facts)
                 .filter(|fact| fact.is_accepted)
                 .count(),
+            items,
             operations,
             elapsed_ms,
         }
@@ -106,8 +115,9 @@ impl Summary {
             surprises.push("the altered copy of the evidence was not found out".to_owned());
         }
         surprises.extend(
-            self.operations
+            self.items
                 .iter()
+                .chain(&self.operations)
                 .filter(|operation| !operation.done)
                 .map(|operation| format!("{}: {}", operation.name, operation.said)),
         );
@@ -199,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_must_come_out_is_no_surprise() {
-        let summary = Summary::of(&cases(), &sound(), Vec::new(), 5);
+        let summary = Summary::of(&cases(), &sound(), Vec::new(), Vec::new(), 5);
         assert_eq!(summary.surprises(), Vec::<String>::new());
         assert_eq!(summary.certificates_not_asked_for, 21);
     }
@@ -209,12 +219,14 @@ mod tests {
         let mut wrong = cases();
         wrong[3] = case(Some((3, Ending::Mismatch)));
         wrong[0] = case(Some((0, Ending::Refused("GRANT_MISSING".to_owned()))));
-        let surprises = Summary::of(&wrong, &EvidenceChecked::default(), Vec::new(), 5).surprises();
-        assert_eq!(surprises.len(), 5, "{surprises:?}");
+        let failed = Operation { name: "commitment_broken", done: false, said: "it is still open".to_owned() };
+        let surprises = Summary::of(&wrong, &EvidenceChecked::default(), vec![failed], Vec::new(), 5).surprises();
+        assert_eq!(surprises.len(), 6, "{surprises:?}");
         assert!(surprises[0].contains("REFUSED, not MATCH"));
         // Without a match of identity an absence is not accepted.
         assert!(surprises[1].contains("无房证明 was not accepted"));
         assert!(surprises[2].contains("MISMATCH, not UNAVAILABLE"));
+        assert_eq!(surprises[5], "commitment_broken: it is still open");
     }
 
     #[test]
@@ -228,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_summary_has_the_promised_keys() {
-        let json = serde_json::to_value(Summary::of(&cases(), &sound(), Vec::new(), 5)).unwrap();
+        let json = serde_json::to_value(Summary::of(&cases(), &sound(), Vec::new(), Vec::new(), 5)).unwrap();
         let fact = &json["applicants"][1]["facts"][3];
         assert_eq!((fact["proof"].as_str(), fact["service"].as_str()), (Some("收入证明"), Some("taxation/tax-paid")));
         assert_eq!((fact["verdict"].as_str(), fact["milliseconds"].as_f64()), (Some("MISMATCH"), Some(1.25)));

@@ -120,16 +120,7 @@ impl<'a> Casting<'a> {
         let found = self.population.residents.iter().find(suits);
         let found = found.ok_or(PopulationError::CastIncomplete { part })?;
         self.chosen.push(found);
-        Ok(Applicant {
-            name: found.name.clone(),
-            resident_number: found.number.as_str().to_owned(),
-            marital_status: found.marital_status(),
-            receives_allowance: found.allowance.is_some(),
-            region: found.home.code,
-            period: self.year().to_string(),
-            income_at_most: INCOME_LIMIT,
-            months_at_least: 12,
-        })
+        Ok(applicant(self.population, found))
     }
 
     fn may_apply(&self, who: &Resident) -> bool {
@@ -148,11 +139,11 @@ impl<'a> Casting<'a> {
     }
 
     fn has_modest_income(&self, who: &Resident) -> bool {
-        who.income(self.year()).is_some_and(|income| income <= INCOME_LIMIT_FEN)
+        has_modest_income(self.population, who)
     }
 
     fn is_insured(&self, who: &Resident) -> bool {
-        who.pension_months(self.year()) >= 12
+        is_insured(self.population, who)
     }
 
     fn year(&self) -> i16 {
@@ -160,5 +151,30 @@ impl<'a> Casting<'a> {
     }
 }
 
+/// What somebody states who tells the truth.
+pub(super) fn applicant(population: &Population, who: &Resident) -> Applicant {
+    Applicant {
+        name: who.name.clone(),
+        resident_number: who.number.as_str().to_owned(),
+        marital_status: who.marital_status(),
+        receives_allowance: who.allowance.is_some(),
+        region: who.home.code,
+        period: population.last_full_year(),
+        income_at_most: INCOME_LIMIT,
+        months_at_least: LEAST_MONTHS,
+    }
+}
+
+/// Whether somebody paid income tax in the last full year, on no more than the limit.
+pub(super) fn has_modest_income(population: &Population, who: &Resident) -> bool {
+    who.income(last_full_year(population.reference_date)).is_some_and(|income| income <= INCOME_LIMIT_FEN)
+}
+
+/// Whether somebody paid into the pension scheme in every month of the last full year.
+pub(super) fn is_insured(population: &Population, who: &Resident) -> bool {
+    who.pension_months(last_full_year(population.reference_date)) >= LEAST_MONTHS
+}
+
+const LEAST_MONTHS: u8 = 12;
 const INCOME_LIMIT: &str = "60000";
 const INCOME_LIMIT_FEN: u64 = 6_000_000;

@@ -3,9 +3,9 @@
 use super::{Operations, expect};
 
 /// The department that is merged: it holds a grant, which goes over.
-pub const ENDING: &str = "housing-fund";
+pub const ENDING: &str = "housing-reform";
 
-/// The housing provident fund's centre is merged into the housing office. Three signatures: it hands over, the successor
+/// The housing reform office is merged into the housing office. Three signatures: it hands over, the successor
 /// accepts, the authority confirms.
 pub(super) async fn merge(town: Operations<'_>) -> anyhow::Result<String> {
     let reason = "机构改革方案第 3 条";

@@ -44,7 +44,8 @@ pub(super) async fn four_eyes(town: Operations<'_>) -> anyhow::Result<String> {
     town.settings(&[("four_eyes", "[\"access.revoke\"]")]).await?;
     let listed = town.node(APPLICANT, &["access", "list", "--state", "granted"]).await?;
     let grants = listed["access"].as_array().into_iter().flatten();
-    let id = grants.filter(|grant| grant["item"] == PENSION).find_map(|grant| grant["id"].as_str()).unwrap_or_default();
+    let of_before = |grant: &&serde_json::Value| grant["item"] == PENSION && grant["provider"] == PROVIDER;
+    let id = grants.filter(of_before).find_map(|grant| grant["id"].as_str()).unwrap_or_default();
     let revoke = ["access", "revoke", id, "--reason", "资格认证改由本部门办理"];
     let waits = town.node(PROVIDER, &[&revoke[..], &OFFICER].concat()).await?;
     expect("the first officer", &waits["pending"]["officer"], OFFICER[1])?;
