@@ -198,8 +198,8 @@ impl Outcome {
     }
 }
 
-/// A proof of a case.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+/// A proof of a case. No `Debug` of what its answer told.
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
 pub struct Proof {
     /// The paper's name.
     pub proof: String,
@@ -239,6 +239,27 @@ pub struct Proof {
     pub asked: String,
     /// How often it was asked in vain.
     pub attempt: u32,
+    /// What its answer tells of a person, such as `spouse.resident_id`; empty where it tells nothing.
+    #[serde(default)]
+    pub gives: String,
+    /// What it told.
+    #[serde(default)]
+    pub given: String,
+    /// What it takes from other proofs' answers.
+    #[serde(default)]
+    pub takes: Vec<String>,
+    /// The paper whose answer should have told what is missing.
+    #[serde(default)]
+    pub giver: String,
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { proof, about, outcome, reason, receipt, .. } = self;
+        let mut fields = formatter.debug_struct("Proof");
+        fields.field("proof", proof).field("about", about).field("outcome", outcome).field("reason", reason);
+        fields.field("receipt", receipt).finish_non_exhaustive()
+    }
 }
 
 impl Proof {
@@ -338,6 +359,18 @@ impl Case {
     pub(crate) fn value(&self, role: &str, name: &str) -> Option<&str> {
         let of_role = self.people.iter().filter(|person| person.role == role);
         of_role.filter_map(|person| person.values.get(name)).map(String::as_str).find(|value| !value.trim().is_empty())
+    }
+
+    /// What answers told of people counts before what was stated of them.
+    pub(crate) fn take_given(&mut self) {
+        for proof in self.proofs.iter().filter(|proof| !proof.given.is_empty()) {
+            let Some((role, name)) = trust::item::reference(&proof.gives) else { continue };
+            let given = (name.to_owned(), proof.given.clone());
+            match self.people.iter_mut().find(|person| person.role == role) {
+                Some(known) => drop(known.values.insert(given.0, given.1)),
+                None => self.people.push(Person { role: role.to_owned(), values: BTreeMap::from([given]) }),
+            }
+        }
     }
 
     /// Takes in people and values; what was known of a person before and is said again is replaced.

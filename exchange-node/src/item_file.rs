@@ -134,6 +134,7 @@ fn proof(fields: &mut Fields<'_>, problems: &mut Problems) -> ProofRequirement {
         legal_bases: legal_bases(fields, problems),
         issuing_unit: fields.optional_text("issuing_unit", problems),
         answered_by: fields.optional_text("answered_by", problems),
+        gives: fields.optional_text("gives", problems),
         optional: fields.boolean("optional", problems),
         commitment_allowed: fields.boolean("commitment", problems),
         ..ProofRequirement::default()
@@ -152,7 +153,9 @@ fn proof(fields: &mut Fields<'_>, problems: &mut Problems) -> ProofRequirement {
         proof.stated = fields.optional_text("stated", problems);
         proof.value_from = fields.optional_text("value_from", problems);
         fields.end(problems);
-        proof.claim = Some(Claim { attribute, operator, operands, ..Claim::default() });
+        // A value is disclosed for whoever needs it, and for nothing else.
+        let disclose = !proof.gives.is_empty();
+        proof.claim = Some(Claim { attribute, operator, operands, disclose, ..Claim::default() });
     }
     proof.inputs = inputs(fields, problems);
     proof

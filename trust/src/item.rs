@@ -4,6 +4,7 @@
 //!
 //! A paper is known by its name: what stands in brackets after it is for people.
 
+pub mod given;
 pub mod graph;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,9 @@ pub const ROLES: &[&str] = &["applicant", "spouse", "child", "guardian", "father
 
 /// About everybody in a case together: what their records add up to.
 pub const HOUSEHOLD: &str = "household";
+
+/// The people who make up a household.
+pub const HOUSEHOLD_ROLES: &[&str] = &["applicant", "spouse", "child"];
 
 /// The longest id of an item, in characters.
 const LONGEST_ID: usize = 60;
@@ -103,6 +107,9 @@ pub fn shape(item: &ItemPublished) -> Vec<Flaw> {
             );
         }
         need(!has(&proof.value_from) || reference(&proof.value_from).is_some(), &field("claim.value_from"), REFERENCE);
+        for (name, reason) in given::wrong(item, index) {
+            need(false, &field(name), reason);
+        }
         let Some(claim) = &proof.claim else {
             need(!has(&proof.answered_by), &field("claim"), "is missing: what the service is to be asked");
             continue;
@@ -144,6 +151,9 @@ pub fn standing(directory: &Directory, item: &ItemPublished, at_ms: u64) -> Vec<
         }
         flaws.extend(answered(directory, proof, &field));
     }
+    if let Some(path) = given::circle(directory, item) {
+        flaws.push(flaw("proofs", format!("the answers wait for each other in a circle: {}", path.join(" → "))));
+    }
     if let Some(path) = graph::circle(directory, item) {
         flaws.push(flaw("proofs", format!("the papers lead in a circle: {}", path.join(" → "))));
     }
@@ -181,6 +191,10 @@ fn answered(directory: &Directory, proof: &ProofRequirement, field: &impl Fn(&st
         flaws.push(flaw(field("claim"), format!("{} has no attribute {}", proof.answered_by, claim.attribute)));
         return flaws;
     };
+    if !proof.gives.is_empty() && !rule.discloses() {
+        let reason = format!("{} discloses no value of {}, so it cannot give one", proof.answered_by, claim.attribute);
+        flaws.push(flaw(field("gives"), reason));
+    }
     if !rule.operators().iter().any(|operator| operator.as_str() == claim.operator) {
         let reason = format!("{} may not be asked of {}", claim.operator, claim.attribute);
         flaws.push(flaw(field("claim"), reason));

@@ -1,34 +1,32 @@
-//! The cases of this node: opens them, asks all departments at once, takes in what comes later, and keeps it. Whatever is
-//! changed is durable before it is told. Out of scope: who may call (the edges), commitments (`engine::commit`).
+//! The cases of this node: opens them, takes in what comes later, and keeps it. Whatever is changed is durable before it is
+//! told. Out of scope: who may call (the edges), asking (`engine::round`), commitments (`engine::commit`).
 
+mod checks;
 mod commit;
+mod round;
 
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use host::{
     clock::Clock,
     random::{self, Random},
 };
-use tokio::{sync::broadcast, task::JoinSet, time::Instant};
+use tokio::sync::broadcast;
 use trust::{
     directory::Directory,
     ids::Party,
-    item::ROLES,
     refusal::{Code, Refusal},
     subject::Subject,
 };
 
+use self::checks::{check_head, check_people};
 pub use super::store::Head;
 use super::{
-    AddToCase, Case, CaseSettings, Commitment, CommitmentState, Error, Notice, OpenCase, Pause, Person, Proof,
-    commitment,
-    judge::{Answer, answer_of},
-    plan::{self, Planned},
+    AddToCase, Case, CaseSettings, Commitment, CommitmentState, Error, Notice, OpenCase, Pause, Proof, commitment,
     refresh::{accept_paper_while_doubted, refresh},
     store::{self, Vault},
 };
@@ -45,22 +43,6 @@ use crate::{
 
 /// How many events wait for a slow listener.
 const EVENTS: usize = 1024;
-
-/// The longest case number, in characters.
-const LONGEST_NUMBER: usize = 64;
-
-/// The most people in a case.
-const MOST_PEOPLE: usize = 16;
-
-/// The most values of a person, and the longest.
-const MOST_VALUES: usize = 32;
-const LONGEST_VALUE: usize = 512;
-
-/// The longest that all questions together may take.
-const LONGEST_DEADLINE_MS: u32 = 60_000;
-
-/// How soon it is looked again whether a question that a crash interrupted has its answer.
-const RESUMED_SOON: Duration = Duration::from_millis(20);
 
 /// The reason of the pause while something is missing.
 const WAITING: &str = "待申请人补正 waiting for the applicant";
@@ -241,6 +223,7 @@ impl Cases {
         }
         case.officer = more.officer;
         case.take_people(more.people);
+        case.take_given();
         if more.authorisation.is_some() {
             case.authorisation = more.authorisation;
         }
@@ -305,66 +288,6 @@ impl Cases {
     /// A moment as people write it, in the authority's calendar.
     pub fn date(&self, at_ms: u64) -> String {
         self.parts.view.seen().directory().profile().calendar.date_of(at_ms)
-    }
-
-    /// Asks for all that is missing in a case, and keeps what comes.
-    async fn round(self: &Arc<Self>, mut case: Case, deadline_ms: u32) -> Result<Result<Case, Refusal>, Error> {
-        let started = Instant::now();
-        let now_ms = self.parts.clock.now_ms();
-        let planned = {
-            let seen = self.parts.view.seen();
-            let item = self.item_of(seen.directory(), &case)?;
-            plan::plan(seen.directory(), &item, &case, now_ms)
-        };
-        let (proofs, questions) = merge(&case.proofs, planned);
-        case.proofs = proofs;
-        case.blocked = self.is_blocked(&case);
-        case.settle();
-        self.save(&case, Vec::new()).await?;
-        lock(&self.under_way).insert(case.number.clone(), case.clone());
-        let deadline_ms = match deadline_ms {
-            0 => self.parts.settings.deadline_ms,
-            wished => wished,
-        }
-        .clamp(1, LONGEST_DEADLINE_MS);
-        let deadline = Duration::from_millis(deadline_ms.into());
-        let mut asking = JoinSet::new();
-        for (index, mut question) in questions {
-            let proof = &case.proofs[index];
-            question.idempotency_key = key_of(proof);
-            question.timeout_ms = deadline_ms;
-            let asker = Arc::clone(&self.parts.asker);
-            asking.spawn(async move {
-                // What a crash cut short is under way again, and its answer is this one's.
-                while started.elapsed() < deadline && asker.is_resuming(&question.system, &question.idempotency_key) {
-                    tokio::time::sleep(RESUMED_SOON).await;
-                }
-                (index, asker.ask(question).await)
-            });
-        }
-        while let Some(joined) = asking.join_next().await {
-            let Ok((index, asked)) = joined else { continue };
-            let proof = &mut case.proofs[index];
-            match asked {
-                Ok(asked) => take(proof, &asked),
-                Err(error) => {
-                    tracing::error!(%error, "a question of a case could not be asked");
-                    proof.answer = Answer::Unanswered("own_node".to_owned());
-                }
-            }
-            case.settle();
-            lock(&self.under_way).insert(case.number.clone(), case.clone());
-            self.tell(&case, index, "proof");
-        }
-        case.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-        // What another case broke meanwhile counts.
-        case.blocked = self.is_blocked(&case);
-        case.settle();
-        self.keep_time(&mut case);
-        let saved = self.save(&case, Vec::new()).await;
-        lock(&self.under_way).remove(&case.number);
-        saved?;
-        Ok(Ok(case))
     }
 
     /// Tells once what is missing and stops the clock meanwhile; lets it run once nothing is.
@@ -460,91 +383,6 @@ impl Cases {
         }
         Arc::clone(turns.entry(number.to_owned()).or_default())
     }
-}
-
-/// What is kept of what is known, and what is to be asked: nothing twice, and nothing that a paper or a commitment stands
-/// for (its check is a duty).
-fn merge(known: &[Proof], planned: Vec<Planned>) -> (Vec<Proof>, Vec<(usize, crate::ask::OfficeQuestion)>) {
-    let (mut proofs, mut questions) = (Vec::new(), Vec::new());
-    for Planned { mut proof, question } in planned {
-        let before = known
-            .iter()
-            .find(|known| (&known.proof, &known.about, known.identity) == (&proof.proof, &proof.about, proof.identity));
-        let is_same = before.is_some_and(|known| known.asked == proof.asked && question.is_some());
-        match before {
-            Some(known) if known.paper || known.commitment.is_some() || known.broken => proofs.push(known.clone()),
-            Some(known) if is_same && (known.answer.is_final() || matches!(known.answer, Answer::Deferred { .. })) => {
-                proofs.push(known.clone());
-            }
-            before => {
-                proof.attempt = before.filter(|_| is_same).map_or(0, |known| known.attempt);
-                questions.extend(question.map(|question| (proofs.len(), question)));
-                proofs.push(proof);
-            }
-        }
-    }
-    (proofs, questions)
-}
-
-/// Under what key a proof is asked: the same question again gets the same answer, also after a crash.
-fn key_of(proof: &Proof) -> String {
-    format!("case-{}-{}", proof.asked, proof.attempt)
-}
-
-/// Takes in what came of a question.
-fn take(proof: &mut Proof, asked: &crate::ask::Asked) {
-    proof.answer = answer_of(asked);
-    proof.receipt = asked.receipt.to_string();
-    proof.asked_at_ms = asked.asked_at_ms;
-    proof.elapsed_ms = asked.elapsed.as_secs_f64() * 1000.0;
-    proof.ticket = match &proof.answer {
-        Answer::Deferred { .. } => asked.request_digest.as_ref().map(ticket_of).unwrap_or_default(),
-        _ => String::new(),
-    };
-    if proof.answer.needs_new_key() {
-        proof.attempt = proof.attempt.saturating_add(1);
-    }
-}
-
-fn check_head(number: &str, officer: &str) -> Result<(), Refusal> {
-    if number.trim().is_empty() {
-        return Err(Refusal::new(Code::CaseMissing).at("case_number"));
-    }
-    if number.chars().count() > LONGEST_NUMBER || number.chars().any(char::is_control) {
-        return Err(Refusal::new(Code::MessageMalformed)
-            .at("case_number")
-            .because("at most 64 characters in one line"));
-    }
-    if officer.trim().is_empty() {
-        return Err(Refusal::new(Code::OfficerMissing).at("officer"));
-    }
-    Ok(())
-}
-
-fn check_people(people: &[Person], is_new: bool) -> Result<(), Refusal> {
-    let malformed = |field: String, why: &str| Err(Refusal::new(Code::MessageMalformed).at(field).because(why));
-    if people.len() > MOST_PEOPLE {
-        return malformed("people".to_owned(), "at most 16");
-    }
-    for (index, person) in people.iter().enumerate() {
-        if !ROLES.contains(&person.role.as_str()) {
-            return malformed(format!("people[{index}].role"), "applicant, spouse, child, guardian, father or mother");
-        }
-        let is_twice = people[..index].iter().any(|other| other.role == person.role && person.role != "child");
-        if is_twice {
-            return malformed(format!("people[{index}].role"), "only children may stand in a case more than once");
-        }
-        let is_long = |text: &String| text.len() > LONGEST_VALUE || text.chars().any(char::is_control);
-        if person.values.len() > MOST_VALUES
-            || person.values.iter().any(|(name, value)| is_long(name) || is_long(value))
-        {
-            return malformed(format!("people[{index}].values"), "at most 32, each one line of at most 512 bytes");
-        }
-    }
-    if is_new && people.iter().all(|person| person.role != "applicant") {
-        return malformed("people".to_owned(), "there is no applicant");
-    }
-    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,12 +1,11 @@
 //! Who belongs to the household of a case: those whose records a question about it adds up. Out of scope: adding up, which the
 //! provider does.
 
-use super::{Case, Person};
+use trust::item::HOUSEHOLD_ROLES;
 
-/// The roles that make up a household.
-const MEMBERS: &[&str] = &["applicant", "spouse", "child"];
+use super::{Case, Person};
 
 /// The members beside the applicant.
 pub(super) fn others(case: &Case) -> impl Iterator<Item = &Person> {
-    case.people.iter().filter(|person| MEMBERS.contains(&person.role.as_str()) && person.role != "applicant")
+    case.people.iter().filter(|person| HOUSEHOLD_ROLES.contains(&person.role.as_str()) && person.role != "applicant")
 }

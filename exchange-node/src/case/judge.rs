@@ -120,6 +120,14 @@ pub(super) fn answer_of(asked: &Asked) -> Answer {
     }
 }
 
+/// The value that the record has, where the answer discloses it; empty where it does not. What follows from an absence is no
+/// value of a record.
+pub(super) fn given_of(asked: &Asked) -> String {
+    let Ending::Answered { verdicts, .. } = &asked.ending else { return String::new() };
+    let disclosed = verdicts.first().filter(|verdict| !verdict.by_absence).and_then(|verdict| verdict.disclosed.as_ref());
+    disclosed.map(crate::item_file::value_text).unwrap_or_default()
+}
+
 impl Case {
     /// Says anew what is left to do for each proof, from what came of all of them.
     pub(super) fn settle(&mut self) {

@@ -1,6 +1,8 @@
 //! From an item to questions: for each proof, whom it is about, which service answers it, with which values, and what has
 //! still to be stated. Out of scope: asking them.
 
+use std::collections::BTreeSet;
+
 use proto::{
     exchange::v1::{self as wire, Value, value::Kind},
     registry::v1::{ItemPublished, ProofRequirement},
@@ -32,6 +34,7 @@ const UNREACHED_MS: u32 = 800;
 pub(super) struct Planned {
     pub(super) proof: Proof,
     pub(super) question: Option<OfficeQuestion>,
+    pub(super) requirement: ProofRequirement,
 }
 
 /// All proofs of a case under its item, and those that the node needs besides.
@@ -54,6 +57,13 @@ pub(super) fn plan(directory: &Directory, item: &ItemPublished, case: &Case, now
     for about in unknown {
         if let Some(identity) = identity(directory, item, case, &about, now_ms) {
             planned.push(identity);
+        }
+    }
+    let given: BTreeSet<String> =
+        item.proofs.iter().map(|proof| proof.gives.clone()).filter(|given| !given.is_empty()).collect();
+    for Planned { proof, requirement, .. } in planned.iter_mut().filter(|_| !given.is_empty()) {
+        if let Some(service) = item::service_of(directory, requirement) {
+            proof.takes = item::given::needs(service, requirement).intersection(&given).cloned().collect();
         }
     }
     planned
@@ -85,8 +95,8 @@ fn identity(directory: &Directory, item: &ItemPublished, case: &Case, about: &st
         optional: true,
         ..ProofRequirement::default()
     };
-    let planned = one(directory, item, &requirement, case);
-    Some(Planned { proof: Proof { identity: true, ..planned.proof }, ..planned })
+    let Planned { proof, question, requirement } = one(directory, item, &requirement, case);
+    Some(Planned { proof: Proof { identity: true, ..proof }, question, requirement })
 }
 
 /// One proof.
@@ -97,27 +107,28 @@ pub(super) fn one(directory: &Directory, item: &ItemPublished, requirement: &Pro
         about: about.clone(),
         service: requirement.answered_by.clone(),
         optional: requirement.optional,
+        gives: requirement.gives.clone(),
         commitment_allowed: requirement.commitment_allowed && item.commitments_excluded.is_empty(),
         ..Proof::default()
     };
     let Some((service, claim)) = item::service_of(directory, requirement).zip(requirement.claim.as_ref()) else {
         proof.answer = Answer::NoService;
-        return Planned { proof, question: None };
+        return Planned { proof, question: None, requirement: requirement.clone() };
     };
     proof.names = claim.attribute == NAME && matches!(claim.operator.as_str(), "equals" | "matches_name");
     match question(item, requirement, claim, service, case, person_of(&about)) {
         Ok(question) => {
             proof.names &= question.subject.as_ref().is_some_and(|subject| subject.scheme == RESIDENT);
             proof.asked = fingerprint(case, &question);
-            Planned { proof, question: Some(question) }
+            Planned { proof, question: Some(question), requirement: requirement.clone() }
         }
         Err(_) if requirement.optional => {
             proof.answer = Answer::LeftOut;
-            Planned { proof, question: None }
+            Planned { proof, question: None, requirement: requirement.clone() }
         }
         Err(missing) => {
             proof.answer = Answer::Missing(missing);
-            Planned { proof, question: None }
+            Planned { proof, question: None, requirement: requirement.clone() }
         }
     }
 }

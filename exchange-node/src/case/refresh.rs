@@ -4,8 +4,8 @@
 use trust::evidence::Receipt;
 
 use super::{
-    Case, Outcome,
-    judge::{Answer, answer_of},
+    Case, Outcome, Proof,
+    judge::{Answer, answer_of, given_of},
 };
 use crate::{ask::Asker, correction::Book};
 
@@ -25,6 +25,7 @@ pub(super) fn accept_paper_while_doubted(corrected: &Book, case: &mut Case) {
 /// Takes in what has come; whether anything did.
 pub(super) fn refresh(asker: &Asker, case: &mut Case) -> bool {
     let mut changed = false;
+    let mut told_anew = Vec::new();
     let may_change = |answer: &Answer| matches!(answer, Answer::Deferred { .. } | Answer::Verdict { .. });
     for proof in case.proofs.iter_mut().filter(|proof| may_change(&proof.answer)) {
         let Ok(receipt) = proof.receipt.parse::<Receipt>() else { continue };
@@ -43,6 +44,19 @@ pub(super) fn refresh(asker: &Asker, case: &mut Case) -> bool {
         }
         proof.answer = answer;
         changed = true;
+        let given = given_of(&asked);
+        if !proof.gives.is_empty() && proof.given != given {
+            proof.given = given;
+            told_anew.push(proof.gives.clone());
+        }
+    }
+    if !told_anew.is_empty() {
+        case.take_given();
+        // What was asked about somebody else, or not at all, is asked again with the next call.
+        let takes = |proof: &&mut Proof| told_anew.iter().any(|given| proof.takes.contains(given));
+        for proof in case.proofs.iter_mut().filter(takes) {
+            (proof.answer, proof.given) = (Answer::None, String::new());
+        }
     }
     if changed {
         case.settle();

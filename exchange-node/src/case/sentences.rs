@@ -138,8 +138,12 @@ fn cause_en(proof: &Proof) -> &'static str {
 fn missing(proof: &Proof) -> (String, String) {
     match &proof.answer {
         Answer::Missing(names) => {
-            let zh: Vec<String> = names.iter().map(|name| name_zh(name)).collect();
-            (zh.join("、"), names.join(", "))
+            let zh = names.iter().map(|name| name_zh(name)).collect::<Vec<_>>().join("、");
+            let en = names.join(", ");
+            match proof.giver.as_str() {
+                "" => (zh, en),
+                giver => (format!("{zh}（未能从《{giver}》的核验中取得）"), format!("{en} ({giver} did not tell it)")),
+            }
         }
         Answer::Refused { field, .. } => (format!("更正 {field}"), format!("a correct {field}")),
         _ => (String::new(), String::new()),
@@ -195,5 +199,9 @@ mod tests {
         let answer = Answer::Missing(vec!["spouse.resident_id".into()]);
         let proof = Proof { outcome: Outcome::InformationMissing, answer, ..Proof::default() };
         assert!(of(&proof).zh.contains("配偶公民身份号码"));
+        let proof = Proof { giver: "婚姻登记证明".into(), ..proof };
+        let said = of(&proof);
+        assert!(said.zh.contains("未能从《婚姻登记证明》的核验中取得"), "{said:?}");
+        assert!(said.en.contains("spouse.resident_id (婚姻登记证明 did not tell it)"), "{said:?}");
     }
 }

@@ -292,6 +292,7 @@ fn proof_json(proof: &ProofRequirement) -> Value {
             "stated": proof.stated,
             "value_from": proof.value_from,
         })),
+        "gives": proof.gives,
         "optional": proof.optional,
         "commitment": proof.commitment_allowed,
         // 免提交

@@ -60,6 +60,8 @@ issues: []
 #   claim         attribute and operator, and either value (fixed for all), stated (what the person states, by name) or
 #                 value_from (another person's, such as spouse.resident_id)
 #   inputs        values that select rows, each with value, stated or value_from
+#   gives         what the answer's value tells of a person, such as spouse.resident_id: the service and the grant must let it be
+#                 disclosed; proofs that need it are asked once it is known, and what is told counts before what is stated
 #   optional      true where it may be left out
 #   commitment    true where a signed commitment may stand in while nobody can answer (告知承诺)
 proofs:

@@ -3,11 +3,11 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use proto::office::v1::{AddToCaseRequest, ProofOutcome::*, ShowCaseRequest};
+use proto::office::v1::{AddToCaseRequest, OpenCaseRequest, ProofOutcome::*, ShowCaseRequest};
 
 use crate::support::{
     MARRIED, Place, SINGLE, WIDOWED,
-    cases::{self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish},
+    cases::{self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish, rental_with_given_spouse},
     exit, said,
 };
 
@@ -80,6 +80,50 @@ async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
     place.town.node("housing").start().await.unwrap();
     let shown = place.json("housing", &["case", "show", "C-2"]).await;
     assert_eq!(shown["proofs"][2]["outcome"], "DOES_NOT_MATCH", "{shown}");
+
+    a_value_from_another_answer_counts_before_what_is_stated(&place).await;
+}
+
+/// The spouse's number comes from the marriage register's answer, in the same call.
+async fn a_value_from_another_answer_counts_before_what_is_stated(place: &Place) {
+    publish(place, &rental_with_given_spouse()).await;
+    let desk = Desk::at(place).await;
+    // 31,000 alone would be within the limit; together they have 71,000.
+    let taxes = place.dir().join("more.csv");
+    let row = |number: &str, yuan: u32| format!("{number},2025,individual_income,true,{yuan}.00,2026-10-31\n");
+    let rows = [row(&MARRIED, 31_000), row(&SPOUSE, 40_000), row(&SINGLE, 20_000)].concat();
+    fs::write(&taxes, format!("resident_id,period,tax_type,paid,annual_income,record_as_of\n{rows}")).unwrap();
+    place.town.import("taxation", "tax-paid", &taxes).await.unwrap();
+    let married = || applicant(&MARRIED, NAMES[0], "married");
+    let stating = |spouse: &str| vec![married(), person("spouse", &[("resident_id", spouse)])];
+    // Nobody was stated; and then somebody else with less income, whom the record does not name.
+    for (number, people) in [("G-1", vec![married()]), ("G-2", stating(&SINGLE))] {
+        let given = desk.open(application(number, people)).await;
+        let (giver, income) = (proof(&given, "配偶关系证明"), proof(&given, "收入证明"));
+        assert_eq!((giver.outcome(), income.outcome()), (NotRequired, DoesNotMatch), "{given:?}");
+    }
+    // Who is not in the register is asked about alone.
+    let single = desk.open(application("G-3", vec![applicant(&SINGLE, NAMES[2], "single")])).await;
+    assert_eq!(proof(&single, "配偶关系证明").reason, "no_record", "{single:?}");
+    assert_eq!((proof(&single, "收入证明").outcome(), single.state.as_str()), (NotRequired, "complete"), "{single:?}");
+
+    // While the register is away nobody knows who belongs to the household: that is missing, and is no match. What is
+    // stated is asked.
+    place.town.node("civil-affairs").kill();
+    let open = |number: &str, people| {
+        let hurried = OpenCaseRequest { deadline_ms: 4000, ..application(number, people) };
+        desk.open(hurried)
+    };
+    let (unknown, stated) = tokio::join!(open("G-4", vec![married()]), open("G-5", stating(&SPOUSE)));
+    let income = proof(&unknown, "收入证明");
+    assert_eq!((income.outcome(), income.missing.as_str()), (InformationMissing, "spouse.resident_id"), "{unknown:?}");
+    assert!(income.zh.contains("未能从《配偶关系证明》"), "{unknown:?}");
+    assert_eq!(proof(&stated, "收入证明").outcome(), DoesNotMatch, "{stated:?}");
+    place.town.node("civil-affairs").start().await.unwrap();
+    let added = place.cli("housing", &["case", "add", "G-4", "--officer", "1024", "--json"]).await;
+    let added: serde_json::Value = serde_json::from_slice(&added.stdout).unwrap();
+    assert_eq!(added["proofs"][4]["outcome"], "DOES_NOT_MATCH", "{added}");
+    assert!(!added.to_string().contains(SPOUSE.as_str()), "what was told is nobody's to read");
 }
 
 /// That none of these stands in any file of the folder; how many bytes were looked at.

@@ -2,7 +2,7 @@
 //! their path, versions follow one another and old ones stay.
 
 use proto::{
-    exchange::v1::LegalBasis,
+    exchange::v1::{self as exchange, LegalBasis},
     registry::v1::{self as wire, statement::Body},
 };
 
@@ -143,4 +143,65 @@ fn versions_follow_one_another_and_old_ones_stay() {
     assert_eq!(fixture.directory.item_version(&department, &id, 1).unwrap().published.fees, item().fees);
     let early = wire::ItemPublished { version: 3, ..item() };
     assert_eq!(refused(&fixture, early).refusal().field, "effective_from");
+}
+
+/// An item of housing: the marriage register gives a value that other proofs take.
+fn giving(gives: &str, attribute: &str, takers: &[(&str, &str)]) -> ItemPublished {
+    let basis = papers("甲", &["某证明"], &[]).proofs[0].legal_bases.clone();
+    let proof = |name: &str, attribute: &str, operator: &str| ProofRequirement {
+        proof: name.into(),
+        legal_bases: basis.clone(),
+        issuing_unit: "某单位".into(),
+        answered_by: "civil-affairs/marriage-registration".into(),
+        major_version: 1,
+        claim: Some(exchange::Claim { attribute: attribute.into(), operator: operator.into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut giver = proof("登记日期证明", attribute, "equals");
+    giver.gives = gives.into();
+    giver.claim.as_mut().unwrap().disclose = true;
+    let takers = takers.iter().map(|(about, from)| ProofRequirement {
+        about: (*about).into(),
+        value_from: (*from).into(),
+        ..proof("婚姻状况证明", "marital_status", "equals")
+    });
+    ItemPublished { proofs: std::iter::once(giver).chain(takers).collect(), ..papers("入学", &[], &[]) }
+}
+
+#[test]
+fn what_an_answer_gives_must_be_disclosed_and_may_not_wait_for_itself() {
+    let fixture = Fixture::town();
+    let told = |item: ItemPublished| refused(&fixture, item).to_string();
+    let taken = [("spouse", "spouse.married_on")];
+    // Dates are disclosed by the fixture's register, statuses are not.
+    assert_eq!(shape(&giving("spouse.married_on", "registered_on", &taken)), []);
+    assert_eq!(standing(&fixture.directory, &giving("spouse.married_on", "registered_on", &taken), fixture::NOW_MS), []);
+    let undisclosed = told(giving("spouse.married_on", "marital_status", &taken));
+    assert!(undisclosed.contains("discloses no value of marital_status"), "{undisclosed}");
+    for (gives, reason) in [("child.name", "one person of the case"), ("somebody", "one person of the case")] {
+        let told = told(giving(gives, "registered_on", &taken));
+        assert!(told.contains(reason), "{told}");
+    }
+    let mut twice = giving("spouse.married_on", "registered_on", &[]);
+    twice.proofs.push(ProofRequirement { about: "spouse".into(), ..twice.proofs[0].clone() });
+    assert!(told(twice).contains("another proof gives this already"));
+    let mut hidden = giving("spouse.married_on", "registered_on", &taken);
+    hidden.proofs[0].claim.as_mut().unwrap().disclose = false;
+    assert!(told(hidden).contains("needs a claim that discloses"));
+    let mut idle = giving("spouse.married_on", "registered_on", &taken);
+    idle.proofs[0].gives.clear();
+    assert!(told(idle).contains("must be for something"));
+
+    // The spouse's number is given by a question about the spouse.
+    let mut circular = giving("spouse.resident_id", "registered_on", &taken);
+    circular.proofs[0].about = "spouse".into();
+    let circle = told(circular);
+    assert!(circle.contains("in a circle: 登记日期证明 → 登记日期证明"), "{circle}");
+    // And over another proof.
+    let mut over = giving("spouse.resident_id", "registered_on", &taken);
+    over.proofs[0].value_from = "spouse.since".into();
+    let (gives, disclosed) = ("spouse.since".to_owned(), over.proofs[0].claim.clone());
+    over.proofs[1] = ProofRequirement { gives, claim: disclosed, stated: "wedding".into(), value_from: String::new(), ..over.proofs[1].clone() };
+    let circle = told(over);
+    assert!(circle.contains("登记日期证明 → 婚姻状况证明 → 登记日期证明"), "{circle}");
 }

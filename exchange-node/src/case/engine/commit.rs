@@ -11,7 +11,10 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use super::{Cases, key_of, lock, take};
+use super::{
+    Cases, lock,
+    round::{key_of, take},
+};
 use crate::{
     case::{
         Case, Commitment, CommitmentState, Error, NewCommitment, Outcome, commitment,
@@ -169,6 +172,7 @@ impl Cases {
             }
             let asked = self.parts.asker.ask(question).await?;
             take(&mut case.proofs[index], &asked);
+            case.take_given();
         }
         let proof = &mut case.proofs[index];
         let answer = proof.answer.clone();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 use town::harness::{Plan, Scope};
 
-use super::{ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, exit, marriage_records, resident, said};
+use super::{ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, exit, resident, said};
 
 /// Married to [`MARRIED`].
 pub(crate) static SPOUSE: LazyLock<String> = LazyLock::new(|| resident(1990, 6, 1, 3));
@@ -39,6 +39,26 @@ proofs:
   - {proof: 收入证明, legal_basis: ["公共租赁住房管理办法 7"], issuing_unit: 用人单位, about: household, answered_by: taxation/tax-paid, inputs: {period: {stated: period}, tax_type: {value: individual_income}}, claim: {attribute: annual_income, operator: at_most, value: "60000"}}
 "#;
 
+/// [`RENTAL`], where the marriage register's answer gives the spouse's number to what is asked about the household.
+pub(crate) fn rental_with_given_spouse() -> String {
+    let giver = r#"
+  - {proof: 配偶关系证明, legal_basis: ["公共租赁住房管理办法 8"], issuing_unit: 民政局, answered_by: civil-affairs/marriage-registration, claim: {attribute: spouse_resident_id, operator: exists}, gives: spouse.resident_id, optional: true}"#;
+    RENTAL.replace("\nproofs:", &format!("\nproofs:{giver}"))
+}
+
+/// The marriage register, which may disclose the spouse's number.
+fn marriage() -> String {
+    let spouse = "  spouse_resident_id:
+    type: string
+    operators: [equals, exists]
+    discloses: true
+    sensitivity: sensitive
+    rows: latest registered_on
+    label: {zh: 配偶公民身份号码, en: Number of the spouse}
+";
+    MARRIAGE.replace("  registered_on:\n", &format!("{spouse}  registered_on:\n"))
+}
+
 /// An item with the marriage register's proof alone, which may be committed to.
 pub(crate) const MARRIAGE_ALONE: &str = r#"
 item: 公租房申请
@@ -66,17 +86,23 @@ pub(crate) fn departments(plan: Plan, dir: &Path) -> Plan {
     let taxes = [income(&MARRIED, 31_000), income(&SPOUSE, 28_000), income(&WIDOWED, 61_000), income(&SINGLE, 20_000)];
     let header = "resident_id,period,tax_type,paid,annual_income,record_as_of\n";
     fs::write(dir.join("tax.csv"), format!("{header}{}", taxes.concat())).unwrap();
-    fs::write(dir.join("marriage.csv"), marriage_records()).unwrap();
+    let marriages = format!(
+        "resident_id,marital_status,spouse_resident_id,registered_on\n{},married,{},2018-05-20\n{},widowed,,2021-11-03\n",
+        *MARRIED, *SPOUSE, *WIDOWED
+    );
+    fs::write(dir.join("marriage.csv"), marriages).unwrap();
+    let asked_of_marriage =
+        Scope::of("spouse_resident_id", &["exists"]).disclosing().and("marital_status", &["equals"]);
     plan.department("public-security")
         .service(IDENTITY, dir.join("identity.csv"))
         .department("civil-affairs")
-        .service(MARRIAGE, dir.join("marriage.csv"))
+        .service(marriage(), dir.join("marriage.csv"))
         .department("natural-resources")
         .service(PROPERTY, dir.join("property.csv"))
         .department("taxation")
         .service(TAX, dir.join("tax.csv"))
         .department("housing")
-        .granting("civil-affairs/marriage-registration", "housing", Scope::of("marital_status", &["equals"]))
+        .granting("civil-affairs/marriage-registration", "housing", asked_of_marriage)
         .granting("natural-resources/property-ownership", "housing", Scope::of("has_property", &["equals"]))
         .granting("taxation/tax-paid", "housing", Scope::of("annual_income", &["at_most"]))
 }
