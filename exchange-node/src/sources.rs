@@ -54,6 +54,12 @@ pub trait Source: Send + Sync {
     /// Looks at the source before anybody asks: whether it can be reached, and whether what it holds fits the service.
     fn examine(&self, service: Arc<Service>) -> Work<Result<Examined, Trouble>>;
 
+    /// Whether the other side stops looking once the question is put down; where it does not, the question goes on within the
+    /// source's own limit, and counts as one of those that it is asked at once.
+    fn ends_with_its_asker(&self) -> bool {
+        false
+    }
+
     /// Whether the source itself selects rows by the input `name`.
     fn selects_by(&self, name: &str) -> bool;
 

@@ -5,10 +5,11 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use host::clock::Clock;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{raw::Trouble, settings::Bounds};
 
@@ -77,23 +78,69 @@ impl Guard {
         self: &Arc<Self>,
         question: impl Future<Output = Result<T, Trouble>> + Send + 'static,
     ) -> Result<T, Trouble> {
+        self.put(None, question).await
+    }
+
+    /// The same of a source that stops looking once it is no longer asked: the question ends with whoever waits for it. Only
+    /// where that is later than the service promises to answer (`promise`) has the source failed: an asker in a hurry shuts
+    /// nobody's door.
+    ///
+    /// # Errors
+    /// As [`Guard::ask`].
+    pub async fn ask_while_awaited<T: Send + 'static>(
+        self: &Arc<Self>,
+        promise: Duration,
+        question: impl Future<Output = Result<T, Trouble>> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        self.put(Some(promise), question).await
+    }
+
+    async fn put<T: Send + 'static>(
+        self: &Arc<Self>,
+        promise: Option<Duration>,
+        question: impl Future<Output = Result<T, Trouble>> + Send + 'static,
+    ) -> Result<T, Trouble> {
         self.breaker().admit(self.clock.now_ms())?;
         let mut attempt = Attempt { guard: Arc::clone(self), told: false };
+        let (limit, permits) = (self.bounds.timeout, Arc::clone(&self.permits));
+        // Goes with whoever waits.
+        let (waiting, gone) = tokio::sync::oneshot::channel::<()>();
         let asking = tokio::spawn(async move {
-            let limit = attempt.guard.bounds.timeout;
-            let outcome = tokio::time::timeout(limit, async {
-                let permit = Arc::clone(&attempt.guard.permits).acquire_owned().await;
+            let begun = Instant::now();
+            let outcome = tokio::time::timeout(limit, async move {
+                let permit = permits.acquire_owned().await;
                 let _permit = permit.map_err(|_| Trouble::Down("the node is stopping".to_owned()))?;
                 question.await
             });
-            let outcome = outcome.await.unwrap_or_else(|_| Err(Trouble::Down(slow(limit))));
+            let given_up = async move {
+                match promise {
+                    Some(promise) => {
+                        let _ = gone.await;
+                        promise
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let outcome = tokio::select! {
+                outcome = outcome => outcome.unwrap_or_else(|_| Err(Trouble::Down(slow(limit)))),
+                promise = given_up => {
+                    // Whoever waits has counted from a moment before.
+                    match begun.elapsed() >= promise * 9 / 10 {
+                        true => attempt.tell(Some(&slow(promise))),
+                        false => attempt.leave(),
+                    }
+                    return Err(Trouble::Down("nobody waits for it any more".to_owned()));
+                }
+            };
             attempt.tell(match &outcome {
                 Err(Trouble::Down(reason)) => Some(reason),
                 Ok(_) | Err(Trouble::Wrong(_)) => None,
             });
             outcome
         });
-        asking.await.unwrap_or_else(|error| Err(Trouble::Down(format!("asking it ended: {error}"))))
+        let outcome = asking.await;
+        drop(waiting);
+        outcome.unwrap_or_else(|error| Err(Trouble::Down(format!("asking it ended: {error}"))))
     }
 
     /// The last failure, while there was no success since.
@@ -119,6 +166,12 @@ impl Attempt {
         self.told = true;
         self.guard.breaker().record(failure, &self.guard.bounds, self.guard.clock.now_ms());
     }
+
+    /// It says nothing of the source: it was given up too early.
+    fn leave(&mut self) {
+        self.told = true;
+        self.guard.breaker().trying = false;
+    }
 }
 
 impl Drop for Attempt {
@@ -136,10 +189,7 @@ pub fn slow(limit: std::time::Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use host::clock::MockClock;
 
@@ -217,6 +267,28 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(10), asked).await.is_err());
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(guard.breaker().failures, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_ends_and_is_a_failure_only_past_what_was_promised() {
+        let guard = Guard::new(bounds(), Arc::new(MockClock::at(1)));
+        let promise = Duration::from_millis(500);
+        for (waited_ms, failures) in [(100, 0), (600, 1)] {
+            let (held, mut gone) = tokio::sync::oneshot::channel::<()>();
+            let question = async move {
+                let _held = held;
+                std::future::pending::<Result<(), Trouble>>().await
+            };
+            let asked = guard.ask_while_awaited(promise, question);
+            assert!(tokio::time::timeout(Duration::from_millis(waited_ms), asked).await.is_err());
+            // Far sooner than the source's own limit.
+            let ended = tokio::time::timeout(Duration::from_millis(10), &mut gone).await;
+            assert!(ended.is_ok_and(|held| held.is_err()), "it is put down");
+            assert_eq!((guard.permits.available_permits(), guard.breaker().failures), (2, failures));
+        }
+        // What is waited for is answered as ever.
+        assert_eq!(guard.ask_while_awaited(promise, async { Ok(7) }).await, Ok(7));
+        assert_eq!(guard.breaker().failures, 0);
     }
 
     #[tokio::test]

@@ -265,6 +265,11 @@ impl Source for HttpSource {
         })
     }
 
+    /// The connection is closed, which the other side sees.
+    fn ends_with_its_asker(&self) -> bool {
+        true
+    }
+
     fn selects_by(&self, name: &str) -> bool {
         self.ask.body.uses(name)
     }

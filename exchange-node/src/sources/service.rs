@@ -189,7 +189,12 @@ impl ServiceSource {
             async move {
                 let source = Arc::clone(&place.source);
                 let of = asked.clone();
-                let fetched = place.guard.ask(async move { source.fetch(of).await }).await;
+                let question = async move { source.fetch(of).await };
+                let promise = Duration::from_millis(asked.service.published.time_to_answer_ms.into());
+                let fetched = match place.source.ends_with_its_asker() {
+                    true => place.guard.ask_while_awaited(promise, question).await,
+                    false => place.guard.ask(question).await,
+                };
                 let selected = |name: &str| place.source.selects_by(name);
                 let mapped = match &fetched {
                     Ok(fetched) => {

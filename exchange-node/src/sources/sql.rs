@@ -238,6 +238,10 @@ impl Source for SqlSource {
         })
     }
 
+    fn ends_with_its_asker(&self) -> bool {
+        matches!(self.database.pool, AnyPool::Postgres(_))
+    }
+
     fn selects_by(&self, name: &str) -> bool {
         self.query.uses(name)
     }

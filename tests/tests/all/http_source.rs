@@ -3,11 +3,15 @@
 
 use std::{
     fs,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use proto::exchange::v1::Verdict;
+use proto::{exchange::v1::Verdict, office::v1::VerifyRequest};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -16,8 +20,11 @@ use town::harness::eventually;
 
 use crate::{
     subscriptions::{come, subscribe},
-    support::{MARRIAGE, MARRIED, Place, SINGLE, housings_scope, marital_status, verdict},
+    support::{MARRIAGE, MARRIED, Place, SINGLE, assert_outage, housings_scope, marital_status, verdict},
 };
+
+/// Whom a source is looked at with.
+const NOBODY: &str = "11010519491231002X";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +35,8 @@ struct Owner {
     answer: Arc<Mutex<Vec<u8>>>,
     /// What it was sent.
     requests: Arc<Mutex<Vec<String>>>,
+    /// How many went away before they had an answer.
+    went: Arc<AtomicUsize>,
 }
 
 impl Owner {
@@ -50,7 +59,9 @@ impl Owner {
                     owner.requests.lock().unwrap().push(String::from_utf8(request).unwrap());
                     let answer = owner.answer.lock().unwrap().clone();
                     if answer.is_empty() {
-                        std::future::pending::<()>().await;
+                        while let Ok(1..) = stream.read(&mut buffer).await {}
+                        owner.went.fetch_add(1, Ordering::SeqCst);
+                        return;
                     }
                     let _ = stream.write_all(&answer).await;
                     let _ = stream.shutdown().await;
@@ -70,11 +81,13 @@ impl Owner {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_answers_and_every_failure_of_it_is_unavailable() {
+async fn an_endpoint_answers_every_failure_of_it_is_unavailable_and_a_deadline_ends_the_work_there() {
     let owner = Owner::default();
     let url = owner.start().await;
+    // What ends a question here is the source's limit, or whoever asks, and never what the service promises.
+    let patient = MARRIAGE.replace("time_to_answer_ms: 1000", "time_to_answer_ms: 60000");
     let place = Place::start(|plan, _| {
-        plan.department("civil-affairs").service_without_records(MARRIAGE).department("housing").granting(
+        plan.department("civil-affairs").service_without_records(patient).department("housing").granting(
             "civil-affairs/marriage-registration",
             "housing",
             housings_scope().with_notices(),
@@ -84,12 +97,12 @@ async fn an_endpoint_answers_and_every_failure_of_it_is_unavailable() {
     let node = place.town.node("civil-affairs");
     node.stop().await.unwrap();
     let sources = format!(
-        "[sources.civil]\nkind = \"http\"\nurl = \"{url}\"\ntimeout_ms = 1500\nfailures = 1000\npause = \"1s\"\n\n\
+        "[sources.civil]\nkind = \"http\"\nurl = \"{url}\"\nat_once = 1\ntimeout_ms = 1500\nfailures = 1000\npause = \"1s\"\n\n\
          [services.marriage-registration]\nsource = \"civil\"\npoll = \"1s\"\npath = \"/marriages\"\nbody = '{{\"number\": \":subject\"}}'\n\
          rows = \"/rows\"\npointers = {{ state = \"/state\", registered_on = \"/on\" }}\nno_rows_status = [\"404\"]\n\
          [services.marriage-registration.columns.marital_status]\nfrom = \"state\"\ncodes = {{ \"10\" = \"single\", \"20\" = \"married\" }}\n"
     );
-    fs::write(node.dir().join("sources.toml"), sources).unwrap();
+    fs::write(node.dir().join("sources.toml"), &sources).unwrap();
     let row = "{\"rows\":[{\"state\":20,\"on\":\"2018-05-20\"}]}";
     owner.says("200 OK", "application/json", row);
     node.start().await.unwrap();
@@ -129,6 +142,35 @@ async fn an_endpoint_answers_and_every_failure_of_it_is_unavailable() {
     owner.says("200 OK", "application/json", row);
     let answer = place.ask(marital_status(&MARRIED, "married")).await;
     assert_eq!(verdict(&answer).verdict(), Verdict::Match, "it is back");
+
+    // A deadline travels to the provider and ends the work there, and at the source: long before the source's own limit, and
+    // also where the node that asked hangs and can say nothing any more.
+    node.stop().await.unwrap();
+    fs::write(node.dir().join("sources.toml"), sources.replace("timeout_ms = 1500", "timeout_ms = 60000")).unwrap();
+    // The node's own look at the source is over before: it asks about nobody, and nobody's deadline ends it.
+    let looks = || owner.requests.lock().unwrap().iter().filter(|request| request.contains(NOBODY)).count();
+    let before = looks();
+    node.start().await.unwrap();
+    assert!(eventually(PATIENCE, async || looks() > before).await);
+    let answer = place.ask(marital_status(&MARRIED, "married")).await;
+    assert_eq!(verdict(&answer).verdict(), Verdict::Match);
+    owner.answer.lock().unwrap().clear();
+    let (came, went) = (owner.requests.lock().unwrap().len(), owner.went.load(Ordering::SeqCst));
+    let office = place.town.office("housing").await.unwrap();
+    let hurried = VerifyRequest { timeout_ms: 1500, ..marital_status(&MARRIED, "married") };
+    let asking = tokio::spawn(async move { office.verify(hurried).await });
+    let is_asked = async || owner.requests.lock().unwrap().len() > came;
+    assert!(eventually(PATIENCE, is_asked).await, "the question comes to the source");
+    place.town.node("housing").signal(Signal::STOP).unwrap();
+    let is_put_down = async || owner.went.load(Ordering::SeqCst) > went;
+    let ended = eventually(Duration::from_secs(25), is_put_down).await;
+    place.town.node("housing").signal(Signal::CONT).unwrap();
+    assert!(ended, "the provider goes on looking for nobody");
+    assert_outage(&asking.await.unwrap().unwrap());
+    // One at once: the next is asked while the first, left alone, would still be on its way.
+    owner.says("200 OK", "application/json", row);
+    let answer = place.ask(marital_status(&MARRIED, "married")).await;
+    assert_eq!(verdict(&answer).verdict(), Verdict::Match, "there is room for the next");
     a_change_is_found_by_and_by(&place, &owner).await;
     for request in owner.requests.lock().unwrap().iter() {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();

@@ -52,8 +52,20 @@ pub(super) fn pool(settings: &DatabaseSettings, bounds: Bounds, dir: &Path) -> R
     if let Some(password) = settings.password.read(dir)? {
         options = options.password(&password);
     }
-    Ok(super::options::<Postgres>(bounds).connect_lazy_with(options))
+    let pool = super::options::<Postgres>(bounds).after_connect(|connection, _| {
+        Box::pin(async move {
+            // A server that cannot (before version 14, or not on Linux) ends the query with its statement_timeout.
+            if let Err(error) = sqlx::query(END_WITH_US).execute(connection).await {
+                tracing::debug!(%error, "the server does not look whether anybody waits for a query");
+            }
+            Ok(())
+        })
+    });
+    Ok(pool.connect_lazy_with(options))
 }
+
+/// Has the server look every 200 ms, while it runs a query, whether the connection is still there: what nobody waits for ends.
+const END_WITH_US: &str = "SELECT set_config(name, '200', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
 
 pub(super) async fn fetch(
     pool: &PgPool,
