@@ -14,6 +14,7 @@
 //! Out of scope: what may be said (`trust::correction`), and finding who asked about a subject (`subject_log`).
 
 mod book;
+mod clock;
 mod decide;
 mod edges;
 mod find;

@@ -21,7 +21,7 @@ use proto::exchange::v1::{
 };
 use tonic::{Request, Response, Status};
 use trust::{
-    directory::{LARGEST_ENTRY, OLDEST_WIRE_VERSION, WIRE_VERSION},
+    directory::{LARGEST_ENTRY, NEWEST_WIRE_VERSION, OLDEST_WIRE_VERSION},
     ids::{ExchangeId, Party},
 };
 
@@ -162,7 +162,7 @@ impl Exchange for PeerEdge {
         let seen = self.view.seen();
         Ok(Response::new(HelloResponse {
             oldest_wire_version: OLDEST_WIRE_VERSION,
-            newest_wire_version: WIRE_VERSION,
+            newest_wire_version: NEWEST_WIRE_VERSION,
             directory_size: seen.size(),
             directory_root: seen.root().as_bytes().to_vec(),
         }))

@@ -11,7 +11,7 @@ use proto::{
     registry::v1::{self as wire, SubmitRequest, statement::Body, submit_response::Outcome},
 };
 use trust::{
-    directory::{Object, WIRE_VERSION, model::Node, statement},
+    directory::{Object, model::Node, statement},
     envelope,
     ids::{DepartmentId, Digest, ExchangeId, NodeId},
     key::{DescribedKey, KeyId, PublicKey, Role, Signer},
@@ -308,7 +308,7 @@ pub fn node_published(department: &DepartmentId, node: &NodeId, place: &NodePlac
         addresses: place.addresses.clone(),
         tls_key: tls_key.to_vec(),
         oldest_wire_version: trust::directory::OLDEST_WIRE_VERSION,
-        newest_wire_version: WIRE_VERSION,
+        newest_wire_version: trust::directory::NEWEST_WIRE_VERSION,
         draining: place.draining,
         relays: place.relays.clone(),
         next_tls_key: place.next_tls_key.map(|key| key.to_vec()).unwrap_or_default(),

@@ -53,8 +53,12 @@ pub const LARGEST_STATEMENT: usize = 60_000;
 /// The largest entry in bytes (C2SP tlog-tiles: a 16-bit length).
 pub const LARGEST_ENTRY: usize = 65_535;
 
-/// The newest wire version that this code speaks. Two neighbouring versions work together.
+/// The wire version that messages bear, but for those that older nodes would misread. Two neighbouring versions work together.
 pub const WIRE_VERSION: u32 = 1;
+
+/// The newest wire version that this code speaks: that of a question about several people (`also_about`). Who does not know
+/// that field would pass it over, and answer about one of them.
+pub const NEWEST_WIRE_VERSION: u32 = 2;
 
 /// The oldest wire version that this code speaks.
 pub const OLDEST_WIRE_VERSION: u32 = 1;

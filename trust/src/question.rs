@@ -4,7 +4,7 @@
 use proto::exchange::v1 as wire;
 
 use crate::{
-    directory::{Directory, OLDEST_WIRE_VERSION, WIRE_VERSION, model::Profile},
+    directory::{Directory, NEWEST_WIRE_VERSION, OLDEST_WIRE_VERSION, WIRE_VERSION, model::Profile},
     envelope::{self, EnvelopeError, Opened},
     ids::{Digest, IdError, NodeId, Party, RequestId, ServiceId},
     refusal::{Code, Refusal},
@@ -51,8 +51,8 @@ impl Question {
     pub fn read(request: wire::Request) -> Result<Self, Refusal> {
         let malformed =
             |field: &'static str| move |error: IdError| Refusal::new(Code::MessageMalformed).at(field).because(error);
-        if !(OLDEST_WIRE_VERSION..=WIRE_VERSION).contains(&request.wire_version) {
-            let range = format!("{OLDEST_WIRE_VERSION} to {WIRE_VERSION} are spoken here");
+        if !(OLDEST_WIRE_VERSION..=NEWEST_WIRE_VERSION).contains(&request.wire_version) {
+            let range = format!("{OLDEST_WIRE_VERSION} to {NEWEST_WIRE_VERSION} are spoken here");
             return Err(Refusal::new(Code::WireVersionUnsupported).at("wire_version").because(range));
         }
         let sender: Party = request.sender.parse().map_err(malformed("sender"))?;
@@ -102,6 +102,11 @@ impl Question {
         }
         Ok(())
     }
+}
+
+/// The wire version that a question bears: the least under which nobody misreads it.
+pub fn wire_version_of(request: &wire::Request) -> u32 {
+    if request.also_about.is_empty() { WIRE_VERSION } else { NEWEST_WIRE_VERSION }
 }
 
 fn check_texts(request: &wire::Request) -> Result<(), Refusal> {
@@ -159,6 +164,10 @@ pub fn open(
     }
     if opened.message.recipient != me.to_string() {
         return Err(Refusal::new(Code::RecipientWrong).at("recipient"));
+    }
+    if opened.message.wire_version < wire_version_of(&opened.message) {
+        let needed = format!("a question about several people bears {NEWEST_WIRE_VERSION}");
+        return Err(Refusal::new(Code::WireVersionUnsupported).at("wire_version").because(needed));
     }
     Ok((Question::read(opened.message)?, opened.digest))
 }

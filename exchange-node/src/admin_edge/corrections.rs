@@ -13,7 +13,6 @@ use proto::{
     exchange::v1 as exchange,
 };
 use tonic::{Request, Response, Status};
-use trust::calendar::Colour;
 
 use super::Answer;
 use crate::{
@@ -54,28 +53,13 @@ impl CorrectionInboxEdge {
             reason: self.corrections.signed(row).map(|signed| signed.reason).unwrap_or_default(),
             since_ms: row.since_ms,
             due_at_ms: row.due_ms,
-            clock: self.colour(row).to_owned(),
+            clock: row.colour(self.view.seen().directory().profile(), self.clock.now_ms()).as_str().to_owned(),
             overdue_recorded: row.overdue_recorded,
             officer: found.map(|found| found.officer.clone()).unwrap_or_default(),
             delivered: row.delivered,
             answers_affected: row.affected,
             answers_told: self.corrections.book().told(row.entry),
             decision_reason: found.map(|found| found.reason.clone()).unwrap_or_default(),
-        }
-    }
-
-    /// How the clock stands, or stood when it was decided.
-    fn colour(&self, row: &Received) -> &'static str {
-        let at_ms = if row.found.is_some() { row.decided_ms } else { self.clock.now_ms() };
-        if at_ms > row.due_ms {
-            return "red";
-        }
-        let seen = self.view.seen();
-        let profile = seen.directory().profile();
-        match profile.limit(row.since_ms, profile.clocks.correction, at_ms).colour {
-            Colour::Green => "green",
-            Colour::Amber => "amber",
-            Colour::Red => "red",
         }
     }
 

@@ -296,6 +296,8 @@ async fn each_wrong_question_gets_its_signed_refusal_and_an_entry() {
         ("TOO_MANY_CLAIMS", "claims", |request| request.claims.clear()),
         ("DIRECTORY_DIVERGES", "directory_root", |request| request.directory_root = vec![1; 32]),
         ("WIRE_VERSION_UNSUPPORTED", "wire_version", |request| request.wire_version = 99),
+        // As from before the field was known: whoever passed it over would answer about one person.
+        ("WIRE_VERSION_UNSUPPORTED", "wire_version", |request| request.also_about.extend(request.subject.clone())),
         ("RECIPIENT_WRONG", "recipient", |request| request.recipient = "ninghe/health".into()),
         ("EXCHANGE_WRONG", "exchange_id", |request| request.exchange_id = "elsewhere".into()),
         ("SENDER_WRONG", "sender", |request| request.sender = "ninghe/civil-affairs".into()),

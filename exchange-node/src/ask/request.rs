@@ -164,6 +164,7 @@ impl Asker {
             },
             ..office.body()
         };
+        request.wire_version = trust::question::wire_version_of(&request);
         make_canonical(&mut request, service, &directory.profile().schemes);
         self.name_former(&mut request, service);
         fill_purpose(&mut request, directory, &self.me, service);

@@ -4,12 +4,15 @@
 use std::{fs, path::Path, time::Duration};
 
 use proto::office::v1::{AddToCaseRequest, OpenCaseRequest, ProofOutcome::*, ShowCaseRequest};
+use town::harness::eventually;
 
 use crate::support::{
     MARRIED, Place, SINGLE, WIDOWED,
     cases::{self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish, rental_with_given_spouse},
     exit, said,
 };
+
+const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
@@ -81,7 +84,39 @@ async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
     let shown = place.json("housing", &["case", "show", "C-2"]).await;
     assert_eq!(shown["proofs"][2]["outcome"], "DOES_NOT_MATCH", "{shown}");
 
+    a_doubted_answer_lets_the_paper_stand_in(&place).await;
     a_value_from_another_answer_counts_before_what_is_stated(&place).await;
+}
+
+/// While an answer of a case is doubted the applicant's paper is accepted, and the case says so; then what was found counts.
+async fn a_doubted_answer_lets_the_paper_stand_in(place: &Place) {
+    let income = async || {
+        let shown = place.json("housing", &["case", "show", "C-1"]).await;
+        let state = shown["state"].as_str().unwrap().to_owned();
+        let mut proofs = shown["proofs"].as_array().unwrap().iter();
+        (state, proofs.find(|proof| proof["proof"] == "收入证明").unwrap().clone())
+    };
+    let receipt = income().await.1["receipt"].as_str().unwrap().to_owned();
+    let opened = ["corrections", "open", &receipt, "--reason", "PAPER_SAYS_OTHERWISE", "--officer", "1024"];
+    let opened = place.json("housing", &opened).await;
+    let id = opened["id"].as_str().unwrap();
+    let (state, doubted) = income().await;
+    assert_eq!((&doubted["outcome"], &doubted["reason"]), (&"SUBMIT_ON_PAPER".into(), &"correction_open".into()));
+    assert!(doubted["zh"].as_str().unwrap().contains("校核期间可凭有效纸质证明办理"), "{doubted}");
+    assert!(doubted["en"].as_str().unwrap().contains("meanwhile a valid paper proof is accepted"), "{doubted}");
+    assert_eq!(state, "waiting", "{doubted}");
+    let slip = said(&place.cli("housing", &["case", "slip", "C-1"]).await);
+    assert!(slip.contains("校核期间可凭有效纸质证明办理"), "{slip}");
+
+    let decide = ["corrections", "decide", id, "--record-is-right", "RECORD_CONFIRMED", "--officer", "2001"];
+    let decided = async || exit(&place.cli("taxation", &decide).await) == 0;
+    assert!(eventually(LONG, decided).await, "taxation's clerk has it");
+    let counts = async || {
+        let (state, found) = income().await;
+        let found = (found["outcome"].as_str(), found["receipt"].as_str());
+        state == "complete" && found == (Some("NOT_REQUIRED"), Some(receipt.as_str()))
+    };
+    assert!(eventually(LONG, counts).await, "{:?}", income().await);
 }
 
 /// The spouse's number comes from the marriage register's answer, in the same call.

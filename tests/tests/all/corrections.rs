@@ -190,7 +190,7 @@ async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_whom_an_answer_was_given_may_doubt_it_and_what_is_late_stands_on_the_board() {
-    let place = town("[corrections]\nanswer_within = \"2s\"\n").await;
+    let place = town("[corrections]\nanswer_within = \"2s\"\nper_day = 2\n").await;
     let doubted = ask(&place, "housing", marital_status(&MARRIED, "married")).await;
     // The own node knows no such answer.
     let unknown = place
@@ -258,4 +258,44 @@ async fn only_whom_an_answer_was_given_may_doubt_it_and_what_is_late_stands_on_t
     assert_eq!(correction(&place, &id).await["decision_reason"], "RECORD_CONFIRMED");
     let again = open(&place, "housing", &doubted.receipt).await;
     assert_ne!(again["id"], id.as_str(), "it may be doubted again");
+    two_officers_decide(&place, again["id"].as_str().unwrap()).await;
+
+    // Two in a day are all that civil affairs takes of one department; who is refused reads why, and until when.
+    let other = ask(&place, "housing", marital_status(&WIDOWED, "widowed")).await;
+    let id = open(&place, "housing", &other.receipt).await["id"].as_str().unwrap().to_owned();
+    assert!(eventually(LONG, async || correction(&place, &id).await["state"] == "refused").await);
+    let refused = correction(&place, &id).await;
+    assert_eq!(refused["refusal"]["code"], "QUOTA_EXCEEDED", "{refused}");
+    assert!(refused["refusal"]["retry_at_ms"].as_u64().unwrap() > now_ms(), "{refused}");
+    assert_eq!(refused["paper_accepted"], false, "{refused}");
+    let inbox = place.json("civil-affairs", &["corrections", "inbox", "--all"]).await;
+    assert_eq!(inbox["corrections"].as_array().unwrap().len(), 2, "{inbox}");
+}
+
+/// Where the authority's profile says so, what one officer found counts once a second one has confirmed it.
+async fn two_officers_decide(place: &Place, id: &str) {
+    let profile = place.dir().join("profile.toml");
+    fs::write(&profile, "[decisions]\nfour_eyes = [\"correction.decide\"]\n").unwrap();
+    let set = place.town.registry_cli(&["profile", "set", profile.to_str().unwrap(), "--officer", "0007"]).await;
+    assert_eq!(exit(set.as_ref().unwrap()), 0, "{}", said(set.as_ref().unwrap()));
+    place.town.settled().await.unwrap();
+    received(place, id).await;
+    let right = ["--record-is-right", "RECORD_CONFIRMED"];
+    let proposed = decide(place, id, &right).await;
+    assert_eq!(exit(&proposed), 0, "{}", said(&proposed));
+    assert_eq!(received(place, id).await["state"], "proposed");
+    let twice = decide(place, id, &right).await;
+    assert_eq!(exit(&twice), 7, "{}", said(&twice));
+    restart(place, "civil-affairs").await;
+    let confirm = async |officer: &str| {
+        place.cli("civil-affairs", &["corrections", "confirm", id, "--officer", officer]).await
+    };
+    let alone = confirm("2001").await;
+    assert_eq!(exit(&alone), 7, "{}", said(&alone));
+    assert!(said(&alone).contains("SECOND_OFFICER_SAME"), "{}", said(&alone));
+    assert_ne!(correction(place, id).await["state"], "record_is_right", "nothing was told yet");
+    let confirmed = confirm("2002").await;
+    assert_eq!(exit(&confirmed), 0, "{}", said(&confirmed));
+    let concluded = async || correction(place, id).await["state"] == "record_is_right";
+    assert!(eventually(LONG, concluded).await, "{}", correction(place, id).await);
 }

@@ -497,7 +497,10 @@ async fn with_whom_somebody_is_added_up_is_a_value_of_its_own() {
     let provider = Provider::with(fixture, records, Limits::default()).await;
     let with = |other: &str| {
         let other = wire::Subject { scheme: "resident_id".into(), value: other.into() };
-        move |request: &mut wire::Request| request.also_about = vec![other]
+        move |request: &mut wire::Request| {
+            request.also_about = vec![other];
+            request.wire_version = trust::question::wire_version_of(request);
+        }
     };
     let most = |value| Ask::of(vec![claim("at_most", &[value])]);
     assert_eq!(outcome(&provider.put_as(1, most(INCOME + 100), with(&others[0])).await), Ok(Verdict::Match));
