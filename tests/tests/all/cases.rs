@@ -7,7 +7,7 @@ use proto::office::v1::{AddToCaseRequest, OpenCaseRequest, ProofOutcome::*, Show
 use town::harness::eventually;
 
 use crate::support::{
-    MARRIED, Place, SINGLE, WIDOWED,
+    AUDITED, MARRIED, Place, SINGLE, WIDOWED,
     cases::{self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish, rental_with_given_spouse},
     exit, said,
 };
@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
-    let place = Place::start(cases::departments).await;
+    let place = Place::start(|plan, dir| cases::departments(plan, dir).setting(AUDITED.0, AUDITED.1)).await;
     publish(&place, RENTAL).await;
     let desk = Desk::at(&place).await;
 
@@ -26,6 +26,13 @@ async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
     assert_eq!((whole.state.as_str(), outcomes(&whole)), ("complete", vec![NotRequired; 4]), "{whole:?}");
     assert!(whole.proofs.iter().all(|proof| proof.receipt.contains('-')), "{whole:?}");
     assert!(whole.notice.is_none() && whole.days_left >= 19, "{whole:?}");
+    // Taxation can tell the spouse too who asked, although the question was about the applicant in the first place.
+    for member in [&MARRIED, &SPOUSE] {
+        let asked = place.asked_about("taxation", member).await;
+        assert_eq!((asked.len(), &asked[0]["case_number"]), (1, &"C-1".into()), "{asked:?}");
+        assert_eq!((&asked[0]["department"], &asked[0]["officer"]), (&"housing".into(), &"1024".into()), "{asked:?}");
+    }
+    assert!(place.asked_about("taxation", &WIDOWED).await.is_empty());
 
     // Somebody with a house and too much income: both are told, and what to do about it.
     let wrong = desk.open(application("C-2", vec![applicant(&WIDOWED, NAMES[1], "married")])).await;

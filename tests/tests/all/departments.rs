@@ -16,7 +16,7 @@ use trust::{
 };
 
 use crate::support::{
-    MARRIAGE, MARRIED, Place, exit, housings_scope, marital_status,
+    AUDITED, MARRIAGE, MARRIED, Place, exit, housings_scope, marital_status,
     peer::{EXCHANGE, now_ms, registry_directory},
     said, verdict,
 };
@@ -31,6 +31,7 @@ async fn town_with(successor: &str) -> Place {
             .department("housing")
             .department(successor)
             .granting("civil-affairs/marriage-registration", "housing", housings_scope())
+            .setting(AUDITED.0, AUDITED.1)
     })
     .await
 }
@@ -111,6 +112,17 @@ async fn a_merged_departments_service_and_its_grants_go_over_by_three_signatures
     let again = ["department", "admit", "civil-affairs", "--name", "民政局", "--uscc", "118900000000010112", "-o", "-"];
     let (code, told) = authority(&place, &again).await;
     assert_eq!(code, 7, "{told}");
+
+    // A citizen asks the successor who asked: what its predecessor answered is among it.
+    place.town.node("civil-affairs").stop().await.unwrap();
+    let folder = place.town.node("civil-affairs").dir().to_str().unwrap().to_owned();
+    place.json("social-affairs", &["evidence", "take-over", &folder]).await;
+    let asked = place.asked_about("social-affairs", &MARRIED).await;
+    let of: Vec<(&str, &str)> = asked
+        .iter()
+        .map(|entry| (entry["evidence_of"].as_str().unwrap(), entry["outcome"].as_str().unwrap()))
+        .collect();
+    assert!(of.contains(&("civil-affairs/1", "answered")) && of.contains(&("", "answered")), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use town::harness::{Scope, eventually};
 use crate::{
     anchors::copy_folder,
     support::{
-        BASIS, ITEM, MARRIED, Place, SINGLE, WIDOWED, assert_outage, evidence, exit, marital_status,
+        AUDITED, BASIS, ITEM, MARRIED, Place, SINGLE, WIDOWED, assert_outage, evidence, exit, marital_status,
         peer::{HandMadePeer, channel},
         said, small, verdict,
     },
@@ -254,7 +254,7 @@ async fn an_asker_restored_from_before_its_last_questions_signs_nothing_closes_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_lost_answers_gives_no_second_one_and_finds_out_from_its_partner_alone() {
-    let place = Place::civil_affairs_and_housing().await;
+    let place = Place::start(|plan, dir| small(plan, dir).setting(AUDITED.0, AUDITED.1)).await;
     place.ask(marital_status(&MARRIED, "married")).await;
     let file = backup(&place, "civil-affairs", "civil-affairs.backup").await;
     place.ask(marital_status(&WIDOWED, "widowed")).await;
@@ -288,6 +288,12 @@ async fn a_provider_that_lost_answers_gives_no_second_one_and_finds_out_from_its
     assert_eq!(uses(&place, "civil-affairs").await, 3);
     sound(&place, "civil-affairs", &before).await;
     sound(&place, "housing", &now.receipt).await;
+    // Who asked about somebody is told from the log that was closed, from what came back, and from the one that goes on.
+    for subject in [&MARRIED, &WIDOWED, &SINGLE] {
+        let asked = place.asked_about("civil-affairs", subject).await;
+        let answered = asked.iter().filter(|entry| entry["outcome"] == "answered").count();
+        assert_eq!(answered, 1, "{asked:?}");
+    }
 }
 
 /// A question whose office does not wait long.

@@ -127,11 +127,23 @@ impl Place {
         office.verify(question).await.unwrap_or_else(|status| panic!("the office gets a result: {status}"))
     }
 
+    /// Who asked about somebody, as an auditor of a department sees it; the plan has [`AUDITED`].
+    pub(crate) async fn asked_about(&self, department: &str, subject: &str) -> Vec<serde_json::Value> {
+        let look = ["subject", "log", "--officer", "2009", "--auditor", "--json"];
+        let output = self.town.cli_with_input(department, &look, subject).await.expect("the command runs");
+        assert_eq!(exit(&output), 0, "{}", said(&output));
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        shown["entries"].as_array().expect("entries").clone()
+    }
+
     /// The number of entries in a department's evidence log.
     pub(crate) async fn evidence_size(&self, department: &str) -> u64 {
         self.json(department, &["status"]).await["evidence_size"].as_u64().expect("evidence_size")
     }
 }
+
+/// A setting of every node, in place of `[limits]`: officer 2009 may look up who asked about a subject.
+pub(crate) const AUDITED: (&str, &str) = ("[limits]\n", "[subject_log]\nauditors = [\"2009\"]\n\n[limits]\n");
 
 /// The plan of the small town.
 pub(crate) fn small(plan: Plan, dir: &Path) -> Plan {
