@@ -44,7 +44,7 @@ impl Visitors {
     pub(super) fn choose(population: &Population) -> Result<Self, PopulationError> {
         let find = |part: &'static str, fits: &dyn Fn(&Resident) -> bool| {
             let found = population.residents.iter().find(|who| who.is_alive() && fits(who));
-            Ok(applicant(population, found.ok_or(PopulationError::CastIncomplete { part })?))
+            found.map(|who| applicant(population, who)).ok_or(PopulationError::CastIncomplete { part })
         };
         Ok(Self {
             tenant: find("tenant", &|who| {
@@ -83,22 +83,19 @@ pub const DEGREE_CERTIFICATE: &str = "XW-2014-0007";
 
 /// The newest child here whose parents are alive and married to each other.
 fn family(population: &Population) -> Option<Family> {
-    let parents = |child: &Resident| {
-        let birth = child.birth.as_ref()?;
-        let (mother, father) = (population.resident(birth.mother), population.resident(birth.father));
-        let are_a_couple = mother.spouse() == Some(birth.father) && father.spouse() == Some(birth.mother);
-        let are_alive = child.is_alive() && mother.is_alive() && father.is_alive();
-        (are_a_couple && are_alive).then_some((birth, mother, father))
+    let has_both = |child: &&Resident| {
+        child.birth.as_ref().is_some_and(|birth| {
+            let (mother, father) = (population.resident(birth.mother), population.resident(birth.father));
+            let are_a_couple = mother.spouse() == Some(birth.father) && father.spouse() == Some(birth.mother);
+            are_a_couple && child.is_alive() && mother.is_alive() && father.is_alive()
+        })
     };
-    let (_, (birth, mother, father)) = population
-        .residents
-        .iter()
-        .filter_map(|child| Some((child.number.birth_date(), parents(child)?)))
-        .max_by_key(|(born, _)| *born)?;
+    let child = population.residents.iter().filter(has_both).max_by_key(|child| child.number.birth_date())?;
+    let birth = child.birth.as_ref()?;
     Some(Family {
         certificate_number: birth.certificate_number.clone(),
-        mother: applicant(population, mother),
-        father: applicant(population, father),
+        mother: applicant(population, population.resident(birth.mother)),
+        father: applicant(population, population.resident(birth.father)),
     })
 }
 

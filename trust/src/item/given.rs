@@ -35,7 +35,7 @@ pub fn needs(service: &Service, proof: &ProofRequirement) -> BTreeSet<String> {
     let whom = about(proof);
     let one = [whom];
     let (roles, asked_first): (&[&str], &str) =
-        if whom == HOUSEHOLD { (HOUSEHOLD_ROLES, "applicant") } else { (&one, whom) };
+        if whom == HOUSEHOLD { (HOUSEHOLD_ROLES, "applicant") } else { (&one[..], whom) };
     let schemes = &service.published.subject_schemes;
     let mut needs: BTreeSet<String> =
         roles.iter().flat_map(|role| schemes.iter().map(move |scheme| format!("{role}.{scheme}"))).collect();

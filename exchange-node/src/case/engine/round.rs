@@ -76,7 +76,9 @@ impl Cases {
         let deadline = Duration::from_millis(deadline_ms.into());
         let (under_way, asking) = (BTreeSet::new(), JoinSet::new());
         let mut round = Round { item, requirements, started, deadline, waiting, under_way, asking };
-        self.begin_ready(&mut round, &mut case);
+        for index in self.begin_ready(&mut round, &mut case) {
+            self.tell(&case, index, "proof");
+        }
         while let Some(joined) = round.asking.join_next().await {
             let Ok((index, asked)) = joined else { continue };
             round.under_way.remove(&index);
@@ -91,10 +93,11 @@ impl Cases {
             if !case.proofs[index].gives.is_empty() {
                 case.take_given();
             }
-            self.begin_ready(&mut round, &mut case);
-            case.settle();
+            let concluded = self.begin_ready(&mut round, &mut case);
             lock(&self.under_way).insert(case.number.clone(), case.clone());
-            self.tell(&case, index, "proof");
+            for index in std::iter::once(index).chain(concluded) {
+                self.tell(&case, index, "proof");
+            }
         }
         for index in round.waiting.into_keys() {
             // What it waited for ended without a word.
@@ -111,8 +114,9 @@ impl Cases {
         Ok(Ok(case))
     }
 
-    /// Begins to ask for every proof that waits for no other any more.
-    fn begin_ready(&self, round: &mut Round, case: &mut Case) {
+    /// Begins to ask for every proof that waits for no other any more; those that cannot be asked for all the same.
+    fn begin_ready(&self, round: &mut Round, case: &mut Case) -> Vec<usize> {
+        let mut concluded = Vec::new();
         loop {
             let ready = round.ready(&case.proofs);
             if ready.is_empty() {
@@ -124,11 +128,14 @@ impl Cases {
                     true => question,
                     false => self.planned_again(round, case, index),
                 };
-                if let Some(question) = question {
-                    self.begin(round, &mut case.proofs, index, question);
+                match question {
+                    Some(question) => self.begin(round, &mut case.proofs, index, question),
+                    None => concluded.push(index),
                 }
             }
         }
+        case.settle();
+        concluded
     }
 
     /// What to ask for a proof now that more is known of the people.
