@@ -89,8 +89,7 @@ pub async fn run(options: &Options, dir: &Path, clock: Arc<dyn Clock>) -> anyhow
     town.node(TAXATION).start().await?;
     let folder = dir.join(OPERATIONS);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let operations =
-        Operations { town: &town, office: OFFICE, applicant: &people.cast.all_true, folder: &folder };
+    let operations = Operations { town: &town, office: OFFICE, applicant: &people.cast.all_true, folder: &folder };
     let windows = Windows { operations, visitors: &people.visitors, denier: &people.cast.earns_more };
     let items = windows.run().await;
 
@@ -186,7 +185,9 @@ async fn start(dir: &Path, programs: Programs, guide: &Guide, keep: bool) -> any
     shown.end();
     let town = town?;
     println!("  ✓ {} and {APPROVALS}: there for the other items", FURTHER.map(|(department, _)| department).join(", "));
-    println!("  ✓ {grants} grants: the housing office may ask what {ITEM} needs, and nothing else; {further} for the other items");
+    println!(
+        "  ✓ {grants} grants: the housing office may ask what {ITEM} needs, and nothing else; {further} for the other items"
+    );
     Ok(town)
 }
 

@@ -143,7 +143,11 @@ fn read(output: &std::process::Output, arguments: &[&str]) -> anyhow::Result<Val
 }
 
 /// Whether something is what it must be.
-pub(super) fn expect<T: Display + PartialEq<U>, U: Display + ?Sized>(what: &str, found: &T, expected: &U) -> anyhow::Result<()> {
+pub(super) fn expect<T: Display + PartialEq<U>, U: Display + ?Sized>(
+    what: &str,
+    found: &T,
+    expected: &U,
+) -> anyhow::Result<()> {
     if *found == *expected { Ok(()) } else { bail!("{what}: {found} instead of {expected}") }
 }
 

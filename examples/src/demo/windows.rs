@@ -61,7 +61,8 @@ impl Windows<'_> {
             self.operations.node(window.department, &["item", "publish", &file]).await?;
         }
         self.operations.town.settled().await?;
-        Ok("the five items published: each with its whole guide, and none asks for what a department can answer".to_owned())
+        Ok("the five items published: each with its whole guide, and none asks for what a department can answer"
+            .to_owned())
     }
 
     async fn handle(&self, window: &Window, number: &str, people: Vec<Value>) -> anyhow::Result<String> {
@@ -127,7 +128,9 @@ impl Windows<'_> {
         let case = self.operations.node("housing", &["case", "show", BROKEN]).await?;
         expect("flagged", &case["flagged"], &true)?;
         expect("the reason", &proof(&case, MARITAL_STATUS)?["reason"], "commitment_broken")?;
-        Ok(format!("that of {BROKEN} was not (broken): the case is flagged, and its applicant may commit to nothing more"))
+        Ok(format!(
+            "that of {BROKEN} was not (broken): the case is flagged, and its applicant may commit to nothing more"
+        ))
     }
 
     async fn checked(&self, number: &str, state: &str) -> anyhow::Result<()> {
@@ -161,9 +164,8 @@ impl Windows<'_> {
             json!({ "case": number, "item": window.item, "officer": OFFICER, "people": people }).to_string();
         let opening = ["case", "open", "-", "--deadline-ms", deadline_ms, "--json"];
         let output = self.operations.town.cli_with_input(window.department, &opening, &application).await?;
-        serde_json::from_slice(&output.stdout).with_context(|| {
-            format!("`case open` of {number} says {}", String::from_utf8_lossy(&output.stderr).trim())
-        })
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`case open` of {number} says {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
 
     fn file(&self, name: &str) -> String {
@@ -238,7 +240,10 @@ mod tests {
             { "proof": "身份核对", "outcome": "NOT_REQUIRED", "identity": true },
         ] });
         let line = told(&WINDOWS[0], &case);
-        assert!(line.ends_with("at housing: 1 of 2 papers not to be submitted (免提交), 1 optional and left out"), "{line}");
+        assert!(
+            line.ends_with("at housing: 1 of 2 papers not to be submitted (免提交), 1 optional and left out"),
+            "{line}"
+        );
         assert!(is_complete(&case).is_err());
         assert!(proof(&case, "收入证明").is_err());
     }

@@ -114,9 +114,7 @@ mod tests {
     #[test]
     fn nearly_every_small_town_has_somebody_for_every_window() {
         assert!(Population::generate(DEMO_SEED, 2_000, DEMO_REFERENCE_DATE).unwrap().visitors().is_ok());
-        let lacks = |seed: &u64| {
-            Population::generate(*seed, 2_000, DEMO_REFERENCE_DATE).unwrap().visitors().is_err()
-        };
+        let lacks = |seed: &u64| Population::generate(*seed, 2_000, DEMO_REFERENCE_DATE).unwrap().visitors().is_err();
         let lacking = (0..20).filter(lacks).count();
         assert!(lacking <= 1, "{lacking} of 20");
         let hamlet = Population::generate(1, 3, DEMO_REFERENCE_DATE).unwrap();

@@ -124,7 +124,8 @@ pub(super) fn answer_of(asked: &Asked) -> Answer {
 /// value of a record.
 pub(super) fn given_of(asked: &Asked) -> String {
     let Ending::Answered { verdicts, .. } = &asked.ending else { return String::new() };
-    let disclosed = verdicts.first().filter(|verdict| !verdict.by_absence).and_then(|verdict| verdict.disclosed.as_ref());
+    let disclosed =
+        verdicts.first().filter(|verdict| !verdict.by_absence).and_then(|verdict| verdict.disclosed.as_ref());
     disclosed.map(crate::item_file::value_text).unwrap_or_default()
 }
 

@@ -47,7 +47,8 @@ mod tests {
         let due_ms = profile.calendar.deadline(MONDAY, profile.clocks.correction);
         let mut row = Received { since_ms: MONDAY, due_ms, ..Received::default() };
         // Ten working days: until Monday in two weeks; with two left it is amber.
-        let colours = |row: &Received| [0, 9, 10, 14, 15].map(|days| row.colour(profile, MONDAY + days * DAY_MS).as_str());
+        let colours =
+            |row: &Received| [0, 9, 10, 14, 15].map(|days| row.colour(profile, MONDAY + days * DAY_MS).as_str());
         assert_eq!(colours(&row), ["green", "green", "amber", "amber", "red"]);
         // What was decided in time stays as it was then.
         let found = Found {

@@ -8,7 +8,10 @@ use town::harness::eventually;
 
 use crate::support::{
     AUDITED, MARRIED, Place, SINGLE, WIDOWED,
-    cases::{self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish, rental_with_given_spouse},
+    cases::{
+        self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish,
+        rental_with_given_spouse,
+    },
     exit, said,
 };
 

@@ -287,9 +287,8 @@ async fn two_officers_decide(place: &Place, id: &str) {
     let twice = decide(place, id, &right).await;
     assert_eq!(exit(&twice), 7, "{}", said(&twice));
     restart(place, "civil-affairs").await;
-    let confirm = async |officer: &str| {
-        place.cli("civil-affairs", &["corrections", "confirm", id, "--officer", officer]).await
-    };
+    let confirm =
+        async |officer: &str| place.cli("civil-affairs", &["corrections", "confirm", id, "--officer", officer]).await;
     let alone = confirm("2001").await;
     assert_eq!(exit(&alone), 7, "{}", said(&alone));
     assert!(said(&alone).contains("SECOND_OFFICER_SAME"), "{}", said(&alone));

@@ -175,7 +175,10 @@ fn what_an_answer_gives_must_be_disclosed_and_may_not_wait_for_itself() {
     let taken = [("spouse", "spouse.married_on")];
     // Dates are disclosed by the fixture's register, statuses are not.
     assert_eq!(shape(&giving("spouse.married_on", "registered_on", &taken)), []);
-    assert_eq!(standing(&fixture.directory, &giving("spouse.married_on", "registered_on", &taken), fixture::NOW_MS), []);
+    assert_eq!(
+        standing(&fixture.directory, &giving("spouse.married_on", "registered_on", &taken), fixture::NOW_MS),
+        []
+    );
     let undisclosed = told(giving("spouse.married_on", "marital_status", &taken));
     assert!(undisclosed.contains("discloses no value of marital_status"), "{undisclosed}");
     for (gives, reason) in [("child.name", "one person of the case"), ("somebody", "one person of the case")] {
@@ -201,7 +204,13 @@ fn what_an_answer_gives_must_be_disclosed_and_may_not_wait_for_itself() {
     let mut over = giving("spouse.resident_id", "registered_on", &taken);
     over.proofs[0].value_from = "spouse.since".into();
     let (gives, disclosed) = ("spouse.since".to_owned(), over.proofs[0].claim.clone());
-    over.proofs[1] = ProofRequirement { gives, claim: disclosed, stated: "wedding".into(), value_from: String::new(), ..over.proofs[1].clone() };
+    over.proofs[1] = ProofRequirement {
+        gives,
+        claim: disclosed,
+        stated: "wedding".into(),
+        value_from: String::new(),
+        ..over.proofs[1].clone()
+    };
     let circle = told(over);
     assert!(circle.contains("登记日期证明 → 婚姻状况证明 → 登记日期证明"), "{circle}");
 }

@@ -65,7 +65,8 @@ pub(super) fn pool(settings: &DatabaseSettings, bounds: Bounds, dir: &Path) -> R
 }
 
 /// Has the server look every 200 ms, while it runs a query, whether the connection is still there: what nobody waits for ends.
-const END_WITH_US: &str = "SELECT set_config(name, '200', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
+const END_WITH_US: &str =
+    "SELECT set_config(name, '200', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
 
 pub(super) async fn fetch(
     pool: &PgPool,
