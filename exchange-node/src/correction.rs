@@ -18,6 +18,7 @@ mod clock;
 mod decide;
 mod edges;
 mod find;
+mod of_batch;
 mod office;
 mod open;
 mod receive;

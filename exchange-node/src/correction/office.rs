@@ -12,7 +12,7 @@ use proto::{
     },
 };
 use tonic::{Request, Response, Status};
-use trust::evidence::Receipt;
+use trust::evidence::{ItemReceipt, Receipt};
 
 use super::{
     Corrections, Error, NewCorrection,
@@ -52,16 +52,17 @@ impl Corrections {
         if caller.limits.is_open() {
             return Ok(());
         }
-        let (asked, _) = find::message::<exchange::Request>(self.journal.as_ref(), question)?;
-        let provider = asked.recipient.split_once('/').map_or("", |(_, department)| department);
-        let item = asked.purpose.as_ref().map_or("", |purpose| &purpose.item);
-        caller.limits.covers(provider, &asked.service, item).map_err(|_| Error::Unknown)
+        covers(caller, &find::message::<exchange::Request>(self.journal.as_ref(), question)?.0)
     }
 
     /// As [`Corrections::check_visible`], of the question that an answer is to. An unknown receipt is refused by the opening.
-    fn check_answer_visible(&self, caller: &Caller, receipt: &Receipt) -> Result<(), Error> {
+    fn check_answer_visible(&self, caller: &Caller, receipt: &Receipt, item: Option<usize>) -> Result<(), Error> {
         if caller.limits.is_open() {
             return Ok(());
+        }
+        if let Some(item) = item {
+            let asked = self.item_question(receipt, item)?.ok_or(Error::Unknown)?;
+            return covers(caller, &asked);
         }
         let place = self.journal.find(receipt)?.ok_or(Error::Unknown)?;
         let question = self.journal.entry(place)?.and_then(|stored| stored.about).ok_or(Error::Unknown)?;
@@ -123,22 +124,23 @@ impl Service for OfficeCorrections {
     async fn open(&self, request: Request<OpenCorrectionRequest>) -> Result<Response<OpenCorrectionResponse>, Status> {
         let caller = self.caller(&request)?;
         let wire::OpenCorrectionRequest { receipt, reason, text, officer } = request.into_inner();
-        if receipt.contains('/') {
-            let refused = Some(super::open::of_a_batch().to_wire());
-            return Ok(Response::new(OpenCorrectionResponse { correction: None, refused }));
-        }
-        let receipt: Receipt = receipt
+        let ItemReceipt { receipt, item } = receipt
             .parse()
             .map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))?;
         let corrections = Arc::clone(&self.corrections);
-        let visible =
-            tokio::task::spawn_blocking(move || corrections.check_answer_visible(&caller, &receipt).map(|()| receipt));
-        let receipt = visible.await.map_err(|error| Status::internal(error.to_string()))?;
-        let receipt = receipt.map_err(|error| failed(&error))?;
+        let visible = tokio::task::spawn_blocking(move || corrections.check_answer_visible(&caller, &receipt, item));
+        let visible = visible.await.map_err(|error| Status::internal(error.to_string()))?;
+        visible.map_err(|error| failed(&error))?;
         let corrections = Arc::clone(&self.corrections);
         let new = NewCorrection { receipt, reason, text, officer };
         // In a task of its own: where the office hangs up, what was opened stands in the book.
-        let opened = tokio::spawn(async move { corrections.open(new).await }).await;
+        let opened = tokio::spawn(async move {
+            match item {
+                None => corrections.open(new).await,
+                Some(item) => corrections.open_item(item, new).await,
+            }
+        });
+        let opened = opened.await;
         let opened = opened.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
         Ok(Response::new(match opened {
             Ok(row) => {
@@ -185,6 +187,13 @@ impl Service for OfficeCorrections {
         let corrections = listed.map_err(|error| failed(&error))?;
         Ok(Response::new(ListCorrectionsResponse { corrections }))
     }
+}
+
+/// Whether a key with limits could have asked this.
+fn covers(caller: &Caller, asked: &exchange::Request) -> Result<(), Error> {
+    let provider = asked.recipient.split_once('/').map_or("", |(_, department)| department);
+    let item = asked.purpose.as_ref().map_or("", |purpose| &purpose.item);
+    caller.limits.covers(provider, &asked.service, item).map_err(|_| Error::Unknown)
 }
 
 /// The newest, where there are more.

@@ -74,7 +74,8 @@ impl Corrections {
         let newest = self.asker.awaited(question).and_then(|row| row.answers.last().copied()).unwrap_or(place);
         let (stored, signed) = find::stored(self.journal.as_ref(), newest)?;
         if matches!(signed.form, Some(wire::signed::Form::Batch(_))) {
-            return Ok(Err(of_a_batch()));
+            let detail = "it is a whole batch: name one of its items, as in the results, such as 7-0011223344556677/3";
+            return Ok(Err(Refusal::new(Code::NotCorrectable).at("receipt").because(detail)));
         }
         let answer: wire::Answer = envelope::peek(&signed, usize::MAX).map_err(|_| Error::StoredUnreadable)?;
         if !matches!(answer.outcome, Some(Outcome::Verdicts(_))) {
@@ -234,12 +235,6 @@ impl Corrections {
         }
         Ok(())
     }
-}
-
-/// Why an answer out of a batch is not doubted as it is.
-pub(super) fn of_a_batch() -> Refusal {
-    let detail = "it is one of a batch: ask this question alone (`verify`), and doubt that answer";
-    Refusal::new(Code::NotCorrectable).at("receipt").because(detail)
 }
 
 /// A correction as it stands in the book when it was opened.

@@ -152,12 +152,39 @@ async fn each_question_of_a_batch_is_listed_by_itself() {
     assert_eq!((&audited[0]["case_number"], &audited[0]["officer"]), (&"A-2".into(), &"1024".into()));
     assert_eq!(audited[0]["attributes"][0]["verdict"], "MATCH", "{audited:?}");
 
-    // One answer of a batch is not doubted as it is: the way is told.
+    // One answer of a batch is doubted by asking its question again, alone; the whole is nobody's to doubt.
     let results = fs::read_to_string(&results).unwrap();
     let receipt = results.split([',', '\t', '"', '\n', '\r']).find(|cell| cell.contains('-') && cell.ends_with("/1"));
     let receipt = receipt.unwrap_or_else(|| panic!("{results}"));
-    let refused =
-        place.cli("housing", &["corrections", "open", receipt, "--reason", "OTHER", "--officer", "1024"]).await;
-    assert_eq!(exit(&refused), 7, "{}", said(&refused));
-    assert!(said(&refused).contains("NOT_CORRECTABLE"), "{}", said(&refused));
+    let open = |receipt: &str| {
+        ["corrections", "open", receipt, "--reason", "OTHER", "--officer", "1024"].map(str::to_owned).to_vec()
+    };
+    let refused = async |receipt: &str| {
+        let arguments = open(receipt);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let refused = place.cli("housing", &arguments).await;
+        assert_eq!(exit(&refused), 7, "{}", said(&refused));
+        said(&refused)
+    };
+    let whole = receipt.split_once('/').unwrap().0;
+    let told = refused(whole).await;
+    assert!(told.contains("NOT_CORRECTABLE") && told.contains("one of its items"), "{told}");
+    let told = refused(&format!("{whole}/9")).await;
+    assert!(told.contains("ANSWER_UNKNOWN"), "{told}");
+    let arguments = open(receipt);
+    let opened = place.json("housing", &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!((&opened["paper_accepted"], &opened["case_number"]), (&true.into(), &"A-2".into()), "{opened}");
+    let told = refused(receipt).await;
+    assert!(told.contains("CORRECTION_OPEN"), "the same item has one correction: {told}");
+    let id = opened["id"].as_str().unwrap();
+    let has_it = async || exit(&place.cli("civil-affairs", &["corrections", "inbox", id]).await) == 0;
+    assert!(eventually(LONG, has_it).await, "civil affairs' clerk has it");
+    // Once the record says otherwise there is nothing to doubt any more: asked alone, the item shows that.
+    let other = receipt.replace("/1", "/0");
+    let mended = place.dir().join("mended.csv");
+    let rows = format!("resident_id,marital_status,registered_on\n{},married,2026-01-05\n", *WIDOWED);
+    fs::write(&mended, rows).unwrap();
+    place.town.import("civil-affairs", "marriage-registration", &mended).await.unwrap();
+    let told = refused(&other).await;
+    assert!(told.contains("NOT_CORRECTABLE") && told.contains("answered otherwise by now"), "{told}");
 }
