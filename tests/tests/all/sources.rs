@@ -317,6 +317,19 @@ async fn postgresql_that_is_slowed_killed_and_restarted_gives_no_wrong_verdict()
     comes_to(&place, &MARRIED, "married", Verdict::Match).await;
     asking.end_without_a_wrong_verdict().await;
 
+    // A query ends at the server once nobody waits for it: the service promises a second, the source would have a minute, and
+    // the query takes five.
+    scratch.sql("UPDATE knob SET seconds = 300");
+    let query = "SELECT state, registered FROM marriages WHERE number = :subject AND slow()";
+    configure(&place, &postgres(&scratch, query).replace("timeout_ms = 2000", "timeout_ms = 60000")).await;
+    let answer = place.ask(marital_status(&MARRIED, "married")).await;
+    assert_eq!(verdict(&answer).verdict(), Verdict::Unavailable, "{answer:?}");
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'exchange-node' AND state = 'active'";
+    let has_ended = async || tokio::task::block_in_place(|| scratch.sql(running)).trim() == "0";
+    assert!(eventually(Duration::from_secs(25), has_ended).await, "the server goes on for nobody");
+    scratch.sql("UPDATE knob SET seconds = 0");
+    comes_to(&place, &MARRIED, "married", Verdict::Match).await;
+
     // A node that starts while the database is down serves, and answers once it is back.
     let node = place.town.node("civil-affairs");
     node.stop().await.unwrap();
