@@ -259,3 +259,60 @@ pub(super) fn take(proof: &mut Proof, asked: &Asked) {
         proof.attempt = proof.attempt.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPOUSE: &str = "spouse.resident_id";
+
+    fn proof(gives: &str, takes: &[&str]) -> Proof {
+        let takes = takes.iter().map(|taken| (*taken).to_owned()).collect();
+        Proof { proof: format!("《{gives}》"), gives: gives.to_owned(), takes, ..Proof::default() }
+    }
+
+    fn round(waiting: &[usize], under_way: &[usize]) -> Round {
+        Round {
+            item: ItemPublished::default(),
+            requirements: Vec::new(),
+            started: Instant::now(),
+            deadline: Duration::from_secs(5),
+            waiting: waiting.iter().map(|index| (*index, None)).collect(),
+            under_way: under_way.iter().copied().collect(),
+            asking: JoinSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_proof_waits_for_whoever_gives_what_it_takes_and_for_nobody_else() {
+        let proofs = [proof(SPOUSE, &[]), proof("", &[SPOUSE]), proof("", &[]), proof("", &["mother.resident_id"])];
+        assert_eq!(round(&[0, 1, 2, 3], &[]).ready(&proofs), [0, 2, 3]);
+        assert_eq!(round(&[1], &[0, 2]).ready(&proofs), Vec::<usize>::new());
+        assert_eq!(round(&[1], &[2, 3]).ready(&proofs), [1], "known, or not to be had");
+        // What would wait for itself is refused when it is published; here nobody waits for ever.
+        let circle = [proof(SPOUSE, &["father.resident_id"]), proof("father.resident_id", &[SPOUSE])];
+        assert_eq!(round(&[0, 1], &[]).ready(&circle), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_household_is_not_asked_about_without_whom_a_register_may_name() {
+        let verdict =
+            |verdict: &str| Answer::Verdict { verdict: verdict.to_owned(), by_absence: false, reason: String::new() };
+        let household = Proof { about: item::HOUSEHOLD.to_owned(), ..proof("", &[SPOUSE]) };
+        let case = |answer: Answer, given: &str| {
+            let giver = Proof { answer, given: given.to_owned(), ..proof(SPOUSE, &[]) };
+            let mut case = Case { proofs: vec![giver, household.clone()], ..Case::default() };
+            case.take_given();
+            case
+        };
+        let away = Answer::Unanswered("unreachable".to_owned());
+        assert_eq!(unknown_members(&case(away.clone(), ""), &household), [SPOUSE]);
+        // The register has nobody, or names one.
+        assert!(unknown_members(&case(verdict("NO_RECORD"), ""), &household).is_empty());
+        let named = case(verdict("MATCH"), "890101199006010034");
+        assert!(unknown_members(&named, &household).is_empty());
+        assert_eq!(named.value("spouse", "resident_id"), Some("890101199006010034"));
+        // What is said of somebody alone needs nobody else.
+        assert!(unknown_members(&case(away, ""), &proof("", &[SPOUSE])).is_empty());
+    }
+}
