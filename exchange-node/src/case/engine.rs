@@ -32,7 +32,6 @@ use super::{
 };
 use crate::{
     ask::Asker,
-    asked::ticket_of,
     budget::BudgetKey,
     config::Config,
     correction::Book,

@@ -19,13 +19,13 @@ use trust::{item, refusal::Refusal};
 
 use super::{Cases, lock};
 use crate::{
-    ask::{self, Asked, OfficeQuestion},
+    ask::{self, OfficeQuestion},
+    asked::{Asked, ticket_of},
     case::{
         Case, Error, Proof,
         judge::{Answer, answer_of, given_of},
         plan::{self, Planned},
     },
-    clerk::ticket_of,
 };
 
 /// The longest that all questions together may take.
