@@ -479,6 +479,26 @@ async fn overload_is_said_and_not_remembered() {
 }
 
 #[tokio::test]
+async fn whoever_waits_no_more_frees_the_room_at_once_and_is_answered_when_asking_again() {
+    let limits = Limits { answers_at_once: 1, ..Limits::default() };
+    // Less than the service promises: only whoever asks ends it sooner.
+    let records = RecordsDouble::saying(married()).with_delay(Duration::from_millis(300));
+    let provider = Provider::with(Fixture::town(), records, limits).await;
+    let slow = provider.sealed(|request| request.request_id = vec![1; 32]);
+    let peer = party("housing");
+    let mut answering = Box::pin(provider.answerer.answer(&peer, slow.clone()));
+    // As the edge does when the deadline that came with the question is over.
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut answering).await.is_err());
+    assert_eq!(refusal(&provider.ask(|request| request.request_id = vec![2; 32]).await).0, "OVERLOADED");
+    drop(answering);
+    verdicts(&provider.ask(|request| request.request_id = vec![3; 32]).await);
+    // The first one was never answered: the same bytes are answered now.
+    let answer = provider.answerer.answer(&peer, slow).await.unwrap();
+    verdicts(&open(&answer));
+    assert_eq!(provider.journal.commits().len(), 3, "the one that nobody waited for left no answer behind");
+}
+
+#[tokio::test]
 async fn a_full_disk_gives_no_answer() {
     let provider = Provider::new(RecordsDouble::empty()).await;
     provider.answerer.set_disk_low(true);
