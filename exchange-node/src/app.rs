@@ -24,7 +24,6 @@ use host::{
     tls::{ClientAuthentication, ServerTls, SetupError},
 };
 
-pub use crate::parts::{Addresses, Parts};
 use crate::{
     anchors::{self, AnchorBook, Anchorer},
     answer::{Answerer, AnswererParts},
@@ -46,6 +45,7 @@ use crate::{
     logs::{AllLogs, Logs},
     office,
     office_keys::{self, OfficeKeys},
+    parts::{Addresses, Parts},
     peer_edge::DirectoryPolicy,
     peers::Peers,
     pending::{self, PendingDecisions},
