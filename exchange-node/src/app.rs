@@ -48,7 +48,8 @@ use crate::{
     parts::{Addresses, Parts},
     peer_edge::DirectoryPolicy,
     peers::Peers,
-    pending::{self, PendingDecisions},
+    pending::PendingDecisions,
+    private_list,
     publish::Publisher,
     reconcile,
     records::{RecordSource, Records, RecordsError, aliases::Aliases},
@@ -104,7 +105,7 @@ pub enum Error {
     Opening(#[from] tokio::task::JoinError),
     /// The decisions that wait cannot be read.
     #[error(transparent)]
-    Pending(#[from] pending::Error),
+    Pending(#[from] private_list::Error),
     /// The ready file cannot be written.
     #[error(transparent)]
     Ready(#[from] ready_file::Error),

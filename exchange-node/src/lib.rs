@@ -41,6 +41,7 @@ pub mod parts;
 pub mod peer_edge;
 pub mod peers;
 pub mod pending;
+pub mod private_list;
 pub mod publish;
 pub mod reconcile;
 pub mod records;

@@ -2,15 +2,10 @@
 //! kept; the key itself is shown once. It is 32 random bytes, so a plain SHA-256 is enough: there is nothing to guess. A key
 //! may end, and may be limited to services and items. Out of scope: what the department may ask, which grants decide.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    sync::Mutex,
-};
+use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use host::{
-    files,
     random::{self, Random},
     tls::{PeerPolicy, TlsKeyDigest},
 };
@@ -18,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+use crate::private_list::{self, PrivateList};
 
 /// The file's name in the node's folder.
 pub const FILE_NAME: &str = "office-keys.toml";
@@ -35,12 +32,9 @@ pub enum Error {
     /// There is nothing to make anew.
     #[error("a client certificate is made by its owner: add the new one beside it, and remove this one afterwards")]
     CertificateRotated,
-    /// The file cannot be read or written, or others can read it.
+    /// The list of keys cannot be read or written.
     #[error(transparent)]
-    File(#[from] files::Error),
-    /// The file is no list of keys.
-    #[error(transparent)]
-    Malformed(#[from] host::config::Error),
+    List(#[from] private_list::Error),
     /// The name of the system is no name.
     #[error("an office system's name has 1 to 63 lower-case letters, digits and hyphens")]
     NameMalformed,
@@ -50,9 +44,6 @@ pub enum Error {
         /// The id.
         id: String,
     },
-    /// The list cannot be written as TOML.
-    #[error("the list of office keys cannot be written: {0}")]
-    Unwritable(#[from] toml::ser::Error),
 }
 
 /// A key without the key.
@@ -157,29 +148,16 @@ pub struct NewOfficeKey {
     pub portal: bool,
 }
 
-#[derive(Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    #[serde(default)]
-    key: Vec<OfficeKey>,
-}
-
 /// The department's office keys.
+#[derive(Debug)]
 pub struct OfficeKeys {
-    path: PathBuf,
-    keys: Mutex<Vec<OfficeKey>>,
+    keys: PrivateList<OfficeKey>,
 }
 
 impl OfficeKeys {
     /// Reads the keys of the folder `dir`; none where there is no file.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(FILE_NAME);
-        let stored = match files::read_private_file(&path) {
-            Ok(bytes) => host::config::parse::<Stored>(&String::from_utf8_lossy(&bytes), &path)?,
-            Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Stored::default(),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Self { path, keys: Mutex::new(stored.key) })
+        Ok(Self { keys: PrivateList::open(dir.join(FILE_NAME), "key")? })
     }
 
     /// Lets an office system in: by an API key, whose text is shown once and kept nowhere, or by the key of its client
@@ -196,25 +174,23 @@ impl OfficeKeys {
             return Err(Error::AlreadyOver);
         }
         let certificate_key = certificate_key.map(|key| key.to_string()).unwrap_or_default();
-        let mut keys = self.locked();
-        if keys.iter().any(|key| !certificate_key.is_empty() && key.certificate_key == certificate_key) {
-            return Err(Error::CertificateKnown);
-        }
-        let id = loop {
-            let id = HEXLOWER.encode(&random::array::<4>(random));
-            if keys.iter().all(|key| key.id != id) {
-                break id;
+        self.keys.change(|keys| {
+            if keys.iter().any(|key| !certificate_key.is_empty() && key.certificate_key == certificate_key) {
+                return Err(Error::CertificateKnown);
             }
-        };
-        let secret = certificate_key.is_empty().then(|| Zeroizing::new(random::array::<32>(random)));
-        let hash = secret.as_ref().map(|secret| hash(secret.as_slice())).unwrap_or_default();
-        let text = secret.map(|secret| Zeroizing::new(format!("{id}.{}", HEXLOWER.encode(secret.as_slice()))));
-        let key = OfficeKey { id, system, hash, certificate_key, added_ms: now_ms, expires_at_ms, limits, portal };
-        let mut changed = keys.clone();
-        changed.push(key.clone());
-        self.write(&changed)?;
-        *keys = changed;
-        Ok((key, text))
+            let id = loop {
+                let id = HEXLOWER.encode(&random::array::<4>(random));
+                if keys.iter().all(|key| key.id != id) {
+                    break id;
+                }
+            };
+            let secret = certificate_key.is_empty().then(|| Zeroizing::new(random::array::<32>(random)));
+            let hash = secret.as_ref().map(|secret| hash(secret.as_slice())).unwrap_or_default();
+            let text = secret.map(|secret| Zeroizing::new(format!("{id}.{}", HEXLOWER.encode(secret.as_slice()))));
+            let key = OfficeKey { id, system, hash, certificate_key, added_ms: now_ms, expires_at_ms, limits, portal };
+            keys.push(key.clone());
+            Ok((key, text))
+        })
     }
 
     /// Makes a new API key of the same system with the same limits. The old one ends at `old_expires_at_ms`, or where it
@@ -240,34 +216,29 @@ impl OfficeKeys {
             portal: old.portal,
         };
         let made = self.add(new, random, now_ms)?;
-        let mut keys = self.locked();
-        let mut changed = keys.clone();
-        for key in changed.iter_mut().filter(|key| key.id == id) {
-            let ends = |at_ms: u64| at_ms != 0 && at_ms <= old_expires_at_ms;
-            if !ends(key.expires_at_ms) {
-                key.expires_at_ms = old_expires_at_ms;
+        self.keys.change(|keys| {
+            for key in keys.iter_mut().filter(|key| key.id == id) {
+                let ends = |at_ms: u64| at_ms != 0 && at_ms <= old_expires_at_ms;
+                if !ends(key.expires_at_ms) {
+                    key.expires_at_ms = old_expires_at_ms;
+                }
             }
-        }
-        self.write(&changed)?;
-        *keys = changed;
-        Ok(made)
+            Ok::<_, Error>(made)
+        })
     }
 
     /// The keys, in the order in which they were made.
     pub fn list(&self) -> Vec<OfficeKey> {
-        self.locked().clone()
+        self.keys.all()
     }
 
     /// Removes a key; it counts no more from now on.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
-        let mut keys = self.locked();
-        let changed: Vec<_> = keys.iter().filter(|key| key.id != id).cloned().collect();
-        if changed.len() == keys.len() {
-            return Err(Error::Unknown { id: id.to_owned() });
-        }
-        self.write(&changed)?;
-        *keys = changed;
-        Ok(())
+        self.keys.change(|keys| {
+            let place = keys.iter().position(|key| key.id == id);
+            keys.remove(place.ok_or_else(|| Error::Unknown { id: id.to_owned() })?);
+            Ok(())
+        })
     }
 
     /// Which office system presents this API key; none where it is a citizens' portal's.
@@ -284,26 +255,16 @@ impl OfficeKeys {
         let (id, secret) = presented.split_once('.')?;
         let secret = Zeroizing::new(HEXLOWER.decode(secret.as_bytes()).ok()?);
         let presented = hash(&secret);
-        let keys = self.locked();
-        let key = keys.iter().find(|key| key.id == id && !key.hash.is_empty())?;
+        let key = self.keys.find(|key| key.id == id && !key.hash.is_empty())?;
         let fits = bool::from(key.hash.as_bytes().ct_eq(presented.as_bytes()));
-        (fits && key.counts(now_ms)).then(|| key.clone())
+        (fits && key.counts(now_ms)).then_some(key)
     }
 
     /// Who has signed in with a client certificate of this key.
     pub fn caller_by_certificate(&self, certificate_key: &TlsKeyDigest, now_ms: u64) -> Option<Caller> {
         let text = certificate_key.to_string();
-        let keys = self.locked();
-        keys.iter().find(|key| key.certificate_key == text && key.counts(now_ms) && !key.portal).map(OfficeKey::caller)
-    }
-
-    fn write(&self, keys: &[OfficeKey]) -> Result<(), Error> {
-        let text = toml::to_string(&Stored { key: keys.to_vec() })?;
-        Ok(files::replace_file(&self.path, text.as_bytes(), files::PRIVATE_MODE)?)
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<OfficeKey>> {
-        self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let signed_in = self.keys.find(|key| key.certificate_key == text && key.counts(now_ms) && !key.portal);
+        signed_in.map(|key| key.caller())
     }
 }
 
@@ -322,18 +283,12 @@ impl OfficeKey {
 impl PeerPolicy for OfficeKeys {
     fn accepts(&self, key: &TlsKeyDigest) -> bool {
         let text = key.to_string();
-        self.locked().iter().any(|known| known.certificate_key == text)
+        self.keys.find(|known| known.certificate_key == text).is_some()
     }
 }
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-impl fmt::Debug for OfficeKeys {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("OfficeKeys").field("count", &self.locked().len()).finish_non_exhaustive()
-    }
 }
 
 fn hash(secret: &[u8]) -> String {
@@ -442,7 +397,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         OfficeKeys::open(dir.path()).unwrap().add(named("desk"), &SeededRandom::new(1), 5).unwrap();
         fs::set_permissions(dir.path().join(FILE_NAME), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(OfficeKeys::open(dir.path()), Err(Error::File(_))));
+        assert!(matches!(OfficeKeys::open(dir.path()), Err(Error::List(_))));
         assert!(matches!(OfficeKeys::open(&dir.path().join("none")).unwrap().list().as_slice(), []));
     }
 }

@@ -4,14 +4,9 @@
 //! A decision waits about exactly what was said last about the application: where something else is said in the
 //! meantime, it cannot be confirmed any more. Out of scope: which decisions take four eyes (`trust::official`).
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-};
+use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use host::files;
 use prost::Message;
 use proto::{admin::v1::DecideAccessRequest, registry::v1::OfficialDecision};
 use serde::{Deserialize, Serialize};
@@ -20,26 +15,14 @@ use trust::{
     ids::Digest,
 };
 
+use crate::private_list::{Error, PrivateList};
+
 /// The file's name in the node's folder.
 pub const FILE_NAME: &str = "pending-decisions.toml";
 
-/// Why waiting decisions cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The file cannot be read or written, or others can read it.
-    #[error(transparent)]
-    File(#[from] files::Error),
-    /// The file is no list of decisions.
-    #[error(transparent)]
-    Malformed(#[from] host::config::Error),
-    /// The list cannot be written as TOML.
-    #[error("the list of waiting decisions cannot be written: {0}")]
-    Unwritable(#[from] toml::ser::Error),
-}
-
 /// A decision that waits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Pending {
     /// The application.
     pub key: AccessKey,
@@ -70,18 +53,10 @@ struct Stored {
     request: String,
 }
 
-#[derive(Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    decision: Vec<Stored>,
-}
-
 /// The decisions that wait.
 #[derive(Debug)]
 pub struct PendingDecisions {
-    path: PathBuf,
-    waiting: Mutex<Vec<Pending>>,
+    waiting: PrivateList<Pending>,
 }
 
 impl PendingDecisions {
@@ -90,33 +65,17 @@ impl PendingDecisions {
     /// # Errors
     /// The file is not as it was written.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(FILE_NAME);
-        let file = match files::read_private_file(&path) {
-            Ok(bytes) => host::config::parse::<File>(&String::from_utf8_lossy(&bytes), &path)?,
-            Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => File::default(),
-            Err(error) => return Err(error.into()),
-        };
-        let mut waiting = Vec::new();
-        for stored in file.decision {
-            let object = stored.object.clone();
-            waiting.push(read(stored).ok_or_else(|| host::config::Error::Invalid {
-                path: path.clone(),
-                line: 1,
-                field: Some("decision".to_owned()),
-                reason: format!("the decision about {object} is not as it was written: restore the file, or remove it and decide again"),
-            })?);
-        }
-        Ok(Self { path, waiting: Mutex::new(waiting) })
+        Ok(Self { waiting: PrivateList::open(dir.join(FILE_NAME), "decision")? })
     }
 
     /// The decisions that wait, in the order in which they were made.
     pub fn list(&self) -> Vec<Pending> {
-        self.locked().clone()
+        self.waiting.all()
     }
 
     /// The one about an application.
     pub fn about(&self, key: &AccessKey) -> Option<Pending> {
-        self.locked().iter().find(|pending| pending.key == *key).cloned()
+        self.waiting.find(|pending| pending.key == *key)
     }
 
     /// Keeps a decision until it is confirmed; `false` where another one about the same application waits already.
@@ -124,15 +83,11 @@ impl PendingDecisions {
     /// # Errors
     /// It could not be made durable.
     pub fn add(&self, pending: Pending) -> Result<bool, Error> {
-        let mut waiting = self.locked();
-        if waiting.iter().any(|other| other.key == pending.key) {
-            return Ok(false);
-        }
-        let mut changed = waiting.clone();
-        changed.push(pending);
-        self.write(&changed)?;
-        *waiting = changed;
-        Ok(true)
+        self.waiting.change(|waiting| {
+            let is_first = waiting.iter().all(|other| other.key != pending.key);
+            waiting.extend(is_first.then_some(pending));
+            Ok(is_first)
+        })
     }
 
     /// Sets the decision about an application aside.
@@ -140,34 +95,36 @@ impl PendingDecisions {
     /// # Errors
     /// That could not be made durable.
     pub fn remove(&self, key: &AccessKey) -> Result<Option<Pending>, Error> {
-        let mut waiting = self.locked();
-        let (removed, kept): (Vec<Pending>, Vec<Pending>) =
-            waiting.iter().cloned().partition(|pending| pending.key == *key);
-        if !removed.is_empty() {
-            self.write(&kept)?;
-            *waiting = kept;
+        self.waiting.change(|waiting| {
+            let place = waiting.iter().position(|pending| pending.key == *key);
+            Ok(place.map(|place| waiting.remove(place)))
+        })
+    }
+}
+
+impl From<Pending> for Stored {
+    fn from(pending: Pending) -> Self {
+        Self {
+            object: Object::Access(pending.key.clone()).to_string(),
+            action: pending.request.action.clone(),
+            officer: pending.decision().officer,
+            since_ms: pending.since_ms,
+            follows: pending.follows.to_string(),
+            request: HEXLOWER.encode(&pending.request.encode_to_vec()),
         }
-        Ok(removed.into_iter().next())
     }
+}
 
-    fn write(&self, waiting: &[Pending]) -> Result<(), Error> {
-        let decision = waiting
-            .iter()
-            .map(|pending| Stored {
-                object: Object::Access(pending.key.clone()).to_string(),
-                action: pending.request.action.clone(),
-                officer: pending.decision().officer,
-                since_ms: pending.since_ms,
-                follows: pending.follows.to_string(),
-                request: HEXLOWER.encode(&pending.request.encode_to_vec()),
-            })
-            .collect();
-        let text = toml::to_string(&File { decision })?;
-        Ok(files::replace_file(&self.path, text.as_bytes(), files::PRIVATE_MODE)?)
-    }
+impl TryFrom<Stored> for Pending {
+    type Error = String;
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Pending>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        let object = stored.object.clone();
+        read(stored).ok_or_else(|| {
+            format!(
+                "the decision about {object} is not as it was written: restore the file, or remove it and decide again"
+            )
+        })
     }
 }
 
@@ -183,6 +140,8 @@ fn read(stored: Stored) -> Option<Pending> {
 
 #[cfg(test)]
 mod tests {
+    use host::files;
+
     use super::*;
 
     fn pending(id: &str, officer: &str) -> Pending {

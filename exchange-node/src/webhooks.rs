@@ -4,27 +4,26 @@
 //! case in their order.
 //!
 //! **Invariant:** a notice goes to the system that asked, over TLS or within this machine, and names no subject. Out of
-//! scope: what is told (`office::json`), and when (`ask`).
+//! scope: what is told (`office::notices`), and when (`office::outbox`).
 
 mod send;
 
 use std::{
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use data_encoding::{BASE64, HEXLOWER};
-use host::{
-    files,
-    random::{self, Random},
-};
+use host::random::{self, Random};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use self::send::NotSent;
-use crate::duty::{Change, Duty, What};
+use crate::{
+    duty::{Change, Duty, What},
+    private_list::{self, PrivateList},
+};
 
 /// The file's name in the node's folder.
 pub const FILE_NAME: &str = "webhooks.toml";
@@ -39,12 +38,9 @@ pub enum Error {
     /// The address cannot be one.
     #[error("the address {0}")]
     AddressWrong(String),
-    /// The file cannot be read or written, or others can read it.
+    /// The list of webhooks cannot be read or written.
     #[error(transparent)]
-    File(#[from] files::Error),
-    /// The file is no list of webhooks.
-    #[error(transparent)]
-    Malformed(#[from] host::config::Error),
+    List(#[from] private_list::Error),
     /// The name of the system is no name.
     #[error("an office system's name has 1 to 63 lower-case letters, digits and hyphens")]
     NameMalformed,
@@ -54,9 +50,6 @@ pub enum Error {
         /// The id.
         id: String,
     },
-    /// The list cannot be written as TOML.
-    #[error("the list of webhooks cannot be written: {0}")]
-    Unwritable(#[from] toml::ser::Error),
 }
 
 /// Where an office system is told.
@@ -78,17 +71,11 @@ pub struct Webhook {
     pub added_ms: u64,
 }
 
-#[derive(Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    #[serde(default)]
-    webhook: Vec<Webhook>,
-}
-
 /// The department's webhooks.
+#[derive(Debug)]
 pub struct Webhooks {
     dir: PathBuf,
-    list: Mutex<Vec<Webhook>>,
+    hooks: PrivateList<Webhook>,
 }
 
 impl Webhooks {
@@ -97,13 +84,7 @@ impl Webhooks {
     /// # Errors
     /// The file cannot be read.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(FILE_NAME);
-        let stored = match files::read_private_file(&path) {
-            Ok(bytes) => host::config::parse::<Stored>(&String::from_utf8_lossy(&bytes), &path)?,
-            Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Stored::default(),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Self { dir: dir.to_owned(), list: Mutex::new(stored.webhook) })
+        Ok(Self { dir: dir.to_owned(), hooks: PrivateList::open(dir.join(FILE_NAME), "webhook")? })
     }
 
     /// Has an office system told at `url`. The secret is shown once.
@@ -121,20 +102,24 @@ impl Webhooks {
         system.parse::<trust::ids::NodeId>().map_err(|_| Error::NameMalformed)?;
         send::check_address(url, ca_file.is_some()).map_err(Error::AddressWrong)?;
         let secret = Zeroizing::new(random::array::<32>(random));
-        let mut list = self.locked();
         let id = HEXLOWER.encode(&random::array::<4>(random));
         let (system, url) = (system.to_owned(), url.to_owned());
         let hook = Webhook { id, system, url, ca_file, secret: HEXLOWER.encode(secret.as_slice()), added_ms: now_ms };
-        let mut changed = list.clone();
-        changed.push(hook.clone());
-        self.write(&changed)?;
-        *list = changed;
+        self.hooks.change(|hooks| {
+            hooks.push(hook.clone());
+            Ok::<_, Error>(())
+        })?;
         Ok((hook, Zeroizing::new(format!("{SECRET_PREFIX}{}", BASE64.encode(secret.as_slice())))))
     }
 
     /// The webhooks, in the order in which they were made.
     pub fn list(&self) -> Vec<Webhook> {
-        self.locked().clone()
+        self.hooks.all()
+    }
+
+    /// The one with this id.
+    pub fn find(&self, id: &str) -> Option<Webhook> {
+        self.hooks.find(|hook| hook.id == id)
     }
 
     /// Removes one; what it was still to be told is not told.
@@ -142,49 +127,31 @@ impl Webhooks {
     /// # Errors
     /// There is none, or the list cannot be written.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
-        let mut list = self.locked();
-        let changed: Vec<_> = list.iter().filter(|hook| hook.id != id).cloned().collect();
-        if changed.len() == list.len() {
-            return Err(Error::Unknown { id: id.to_owned() });
-        }
-        self.write(&changed)?;
-        *list = changed;
-        Ok(())
+        self.hooks.change(|hooks| {
+            let place = hooks.iter().position(|hook| hook.id == id);
+            hooks.remove(place.ok_or_else(|| Error::Unknown { id: id.to_owned() })?);
+            Ok(())
+        })
     }
 
-    /// The duties to tell a system's webhooks of an answer that came later. Those of one case are told in their order.
-    pub fn duties(&self, system: &str, case_number: &str, answer: u64, now_ms: u64) -> Vec<Change> {
+    /// The duties to tell a system's webhooks of an event. Those of one case are told in their order.
+    pub fn duties(&self, system: &str, case_number: &str, event: u64, now_ms: u64) -> Vec<Change> {
         // A case number is the office's own business: not in the list of what is to be done.
         let case = HEXLOWER.encode(&Sha256::digest(case_number.as_bytes())[..8]);
         let hooks = self.list().into_iter().filter(|hook| hook.system == system);
         hooks
             .map(|hook| {
                 let order = format!("webhook/{}/{case}", hook.id);
-                let what = What::Webhook { webhook: hook.id, answer };
-                Change::Put(Duty { id: format!("{order}/{answer:020}"), order, at_ms: now_ms, what })
+                let what = What::Webhook { webhook: hook.id, event };
+                Change::Put(Duty { id: format!("{order}/{event:020}"), order, at_ms: now_ms, what })
             })
             .collect()
-    }
-
-    fn write(&self, list: &[Webhook]) -> Result<(), Error> {
-        let text = toml::to_string(&Stored { webhook: list.to_vec() })?;
-        Ok(files::replace_file(&self.dir.join(FILE_NAME), text.as_bytes(), files::PRIVATE_MODE)?)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Vec<Webhook>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Webhook {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Webhook").field("id", &self.id).field("system", &self.system).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Webhooks {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Webhooks").field("count", &self.locked().len()).finish_non_exhaustive()
     }
 }
 
@@ -202,7 +169,7 @@ mod tests {
         let (hook, secret) = hooks.add("desk", "http://127.0.0.1:9/told", None, &random, 5).unwrap();
         assert!(secret.starts_with(SECRET_PREFIX) && !format!("{hook:?}").contains(&hook.secret));
         let hooks = Webhooks::open(dir.path()).unwrap();
-        let duty = |answer: u64| match hooks.duties("desk", "GZF-1", answer, 7).remove(0) {
+        let duty = |event: u64| match hooks.duties("desk", "GZF-1", event, 7).remove(0) {
             Change::Put(duty) => duty,
             change => panic!("{change:?}"),
         };

@@ -30,7 +30,8 @@ use self::state::pending_decision;
 use super::{Answer, LARGEST_MESSAGE, answers::refused, stated};
 use crate::{
     parts::Parts,
-    pending::{self, Pending},
+    pending::Pending,
+    private_list,
 };
 
 /// The operators' service about access.
@@ -277,7 +278,7 @@ fn nothing_waits(key: &AccessKey) -> Status {
     Status::not_found(format!("no decision about {} waits for a second officer", key.id))
 }
 
-fn unkept(error: &pending::Error) -> Status {
+fn unkept(error: &private_list::Error) -> Status {
     tracing::error!(%error, "a waiting decision cannot be kept");
     Status::internal(error.to_string())
 }
