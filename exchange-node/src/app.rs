@@ -45,6 +45,7 @@ use crate::{
     logs::{AllLogs, Logs},
     office,
     office_keys::{self, OfficeKeys},
+    outbox::Outbox,
     parts::{Addresses, Parts},
     peer_edge::DirectoryPolicy,
     peers::Peers,
@@ -255,8 +256,9 @@ impl App {
             officers: config.officers.asking,
             budget_key: Arc::clone(budget.key()),
         };
-        let asker =
-            Arc::new(Asker::new(parts, asked).with_duties(Arc::clone(&duties))?.with_webhooks(Arc::clone(&webhooks)));
+        let outbox = Arc::new(Outbox::open(Arc::clone(&duties), Arc::clone(&webhooks), Arc::clone(&clock))?);
+        let asker = Asker::new(parts, asked).with_duties(Arc::clone(&duties))?;
+        let asker = Arc::new(asker.with_outbox(Arc::clone(&outbox)));
         let events = EventBook::open(&config.dir)?;
         let parts = AnswererParts {
             me: config.party(),
@@ -297,7 +299,7 @@ impl App {
         if recovered > 0 {
             tracing::warn!(recovered, "duties were cut short when the node stopped; they are on the list again");
         }
-        let (sides, kept) = ((&asker, &corrected), (&view, &duties));
+        let (sides, kept) = ((&asker, &corrected), (&view, &duties, &outbox));
         let parts = CasesParts::of(&config, sides, kept, budget.key(), (&clock, &random));
         let cases = Arc::new(Cases::open_book(parts)?);
         let book = Arc::new(AnchorBook::open(&config.dir)?);
@@ -351,6 +353,7 @@ impl App {
                 asker: Arc::clone(&asker),
                 peers: Arc::clone(&peers),
                 view: Arc::clone(&view),
+                outbox: Arc::clone(&outbox),
                 clock: Arc::clone(&clock),
                 random: Arc::clone(&random),
             },
@@ -397,6 +400,7 @@ impl App {
             anchorer,
             office_keys,
             webhooks,
+            outbox,
             pending,
             readiness,
             addresses,

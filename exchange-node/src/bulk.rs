@@ -11,6 +11,7 @@
 
 pub mod edge;
 mod job;
+mod office;
 mod run;
 mod settings;
 mod stored;
@@ -28,7 +29,7 @@ use tokio::sync::Notify;
 pub(crate) use self::stored::files_of_all;
 use self::stored::{JobFiles, Vault};
 pub use self::{job::Job, settings::BulkSettings};
-use crate::{ask::Asker, journal::JournalError, peers::Peers, view::View};
+use crate::{ask::Asker, journal::JournalError, outbox::Outbox, peers::Peers, view::View};
 
 /// The most bytes of an encoded batch in one message.
 const PIECE: usize = 48 * 1024;
@@ -89,8 +90,13 @@ pub enum Error {
     #[error("the job still goes on: it can be removed once it has ended")]
     GoesOn,
     /// What was handed in cannot be a job.
-    #[error("{0}")]
-    NotAJob(String),
+    #[error("{reason}")]
+    NotAJob {
+        /// What is at fault.
+        field: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A task ended by itself.
     #[error("a part of the job ended: {0}")]
     Ended(#[from] tokio::task::JoinError),
@@ -104,6 +110,7 @@ pub struct Bulk {
     asker: Arc<Asker>,
     peers: Arc<Peers>,
     view: Arc<View>,
+    outbox: Arc<Outbox>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     jobs: Mutex<BTreeMap<String, Arc<Job>>>,
@@ -121,6 +128,8 @@ pub struct BulkParts {
     pub peers: Arc<Peers>,
     /// The directory.
     pub view: Arc<View>,
+    /// What office systems are told of.
+    pub outbox: Arc<Outbox>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for ids.
@@ -138,7 +147,7 @@ impl Bulk {
     pub fn open(dir: &Path, parts: BulkParts) -> Result<Self, Error> {
         let folder = dir.join(FOLDER);
         files::private_folder(&folder)?;
-        let BulkParts { settings, asker, peers, view, clock, random } = parts;
+        let BulkParts { settings, asker, peers, view, outbox, clock, random } = parts;
         let vault = Arc::new(Vault::open(dir, Arc::clone(&random))?);
         let kept_ms = u64::from(settings.keep_days) * 86_400_000;
         let mut jobs = BTreeMap::new();
@@ -173,7 +182,7 @@ impl Bulk {
             jobs.insert(id, Arc::new(job));
         }
         let (jobs, news) = (Mutex::new(jobs), Notify::new());
-        Ok(Self { folder, vault, settings, asker, peers, view, clock, random, jobs, news })
+        Ok(Self { folder, vault, settings, asker, peers, view, outbox, clock, random, jobs, news })
     }
 
     /// The job with this id.

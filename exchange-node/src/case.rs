@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     clock::Clock,
     commitment::{Commitment, CommitmentState},
-    engine::{Cases, CasesParts, Event, Head},
+    engine::{Cases, CasesParts, Event, Head, Watched},
     judge::Answer,
     sentences::Sentences,
 };

@@ -1,9 +1,9 @@
 //! Cases for office systems, on the office port with an API key and on the admin socket without. Translates; what a case is,
 //! and what becomes of it, is `case`'s.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use host::clock::Clock;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use proto::{
     exchange::v1::Authorisation,
     office::v1::{
@@ -13,13 +13,12 @@ use proto::{
         cases_server::{Cases as Service, CasesServer},
     },
 };
-use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use trust::refusal::{Code, Refusal};
 
 use crate::{
-    case::{AddToCase, Answer, Case, Cases, Consent, Error, NewCommitment, OpenCase, Outcome, Person, Proof},
+    case::{AddToCase, Answer, Case, Cases, Consent, Error, NewCommitment, OpenCase, Outcome, Person, Proof, Watched},
     journal::JournalError,
     office::sign_in::SignIn,
     office_edge::{LARGEST_MESSAGE, signed_in},
@@ -32,21 +31,17 @@ pub const SERVICE: &str = "office.v1.Cases";
 /// How many cases a list has where nobody says how many.
 const USUAL_LIST: usize = 100;
 
-/// How often a watched case is looked at for answers that came by themselves.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// The service for office systems.
 #[derive(Clone)]
 pub struct CasesEdge {
     cases: Arc<Cases>,
     sign_in: Option<SignIn>,
-    clock: Arc<dyn Clock>,
 }
 
 impl CasesEdge {
     /// As a tonic service; nobody signs in on the admin socket.
-    pub fn server(cases: Arc<Cases>, sign_in: Option<SignIn>, clock: Arc<dyn Clock>) -> CasesServer<Self> {
-        CasesServer::new(Self { cases, sign_in, clock }).max_decoding_message_size(LARGEST_MESSAGE)
+    pub fn server(cases: Arc<Cases>, sign_in: Option<SignIn>) -> CasesServer<Self> {
+        CasesServer::new(Self { cases, sign_in }).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
@@ -117,61 +112,13 @@ impl Service for CasesEdge {
         Ok(Response::new(to_wire(&self.cases, &case)))
     }
 
-    type WatchStream = ReceiverStream<Result<CaseEvent, Status>>;
+    type WatchStream = BoxStream<'static, Result<CaseEvent, Status>>;
 
     async fn watch(&self, request: Request<ShowCaseRequest>) -> Result<Response<Self::WatchStream>, Status> {
         self.about(&request, &request.get_ref().case_number)?;
-        let number = request.into_inner().case_number;
-        // Before it is shown, so that nothing is missed in between.
-        let mut events = self.cases.events();
-        let mut shown = self.cases.show(&number).map_err(|error| failed(&error))?;
-        let (sender, receiver) = mpsc::channel(64);
-        let (cases, clock) = (Arc::clone(&self.cases), Arc::clone(&self.clock));
-        tokio::spawn(async move {
-            let whole = |case: &Case, at_ms| CaseEvent {
-                case_number: case.number.clone(),
-                kind: "case".to_owned(),
-                case: Some(to_wire(&cases, case)),
-                proof: None,
-                at_ms,
-            };
-            if sender.send(Ok(whole(&shown, clock.now_ms()))).await.is_err() {
-                return;
-            }
-            loop {
-                let told = tokio::select! {
-                    () = sender.closed() => return,
-                    event = events.recv() => match event {
-                        Ok(event) if event.number == number => Some(CaseEvent {
-                            case_number: event.number,
-                            kind: event.kind.to_owned(),
-                            case: None,
-                            proof: Some(proof_to_wire(&event.proof)),
-                            at_ms: event.at_ms,
-                        }),
-                        Ok(_) => None,
-                        // What was missed stands in the case.
-                        Err(RecvError::Lagged(_)) => cases.show(&number).ok().map(|case| whole(&case, clock.now_ms())),
-                        Err(RecvError::Closed) => return,
-                    },
-                    () = tokio::time::sleep(LOOK_AGAIN) => {
-                        // An answer that a person gave comes by itself.
-                        let now = cases.show(&number).ok();
-                        now.filter(|case| case.proofs != shown.proofs || case.state() != shown.state()).map(|case| {
-                            let event = whole(&case, clock.now_ms());
-                            shown = case;
-                            event
-                        })
-                    }
-                };
-                if let Some(event) = told
-                    && sender.send(Ok(event)).await.is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let watched = self.cases.watch(&request.into_inner().case_number).map_err(|error| failed(&error))?;
+        let cases = Arc::clone(&self.cases);
+        Ok(Response::new(ReceiverStream::new(watched).map(move |seen| Ok(event_to_wire(&cases, &seen))).boxed()))
     }
 
     async fn list(&self, request: Request<ListCasesRequest>) -> Result<Response<ListCasesResponse>, Status> {
@@ -278,6 +225,26 @@ pub(crate) fn to_wire(cases: &Cases, case: &Case) -> wire::Case {
         item_name_zh: case.item_name_zh.clone(),
         item_name_en: case.item_name_en.clone(),
         refusal: None,
+    }
+}
+
+/// What whoever watches a case is told.
+pub(crate) fn event_to_wire(cases: &Cases, seen: &Watched) -> CaseEvent {
+    match seen {
+        Watched::Case { case, at_ms } => CaseEvent {
+            case_number: case.number.clone(),
+            kind: "case".to_owned(),
+            case: Some(to_wire(cases, case)),
+            proof: None,
+            at_ms: *at_ms,
+        },
+        Watched::Proof(event) => CaseEvent {
+            case_number: event.number.clone(),
+            kind: event.kind.to_owned(),
+            case: None,
+            proof: Some(proof_to_wire(&event.proof)),
+            at_ms: event.at_ms,
+        },
     }
 }
 

@@ -126,12 +126,17 @@ pub enum What {
         /// The question's entry.
         question: u64,
     },
-    /// Tell an office system of an answer that came later.
+    /// Take an answer that came later into the case that its question was asked for.
+    CaseAnswer {
+        /// The answer's entry.
+        answer: u64,
+    },
+    /// Tell an office system of an event.
     Webhook {
         /// Which of its webhooks.
         webhook: String,
-        /// The answer's entry.
-        answer: u64,
+        /// The event's number.
+        event: u64,
     },
     /// Do what a correction asks for.
     Correction {

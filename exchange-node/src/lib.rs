@@ -37,6 +37,7 @@ pub mod notices;
 pub mod office;
 pub mod office_edge;
 pub mod office_keys;
+pub mod outbox;
 pub mod parts;
 pub mod peer_edge;
 pub mod peers;

@@ -5,13 +5,16 @@
 //! **Invariant:** an office system does what its key is for. A question beyond it is refused before it is looked at, and that
 //! stands in the evidence; what it did not ask for it does not see. Out of scope: what becomes of a question (`ask`).
 
+pub mod batches;
 pub mod cases;
+pub mod corrections;
 pub mod docs;
 pub mod etsi;
 pub mod events;
 pub mod http;
 pub mod items;
 pub mod json;
+pub mod notice;
 pub mod port;
 pub mod problem;
 pub mod settings;
@@ -28,13 +31,17 @@ use trust::{
     service::{Service, Sharing},
 };
 
+use self::notice::NoticeWriter;
 use crate::{
     ask::{Asked, Asker, Error, NotFound, OfficeQuestion, Page, Step},
+    bulk::Bulk,
     case::Cases,
+    correction::Corrections,
     export::{self, Exporter},
     journal::JournalError,
     notices,
     office_keys::Caller,
+    outbox::Outbox,
     parts::Parts,
     view::View,
 };
@@ -43,6 +50,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
+    /// Something that is there already stands in the way.
+    #[error("{0}")]
+    InTheWay(String),
     /// A part of the call cannot be read.
     #[error("{field}: {reason}")]
     Malformed {
@@ -60,6 +70,14 @@ pub enum Failure {
     /// Our own failure, which may pass.
     #[error("{0}")]
     Unavailable(String),
+    /// It can be read, and cannot be meant.
+    #[error("{field}: {reason}")]
+    Unusable {
+        /// What is at fault.
+        field: &'static str,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A verification as an office sees it.
@@ -114,18 +132,26 @@ pub struct Office {
     exporter: Arc<Exporter>,
     view: Arc<View>,
     cases: Arc<Cases>,
+    bulk: Arc<Bulk>,
+    corrections: Arc<Corrections>,
+    outbox: Arc<Outbox>,
+    notices: Arc<NoticeWriter>,
     clock: Arc<dyn Clock>,
 }
 
 impl Office {
     /// Of a running node.
-    pub fn of(parts: &Parts) -> Self {
+    pub fn of(parts: &Parts, corrections: &Arc<Corrections>, notices: Arc<NoticeWriter>) -> Self {
         Self {
             me: parts.config.party(),
             asker: Arc::clone(&parts.asker),
             exporter: Arc::clone(&parts.exporter),
             view: Arc::clone(&parts.view),
             cases: Arc::clone(&parts.cases),
+            bulk: Arc::clone(&parts.bulk),
+            corrections: Arc::clone(corrections),
+            outbox: Arc::clone(&parts.outbox),
+            notices,
             clock: Arc::clone(&parts.clock),
         }
     }
@@ -342,7 +368,7 @@ fn seen_service(service: &Service, granted: bool, now_ms: u64) -> ServiceSeen {
 }
 
 /// A receipt, and which item of a batch it is about.
-fn read_item_receipt(text: &str) -> Result<ItemReceipt, Failure> {
+pub(crate) fn read_item_receipt(text: &str) -> Result<ItemReceipt, Failure> {
     text.parse().map_err(|error: trust::evidence::NotAReceipt| Failure::Malformed {
         field: "receipt",
         reason: error.to_string(),

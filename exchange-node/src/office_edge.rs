@@ -107,8 +107,9 @@ impl Verifications for OfficeEdge {
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Malformed { .. } => Status::invalid_argument(failure.to_string()),
+            Failure::Malformed { .. } | Failure::Unusable { .. } => Status::invalid_argument(failure.to_string()),
             Failure::NotFound(reason) => Status::not_found(reason),
+            Failure::InTheWay(reason) => Status::failed_precondition(reason),
             Failure::Task(_) => Status::internal(failure.to_string()),
             Failure::Unavailable(reason) => Status::unavailable(reason),
         }

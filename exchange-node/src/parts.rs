@@ -26,6 +26,7 @@ use crate::{
     keys::{Keyring, rotation::KeyCare},
     logs::Logs,
     office_keys::OfficeKeys,
+    outbox::Outbox,
     peers::Peers,
     pending::PendingDecisions,
     publish::Publisher,
@@ -103,6 +104,8 @@ pub struct Parts {
     pub office_keys: Arc<OfficeKeys>,
     /// Where office systems are told of what comes later.
     pub webhooks: Arc<Webhooks>,
+    /// What they are told of.
+    pub outbox: Arc<Outbox>,
     /// Decisions that wait for a second officer.
     pub pending: Arc<PendingDecisions>,
     /// Whether the node can do its work.

@@ -4,7 +4,7 @@
 //! case in their order.
 //!
 //! **Invariant:** a notice goes to the system that asked, over TLS or within this machine, and names no subject. Out of
-//! scope: what is told (`office::notices`), and when (`office::outbox`).
+//! scope: what is told (`office::notices`), and when (`outbox`).
 
 mod send;
 

@@ -28,11 +28,7 @@ use trust::{
 
 use self::state::pending_decision;
 use super::{Answer, LARGEST_MESSAGE, answers::refused, stated};
-use crate::{
-    parts::Parts,
-    pending::Pending,
-    private_list,
-};
+use crate::{parts::Parts, pending::Pending, private_list};
 
 /// The operators' service about access.
 #[derive(Clone)]

@@ -32,7 +32,7 @@ use crate::{
     events::Reporter,
     me::Me,
     notices,
-    office::{self, Office},
+    office::{self, Office, notice::NoticeWriter},
     office_edge::{self, OfficeEdge},
     parts::Parts,
     peer_edge as peer, publish,
@@ -158,6 +158,7 @@ pub(super) async fn start(
     });
 
     supervisor.essential("jobs of many questions", Arc::clone(&parts.bulk).run(stop.clone()));
+    let notice_writer = Arc::new(NoticeWriter::of(parts, &corrections));
     supervisor.essential("duties", {
         let actor = Acting {
             asker: Arc::clone(&parts.asker),
@@ -168,6 +169,8 @@ pub(super) async fn start(
             view: Arc::clone(&parts.view),
             peers: Arc::clone(&parts.peers),
             webhooks: Arc::clone(&parts.webhooks),
+            outbox: Arc::clone(&parts.outbox),
+            notices: Arc::clone(&notice_writer),
             link: Arc::clone(&parts.link),
             clock: Arc::clone(&parts.clock),
         };
@@ -302,7 +305,7 @@ pub(super) async fn start(
 
     // A question may wait for a slow provider longer than a peer may.
     let office_limits = EdgeLimits { request_timeout: Duration::from_secs(75), ..limits };
-    let office = Arc::new(Office::of(parts));
+    let office = Arc::new(Office::of(parts, &corrections, notice_writer));
     let routes = office::port::routes(parts, &office, &corrections, health.clone(), stop.clone());
     let office_server = tuned_server(&office_limits).accept_http1(true).add_routes(routes);
     supervisor.essential("office port", {
@@ -319,7 +322,7 @@ pub(super) async fn start(
         .add_service(OfficeEdge { office: Arc::clone(&office), sign_in: None }.server())
         .add_service(OfficesEdge::server(parts))
         .add_service(BatchesEdge::server(&parts.bulk, None))
-        .add_service(CasesEdge::server(Arc::clone(&parts.cases), None, Arc::clone(&parts.clock)))
+        .add_service(CasesEdge::server(Arc::clone(&parts.cases), None))
         .add_service(ItemsEdge::server(parts.clone()))
         .add_service(NoticesEdge::new(parts, Arc::clone(&office), None).server())
         .add_service(SubscriptionsEdge::server(Arc::clone(&parts.given)))

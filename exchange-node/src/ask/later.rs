@@ -14,7 +14,6 @@ use std::{
 use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 use trust::{
     answer::{self, AnswerError},
     envelope,
@@ -30,8 +29,8 @@ use crate::{
     duty::{Change, Duties, Duty, Expectation, What},
     journal::{NewEntry, RecordHead},
     logs::Logs,
+    outbox::{Happened, Outbox},
     usage,
-    webhooks::Webhooks,
 };
 
 /// The book's name in the due-list.
@@ -65,10 +64,8 @@ pub(super) struct Awaiting {
     by_request: Mutex<HashMap<String, u64>>,
     /// One delivery at a time, so that two of the same are one.
     turn: tokio::sync::Mutex<()>,
-    /// Where office systems are told of what comes.
-    webhooks: Option<std::sync::Arc<Webhooks>>,
-    /// The place of the answer that came last.
-    news: watch::Sender<u64>,
+    /// What office systems are told of.
+    outbox: Option<Arc<Outbox>>,
 }
 
 /// Why a delivered answer is not taken.
@@ -98,35 +95,18 @@ impl Asker {
         let book = rows.into_iter().map(|row| (row.question, row)).collect();
         let (book, by_request) = (Mutex::new(book), Mutex::new(by_request));
         let turn = tokio::sync::Mutex::default();
-        let news = watch::Sender::new(0);
         self.subscriptions = Some(Subscriptions::open(std::sync::Arc::clone(&duties))?);
-        self.awaiting = Some(Awaiting { duties, book, by_request, turn, webhooks: None, news });
+        self.awaiting = Some(Awaiting { duties, book, by_request, turn, outbox: None });
         Ok(self)
     }
 
     /// Has office systems told of what comes later.
     #[must_use]
-    pub fn with_webhooks(mut self, webhooks: std::sync::Arc<Webhooks>) -> Self {
+    pub fn with_outbox(mut self, outbox: Arc<Outbox>) -> Self {
         if let Some(awaiting) = &mut self.awaiting {
-            awaiting.webhooks = Some(webhooks);
+            awaiting.outbox = Some(outbox);
         }
         self
-    }
-
-    /// Changes whenever an answer comes later; `None` where none can.
-    pub fn news(&self) -> Option<watch::Receiver<u64>> {
-        self.awaiting.as_ref().map(|awaiting| awaiting.news.subscribe())
-    }
-
-    /// The places of the answers behind this one that came later than their question's first, in the order in which they
-    /// came.
-    pub fn later_answers(&self, behind: u64) -> Vec<u64> {
-        let Some(awaiting) = &self.awaiting else { return Vec::new() };
-        let book = lock(&awaiting.book);
-        let answers = book.values().flat_map(|row| row.answers.iter().skip(1).copied());
-        let mut answers: Vec<u64> = answers.filter(|place| *place > behind).collect();
-        answers.sort_unstable();
-        answers
     }
 
     pub(super) fn announce<'a>(&self, awaiting: &'a Awaiting) -> Expectation<'a> {
@@ -324,16 +304,17 @@ impl Asker {
             }
         };
         let mut changes = vec![change];
-        if let Some(webhooks) = &awaiting.webhooks {
-            let asked = self.journal.entry(row.question)?.ok_or(Error::StoredUnreadable)?;
-            // Gone with its month's key: then nobody is told.
-            if let Some(request) = message::<wire::Request>(&asked) {
-                let now_ms = self.clock.now_ms();
-                changes.extend(webhooks.duties(&request.system, &request.case_number, index, now_ms));
-            }
+        let Some(outbox) = &awaiting.outbox else { return awaiting.keep(row, changes).await };
+        let asked = self.journal.entry(row.question)?.ok_or(Error::StoredUnreadable)?;
+        let mut noting = outbox.begin().await;
+        // Gone with its month's key: then nobody is told.
+        if let Some(request) = message::<wire::Request>(&asked) {
+            let happened = Happened::Answer { answer: index };
+            changes.extend(noting.note(&request.system, &request.case_number, happened));
+            changes.push(case_duty(row.question, index, self.clock.now_ms()));
         }
         awaiting.keep(row, changes).await?;
-        awaiting.news.send_replace(index);
+        noting.done();
         Ok(())
     }
 
@@ -456,6 +437,12 @@ impl Awaiting {
         lock(&self.book).insert(row.question, row);
         Ok(())
     }
+}
+
+/// The case that the question was asked for, if it was, hears of the answer.
+fn case_duty(question: u64, answer: u64, at_ms: u64) -> Change {
+    let order = format!("case-answer/{question:020}");
+    Change::Put(Duty { id: format!("{order}/{answer:020}"), order, at_ms, what: What::CaseAnswer { answer } })
 }
 
 fn fetch_id(question: u64) -> String {

@@ -35,9 +35,7 @@ impl BatchesEdge {
 
     /// The job with this id, where whoever calls may know of it: an office system of its own alone, an operator of all.
     fn job_of<T>(&self, request: &Request<T>, id: &str) -> Result<Arc<Job>, Status> {
-        let caller = signed_in(self.sign_in.as_ref(), request)?;
-        let job = self.bulk.job(id).map_err(failed)?;
-        if caller.is_operator() || job.system() == caller.system { Ok(job) } else { Err(failed(Error::Unknown)) }
+        self.bulk.job_for(&signed_in(self.sign_in.as_ref(), request)?, id).map_err(failed)
     }
 }
 
@@ -98,9 +96,8 @@ impl Batches for BatchesEdge {
         request: Request<ListBatchesRequest>,
     ) -> Result<Response<ListBatchesResponse>, Status> {
         let caller = signed_in(self.sign_in.as_ref(), &request)?;
-        let jobs = self.bulk.jobs();
-        let seen = jobs.iter().filter(|job| caller.is_operator() || job.system() == caller.system);
-        Ok(Response::new(ListBatchesResponse { jobs: seen.map(|job| job.shown()).collect() }))
+        let jobs = self.bulk.jobs_for(&caller);
+        Ok(Response::new(ListBatchesResponse { jobs: jobs.iter().map(|job| job.shown()).collect() }))
     }
 
     async fn results(&self, request: Request<BatchResultsRequest>) -> Result<Response<BatchResultsResponse>, Status> {
@@ -148,7 +145,7 @@ fn failed(error: Error) -> Status {
         Error::Unknown => Status::not_found(error.to_string()),
         Error::NameTaken => Status::already_exists(error.to_string()),
         Error::GoesOn => Status::failed_precondition(error.to_string()),
-        Error::NotAJob(_) => Status::invalid_argument(error.to_string()),
+        Error::NotAJob { .. } => Status::invalid_argument(error.to_string()),
         Error::File(_)
         | Error::Read { .. }
         | Error::Damaged { .. }

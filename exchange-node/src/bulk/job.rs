@@ -298,7 +298,8 @@ impl Bulk {
     /// It cannot be one, or not be kept.
     pub fn begin(&self, header: BatchHeader, system: String) -> Result<Incoming, Error> {
         if header.name.is_empty() || header.name.len() > 64 || header.name.chars().any(char::is_control) {
-            return Err(Error::NotAJob("a job has a name of 1 to 64 characters".to_owned()));
+            let reason = "a job has a name of 1 to 64 characters".to_owned();
+            return Err(Error::NotAJob { field: "name", reason });
         }
         let submitted_at_ms = self.clock.now_ms();
         let id = data_encoding::HEXLOWER.encode(&random::array::<8>(self.random.as_ref()));
@@ -320,7 +321,7 @@ impl Bulk {
     pub fn finish(&self, mut incoming: Incoming) -> Result<Arc<Job>, Error> {
         incoming.flush()?;
         if incoming.total == 0 {
-            return Err(Error::NotAJob("a job has at least one row".to_owned()));
+            return Err(Error::NotAJob { field: "rows", reason: "a job has at least one row".to_owned() });
         }
         incoming.stored.digest = incoming.hash.clone().finalize().to_vec();
         let mut jobs = self.locked();
@@ -356,10 +357,12 @@ impl Incoming {
     pub fn take(&mut self, row: BatchRow) -> Result<(), Error> {
         let bytes = row.encode_length_delimited_to_vec();
         if bytes.len() > trust::question::LARGEST_REQUEST {
-            return Err(Error::NotAJob(format!("row {} is larger than a question may be", self.total + 1)));
+            let reason = format!("row {} is larger than a question may be", self.total + 1);
+            return Err(Error::NotAJob { field: "rows", reason });
         }
         if self.total == MOST_ROWS {
-            return Err(Error::NotAJob(format!("a job has at most {MOST_ROWS} rows")));
+            let reason = format!("a job has at most {MOST_ROWS} rows");
+            return Err(Error::NotAJob { field: "rows", reason });
         }
         self.hash.update(&bytes);
         self.bytes += bytes.len();

@@ -66,6 +66,10 @@ impl Bulk {
     ///
     /// Never: what stands in a job's way is told in its state.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), TaskError> {
+        // Whom a crash kept from being told that a job has ended.
+        for job in self.jobs().iter().filter(|job| job.ended_ms().is_some_and(|at_ms| self.outbox.keeps(at_ms))) {
+            self.tell_ended(job).await;
+        }
         let mut tasks = JoinSet::new();
         let mut started = HashSet::new();
         loop {
@@ -99,6 +103,7 @@ impl Bulk {
             wait(&mut pause).await;
         }
         tracing::info!(job = job.id(), "a job of many questions has ended");
+        self.tell_ended(job).await;
     }
 
     async fn until_answered(self: &Arc<Self>, job: &Arc<Job>, part: usize) {

@@ -55,6 +55,9 @@ pub struct Commitment {
     pub id: String,
     /// The case number.
     pub case_number: String,
+    /// The office system that opened the case; empty for an operator.
+    #[serde(default)]
+    pub system: String,
     /// The item.
     pub item: String,
     /// The proof.

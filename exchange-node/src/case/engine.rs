@@ -3,7 +3,9 @@
 
 mod checks;
 mod commit;
+mod later;
 mod round;
+mod watch;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,6 +26,7 @@ use trust::{
 };
 
 use self::checks::{check_head, check_people};
+pub use self::watch::Watched;
 pub use super::store::Head;
 use super::{
     AddToCase, Case, CaseSettings, Commitment, CommitmentState, Error, Notice, OpenCase, Pause, Proof, commitment,
@@ -37,6 +40,7 @@ use crate::{
     correction::Book,
     duty::{Change, Duties},
     journal::MonthKeys,
+    outbox::Outbox,
     view::View,
 };
 
@@ -73,6 +77,8 @@ pub struct CasesParts {
     pub view: Arc<View>,
     /// The due-list, and what is kept beside it.
     pub duties: Arc<Duties>,
+    /// What office systems are told of.
+    pub outbox: Arc<Outbox>,
     /// Under which subjects are known.
     pub budget_key: Arc<BudgetKey>,
     /// The time.
@@ -88,7 +94,7 @@ impl CasesParts {
     pub fn of(
         config: &Config,
         (asker, corrected): (&Arc<Asker>, &Arc<Book>),
-        (view, duties): (&Arc<View>, &Arc<Duties>),
+        (view, duties, outbox): (&Arc<View>, &Arc<Duties>, &Arc<Outbox>),
         budget_key: &Arc<BudgetKey>,
         (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
     ) -> Self {
@@ -99,6 +105,7 @@ impl CasesParts {
             corrected: Arc::clone(corrected),
             view: Arc::clone(view),
             duties: Arc::clone(duties),
+            outbox: Arc::clone(outbox),
             budget_key: Arc::clone(budget_key),
             clock: Arc::clone(clock),
             random: Arc::clone(random),

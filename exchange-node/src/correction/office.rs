@@ -1,18 +1,22 @@
-//! The offices' service about corrections: open, show, list. Each call shows an API key; on the admin socket none is asked for.
-//! It translates; what becomes of a correction is the parent's.
+//! Corrections for office systems: open, show, list, each as far as its key reaches, over gRPC, whose service stands here, and
+//! over HTTP (`office::http`). Each call shows an API key; on the admin socket none is asked for. What becomes of a correction
+//! is the parent's.
 
 use std::sync::Arc;
 
 use proto::{
     exchange::v1::{self as exchange, correction_reply::Said},
     office::v1::{
-        self as wire, ListCorrectionsRequest, ListCorrectionsResponse, OpenCorrectionRequest, OpenCorrectionResponse,
+        ListCorrectionsRequest, ListCorrectionsResponse, OpenCorrectionRequest, OpenCorrectionResponse,
         OpenedCorrection, ShowCorrectionRequest,
         corrections_server::{Corrections as Service, CorrectionsServer},
     },
 };
 use tonic::{Request, Response, Status};
-use trust::evidence::{ItemReceipt, Receipt};
+use trust::{
+    evidence::{ItemReceipt, Receipt},
+    refusal::Refusal,
+};
 
 use super::{
     Corrections, Error, NewCorrection,
@@ -22,7 +26,7 @@ use super::{
 use crate::{
     journal::JournalError,
     logs,
-    office::sign_in::SignIn,
+    office::{Failure, read_item_receipt, sign_in::SignIn},
     office_edge::{LARGEST_MESSAGE, signed_in},
     office_keys::Caller,
 };
@@ -47,12 +51,97 @@ impl OfficeCorrections {
 }
 
 impl Corrections {
+    /// Opens a correction for an office system, where its key reaches the answer.
+    ///
+    /// # Errors
+    /// The receipt is none, there is no such answer for this caller, or our own failure.
+    pub async fn open_for(
+        self: &Arc<Self>,
+        caller: Caller,
+        request: OpenCorrectionRequest,
+    ) -> Result<Result<OpenedCorrection, Refusal>, Failure> {
+        let OpenCorrectionRequest { receipt, reason, text, officer } = request;
+        let ItemReceipt { receipt, item } = read_item_receipt(&receipt)?;
+        let corrections = Arc::clone(self);
+        let visible = tokio::task::spawn_blocking(move || corrections.check_answer_visible(&caller, &receipt, item));
+        visible.await?.map_err(failure)?;
+        let corrections = Arc::clone(self);
+        let new = NewCorrection { receipt, reason, text, officer };
+        // In a task of its own: where the office hangs up, what was opened stands in the book.
+        let opened = tokio::spawn(async move {
+            match item {
+                None => corrections.open(new).await,
+                Some(item) => corrections.open_item(item, new).await,
+            }
+        });
+        let opened = opened.await?.map_err(failure)?;
+        Ok(match opened {
+            Ok(row) => Ok(self.to_wire(&row).map_err(failure)?),
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    /// The correction with this id, or of the answer with this receipt, for an office system.
+    ///
+    /// # Errors
+    /// There is none for this caller, or our own failure.
+    pub async fn show_for(self: &Arc<Self>, caller: Caller, id: String) -> Result<OpenedCorrection, Failure> {
+        let corrections = Arc::clone(self);
+        let shown = tokio::task::spawn_blocking(move || {
+            let row = corrections.find_opened(id.trim())?;
+            corrections.check_visible(&caller, row.question)?;
+            corrections.to_wire(&row)
+        });
+        shown.await?.map_err(failure)
+    }
+
+    /// Corrections for an office system, the newest first, each with its place, behind a place; as many as `most`.
+    ///
+    /// # Errors
+    /// Our own failure.
+    pub async fn list_for(
+        self: &Arc<Self>,
+        caller: Caller,
+        all: bool,
+        before: Option<u64>,
+        most: usize,
+    ) -> Result<Vec<(u64, OpenedCorrection)>, Failure> {
+        let corrections = Arc::clone(self);
+        let listed = tokio::task::spawn_blocking(move || {
+            let mut shown = Vec::new();
+            let rows = corrections.book.opened().into_iter().filter(|row| all || row.state.is_open());
+            for row in rows.filter(|row| before.is_none_or(|before| row.entry < before)) {
+                match corrections.check_visible(&caller, row.question) {
+                    Ok(()) if shown.len() < most => shown.push((row.entry, corrections.to_wire(&row)?)),
+                    Ok(()) => break,
+                    Err(Error::Unknown) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(shown)
+        });
+        listed.await?.map_err(failure)
+    }
+
+    /// The correction at this place in the evidence.
+    pub fn opened(&self, entry: u64) -> Option<Opened> {
+        self.book.opened_at(entry)
+    }
+
+    /// What the question at a place is about, as far as keys are limited by it: department, service, item. Reads the evidence.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn scope_of(&self, question: u64) -> Result<(String, String, String), Error> {
+        Ok(scope(find::message::<exchange::Request>(self.journal.as_ref(), question)?.0))
+    }
+
     /// A key with limits sees the corrections of what it could have asked, and nothing else. Reads the evidence.
     fn check_visible(&self, caller: &Caller, question: u64) -> Result<(), Error> {
         if caller.limits.is_open() {
             return Ok(());
         }
-        covers(caller, &find::message::<exchange::Request>(self.journal.as_ref(), question)?.0)
+        covers(caller, &self.scope_of(question)?)
     }
 
     /// As [`Corrections::check_visible`], of the question that an answer is to. An unknown receipt is refused by the opening.
@@ -62,7 +151,7 @@ impl Corrections {
         }
         if let Some(item) = item {
             let asked = self.item_question(receipt, item)?.ok_or(Error::Unknown)?;
-            return covers(caller, &asked);
+            return covers(caller, &scope(asked));
         }
         let place = self.journal.find(receipt)?.ok_or(Error::Unknown)?;
         let question = self.journal.entry(place)?.and_then(|stored| stored.about).ok_or(Error::Unknown)?;
@@ -123,45 +212,15 @@ impl Corrections {
 impl Service for OfficeCorrections {
     async fn open(&self, request: Request<OpenCorrectionRequest>) -> Result<Response<OpenCorrectionResponse>, Status> {
         let caller = self.caller(&request)?;
-        let wire::OpenCorrectionRequest { receipt, reason, text, officer } = request.into_inner();
-        let ItemReceipt { receipt, item } = receipt
-            .parse()
-            .map_err(|error: trust::evidence::NotAReceipt| Status::invalid_argument(format!("receipt: {error}")))?;
-        let corrections = Arc::clone(&self.corrections);
-        let visible = tokio::task::spawn_blocking(move || corrections.check_answer_visible(&caller, &receipt, item));
-        let visible = visible.await.map_err(|error| Status::internal(error.to_string()))?;
-        visible.map_err(|error| failed(&error))?;
-        let corrections = Arc::clone(&self.corrections);
-        let new = NewCorrection { receipt, reason, text, officer };
-        // In a task of its own: where the office hangs up, what was opened stands in the book.
-        let opened = tokio::spawn(async move {
-            match item {
-                None => corrections.open(new).await,
-                Some(item) => corrections.open_item(item, new).await,
-            }
-        });
-        let opened = opened.await;
-        let opened = opened.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
-        Ok(Response::new(match opened {
-            Ok(row) => {
-                let correction = self.corrections.to_wire(&row).map_err(|error| failed(&error))?;
-                OpenCorrectionResponse { correction: Some(correction), refused: None }
-            }
+        Ok(Response::new(match self.corrections.open_for(caller, request.into_inner()).await? {
+            Ok(correction) => OpenCorrectionResponse { correction: Some(correction), refused: None },
             Err(refusal) => OpenCorrectionResponse { correction: None, refused: Some(refusal.to_wire()) },
         }))
     }
 
     async fn show(&self, request: Request<ShowCorrectionRequest>) -> Result<Response<OpenedCorrection>, Status> {
         let caller = self.caller(&request)?;
-        let id = request.into_inner().id;
-        let corrections = Arc::clone(&self.corrections);
-        let shown = tokio::task::spawn_blocking(move || {
-            let row = corrections.find_opened(id.trim())?;
-            corrections.check_visible(&caller, row.question)?;
-            corrections.to_wire(&row)
-        });
-        let shown = shown.await.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(shown.map_err(|error| failed(&error))?))
+        Ok(Response::new(self.corrections.show_for(caller, request.into_inner().id).await?))
     }
 
     async fn list(
@@ -170,34 +229,36 @@ impl Service for OfficeCorrections {
     ) -> Result<Response<ListCorrectionsResponse>, Status> {
         let caller = self.caller(&request)?;
         let all = request.into_inner().all;
-        let corrections = Arc::clone(&self.corrections);
-        let listed = tokio::task::spawn_blocking(move || {
-            let mut shown = Vec::new();
-            for row in corrections.book.opened().into_iter().filter(|row| all || row.state.is_open()) {
-                match corrections.check_visible(&caller, row.question) {
-                    Ok(()) if shown.len() < MOST_LISTED => shown.push(corrections.to_wire(&row)?),
-                    Ok(()) => break,
-                    Err(Error::Unknown) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(shown)
-        });
-        let listed = listed.await.map_err(|error| Status::internal(error.to_string()))?;
-        let corrections = listed.map_err(|error| failed(&error))?;
+        let listed = self.corrections.list_for(caller, all, None, MOST_LISTED).await?;
+        let corrections = listed.into_iter().map(|(_, correction)| correction).collect();
         Ok(Response::new(ListCorrectionsResponse { corrections }))
     }
 }
 
+/// What a question is about, as far as keys are limited by it.
+fn scope(asked: exchange::Request) -> (String, String, String) {
+    let provider = asked.recipient.split_once('/').map_or("", |(_, department)| department).to_owned();
+    (provider, asked.service, asked.purpose.unwrap_or_default().item)
+}
+
 /// Whether a key with limits could have asked this.
-fn covers(caller: &Caller, asked: &exchange::Request) -> Result<(), Error> {
-    let provider = asked.recipient.split_once('/').map_or("", |(_, department)| department);
-    let item = asked.purpose.as_ref().map_or("", |purpose| &purpose.item);
-    caller.limits.covers(provider, &asked.service, item).map_err(|_| Error::Unknown)
+fn covers(caller: &Caller, (provider, service, item): &(String, String, String)) -> Result<(), Error> {
+    caller.limits.covers(provider, service, item).map_err(|_| Error::Unknown)
 }
 
 /// The newest, where there are more.
 const MOST_LISTED: usize = 1000;
+
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::Unknown => Failure::NotFound(error.to_string()),
+        Error::Journal(JournalError::Held { reason }) => Failure::Unavailable(reason.as_str().to_owned()),
+        error => {
+            tracing::error!(%error, "a correction could not be opened or shown");
+            Failure::Unavailable(error.to_string())
+        }
+    }
+}
 
 pub(crate) fn failed(error: &Error) -> Status {
     match error {

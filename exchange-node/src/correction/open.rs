@@ -30,6 +30,7 @@ use crate::{
     journal::{Commit, NewEntry},
     keys::seal,
     logs,
+    outbox::Happened,
 };
 
 /// How long one attempt may take.
@@ -209,7 +210,20 @@ impl Corrections {
             None => return Ok(()),
         };
         tracing::info!(provider = row.provider, state = row.state.as_str(), "something was said of a correction");
-        Ok(self.book.keep_opened(row, changes).await?)
+        let mut noting = self.outbox.begin().await;
+        if !row.state.is_open() {
+            match find::message::<wire::Request>(self.journal.as_ref(), row.question) {
+                Ok((asked, _)) => {
+                    changes.extend(noting.note(&asked.system, &asked.case_number, Happened::Correction { entry }));
+                }
+                // Gone with its month's key: then nobody is told.
+                Err(Error::StoredUnreadable) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.book.keep_opened(row, changes).await?;
+        noting.done();
+        Ok(())
     }
 
     /// Takes an answer that took another one's place. Whether this department asked that question.

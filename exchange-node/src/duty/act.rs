@@ -18,7 +18,8 @@ use crate::{
     case::Cases,
     clerk::{Clerks, Task},
     correction::Corrections,
-    office::events,
+    office::notice::NoticeWriter,
+    outbox::Outbox,
     peers::Peers,
     subscriptions::{GivenBook, carry},
     view::{RegistryLink, View},
@@ -52,6 +53,10 @@ pub struct Acting {
     pub peers: Arc<Peers>,
     /// Where office systems are told.
     pub webhooks: Arc<Webhooks>,
+    /// What they are told of.
+    pub outbox: Arc<Outbox>,
+    /// What is said of it.
+    pub notices: Arc<NoticeWriter>,
     /// The registry.
     pub link: Arc<RegistryLink>,
     /// The time.
@@ -67,7 +72,8 @@ impl Actor for Acting {
             }
             let acted = match duty.what {
                 What::CheckCommitment { ref commitment } => self.cases.check(commitment).await.map_err(NotDone::from),
-                What::Webhook { ref webhook, answer } => self.tell(&duty.id, webhook, answer).await,
+                What::CaseAnswer { answer } => self.case_answer(answer).await,
+                What::Webhook { ref webhook, event } => self.tell(&duty.id, webhook, event).await,
                 What::Deliver { question, answer } => self.deliver(question, answer).await,
                 What::Fetch { question } => self.fetch(question).await,
                 What::Forget { question } => Ok(Acted::Done(vec![self.clerks.forget(question)])),
@@ -140,28 +146,36 @@ impl Acting {
         }
     }
 
-    async fn tell(&self, id: &str, webhook: &str, answer: u64) -> Result<Acted, NotDone> {
-        let Some(hook) = self.webhooks.list().into_iter().find(|hook| hook.id == webhook) else {
-            return Ok(Acted::Done(Vec::new()));
+    async fn tell(&self, id: &str, webhook: &str, event: u64) -> Result<Acted, NotDone> {
+        let done = || Acted::Done(Vec::new());
+        let (Some(hook), Some(event)) = (self.webhooks.find(webhook), self.outbox.event(event)) else {
+            return Ok(done());
         };
-        let asker = Arc::clone(&self.asker);
-        let later = tokio::task::spawn_blocking(move || asker.later(answer)).await?;
-        let later = match later {
-            Ok(later) => later,
-            Err(NotFound::Failed(error)) => return Err(error.into()),
-            // Its month's key was destroyed: there is nothing to tell any more.
-            Err(_) => return Ok(Acted::Done(Vec::new())),
-        };
-        let came_ms = later.came_ms;
+        let (notices, noted_ms) = (Arc::clone(&self.notices), event.at_ms);
+        let notice = tokio::task::spawn_blocking(move || notices.notice(&event)).await??;
+        // What it is about is gone: there is nothing to tell any more.
+        let Some((notice, _)) = notice else { return Ok(done()) };
         let now_ms = self.clock.now_ms();
-        match self.webhooks.send(&hook, id, events::notice(later), now_ms).await {
-            Ok(()) => Ok(Acted::Done(Vec::new())),
-            Err(error) if now_ms > came_ms.saturating_add(GIVE_UP_MS) => {
+        match self.webhooks.send(&hook, id, notice.to_json(), now_ms).await {
+            Ok(()) => Ok(done()),
+            Err(error) if now_ms > noted_ms.saturating_add(GIVE_UP_MS) => {
                 tracing::error!(webhook, %error, "a webhook was never taken; it is not sent any longer");
-                Ok(Acted::Done(Vec::new()))
+                Ok(done())
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A case that was asked for has another outcome now, perhaps.
+    async fn case_answer(&self, answer: u64) -> Result<Acted, NotDone> {
+        let asker = Arc::clone(&self.asker);
+        match tokio::task::spawn_blocking(move || asker.later(answer)).await? {
+            Ok(later) => self.cases.take_in(&later.asked.case_number).await?,
+            Err(NotFound::Failed(error)) => return Err(error.into()),
+            // Its month's key was destroyed, and the case with it.
+            Err(_) => {}
+        }
+        Ok(Acted::Done(Vec::new()))
     }
 
     async fn resume(&self, question: u64) -> Result<Acted, NotDone> {

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{Stream, StreamExt as _};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use trust::refusal::{Code, Refusal};
 
-use super::{Failure, Office};
+use super::{
+    Failure, Office,
+    json::{CaseEvent, Commitment},
+};
 use crate::{
-    case::{AddToCase, Case, Error, Head, OpenCase},
+    case::{AddToCase, Case, Error, Head, NewCommitment, OpenCase},
     case_edge,
     office_keys::Caller,
 };
@@ -55,6 +61,83 @@ impl Office {
     pub fn slip(&self, caller: &Caller, number: &str) -> Result<String, Failure> {
         let case = self.own_case(caller, number)?;
         Ok(case.slip(&self.cases.clock_of(&case), |at_ms| self.cases.date(at_ms)))
+    }
+
+    /// A case as it stands, and then each change of it as it comes. Ends with `stop`.
+    ///
+    /// # Errors
+    /// As for [`Office::case`].
+    pub fn watch_case(
+        &self,
+        caller: &Caller,
+        number: &str,
+        stop: CancellationToken,
+    ) -> Result<impl Stream<Item = CaseEvent> + Send + use<>, Failure> {
+        self.own_case(caller, number)?;
+        let watched = self.cases.watch(number).map_err(failed)?;
+        let cases = Arc::clone(&self.cases);
+        let events = ReceiverStream::new(watched);
+        let events = events.map(move |seen| CaseEvent::from(case_edge::event_to_wire(&cases, &seen)));
+        Ok(events.take_until(stop.cancelled_owned()))
+    }
+
+    /// Takes a commitment in place of a proof.
+    ///
+    /// # Errors
+    /// There is no such case for this caller, or our own failure.
+    pub async fn commit_in_case(&self, caller: &Caller, new: NewCommitment) -> Result<Handled, Failure> {
+        self.own_case(caller, &new.number)?;
+        let cases = Arc::clone(&self.cases);
+        let committed = tokio::spawn(async move { cases.commit(new).await }).await?;
+        Ok(committed.map_err(failed)?.map(|case| self.case_seen(&case)))
+    }
+
+    /// Stops the clock of a case, or lets it run again where there is no reason.
+    ///
+    /// # Errors
+    /// There is no such case for this caller, or our own failure.
+    pub async fn pause_case(
+        &self,
+        caller: &Caller,
+        number: String,
+        reason: String,
+        officer: String,
+    ) -> Result<Handled, Failure> {
+        self.own_case(caller, &number)?;
+        let cases = Arc::clone(&self.cases);
+        let paused = tokio::spawn(async move { cases.pause(&number, &reason, &officer).await }).await?;
+        Ok(paused.map_err(failed)?.map(|case| self.case_seen(&case)))
+    }
+
+    /// Commitments, the oldest first, behind an id; of one state and of one case where these are given.
+    pub fn commitments(
+        &self,
+        caller: &Caller,
+        (state, number): (&str, &str),
+        behind: &str,
+        most: usize,
+    ) -> Vec<Commitment> {
+        let rows = self.cases.commitments(state, number).into_iter().filter(|row| row.id.as_str() > behind);
+        let rows = rows.filter(|row| caller.limits.covers_case(&row.item).is_ok()).take(most);
+        rows.map(|row| row.to_wire().into()).collect()
+    }
+
+    /// Says that a broken commitment was put right.
+    ///
+    /// # Errors
+    /// There is no such commitment for this caller, or our own failure.
+    pub async fn repair_commitment(
+        &self,
+        caller: &Caller,
+        id: String,
+        officer: String,
+        how: String,
+    ) -> Result<Result<Commitment, Refusal>, Failure> {
+        let known = self.cases.commitment(&id).filter(|row| caller.limits.covers_case(&row.item).is_ok());
+        known.ok_or_else(|| failed(Error::Unknown))?;
+        let cases = Arc::clone(&self.cases);
+        let repaired = tokio::spawn(async move { cases.repair(&id, &officer, &how).await }).await?;
+        Ok(repaired.map_err(failed)?.map(|row| row.to_wire().into()))
     }
 
     /// Cases, the newest first, behind a case number.

@@ -5,9 +5,13 @@
 //! time; unknown fields are refused. Out of scope: what a call means (`office`), connections (`office::port`).
 
 mod answer;
+mod batches;
 mod cases;
+mod commitments;
+mod corrections;
 mod events;
 mod extract;
+mod page;
 mod verifications;
 
 use std::sync::Arc;
@@ -30,10 +34,11 @@ use self::{answer::document, extract::Known};
 use super::{
     Office, docs,
     etsi::{EtsiVerifyRequest, EtsiVerifyResponse},
-    events::Notice,
     items::Items,
-    json::{Service, Services},
+    json::{CaseEvent, Service, Services},
+    notice::{Notice, NoticeData},
     problem::{Problem, Problems},
+    settings::OfficeSettings,
     sign_in::SignIn,
 };
 
@@ -42,14 +47,17 @@ pub struct Api {
     office: Arc<Office>,
     sign_in: SignIn,
     largest_body: usize,
+    largest_batch: usize,
     /// Ends what would not end by itself.
     stop: CancellationToken,
 }
 
 impl Api {
     /// Over what office systems can do.
-    pub fn new(office: Arc<Office>, sign_in: SignIn, largest_body_kib: usize, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { office, sign_in, largest_body: largest_body_kib.max(1) * 1024, stop })
+    pub fn new(office: Arc<Office>, sign_in: SignIn, settings: &OfficeSettings, stop: CancellationToken) -> Arc<Self> {
+        let bytes = |kib: usize| kib.max(1).saturating_mul(1024);
+        let (largest_body, largest_batch) = (bytes(settings.largest_body_kib), bytes(settings.largest_batch_kib));
+        Arc::new(Self { office, sign_in, largest_body, largest_batch, stop })
     }
 }
 
@@ -71,6 +79,8 @@ impl std::fmt::Debug for Api {
     tags(
         (name = "verifications", description = "Questions to other departments, and what became of them"),
         (name = "cases", description = "A public service item for one applicant, all proofs asked at once"),
+        (name = "batches", description = "Many questions as one job"),
+        (name = "corrections", description = "Answers that the office doubts"),
         (name = "directory", description = "What may be asked, and for what")
     )
 )]
@@ -86,7 +96,18 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(cases::show))
         .routes(routes!(cases::add))
         .routes(routes!(cases::slip))
+        .routes(routes!(cases::pause))
+        .routes(routes!(cases::resume))
+        .routes(routes!(commitments::commit))
+        .routes(routes!(commitments::list))
+        .routes(routes!(commitments::repair))
+        .routes(routes!(batches::submit, batches::list))
+        .routes(routes!(batches::show, batches::remove))
+        .routes(routes!(batches::results))
+        .routes(routes!(corrections::open, corrections::list))
+        .routes(routes!(corrections::show))
         .routes(routes!(events::listen))
+        .routes(routes!(events::watch_case))
         .routes(routes!(verify_attributes))
         .routes(routes!(services))
         .routes(routes!(items))
@@ -97,8 +118,10 @@ fn complete(mut openapi: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let components = openapi.components.get_or_insert_default();
     let (name, schema) = Problems::schema();
     components.schemas.insert(name, schema);
-    // Within a stream, where no document has a place for it.
+    // Within streams, where no document has a place for them.
     components.schemas.insert("Notice".to_owned(), Notice::schema());
+    components.schemas.insert("NoticeData".to_owned(), NoticeData::schema());
+    components.schemas.insert("CaseEvent".to_owned(), CaseEvent::schema());
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     components.security_schemes.insert("office_key".to_owned(), key.into());
     openapi.security = Some(vec![SecurityRequirement::new::<_, _, &str>("office_key", [])]);

@@ -2,7 +2,10 @@
 //! fields are refused. Times are RFC 3339 in UTC; decimals and dates are texts, so that no float ever touches them. Out of
 //! scope: addresses, statuses and headers (`office::http`).
 
+mod batch;
 mod case;
+mod commitment;
+mod correction;
 mod result;
 
 use data_encoding::HEXLOWER;
@@ -10,7 +13,13 @@ use proto::exchange::v1::{self as wire, value::Kind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::case::{Case, CaseAdditions, CasePage, CasePerson, CaseProof, CaseSummary, NewCase, ProofOutcome};
+pub use self::batch::{Batch, BatchPage, BatchResult, BatchResultPage, BatchRow, NewBatch};
+pub use self::case::{
+    Case, CaseAdditions, CaseEvent, CasePage, CasePause, CasePerson, CaseProof, CaseSummary, NewCase, NewPause,
+    ProofOutcome, Resumption,
+};
+pub use self::commitment::{Commitment, CommitmentPage, NewCommitment, Repair};
+pub use self::correction::{Correction, CorrectionPage, NewCorrection};
 pub use self::result::{
     Attribute, ClaimVerdict, Deferral, Refusal, Service, Services, State, Step, VerdictWord, Verification,
     VerificationPage,
@@ -180,33 +189,14 @@ impl Question {
     /// A digest or a time is none.
     pub fn into_office(self, idempotency_key: String, trace: Option<String>) -> Result<OfficeQuestion, Problem> {
         let authorisation = self.authorisation.map(Authorisation::into_wire).transpose()?;
-        let bases = self.purpose.legal_bases.into_iter();
-        let purpose = wire::Purpose {
-            item: self.purpose.item,
-            legal_bases: bases
-                .map(|basis| wire::LegalBasis { instrument: basis.instrument, article: basis.article })
-                .collect(),
-            scenario: self.purpose.scenario,
-            ..wire::Purpose::default()
-        };
-        let claims = self.claims.into_iter().map(|claim| wire::Claim {
-            attribute: claim.attribute,
-            operator: claim.operator,
-            operands: claim.operands.into_iter().map(Operand::into_wire).collect(),
-            disclose: claim.disclose,
-            fixed_by_item: false,
-        });
-        let inputs = self.inputs.into_iter();
         Ok(OfficeQuestion {
             provider: self.provider,
             service: self.service,
             service_version: self.service_version,
-            subject: Some(wire::Subject { scheme: self.subject.scheme, value: self.subject.value }),
-            inputs: inputs
-                .map(|input| wire::Input { name: input.name, value: Some(input.value.into_wire()) })
-                .collect(),
-            claims: claims.collect(),
-            purpose: Some(purpose),
+            subject: Some(self.subject.into_wire()),
+            inputs: self.inputs.into_iter().map(Input::into_wire).collect(),
+            claims: self.claims.into_iter().map(Claim::into_wire).collect(),
+            purpose: Some(self.purpose.into_wire()),
             case_number: self.case_number,
             officer: self.officer,
             system: String::new(),
@@ -219,6 +209,42 @@ impl Question {
             also_about: Vec::new(),
             subscribe_until_ms: None,
         })
+    }
+}
+
+impl Subject {
+    fn into_wire(self) -> wire::Subject {
+        wire::Subject { scheme: self.scheme, value: self.value }
+    }
+}
+
+impl Input {
+    fn into_wire(self) -> wire::Input {
+        wire::Input { name: self.name, value: Some(self.value.into_wire()) }
+    }
+}
+
+impl Claim {
+    fn into_wire(self) -> wire::Claim {
+        wire::Claim {
+            attribute: self.attribute,
+            operator: self.operator,
+            operands: self.operands.into_iter().map(Operand::into_wire).collect(),
+            disclose: self.disclose,
+            fixed_by_item: false,
+        }
+    }
+}
+
+impl Purpose {
+    fn into_wire(self) -> wire::Purpose {
+        let basis = |basis: LegalBasis| wire::LegalBasis { instrument: basis.instrument, article: basis.article };
+        wire::Purpose {
+            item: self.item,
+            legal_bases: self.legal_bases.into_iter().map(basis).collect(),
+            scenario: self.scenario,
+            ..wire::Purpose::default()
+        }
     }
 }
 
@@ -281,6 +307,11 @@ impl Scalar {
             Operand::List(_) => None,
         }
     }
+}
+
+/// A time that may not have come yet.
+fn timestamp_of(at_ms: u64) -> Option<String> {
+    (at_ms > 0).then(|| timestamp(at_ms))
 }
 
 /// A time as RFC 3339 in UTC.

@@ -96,7 +96,7 @@ where
 {
     let sign_in = SignIn { keys: Arc::clone(&parts.office_keys), clock: Arc::clone(&parts.clock) };
     let edge = OfficeEdge { office: Arc::clone(office), sign_in: Some(sign_in.clone()) };
-    let cases = CasesEdge::server(Arc::clone(&parts.cases), Some(sign_in.clone()), Arc::clone(&parts.clock));
+    let cases = CasesEdge::server(Arc::clone(&parts.cases), Some(sign_in.clone()));
     let mut grpc = Routes::new(health)
         .add_service(edge.server())
         .add_service(cases)
@@ -112,6 +112,6 @@ where
         Ok(reflection) => grpc = grpc.add_service(reflection),
         Err(error) => tracing::warn!(%error, "the office port has no reflection"),
     }
-    let api = Api::new(Arc::clone(office), sign_in, parts.config.office.largest_body_kib, stop);
+    let api = Api::new(Arc::clone(office), sign_in, &parts.config.office, stop);
     http::serve(api, grpc.into_axum_router()).into()
 }

@@ -100,6 +100,13 @@ impl Problem {
         self
     }
 
+    /// Names what the field at fault stands in.
+    #[must_use]
+    pub fn within(mut self, outer: &str) -> Self {
+        self.0.field = format!("{outer}.{}", self.0.field);
+        self
+    }
+
     /// Nobody has signed in.
     pub fn not_signed_in() -> Self {
         Self::new(
@@ -219,10 +226,16 @@ impl From<Failure> for Problem {
                 StatusCode::NOT_FOUND,
                 "NOT_FOUND",
                 "There is no such thing",
-                "compare the id character by character; GET /v1/verifications lists what was asked",
+                "compare it character by character; the lists under /v1 show what there is for this office system",
             )
             .because(reason),
+            Failure::InTheWay(reason) => {
+                let title = "Something that is there already stands in the way";
+                Self::new(StatusCode::CONFLICT, "IN_THE_WAY", title, "look at what is there, then decide")
+                    .because(reason)
+            }
             Failure::Task(error) => Self::unavailable(error.to_string()),
+            Failure::Unusable { field, reason } => Self::unusable(field, reason),
             Failure::Unavailable(reason) => Self::unavailable(reason),
         }
     }
@@ -261,12 +274,13 @@ impl IntoResponse for Problem {
 pub struct Problems;
 
 /// The statuses with their meaning.
-const STATUSES: [(&str, &str); 10] = [
+const STATUSES: [(&str, &str); 11] = [
     ("400", "The request cannot be read: no JSON, an unknown field, a wrong type."),
     ("401", "The call shows no API key or client certificate that counts."),
     ("403", "Refused: no grant, or the grant, the service or this office system's key does not cover it."),
     ("404", "There is no such thing, or it is not for this office system."),
     ("405", "The address does not take this method."),
+    ("409", "Something that is there already stands in the way."),
     ("413", "The body is larger than this port takes."),
     ("415", "The body is not `application/json`."),
     ("422", "Refused: the question can be read, and is not one that can be asked."),

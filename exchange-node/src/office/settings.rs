@@ -17,6 +17,8 @@ pub struct OfficeSettings {
     pub names: Vec<String>,
     /// The largest body of a request, in KiB.
     pub largest_body_kib: usize,
+    /// The largest body of a job of many questions, in KiB: about 150 bytes a row.
+    pub largest_batch_kib: usize,
 }
 
 /// Where TLS is spoken.
@@ -32,6 +34,12 @@ pub enum TlsUse {
 
 impl Default for OfficeSettings {
     fn default() -> Self {
-        Self { tls: TlsUse::default(), tls_file: None, names: Vec::new(), largest_body_kib: 64 }
+        Self {
+            tls: TlsUse::default(),
+            tls_file: None,
+            names: Vec::new(),
+            largest_body_kib: 64,
+            largest_batch_kib: 4096,
+        }
     }
 }

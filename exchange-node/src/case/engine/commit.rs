@@ -22,6 +22,7 @@ use crate::{
         plan,
     },
     duty::{Acted, Change, Duty, What},
+    outbox::Happened,
 };
 
 /// How soon a check looks again for a service that is not there yet, or an answer that a person has yet to give.
@@ -65,6 +66,7 @@ impl Cases {
         let row = Commitment {
             id: id.clone(),
             case_number: case.number.clone(),
+            system: case.system.clone(),
             item: case.item.clone(),
             proof: proof.proof.clone(),
             about: proof.about.clone(),
@@ -78,13 +80,9 @@ impl Cases {
         let row = Commitment { subject: self.applicant(&case), ..row };
         case.settle();
         self.keep_time(&mut case);
-        let check = Duty {
-            id: duty_id(&id),
-            order: duty_id(&id),
-            at_ms: now_ms.saturating_add(u64::from(self.parts.settings.check_after_seconds) * 1000),
-            what: What::CheckCommitment { commitment: id.clone() },
-        };
-        self.save(&case, vec![Change::row(commitment::BOOK, id.clone(), &row), Change::Put(check)]).await?;
+        let at_ms = now_ms.saturating_add(u64::from(self.parts.settings.check_after_seconds) * 1000);
+        let changes = vec![Change::row(commitment::BOOK, id.clone(), &row), check_duty(&id, at_ms)];
+        self.save(&case, changes).await?;
         lock(&self.commitments).insert(id, row);
         self.tell(&case, index, "proof");
         Ok(Ok(case))
@@ -112,7 +110,9 @@ impl Cases {
         }
         row.state = CommitmentState::Repaired;
         row.repair = format!("{} ({})", how.trim(), officer.trim());
-        let change = Change::row(commitment::BOOK, id, &row);
+        let mut noting = self.parts.outbox.begin().await;
+        let mut changes = vec![Change::row(commitment::BOOK, id, &row)];
+        changes.extend(noting.note(&row.system, &row.case_number, happened(&row)));
         match self.head(&row.case_number).ok_or(Error::Unknown).and_then(|head| self.load(&head)) {
             Ok(mut case) => {
                 let index = place(&case, &row);
@@ -121,7 +121,7 @@ impl Cases {
                     case.proofs[index].commitment = None;
                 }
                 case.settle();
-                self.save(&case, vec![change]).await?;
+                self.save(&case, changes).await?;
                 lock(&self.commitments).insert(id.to_owned(), row.clone());
                 if let Some(index) = index {
                     self.tell(&case, index, row.state.event());
@@ -129,11 +129,12 @@ impl Cases {
             }
             // The case went with its month; the commitment is put right all the same.
             Err(Error::Destroyed) => {
-                self.parts.duties.commit(vec![change]).await?;
+                self.parts.duties.commit(changes).await?;
                 lock(&self.commitments).insert(id.to_owned(), row.clone());
             }
             Err(error) => return Err(error),
         }
+        noting.done();
         Ok(Ok(row))
     }
 
@@ -153,10 +154,10 @@ impl Cases {
         let head = self.head(&row.case_number).ok_or(Error::Unknown)?;
         let mut case = match self.load(&head) {
             // Nothing is left that could be asked about.
-            Err(Error::Destroyed) => return self.unconfirmed(row).map(Acted::Done),
+            Err(Error::Destroyed) => return self.unconfirmed(row).await.map(Acted::Done),
             loaded => loaded?,
         };
-        let Some(index) = place(&case, &row) else { return self.unconfirmed(row).map(Acted::Done) };
+        let Some(index) = place(&case, &row) else { return self.unconfirmed(row).await.map(Acted::Done) };
         let now_ms = self.parts.clock.now_ms();
         if let Answer::Deferred { due_at_ms } = case.proofs[index].answer {
             // A person has it; it is not asked twice.
@@ -202,7 +203,10 @@ impl Cases {
         self.keep_time(&mut case);
         let (head, mut changes) = self.rows(&case)?;
         changes.extend([Change::row(commitment::BOOK, id, &row), Change::Done(duty_id(id))]);
+        let mut noting = self.parts.outbox.begin().await;
+        changes.extend(noting.note(&case.system, &case.number, happened(&row)));
         self.parts.duties.commit(changes).await?;
+        noting.done();
         self.remember(head);
         let kind = row.state.event();
         tracing::info!(commitment = id, state = row.state.as_str(), "a commitment was checked");
@@ -253,13 +257,29 @@ impl Cases {
         Ok(Acted::Later(later))
     }
 
-    fn unconfirmed(&self, mut row: Commitment) -> Result<Vec<Change>, Error> {
+    async fn unconfirmed(&self, mut row: Commitment) -> Result<Vec<Change>, Error> {
         row.state = CommitmentState::Unconfirmed;
         row.checked_ms = self.parts.clock.now_ms();
+        let told = happened(&row);
+        // The row becomes durable with the end of the duty: after a crash it comes here again.
+        if !self.parts.outbox.has(&told) {
+            self.parts.outbox.note(&row.system, &row.case_number, told).await?;
+        }
         let change = Change::row(commitment::BOOK, row.id.clone(), &row);
         lock(&self.commitments).insert(row.id.clone(), row);
         Ok(vec![change])
     }
+}
+
+/// What the office is told of a commitment as it stands.
+fn happened(row: &Commitment) -> Happened {
+    Happened::Commitment { commitment: row.id.clone(), state: row.state }
+}
+
+/// A commitment is to be checked.
+pub(super) fn check_duty(id: &str, at_ms: u64) -> Change {
+    let what = What::CheckCommitment { commitment: id.to_owned() };
+    Change::Put(Duty { id: duty_id(id), order: duty_id(id), at_ms, what })
 }
 
 fn duty_id(commitment: &str) -> String {

@@ -1,4 +1,5 @@
-//! `/v1/cases`: opening, adding, looking up, listing, the slip. Translates; decides nothing.
+//! `/v1/cases`: opening, adding, looking up, listing, the slip, the clock. Translates; decides nothing. Out of scope: commitments
+//! (`commitments`), watching (`events`).
 
 use std::sync::Arc;
 
@@ -8,26 +9,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
-use serde::Deserialize;
 use trust::refusal::Refusal;
 
 use super::{
     Api,
     answer::{document, made, uncached},
     extract::{self, Id, Known, Nothing},
+    page::{LARGEST, Paging},
 };
 use crate::office::{
-    json::{Case, CaseAdditions, CasePage, CaseSummary, NewCase, timestamp},
+    Failure,
+    json::{Case, CaseAdditions, CasePage, CaseSummary, NewCase, NewPause, Resumption, timestamp},
     problem::{Problem, Problems},
 };
 
-/// How many cases a page has, where the caller does not say otherwise.
-const USUAL_PAGE: usize = 50;
-
-/// How many it has at most.
-const LARGEST_PAGE: usize = 200;
-
-fn refused(api: &Api, refusal: &Refusal) -> Problem {
+pub(super) fn refused(api: &Api, refusal: &Refusal) -> Problem {
     Problem::refused(&refusal.to_wire(), None, api.office.now_ms())
 }
 
@@ -55,14 +51,6 @@ pub(super) async fn open(State(api): State<Arc<Api>>, known: Known<Nothing>, bod
     Ok(made(StatusCode::CREATED, &location, &Case::from(case)))
 }
 
-/// The parameters of a list.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Paging {
-    cursor: Option<String>,
-    limit: Option<usize>,
-}
-
 /// Lists cases, the newest first. Names nobody.
 #[utoipa::path(
     get,
@@ -81,12 +69,9 @@ pub(super) struct Paging {
     )
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<Paging>) -> Result<Response, Problem> {
-    let most = known.query.limit.unwrap_or(USUAL_PAGE);
-    if !(1..=LARGEST_PAGE).contains(&most) {
-        return Err(Problem::malformed(format!("limit is 1 to {LARGEST_PAGE}")).at("limit"));
-    }
-    let heads = api.office.case_list(&known.caller, known.query.cursor.as_deref().unwrap_or_default(), most);
-    let next_cursor = heads.last().filter(|_| heads.len() == most).map(|head| head.number.clone());
+    let page = known.query.page(LARGEST)?;
+    let heads = api.office.case_list(&known.caller, page.behind(), page.most);
+    let next_cursor = page.next(heads.len(), heads.last().map(|head| head.number.clone()));
     let cases = heads.into_iter().map(|head| CaseSummary {
         case_number: head.number,
         item: head.item,
@@ -160,6 +145,62 @@ pub(super) async fn slip(
 ) -> Result<Response, Problem> {
     let text = api.office.slip(&known.caller, &number)?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+/// Stops the clock of working days of a case, for a reason that is told.
+#[utoipa::path(
+    post,
+    path = "/v1/cases/{number}/pause",
+    tag = "cases",
+    operation_id = "pause_case",
+    params(("number" = String, Path, description = "The case number")),
+    request_body(content = NewPause, content_type = "application/json"),
+    responses((status = 200, description = "The case", body = Case), Problems)
+)]
+pub(super) async fn pause(
+    State(api): State<Arc<Api>>,
+    known: Known<Nothing>,
+    Id(number): Id,
+    body: Body,
+) -> Result<Response, Problem> {
+    let NewPause { reason, officer } = extract::read(&api, &known.headers, body).await?;
+    if reason.trim().is_empty() {
+        let reason = "say why the clock stands still; `resume` lets it run again".to_owned();
+        return Err(Failure::Unusable { field: "reason", reason }.into());
+    }
+    stand_still(&api, &known, number, reason, officer).await
+}
+
+/// Lets the clock of working days of a case run again.
+#[utoipa::path(
+    post,
+    path = "/v1/cases/{number}/resume",
+    tag = "cases",
+    operation_id = "resume_case",
+    params(("number" = String, Path, description = "The case number")),
+    request_body(content = Resumption, content_type = "application/json"),
+    responses((status = 200, description = "The case", body = Case), Problems)
+)]
+pub(super) async fn resume(
+    State(api): State<Arc<Api>>,
+    known: Known<Nothing>,
+    Id(number): Id,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Resumption { officer } = extract::read(&api, &known.headers, body).await?;
+    stand_still(&api, &known, number, String::new(), officer).await
+}
+
+/// Stops the clock, or lets it run where there is no reason.
+async fn stand_still(
+    api: &Api,
+    known: &Known<Nothing>,
+    number: String,
+    reason: String,
+    officer: String,
+) -> Result<Response, Problem> {
+    let paused = api.office.pause_case(&known.caller, number, reason, officer).await?;
+    Ok(uncached(&Case::from(paused.map_err(|refusal| refused(api, &refusal))?)))
 }
 
 /// A part of a path, with whatever is not plain as its bytes.

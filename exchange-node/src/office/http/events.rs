@@ -1,6 +1,7 @@
-//! `/v1/events`: server-sent events. Translates; decides nothing.
+//! Server-sent events: `/v1/events`, whatever comes later, and `/v1/cases/{number}/events`, one case as it is asked about.
+//! Translates; decides nothing.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     extract::State,
@@ -9,19 +10,19 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use tokio_stream::StreamExt;
+use futures_util::stream::{Stream, StreamExt as _};
 
 use super::{
     Api,
-    extract::{self, Known, Nothing},
+    extract::{self, Id, Known, Nothing},
 };
 use crate::office::{
     events::read_event_id,
     problem::{Problem, Problems},
 };
 
-/// A stream of what comes later to the questions of this office system: each event's `data` is a `Notice`. Whoever connects
-/// again with `Last-Event-ID` misses nothing.
+/// A stream of what comes later to this office system: each event's `data` is a `Notice`. Whoever connects again with
+/// `Last-Event-ID` misses nothing of the last 61 days.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -44,5 +45,36 @@ pub(super) async fn listen(State(api): State<Arc<Api>>, known: Known<Nothing>) -
     let events = api.office.events(known.caller, behind, api.stop.clone());
     let events =
         events.map(|event| event.map(|event| Event::default().id(event.id).event(event.kind).data(event.data)));
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    Ok(stream(events))
+}
+
+/// A case as it stands, and then each change of it as it comes: partial results while departments are asked, answers that come
+/// later, what becomes of commitments. Each event's `data` is a `CaseEvent`; the first one is the whole case.
+#[utoipa::path(
+    get,
+    path = "/v1/cases/{number}/events",
+    tag = "cases",
+    operation_id = "watch_case",
+    params(("number" = String, Path, description = "The case number")),
+    responses(
+        (status = 200, description = "The stream (WHATWG server-sent events); it does not end by itself", body = String, content_type = "text/event-stream"),
+        Problems
+    )
+)]
+pub(super) async fn watch_case(
+    State(api): State<Arc<Api>>,
+    known: Known<Nothing>,
+    Id(number): Id,
+) -> Result<Response, Problem> {
+    let events = api.office.watch_case(&known.caller, &number, api.stop.clone())?;
+    let events = events.map(|event| {
+        // A plain structure; it can always be written.
+        let data = serde_json::to_string(&event).unwrap_or_default();
+        Ok(Event::default().event(event.kind).data(data))
+    });
+    Ok(stream(events))
+}
+
+fn stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }

@@ -62,8 +62,36 @@ impl FromRequestParts<Arc<Api>> for Id {
     }
 }
 
+/// The longest idempotency key.
+const LONGEST_KEY: usize = 64;
+
+/// The header, with or without the quotation marks of a structured field; empty where it is not there.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let text = text(headers, "idempotency-key")?;
+    let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if key.len() > LONGEST_KEY {
+        return Err(Problem::malformed(format!("an idempotency key has at most {LONGEST_KEY} characters"))
+            .at("Idempotency-Key"));
+    }
+    Ok(key.to_owned())
+}
+
 /// Reads a body as JSON.
 pub(super) async fn read<T: DeserializeOwned>(api: &Api, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    read_most(api.largest_body, "largest_body_kib", headers, body).await
+}
+
+/// Reads a body with many rows as JSON.
+pub(super) async fn read_large<T: DeserializeOwned>(api: &Api, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    read_most(api.largest_batch, "largest_batch_kib", headers, body).await
+}
+
+async fn read_most<T: DeserializeOwned>(
+    most: usize,
+    setting: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -71,16 +99,16 @@ pub(super) async fn read<T: DeserializeOwned>(api: &Api, headers: &HeaderMap, bo
         let title = "The body is not of a type that this address takes";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "MEDIA_TYPE_UNSUPPORTED", title, next_step));
     }
-    let read = tokio::time::timeout(SLOWEST_BODY, axum::body::to_bytes(body, api.largest_body)).await;
+    let read = tokio::time::timeout(SLOWEST_BODY, axum::body::to_bytes(body, most)).await;
     let bytes = match read {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) => {
             let source = std::error::Error::source(&error);
             if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
-                let next_step = "send less; [office] largest_body_kib in node.toml is the limit";
+                let next_step = format!("send less; [office] {setting} in node.toml is the limit");
                 let title = "The body is larger than this port takes";
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", title, next_step)
-                    .because(format!("at most {} bytes are taken", api.largest_body)));
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", title, &next_step)
+                    .because(format!("at most {most} bytes are taken")));
             }
             return Err(Problem::malformed("the body was cut short"));
         }

@@ -17,13 +17,13 @@ fn every_call_documents_every_status() {
     for (path, item) in openapi["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             calls += 1;
-            for status in ["400", "401", "403", "404", "405", "413", "415", "422", "429", "503"] {
+            for status in ["400", "401", "403", "404", "405", "409", "413", "415", "422", "429", "503"] {
                 let schema = &operation["responses"][status]["content"]["application/problem+json"]["schema"]["$ref"];
                 assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
             }
         }
     }
-    assert_eq!(calls, 13);
+    assert_eq!(calls, 27);
     assert_eq!(openapi["components"]["schemas"]["Question"]["additionalProperties"], false);
 }
 

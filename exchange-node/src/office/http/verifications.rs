@@ -7,7 +7,6 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
@@ -15,6 +14,7 @@ use super::{
     Api,
     answer::{document, made},
     extract::{self, Id, Known, Nothing},
+    page::{LARGEST, Page, cursor_of},
 };
 use crate::{
     ask::Ending,
@@ -27,15 +27,6 @@ use crate::{
 
 /// How often whoever waits for a deferred answer need look at least.
 const LOOK_AGAIN: u64 = 3600;
-
-/// How many verifications a page has, where the caller does not say otherwise.
-const USUAL_PAGE: usize = 50;
-
-/// How many it has at most.
-const LARGEST_PAGE: usize = 200;
-
-/// The longest idempotency key.
-const LONGEST_KEY: usize = 64;
 
 /// Asks another department one question and waits for its answer. A refusal is a problem with its stable code, and is in
 /// the evidence as everything else: `instance` leads to it. Where no answer came, every verdict is `UNAVAILABLE`.
@@ -68,7 +59,7 @@ pub(super) async fn create(
     known: Known<Nothing>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key(&known.headers)?;
+    let key = extract::idempotency_key(&known.headers)?;
     let wait = wait(&known.headers)?;
     let trace = trace_of(extract::text(&known.headers, "x-request-id")?);
     let question: Question = extract::read(&api, &known.headers, body).await?;
@@ -101,10 +92,10 @@ pub(super) async fn create(
     Ok(response)
 }
 
-/// The parameters of a list.
+/// The parameters of the list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Paging {
+pub(super) struct OfState {
     cursor: Option<String>,
     limit: Option<usize>,
     state: Option<VerificationState>,
@@ -128,20 +119,16 @@ pub(super) struct Paging {
         Problems
     )
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<Paging>) -> Result<Response, Problem> {
-    let Paging { cursor, limit, state } = &known.query;
-    let before = cursor.as_deref().map(read_cursor).transpose()?;
-    let most = limit.unwrap_or(USUAL_PAGE);
-    if !(1..=LARGEST_PAGE).contains(&most) {
-        return Err(Problem::malformed(format!("limit is 1 to {LARGEST_PAGE}")).at("limit"));
-    }
+pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<OfState>) -> Result<Response, Problem> {
+    let OfState { cursor, limit, state } = known.query;
+    let page = Page::of(cursor, limit, LARGEST)?;
     let state = state.map(|state| match state {
         VerificationState::Answered => "answered",
         VerificationState::Deferred => "deferred",
         VerificationState::Refused => "refused",
         VerificationState::Unanswered => "unanswered",
     });
-    let (found, next) = api.office.list(&known.caller, before, most, state.map(str::to_owned)).await?;
+    let (found, next) = api.office.list(&known.caller, page.place()?, page.most, state.map(str::to_owned)).await?;
     let verifications = found.into_iter().map(Verification::from).collect();
     Ok(document(&known.headers, &VerificationPage { verifications, next_cursor: next.map(cursor_of) }))
 }
@@ -192,17 +179,6 @@ pub(super) async fn evidence(
     Ok((headers, bundle).into_response())
 }
 
-/// The header, with or without the quotation marks of a structured field.
-fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
-    let text = extract::text(headers, "idempotency-key")?;
-    let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if key.len() > LONGEST_KEY {
-        return Err(Problem::malformed(format!("an idempotency key has at most {LONGEST_KEY} characters"))
-            .at("Idempotency-Key"));
-    }
-    Ok(key.to_owned())
-}
-
 /// How many seconds the caller waits (RFC 7240, 4.3). Other preferences are none of this port's.
 fn wait(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
@@ -216,15 +192,4 @@ fn wait(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         }
     }
     Ok(None)
-}
-
-/// Cursors are opaque: what stands in them is the node's own business.
-fn cursor_of(place: u64) -> String {
-    HEXLOWER.encode(&place.to_be_bytes())
-}
-
-fn read_cursor(cursor: &str) -> Result<u64, Problem> {
-    let bytes = HEXLOWER.decode(cursor.as_bytes()).ok().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-    let place = bytes.map(u64::from_be_bytes).filter(|place| *place > 0);
-    place.ok_or_else(|| Problem::malformed("the cursor is none that this node gave out").at("cursor"))
 }

@@ -7,7 +7,7 @@ use proto::office::v1 as wire;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Authorisation, timestamp};
+use super::{Authorisation, timestamp, timestamp_of};
 use crate::{
     case::{AddToCase, Consent, OpenCase, Person},
     office::problem::Problem,
@@ -118,6 +118,27 @@ fn consent(authorisation: Authorisation) -> Result<Consent, Problem> {
     })
 }
 
+/// Why the clock of a case stands still.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPause {
+    /// Why, in words without personal data.
+    #[schema(min_length = 1)]
+    pub reason: String,
+    /// The officer.
+    #[schema(example = "1024")]
+    pub officer: String,
+}
+
+/// That the clock of a case runs again.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resumption {
+    /// The officer.
+    #[schema(example = "1024")]
+    pub officer: String,
+}
+
 /// What became of a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -173,6 +194,24 @@ pub struct CaseProof {
     pub commitment: String,
     /// What has to be stated, for `information_missing`.
     pub missing: String,
+    /// The verdict stands on the absence of a record.
+    pub by_absence: bool,
+    /// Not a proof of the item: the node's own look at whether the person is who he says.
+    pub identity: bool,
+}
+
+/// A time at which the clock of a case stood still.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct CasePause {
+    /// Why.
+    pub reason: String,
+    /// From when, RFC 3339.
+    #[schema(format = DateTime)]
+    pub from: String,
+    /// Until when, RFC 3339; left out where it still stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub until: Option<String>,
 }
 
 /// A case.
@@ -182,6 +221,10 @@ pub struct Case {
     pub case_number: String,
     /// The item.
     pub item: String,
+    /// Its name in Chinese.
+    pub item_name_zh: String,
+    /// The same in English.
+    pub item_name_en: String,
     /// The version it was filed under.
     pub item_version: u32,
     /// The officer.
@@ -198,6 +241,8 @@ pub struct Case {
     pub due_at: String,
     /// Working days left; below 0, how many it is late.
     pub days_left: i64,
+    /// The times at which the clock stood still.
+    pub pauses: Vec<CasePause>,
     /// Everything that is missing, told once, in Chinese.
     pub missing_zh: Vec<String>,
     /// The same in English.
@@ -212,6 +257,8 @@ impl From<wire::Case> for Case {
         Self {
             case_number: case.case_number,
             item: case.item,
+            item_name_zh: case.item_name_zh,
+            item_name_en: case.item_name_en,
             item_version: case.item_version,
             officer: case.officer,
             state: case.state,
@@ -219,10 +266,17 @@ impl From<wire::Case> for Case {
             opened_at: timestamp(case.opened_at_ms),
             due_at: timestamp(case.due_at_ms),
             days_left: case.days_left,
+            pauses: case.pauses.into_iter().map(CasePause::from).collect(),
             missing_zh: notice.zh,
             missing_en: notice.en,
             flagged: case.flagged,
         }
+    }
+}
+
+impl From<wire::CasePause> for CasePause {
+    fn from(pause: wire::CasePause) -> Self {
+        Self { reason: pause.reason, from: timestamp(pause.from_ms), until: timestamp_of(pause.until_ms) }
     }
 }
 
@@ -254,6 +308,8 @@ impl From<wire::CaseProof> for CaseProof {
             optional: proof.optional,
             commitment: proof.commitment,
             missing: proof.missing,
+            by_absence: proof.by_absence,
+            identity: proof.identity,
         }
     }
 }
@@ -284,4 +340,35 @@ pub struct CasePage {
     /// Gets the next page as `cursor`; left out on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// Something happened in a case that is watched.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct CaseEvent {
+    /// The case number.
+    pub case_number: String,
+    /// `case` (the whole case), `proof`, `commitment_fulfilled`, `commitment_broken`, `commitment_unconfirmed` or
+    /// `commitment_repaired`.
+    pub kind: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// For `case`, the case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case: Option<Case>,
+    /// For the others, the proof as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<CaseProof>,
+}
+
+impl From<wire::CaseEvent> for CaseEvent {
+    fn from(event: wire::CaseEvent) -> Self {
+        Self {
+            case_number: event.case_number,
+            kind: event.kind,
+            at: timestamp(event.at_ms),
+            case: event.case.map(Case::from),
+            proof: event.proof.map(CaseProof::from),
+        }
+    }
 }

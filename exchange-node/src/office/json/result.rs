@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use trust::claim::Verdict;
 use utoipa::ToSchema;
 
-use super::{Operand, timestamp};
+use super::{Operand, timestamp, timestamp_of};
 use crate::{
     asked::{Ending, ticket_of},
     office::{Seen, ServiceSeen},
@@ -88,6 +88,20 @@ pub struct Refusal {
     pub refused_by: String,
 }
 
+impl Refusal {
+    /// As it stands in a message, with who refused.
+    pub(super) fn of(refusal: wire::Refusal, refused_by: String) -> Self {
+        Self {
+            code: refusal.code,
+            field: refusal.field,
+            message: refusal.message,
+            next_step: refusal.next_step,
+            retry_at: timestamp_of(refusal.retry_at_ms),
+            refused_by,
+        }
+    }
+}
+
 /// When an answer will come.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Deferral {
@@ -154,6 +168,11 @@ pub struct Verification {
     pub officer: String,
     /// The provider's officer who answered; empty where no person did.
     pub clerk: String,
+    /// The newest answer's number; 0 where there is none.
+    pub answer_number: u32,
+    /// The decision on a correction because of which this answer took another one's place, 64 hex digits; empty where it took
+    /// none's.
+    pub correction: String,
     /// What the office should know of the service; empty where there is nothing to say.
     pub notice: String,
     /// Whether it came back from the other side's evidence, because this node lost its own.
@@ -186,6 +205,8 @@ impl From<Seen> for Verification {
             item: asked.item,
             officer: asked.officer,
             clerk: asked.clerk,
+            answer_number: asked.number,
+            correction: asked.correction,
             notice,
             from_the_other_side,
             timeline: timeline
@@ -208,14 +229,8 @@ impl From<Seen> for Verification {
             }
             Ending::Refused { refusal, by } => {
                 verification.state = State::Refused;
-                verification.refusal = Some(Refusal {
-                    code: refusal.code,
-                    field: refusal.field,
-                    message: refusal.message,
-                    next_step: refusal.next_step,
-                    retry_at: (refusal.retry_at_ms > 0).then(|| timestamp(refusal.retry_at_ms)),
-                    refused_by: by.unwrap_or_else(|| "own node".to_owned()),
-                });
+                let by = by.unwrap_or_else(|| "own node".to_owned());
+                verification.refusal = Some(Refusal::of(refusal, by));
             }
             Ending::Unanswered { reason, verdicts } => {
                 verification.state = State::Unanswered;
@@ -227,7 +242,7 @@ impl From<Seen> for Verification {
     }
 }
 
-fn verdict(claim: &wire::ClaimVerdict) -> ClaimVerdict {
+pub(super) fn verdict(claim: &wire::ClaimVerdict) -> ClaimVerdict {
     ClaimVerdict {
         attribute: claim.attribute.clone(),
         operator: claim.operator.clone(),
