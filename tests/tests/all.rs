@@ -70,6 +70,8 @@ mod office_guide;
 mod office_http;
 #[path = "all/office_later.rs"]
 mod office_later;
+#[path = "all/office_lists.rs"]
+mod office_lists;
 #[path = "all/oracle.rs"]
 mod oracle;
 #[path = "all/outage.rs"]

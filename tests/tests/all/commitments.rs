@@ -11,7 +11,10 @@ use town::harness::{Plan, Scope, eventually};
 use crate::support::{
     MARRIAGE, MARRIED, Place, WIDOWED,
     cases::{self, Desk, MARRIAGE_ALONE, NAMES, RENTAL, applicant, application, outcomes, proof, publish, refused},
-    exit, resident, said,
+    exit,
+    http::Call,
+    resident, said,
+    webhook::Receiver,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -32,6 +35,9 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     let place = Place::start(|plan, dir| eager(cases::departments(plan, dir))).await;
     publish(&place, RENTAL).await;
     let desk = Desk::at(&place).await;
+    let told = Receiver::default();
+    told.take(true);
+    place.json("housing", &["webhook", "add", "housing-desk", &told.start().await]).await;
     for department in ["civil-affairs", "taxation"] {
         place.town.node(department).kill();
     }
@@ -50,10 +56,26 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
         let needless =
             refused(&place, &["case", "commit", number, "身份证明", "--form", form, "--officer", "1024"]).await;
         assert!(needless.contains("COMMITMENT_"), "{needless}");
-        let committed =
-            place.json("housing", &["case", "commit", number, PROOF, "--form", form, "--officer", "1024"]).await;
-        assert_eq!(committed["proofs"][1]["outcome"], "COMMITTED", "{committed}");
     }
+    let committed = place.json("housing", &["case", "commit", "E-1", PROOF, "--form", form, "--officer", "1024"]).await;
+    assert_eq!(committed["proofs"][1]["outcome"], "COMMITTED", "{committed}");
+    // Over HTTP it is the same.
+    let office = place.town.office("housing").await.unwrap();
+    let call = |method: &str, path: &str| {
+        Call::new(method, &format!("http://{}{path}", office.address())).key(office.api_key())
+    };
+    let commit = |digest: &str| {
+        let new = serde_json::json!({ "proof": PROOF, "form_digest": digest, "officer": "1024" });
+        call("POST", "/v1/cases/E-2/commitments").json(&new).send()
+    };
+    let malformed = commit("00");
+    assert_eq!((malformed.status, malformed.json()["field"].as_str()), (422, Some("form_digest")), "{malformed:?}");
+    let committed = commit(&"07".repeat(32));
+    assert_eq!((committed.status, &committed.json()["proofs"][1]["outcome"]), (200, &"committed".into()));
+    let needless = commit(&"07".repeat(32));
+    assert_eq!((needless.status, needless.problem().as_str()), (422, "COMMITMENT_NOT_NEEDED"), "{needless:?}");
+    let open = call("GET", "/v1/commitments?state=open&case_number=E-2").send().json();
+    assert_eq!(open["commitments"][0]["form_digest"], "07".repeat(32), "{open}");
     let tried = async || !commitment(&place, "E-2").await["last_reason"].as_str().unwrap().is_empty();
     assert!(eventually(LONG, tried).await);
     // It stays due over a restart, and is checked once there is somebody to ask.
@@ -63,6 +85,12 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     for (number, state) in [("E-1", "fulfilled"), ("E-2", "broken")] {
         let checked = async || commitment(&place, number).await["state"] == state;
         assert!(eventually(LONG, checked).await, "{number}: {}", commitment(&place, number).await);
+    }
+    // The office hears of it by itself.
+    for (number, kind) in [("E-1", "commitment.fulfilled"), ("E-2", "commitment.broken")] {
+        assert!(eventually(LONG, async || !told.of(kind).is_empty()).await, "{kind}: {:?}", told.notices());
+        let notices = told.of(kind);
+        assert!(notices.iter().all(|notice| notice["data"]["case_number"] == number), "{notices:?}");
     }
     let kept = place.json("housing", &["case", "show", "E-1"]).await;
     assert_eq!(kept["proofs"][1]["outcome"], "NOT_REQUIRED", "{kept}");
@@ -83,10 +111,12 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     place.town.node("civil-affairs").kill();
     let blocked = desk.open(application("E-3", vec![applicant(&WIDOWED, NAMES[1], "widowed")])).await;
     assert_eq!(proof(&blocked, PROOF).reason, "commitment_blocked", "{blocked:?}");
-    let told = refused(&place, &["case", "commit", "E-3", PROOF, "--form", form, "--officer", "1024"]).await;
-    assert!(told.contains("COMMITMENT_BLOCKED"), "{told}");
+    let blocked = refused(&place, &["case", "commit", "E-3", PROOF, "--form", form, "--officer", "1024"]).await;
+    assert!(blocked.contains("COMMITMENT_BLOCKED"), "{blocked}");
     let id = commitment(&place, "E-2").await["commitment"].as_str().unwrap().to_owned();
-    place.json("housing", &["case", "repair", &id, "--officer", "1024", "--how", "已补交证明"]).await;
+    let repair = serde_json::json!({ "officer": "1024", "how": "已补交证明" });
+    let repaired = call("POST", &format!("/v1/commitments/{id}/repair")).json(&repair).send();
+    assert_eq!((repaired.status, &repaired.json()["state"]), (200, &"repaired".into()), "{repaired:?}");
     let shown = place.json("housing", &["case", "show", "E-3"]).await;
     assert_eq!(shown["proofs"][1]["outcome"], "MAY_COMMIT", "{shown}");
     let shown = place.json("housing", &["case", "show", "E-2"]).await;

@@ -20,6 +20,7 @@ use crate::support::{
     MARRIAGE, MARRIED, Place, WIDOWED, claim, exit, housings_scope, marital_status,
     peer::{channel, now_ms, seal_with},
     question, said, verdict,
+    webhook::Receiver,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -99,6 +100,9 @@ async fn answers_proved(place: &Place, department: &str, receipt: &str) -> usize
 #[tokio::test(flavor = "multi_thread")]
 async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down() {
     let place = town("").await;
+    let told_office = Receiver::default();
+    told_office.take(true);
+    place.json("housing", &["webhook", "add", "housing-desk", &told_office.start().await]).await;
     let married = || marital_status(&MARRIED, "married");
     let doubted = ask(&place, "housing", married()).await;
     assert_eq!(verdict(&doubted).verdict(), Verdict::Match);
@@ -156,6 +160,19 @@ async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down(
     assert_eq!((now.correction.len(), &now.request_digest), (64, &doubted.request_digest));
     let closed = correction(&place, &id).await;
     assert_eq!((&closed["paper_accepted"], &closed["decision_reason"]), (&false.into(), &"ENTRY_MENDED".into()));
+    // Housing's office system has heard of both by itself.
+    let both = async || {
+        let corrected = |notice: &Value| notice["data"]["correction"] != "";
+        told_office.of("verification.answered").iter().any(corrected)
+            && !told_office.of("correction.decided").is_empty()
+    };
+    assert!(eventually(LONG, both).await, "{:?}", told_office.notices());
+    let decided = told_office.of("correction.decided").remove(0);
+    assert_eq!(
+        (&decided["data"]["id"], &decided["data"]["state"], &decided["data"]["decision_reason"]),
+        (&id.as_str().into(), &"record_was_wrong".into(), &"ENTRY_MENDED".into()),
+        "{decided}"
+    );
     // So has whoever asked something else of the record, for its own claims.
     let told = async || shown(&place, OTHERS[1], &otherwise.receipt).await.answer_number == 2;
     assert!(eventually(LONG, told).await);

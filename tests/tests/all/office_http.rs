@@ -1,65 +1,29 @@
 //! The office port as HTTP with JSON, on real processes and with a client that nobody here wrote: questions and what becomes
 //! of them, problems, conventions of HTTP, who may sign in and for what, TLS for programs that are not of the exchange.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use proto::office::v1::{
     ListCorrectionsRequest, OpenCorrectionRequest, ShowCorrectionRequest, corrections_client::CorrectionsClient,
 };
 use serde_json::{Value, json};
-use tonic::{Code, Request, transport::Endpoint};
+use tonic::{Code, transport::Endpoint};
 use town::harness::eventually;
 
 use crate::support::{
-    BASIS, ITEM, MARRIED, Place, SINGLE, exit,
-    http::{Answer, Call},
+    ITEM, MARRIED, Place, SINGLE, exit,
+    http::Call,
     marital_status,
+    office_desk::{Desk, bearer, question},
     office_item::publish_item,
     said,
 };
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// Housing's office system.
-struct Desk {
-    base: String,
-    key: String,
-}
-
-impl Desk {
-    async fn of(place: &Place) -> Self {
-        let office = place.town.office("housing").await.unwrap();
-        Self { base: format!("http://{}", office.address()), key: office.api_key().to_owned() }
-    }
-
-    fn call(&self, method: &str, path: &str) -> Call {
-        Call::new(method, &format!("{}{path}", self.base)).key(&self.key)
-    }
-
-    fn ask(&self, question: &Value) -> Answer {
-        self.call("POST", "/v1/verifications").json(question).send()
-    }
-}
-
-/// A call over gRPC with an office key.
-fn bearer<T>(key: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
-    request
-}
-
-fn question(subject: &str, status: &str) -> Value {
-    let (instrument, article) = BASIS.split_once(' ').unwrap();
-    json!({
-        "provider": "civil-affairs",
-        "service": "marriage-registration",
-        "subject": { "scheme": "resident_id", "value": subject },
-        "claims": [{ "attribute": "marital_status", "operator": "equals", "operands": [status] }],
-        "purpose": { "item": ITEM, "legal_bases": [{ "instrument": instrument, "article": article }] },
-        "case_number": "GZF-2026-0001",
-        "officer": "1024",
-    })
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_over_http_is_the_same_question() {
@@ -106,35 +70,6 @@ async fn a_question_over_http_is_the_same_question() {
         (&json!(true), 1)
     );
     assert_eq!(desk.call("GET", "/v1/items").send().json(), json!({ "items": [] }));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_has_pages_and_shows_a_system_what_it_asked() {
-    let place = Place::civil_affairs_and_housing().await;
-    let desk = Desk::of(&place).await;
-    let mut ids = Vec::new();
-    for _ in 0..5 {
-        ids.push(desk.ask(&question(&MARRIED, "married")).json()["id"].as_str().unwrap().to_owned());
-    }
-    ids.reverse();
-    let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
-    loop {
-        let page = desk.call("GET", &format!("/v1/verifications?limit=2{cursor}")).send().json();
-        seen.extend(page["verifications"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()));
-        pages += 1;
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
-    assert_eq!(seen, ids);
-    assert!((3..=4).contains(&pages), "{pages}");
-    assert_eq!(desk.call("GET", "/v1/verifications?state=deferred").send().json()["verifications"], json!([]));
-
-    // Another system of the same department sees nothing of it in its list.
-    let other = place.json("housing", &["office-key", "add", "other-desk"]).await;
-    let other = Desk { key: other["key"].as_str().unwrap().to_owned(), ..desk };
-    assert_eq!(other.call("GET", "/v1/verifications").send().json()["verifications"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,8 +177,32 @@ async fn a_key_ends_and_does_what_it_is_for() {
 
     // Nor is there a correction that it may see, or open.
     let receipt = asked["id"].as_str().unwrap();
-    let opening = ["corrections", "open", receipt, "--reason", "OTHER", "--officer", "1024"];
-    let opened = place.json("housing", &opening).await["id"].as_str().unwrap().to_owned();
+    let doubt = |reason: &str| {
+        let doubt = json!({ "receipt": receipt, "reason": reason, "text": "结婚证", "officer": "1024" });
+        desk.call("POST", "/v1/corrections").json(&doubt).send()
+    };
+    let unlisted = doubt("he says so");
+    assert_eq!((unlisted.status, unlisted.json()["field"].as_str()), (422, Some("reason")), "{unlisted:?}");
+    let opened = doubt("OTHER");
+    assert_eq!(opened.status, 201, "{opened:?}");
+    let opened = opened.json()["id"].as_str().unwrap().to_owned();
+    for (desk, sees) in [(&desk, true), (&taxes, false)] {
+        let listed = desk.call("GET", "/v1/corrections").send().json();
+        assert_eq!(listed["corrections"].as_array().unwrap().len(), usize::from(sees), "{listed}");
+        let again = json!({ "receipt": receipt, "reason": "OTHER", "officer": "1024" });
+        let again = desk.call("POST", "/v1/corrections").json(&again).send();
+        let shown = [opened.as_str(), receipt].map(|id| desk.call("GET", &format!("/v1/corrections/{id}")).send());
+        if sees {
+            assert_eq!((again.status, again.problem().as_str()), (422, "CORRECTION_OPEN"), "{again:?}");
+            for shown in shown {
+                let correction = shown.json();
+                assert_eq!((&correction["id"], &correction["paper_accepted"]), (&json!(opened), &json!(true)));
+            }
+        } else {
+            assert_eq!(again.status, 404, "{again:?}");
+            assert!(shown.iter().all(|shown| shown.status == 404), "{shown:?}");
+        }
+    }
     for (key, sees) in [(&desk.key, true), (&taxes.key, false)] {
         let endpoint = Endpoint::from_shared(desk.base.clone()).unwrap();
         let mut corrections = CorrectionsClient::new(endpoint.connect().await.unwrap());
@@ -438,6 +397,32 @@ async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
         json!({ "officer": "1024", "people": [{ "role": "applicant", "values": { "marital_status": "married" } }] });
     let added = desk.call("POST", "/v1/cases/GZF-2/additions").json(&more).send();
     assert_eq!((added.status, added.json()["state"].as_str()), (200, Some("complete")), "{added:?}");
+    // Watched, it is shown whole at first; its clock stands still and runs again.
+    let events = place.dir().join("case-events");
+    let mut watching = Command::new("curl")
+        .args(["--silent", "--no-buffer", "--noproxy", "*", "--max-time", "120"])
+        .args(["--header", &format!("Authorization: Bearer {}", desk.key)])
+        .arg(format!("{}/v1/cases/GZF-2/events", desk.base))
+        .stdout(Stdio::from(fs::File::create(&events).unwrap()))
+        .spawn()
+        .expect("curl runs");
+    let seen = async || fs::read_to_string(&events).unwrap().contains("\"kind\":\"case\"");
+    assert!(eventually(LONG, seen).await);
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    let post = |path: &str, body: Value| desk.call("POST", &format!("/v1/cases/GZF-2/{path}")).json(&body).send();
+    let unsaid = post("pause", json!({ "reason": " ", "officer": "1024" }));
+    assert_eq!((unsaid.status, unsaid.json()["field"].as_str()), (422, Some("reason")), "{unsaid:?}");
+    let paused = post("pause", json!({ "reason": "现场核查", "officer": "1024" }));
+    let pauses = paused.json()["pauses"].as_array().unwrap().clone();
+    let last = pauses.last().unwrap();
+    assert_eq!((&last["reason"], &last["until"]), (&json!("现场核查"), &Value::Null), "{paused:?}");
+    let resumed = post("resume", json!({ "officer": "1024" })).json();
+    assert!(resumed["pauses"].as_array().unwrap().last().unwrap()["until"].is_string(), "{resumed}");
+    let digest = "07".repeat(32);
+    let commitment = json!({ "proof": "婚姻状况证明", "form_digest": digest, "officer": "1024" });
+    assert_eq!(post("commitments", commitment).problem(), "COMMITMENT_EXCLUDED");
+
     let listed = desk.call("GET", "/v1/cases?limit=1").send().json();
     assert_eq!(listed["cases"][0]["case_number"], "GZF-2");
     let next = listed["next_cursor"].as_str().unwrap();
@@ -452,5 +437,9 @@ async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
     let limited = Desk { base: desk.base.clone(), key: limited["key"].as_str().unwrap().to_owned() };
     let refused = limited.call("POST", "/v1/cases").json(&case("GZF-4", json!({ "resident_id": *MARRIED }))).send();
     assert_eq!((refused.status, refused.problem().as_str()), (403, "OFFICE_KEY_NOT_COVERING"));
-    assert_eq!(limited.call("GET", "/v1/cases/GZF-2").send().status, 404);
+    for path in ["/v1/cases/GZF-2", "/v1/cases/GZF-2/events"] {
+        assert_eq!(limited.call("GET", path).send().status, 404, "{path}");
+    }
+    let resumed = limited.call("POST", "/v1/cases/GZF-2/resume").json(&json!({ "officer": "1024" })).send();
+    assert_eq!(resumed.status, 404, "{resumed:?}");
 }

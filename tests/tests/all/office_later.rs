@@ -1,92 +1,27 @@
 //! What comes later reaches the office system by itself: as server-sent events, and as signed notices to its webhook, which
-//! are tried until they are taken, across restarts, those of one case in their order.
+//! are tried until they are taken, across restarts, those of one case in their order: answers, what they change in a case, the end
+//! of a job. Commitments and corrections are told in their own scenarios (`commitments`, `corrections`).
 
 use std::{
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
 use town::harness::eventually;
 
-use crate::support::{BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, housings_scope, http::Call};
+use crate::support::{
+    ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, housings_scope, http::Call, office_desk,
+    office_item::publish_item, webhook::Receiver,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Whoever is told.
-#[derive(Clone, Default)]
-struct Receiver {
-    /// Whether it takes notices.
-    takes: Arc<Mutex<bool>>,
-    /// Every notice that came, head and body, taken or not.
-    notices: Arc<Mutex<Vec<(String, String)>>>,
-}
-
-impl Receiver {
-    async fn start(&self) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let receiver = self.clone();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let receiver = receiver.clone();
-                tokio::spawn(async move {
-                    let (mut request, mut buffer) = (Vec::new(), [0; 8192]);
-                    let (head, body) = loop {
-                        match stream.read(&mut buffer).await {
-                            Ok(count @ 1..) => request.extend_from_slice(&buffer[..count]),
-                            _ => return,
-                        }
-                        let text = String::from_utf8_lossy(&request).into_owned();
-                        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                        let length = head.lines().find_map(|line| {
-                            line.to_lowercase().strip_prefix("content-length: ").map(|length| length.parse::<usize>())
-                        });
-                        if length.and_then(Result::ok).is_some_and(|length| body.len() >= length) {
-                            break (head.to_owned(), body.to_owned());
-                        }
-                    };
-                    let takes = *receiver.takes.lock().unwrap();
-                    receiver.notices.lock().unwrap().push((head, body));
-                    let status = if takes { "204 No Content" } else { "503 Service Unavailable" };
-                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                    let _ = stream.write_all(answer.as_bytes()).await;
-                });
-            }
-        });
-        format!("http://{address}/told")
-    }
-
-    /// The notices that name a verification, each once, in the order in which they came first.
-    fn told(&self) -> Vec<String> {
-        let mut told: Vec<String> = Vec::new();
-        for (_, body) in self.notices.lock().unwrap().iter() {
-            let id = serde_json::from_str::<Value>(body).unwrap()["data"]["id"].as_str().unwrap().to_owned();
-            if !told.contains(&id) {
-                told.push(id);
-            }
-        }
-        told
-    }
-}
-
+/// Whether somebody is married; the answer may come later.
 fn question(subject: &str) -> Value {
-    let (instrument, article) = BASIS.split_once(' ').unwrap();
-    json!({
-        "provider": "civil-affairs",
-        "service": "marriage-registration",
-        "subject": { "scheme": "resident_id", "value": subject },
-        "claims": [{ "attribute": "marital_status", "operator": "equals", "operands": ["married"] }],
-        "purpose": { "item": ITEM, "legal_bases": [{ "instrument": instrument, "article": article }] },
-        "case_number": "GZF-2026-0001",
-        "officer": "1024",
-        "accepts_deferral": true,
-    })
+    let mut question = office_desk::question(subject, "married");
+    question["accepts_deferral"] = json!(true);
+    question
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,14 +91,16 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     let mut listener = listen(&first_event);
     assert!(eventually(LONG, async || heard().contains(&ids[1])).await, "{}", heard());
     assert!(!heard().contains(&ids[0]), "{}", heard());
-    *receiver.takes.lock().unwrap() = true;
+    receiver.take(true);
     assert!(eventually(LONG, async || receiver.told() == ids).await, "{:?}", receiver.told());
+    let notices = receiver.notices();
+    what_an_answer_changes_and_the_end_of_a_job_are_told(&place, &base, office.api_key(), &receiver).await;
+    assert!(eventually(LONG, async || heard().contains("event: batch.finished")).await, "{}", heard());
     // A node that stops does not wait for whoever listens.
     node.stop().await.unwrap();
     listener.wait().unwrap();
 
     // Each is signed as Standard Webhooks are, under an id that stayed the same; Python's hmac checks it.
-    let notices = receiver.notices.lock().unwrap().clone();
     let header = |head: &str, name: &str| {
         let line = head.lines().find_map(|line| {
             let (known, value) = line.split_once(": ")?;
@@ -186,4 +123,58 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     }
     names.dedup();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+/// An answer that comes later changes the case that it was asked for, and a job ends: the office hears of both.
+async fn what_an_answer_changes_and_the_end_of_a_job_are_told(
+    place: &Place,
+    base: &str,
+    key: &str,
+    receiver: &Receiver,
+) {
+    publish_item(place).await;
+    let call = |method: &str, path: &str| Call::new(method, &format!("{base}{path}")).key(key);
+    let application = json!({
+        "case_number": "GZF-2026-0009",
+        "item": ITEM,
+        "officer": "1024",
+        "people": [{ "role": "applicant", "values": { "resident_id": *WIDOWED, "marital_status": "widowed" } }],
+    });
+    let case = call("POST", "/v1/cases").json(&application).send();
+    assert_eq!(case.status, 201, "{case:?}");
+    let ticket = case.json()["proofs"][0]["ticket"].as_str().unwrap().to_owned();
+    assert!(!ticket.is_empty() && case.json()["state"] == "waiting", "{case:?}");
+    let listed = call("GET", "/v1/cases").send().json();
+    assert_eq!(listed["cases"][0]["state"], "waiting", "{listed}");
+    let arguments = ["tasks", "answer", &ticket, "--officer", "3001", "--verdict", "marital_status=match"];
+    place.json("civil-affairs", &arguments).await;
+    assert!(eventually(LONG, async || !receiver.of("case.changed").is_empty()).await, "{:?}", receiver.notices());
+    let changed = receiver.of("case.changed");
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert_eq!(
+        (&changed[0]["data"]["case_number"], &changed[0]["data"]["state"]),
+        (&json!("GZF-2026-0009"), &json!("complete"))
+    );
+    assert!(!changed[0].to_string().contains(&**WIDOWED), "a number stands in a notice");
+    // It is kept so, and not only shown so.
+    let listed = call("GET", "/v1/cases").send().json();
+    assert_eq!(listed["cases"][0]["state"], "complete", "{listed}");
+
+    // A person answers no job: each row is refused, and the job ends all the same.
+    let mut job = question(&MARRIED);
+    for field in ["subject", "accepts_deferral"] {
+        job.as_object_mut().unwrap().remove(field);
+    }
+    job["rows"] = json!([{ "subject": { "scheme": "resident_id", "value": *MARRIED } }]);
+    let submit = |key: &str| call("POST", "/v1/batches").header(&format!("Idempotency-Key: {key}")).json(&job).send();
+    let submitted = submit("review-1");
+    assert_eq!(submitted.status, 202, "{submitted:?}");
+    assert!(eventually(LONG, async || !receiver.of("batch.finished").is_empty()).await, "{:?}", receiver.notices());
+    let finished = receiver.of("batch.finished");
+    assert_eq!(
+        (finished.len(), &finished[0]["data"]["id"], &finished[0]["data"]["refused"]),
+        (1, &submitted.json()["id"], &json!(1)),
+        "{finished:?}"
+    );
+    assert_eq!(finished[0]["data"]["state"], "done");
 }

@@ -13,6 +13,8 @@ pub(crate) mod further;
 pub(crate) mod http;
 #[path = "support/load.rs"]
 pub(crate) mod load;
+#[path = "support/office_desk.rs"]
+pub(crate) mod office_desk;
 #[path = "support/office_item.rs"]
 pub(crate) mod office_item;
 #[path = "support/peer.rs"]
@@ -23,6 +25,8 @@ pub(crate) mod replicas;
 pub(crate) mod shell;
 #[path = "support/stand_in.rs"]
 pub(crate) mod stand_in;
+#[path = "support/webhook.rs"]
+pub(crate) mod webhook;
 #[path = "support/wire.rs"]
 pub(crate) mod wire;
 
