@@ -55,6 +55,11 @@ pub enum Happened {
         /// What it came to.
         state: CommitmentState,
     },
+    /// What this department subscribed to has changed, or is over.
+    Notice {
+        /// The place of the notice in the evidence.
+        answer: u64,
+    },
     /// A correction that this department opened was decided, or refused.
     Correction {
         /// Its place in the evidence.

@@ -324,7 +324,7 @@ pub(super) async fn start(
         .add_service(BatchesEdge::server(&parts.bulk, None))
         .add_service(CasesEdge::server(Arc::clone(&parts.cases), None))
         .add_service(ItemsEdge::server(parts.clone()))
-        .add_service(NoticesEdge::new(parts, Arc::clone(&office), None).server())
+        .add_service(NoticesEdge::new(Arc::clone(&office), None).server())
         .add_service(SubscriptionsEdge::server(Arc::clone(&parts.given)))
         .add_service(DirectoryViewEdge::new(parts.clone()).server())
         .add_service(CatalogueEdge::server(parts))

@@ -109,6 +109,11 @@ impl Asker {
         self
     }
 
+    /// What office systems are told of.
+    pub(super) fn outbox(&self) -> Option<&Outbox> {
+        self.awaiting.as_ref().and_then(|awaiting| awaiting.outbox.as_deref())
+    }
+
     pub(super) fn announce<'a>(&self, awaiting: &'a Awaiting) -> Expectation<'a> {
         awaiting.duties.announce(self.journal.end())
     }

@@ -28,6 +28,7 @@ use crate::{
     journal::NewEntry,
     keys::seal,
     logs,
+    outbox::Happened,
     subscriptions::{forget_duty, row_key},
     usage,
 };
@@ -288,8 +289,21 @@ impl Asker {
         let came = Came { question: row.question, number: answer.number, answer: index, at_ms: self.clock.now_ms() };
         changes.push(Change::row(CAME, format!("{}/{:010}", row_key(row.question), came.number), &came));
         let question = row.question;
+        let asked = self.journal.entry(question)?.as_ref().and_then(message::<wire::Request>);
+        let is_news = !by_us || matches!(answer.outcome, Some(Outcome::Verdicts(_)));
+        let mut noting = match self.outbox() {
+            Some(outbox) => Some(outbox.begin().await),
+            None => None,
+        };
+        // Gone with its month's key: then nobody is told.
+        if let (Some(noting), Some(asked), true) = (&mut noting, asked, is_news) {
+            changes.extend(noting.note(&asked.system, &asked.case_number, Happened::Notice { answer: index }));
+        }
         subscriptions.keep(row, changes).await?;
         subscriptions.locked().came.entry(question).or_default().push(came);
+        if let Some(noting) = noting {
+            noting.done();
+        }
         Ok(())
     }
 
@@ -354,6 +368,19 @@ impl Asker {
         let Some(subscriptions) = &self.subscriptions else { return Ok(Vec::new()) };
         let came = subscriptions.came(row.question);
         came.into_iter().filter_map(|came| self.notice(row, came).transpose()).collect()
+    }
+
+    /// The notice at a place in the evidence; `None` where there is none (any more). Reads the evidence.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn notice_at(&self, place: u64) -> Result<Option<Notice>, Error> {
+        let Some(subscriptions) = &self.subscriptions else { return Ok(None) };
+        let question = self.journal.entry(place)?.and_then(|stored| stored.about);
+        let Some(row) = question.and_then(|question| subscriptions.row(question)) else { return Ok(None) };
+        let came = subscriptions.came(row.question).into_iter().find(|came| came.answer == place);
+        Ok(came.map(|came| self.notice(&row, came)).transpose()?.flatten())
     }
 
     /// Notices that nobody has seen to, the oldest first, of those subscriptions that `is_wanted` says. Reads the evidence.

@@ -12,6 +12,7 @@ mod corrections;
 mod events;
 mod extract;
 mod page;
+mod subscriptions;
 mod verifications;
 
 use std::sync::Arc;
@@ -81,6 +82,7 @@ impl std::fmt::Debug for Api {
         (name = "cases", description = "A public service item for one applicant, all proofs asked at once"),
         (name = "batches", description = "Many questions as one job"),
         (name = "corrections", description = "Answers that the office doubts"),
+        (name = "subscriptions", description = "Questions that go on, and the changes that are told"),
         (name = "directory", description = "What may be asked, and for what")
     )
 )]
@@ -106,6 +108,10 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(batches::results))
         .routes(routes!(corrections::open, corrections::list))
         .routes(routes!(corrections::show))
+        .routes(routes!(subscriptions::subscribe, subscriptions::list))
+        .routes(routes!(subscriptions::show, subscriptions::end))
+        .routes(routes!(subscriptions::notices))
+        .routes(routes!(subscriptions::acknowledge))
         .routes(routes!(events::listen))
         .routes(routes!(events::watch_case))
         .routes(routes!(verify_attributes))

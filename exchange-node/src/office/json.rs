@@ -7,6 +7,7 @@ mod case;
 mod commitment;
 mod correction;
 mod result;
+mod subscription;
 
 use data_encoding::HEXLOWER;
 use proto::exchange::v1::{self as wire, value::Kind};
@@ -23,6 +24,10 @@ pub use self::correction::{Correction, CorrectionPage, NewCorrection};
 pub use self::result::{
     Attribute, ClaimVerdict, Deferral, Refusal, Service, Services, State, Step, VerdictWord, Verification,
     VerificationPage,
+};
+pub use self::subscription::{
+    Acknowledged, Acknowledgement, ChangeNotice, ChangeNotices, NewSubscription, Subscription, SubscriptionMade,
+    SubscriptionPage, SubscriptionShown,
 };
 use super::problem::Problem;
 use crate::ask::OfficeQuestion;
@@ -225,6 +230,15 @@ impl Input {
 }
 
 impl Claim {
+    fn from_wire(claim: &wire::Claim) -> Self {
+        Self {
+            attribute: claim.attribute.clone(),
+            operator: claim.operator.clone(),
+            operands: claim.operands.iter().filter_map(Operand::from_wire).collect(),
+            disclose: claim.disclose,
+        }
+    }
+
     fn into_wire(self) -> wire::Claim {
         wire::Claim {
             attribute: self.attribute,
@@ -253,16 +267,11 @@ impl Authorisation {
         let digest = HEXLOWER.decode(self.form_digest.as_bytes()).ok().filter(|digest| digest.len() == 32);
         let form_digest = digest
             .ok_or_else(|| Problem::unusable("authorisation.form_digest", "SHA-256 has 64 lower-case hex digits"))?;
-        let valid_until: Result<jiff::Timestamp, _> = self.valid_until.parse();
-        let valid_until = valid_until
-            .ok()
-            .and_then(|until| u64::try_from(until.as_millisecond()).ok())
-            .ok_or_else(|| Problem::unusable("authorisation.valid_until", "a time is written 2026-11-29T08:00:00Z"))?;
         Ok(wire::Authorisation {
             form_digest,
             scope: self.scope,
             signed_by: self.signed_by,
-            valid_until_ms: valid_until,
+            valid_until_ms: time_of(&self.valid_until, "authorisation.valid_until")?,
         })
     }
 }
@@ -307,6 +316,13 @@ impl Scalar {
             Operand::List(_) => None,
         }
     }
+}
+
+/// Reads a time.
+fn time_of(text: &str, field: &str) -> Result<u64, Problem> {
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    let time_ms = time.ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    time_ms.ok_or_else(|| Problem::unusable(field, "a time is written 2026-11-29T08:00:00Z"))
 }
 
 /// A time that may not have come yet.

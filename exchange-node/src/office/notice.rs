@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use super::{
     Seen,
-    json::{Batch, Case, Commitment, Correction, Verification, timestamp},
+    json::{Batch, Case, ChangeNotice, Commitment, Correction, Verification, timestamp},
+    subscriptions::notice_seen,
 };
 use crate::{
     ask::{self, Asker, NotFound},
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// The kinds of notices, in the order of the guide.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 13] = [
     "verification.answered",
     "verification.refused",
     "verification.deferred",
@@ -34,6 +35,8 @@ pub const KINDS: [&str; 11] = [
     "correction.decided",
     "correction.refused",
     "batch.finished",
+    "subscription.changed",
+    "subscription.ended",
 ];
 
 /// Why a notice cannot be written now.
@@ -56,7 +59,7 @@ pub enum Error {
 pub struct Notice {
     /// What kind it is: `verification.answered`, `verification.refused` or `verification.deferred` (again), `case.changed`,
     /// `commitment.fulfilled`, `commitment.broken`, `commitment.unconfirmed` or `commitment.repaired`, `correction.decided` or
-    /// `correction.refused`, `batch.finished`. There may be more one day: pass over what you do not know.
+    /// `correction.refused`, `batch.finished`, `subscription.changed` or `subscription.ended`. There may be more one day: pass over what you do not know.
     #[serde(rename = "type")]
     #[schema(example = "verification.answered")]
     pub kind: String,
@@ -75,6 +78,8 @@ pub enum NoticeData {
     Batch(Box<Batch>),
     /// The case as it stands.
     Case(Box<Case>),
+    /// The change, or the end; without whom it is about.
+    Change(Box<ChangeNotice>),
     /// The commitment as it stands.
     Commitment(Box<Commitment>),
     /// The correction as it stands.
@@ -145,6 +150,7 @@ impl NoticeWriter {
                 (format!("commitment.{}", state.as_str()), data, scope)
             }),
             Happened::Correction { entry } => self.of_correction(*entry)?,
+            Happened::Notice { answer } => self.of_notice(*answer)?,
         };
         let timestamp = timestamp(event.at_ms);
         Ok(said.map(|(kind, data, scope)| (Notice { kind, timestamp, data }, scope)))
@@ -201,6 +207,18 @@ impl NoticeWriter {
         };
         let data = NoticeData::Correction(Box::new(correction.into()));
         Ok(Some((kind.to_owned(), data, Scope::Question(provider, service, item))))
+    }
+
+    fn of_notice(&self, answer: u64) -> Result<Option<Said>, Error> {
+        let Some(notice) = self.asker.notice_at(answer)? else { return Ok(None) };
+        let provider = notice.row.provider.clone();
+        let department = provider.split_once('/').map_or("", |(_, department)| department).to_owned();
+        let item = notice.request.purpose.clone().unwrap_or_default().item;
+        let scope = Scope::Question(department, notice.row.service.clone(), item);
+        let mut told = notice_seen(notice);
+        told.subject = None;
+        let kind = if told.ended.is_some() { "subscription.ended" } else { "subscription.changed" };
+        Ok(Some((kind.to_owned(), NoticeData::Change(Box::new(ChangeNotice::of(told, &provider))), scope)))
     }
 }
 

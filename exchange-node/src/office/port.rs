@@ -101,7 +101,7 @@ where
         .add_service(edge.server())
         .add_service(cases)
         .add_service(OfficeCorrections::server(Arc::clone(corrections), Some(sign_in.clone())))
-        .add_service(NoticesEdge::new(parts, Arc::clone(office), Some(sign_in.clone())).server())
+        .add_service(NoticesEdge::new(Arc::clone(office), Some(sign_in.clone())).server())
         .add_service(BatchesEdge::server(&parts.bulk, Some(sign_in.clone())))
         .add_service(PortalEdge::server(Arc::clone(corrections.subjects()), sign_in.clone()));
     let reflection = tonic_reflection::server::Builder::configure()

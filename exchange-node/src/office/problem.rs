@@ -213,6 +213,7 @@ fn status_of(code: Code) -> StatusCode {
         | Code::ServiceNotShared
         | Code::ServiceSuspended
         | Code::ServiceWithdrawn
+        | Code::SubscriptionNotGranted
         | Code::SystemNotCovered => StatusCode::FORBIDDEN,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

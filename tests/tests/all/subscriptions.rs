@@ -9,7 +9,10 @@ use town::harness::{Scope, eventually};
 use crate::{
     postgres_server,
     support::{
-        BASIS, ITEM, MARRIAGE, MARRIED, Place, WIDOWED, claim, exit, housings_scope, marital_status, said, verdict,
+        BASIS, ITEM, MARRIAGE, MARRIED, Place, WIDOWED, claim, exit, housings_scope, marital_status,
+        office_desk::{self, Desk},
+        said, verdict,
+        webhook::Receiver,
     },
 };
 
@@ -164,6 +167,8 @@ async fn an_import_tells_a_death_and_an_unrelated_change_tells_nothing() {
     assert_eq!(proved(&place, "housing", first).await, 3);
     assert_eq!(given(&place, &one).await["state"], "active");
 
+    an_office_system_subscribes_over_http_and_is_told(&place).await;
+
     // The books of both sides know nobody.
     for department in ["housing", "civil-affairs"] {
         let node = place.town.node(department);
@@ -207,6 +212,56 @@ async fn a_correction_beside(place: &Place, subscription: &str) {
     assert!(eventually(LONG, followed).await, "the single answer has its successor");
     let now = office.show(&answer.receipt).await.unwrap();
     assert_eq!(verdict(&now).verdict(), proto::exchange::v1::Verdict::Match);
+}
+
+/// An office system subscribes over HTTP, hears of the change by itself, and acknowledges it; what others subscribed to it does
+/// not see.
+async fn an_office_system_subscribes_over_http_and_is_told(place: &Place) {
+    let desk = Desk::of(place).await;
+    let told = Receiver::default();
+    told.take(true);
+    place.json("housing", &["webhook", "add", "housing-desk", &told.start().await]).await;
+    let mut question = office_desk::question(&MARRIED, "");
+    question["service"] = json!("life-status");
+    question["claims"] = json!([{ "attribute": "alive", "operator": "equals", "operands": [true] }]);
+    let subscribe = |until: &str| {
+        let new = json!({ "question": question, "until": until });
+        desk.call("POST", "/v1/subscriptions").json(&new).send()
+    };
+    let wrong = subscribe("tomorrow");
+    assert_eq!((wrong.status, wrong.json()["field"].as_str()), (422, Some("until")), "{wrong:?}");
+    let too_long = subscribe("2100-01-01T00:00:00Z");
+    assert_eq!((too_long.status, too_long.problem().as_str()), (422, "SUBSCRIPTION_MALFORMED"), "{too_long:?}");
+    let subscribed = desk.call("POST", "/v1/subscriptions").json(&json!({ "question": question })).send();
+    assert_eq!(subscribed.status, 201, "{subscribed:?}");
+    assert_eq!(subscribed.json()["first"]["verdicts"][0]["verdict"], "MATCH");
+    let location = subscribed.headers["location"].clone();
+    import(place, (false, "北区"), (false, "西区")).await;
+    assert!(eventually(LONG, async || !told.of("subscription.changed").is_empty()).await, "{:?}", told.notices());
+    let changed = told.of("subscription.changed").remove(0);
+    assert_eq!(
+        (&changed["data"]["ticket"], &changed["data"]["verdict"]["verdict"]),
+        (&subscribed.json()["ticket"], &json!("MISMATCH")),
+        "{changed}"
+    );
+    assert!(!changed.to_string().contains(MARRIED.as_str()), "a number stands in a notice");
+
+    let listed = desk.call("GET", "/v1/subscriptions").send().json();
+    assert_eq!(listed["subscriptions"].as_array().unwrap().len(), 1, "{listed}");
+    let waiting = desk.call("GET", "/v1/notices").send().json();
+    assert_eq!((&waiting["notices"][0]["subject"]["value"], &waiting["more"]), (&json!(*MARRIED), &json!(false)));
+    let receipts = json!({ "receipts": [waiting["notices"][0]["receipt"]] });
+    let acknowledged = desk.call("POST", "/v1/notices/acknowledgements").json(&receipts).send().json();
+    assert_eq!(acknowledged, json!({ "acknowledged": 1 }));
+    assert_eq!(desk.call("GET", "/v1/notices").send().json()["notices"], json!([]));
+    let other = place.json("housing", &["office-key", "add", "other-desk"]).await;
+    let other = Desk { base: desk.base.clone(), key: other["key"].as_str().unwrap().to_owned() };
+    for method in ["GET", "DELETE"] {
+        assert_eq!(other.call(method, &location).send().status, 404, "{method}");
+    }
+    assert_eq!(desk.call("DELETE", &location).send().json()["state"], "over");
+    let shown = desk.call("GET", &location).send().json();
+    assert_eq!((&shown["claim"]["attribute"], &shown["notices"][0]["number"]), (&json!("alive"), &json!(2)), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
