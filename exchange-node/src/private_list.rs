@@ -118,12 +118,20 @@ mod tests {
         BTreeMap::from([("name".to_owned(), name.to_owned())])
     }
 
+    fn add(list: &PrivateList<BTreeMap<String, String>>, name: &str) {
+        let added = list.change(|rows| {
+            rows.push(row(name));
+            Ok::<_, Error>(())
+        });
+        added.unwrap();
+    }
+
     #[test]
     fn a_list_is_kept_and_a_change_that_fails_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let kept = list(dir.path()).unwrap();
         for name in ["one", "two"] {
-            kept.change(|rows| Ok::<_, Error>(rows.push(row(name)))).unwrap();
+            add(&kept, name);
         }
         let failed = kept.change(|rows| {
             rows.clear();
@@ -142,7 +150,7 @@ mod tests {
     #[test]
     fn a_file_that_others_can_read_or_that_says_something_else_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        list(dir.path()).unwrap().change(|rows| Ok::<_, Error>(rows.push(row("one")))).unwrap();
+        add(&list(dir.path()).unwrap(), "one");
         let path = dir.path().join("list.toml");
         files::replace_file(&path, b"[[column]]\nname = \"one\"\n", files::PRIVATE_MODE).unwrap();
         let error = list(dir.path()).unwrap_err().to_string();

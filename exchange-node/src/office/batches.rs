@@ -1,7 +1,7 @@
 //! Jobs of many questions for office systems that speak HTTP: a job comes whole. Out of scope: what becomes of it, and who may see
 //! which (`bulk`).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proto::office::v1::{BatchHeader, BatchResult, BatchRow};
 use trust::refusal::{Code, Refusal};
@@ -51,9 +51,9 @@ impl Office {
 
     /// Jobs, the newest first, behind a cursor; each with its own.
     pub fn batches(&self, caller: &Caller, behind: &str, most: usize) -> Vec<(String, Batch)> {
-        let mut jobs: Vec<_> = self.bulk.jobs_for(caller).into_iter().map(|job| (place_of(&job), job)).collect();
-        jobs.sort_by(|one, other| other.0.cmp(&one.0));
-        let older = jobs.into_iter().filter(|(place, _)| behind.is_empty() || place.as_str() < behind);
+        let jobs = self.bulk.jobs_for(caller).into_iter().map(|job| (place_of(&job), job));
+        let jobs: BTreeMap<String, Arc<Job>> = jobs.collect();
+        let older = jobs.into_iter().rev().filter(|(place, _)| behind.is_empty() || place.as_str() < behind);
         older.take(most).map(|(place, job)| (place, self.batch_seen(&job))).collect()
     }
 
