@@ -165,6 +165,7 @@ pub(crate) fn question(request: VerifyRequest, trace: Option<String>) -> OfficeQ
         idempotency_key: request.idempotency_key,
         max_record_age_seconds: request.max_record_age_seconds,
         timeout_ms: request.timeout_ms,
+        unreached_ms: 0,
         accepts_deferral: request.accepts_deferral,
         subscribe_until_ms: None,
         trace,

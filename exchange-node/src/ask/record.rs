@@ -1,6 +1,8 @@
 //! What the asking side makes durable: the question before it leaves, and what became of it. Out of scope: where it is
 //! kept (`journal`).
 
+use std::time::Duration;
+
 use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, outcome::What};
 use trust::{envelope, evidence::Receipt, ids::Digest, question::Question, refusal::Refusal};

@@ -209,6 +209,7 @@ impl Question {
             idempotency_key,
             max_record_age_seconds: self.max_record_age_seconds,
             timeout_ms: self.timeout_ms,
+            unreached_ms: 0,
             accepts_deferral: self.accepts_deferral,
             trace,
             also_about: Vec::new(),

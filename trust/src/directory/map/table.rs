@@ -82,11 +82,6 @@ impl<C> Default for Table<C> {
 }
 
 impl<C> Table<C> {
-    /// Whether there is no chunk.
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
     /// All chunks, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<C>> {
         self.iter_from(At::default())
