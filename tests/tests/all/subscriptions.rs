@@ -114,6 +114,8 @@ async fn until_given(place: &Place, ticket: &str, field: &str, value: Value) {
 /// Exports a department's evidence and checks it with the authority's key alone; how many answers it proves.
 async fn proved(place: &Place, department: &str, receipt: &str) -> usize {
     let bundle = place.dir().join(format!("{department}-{receipt}"));
+    // It may have been exported before something followed.
+    let _ = fs::remove_file(&bundle);
     let bundle = bundle.to_str().unwrap();
     place.json(department, &["evidence", "export", receipt, "-o", bundle]).await;
     let arguments = ["evidence", "verify", bundle, "--authority", place.town.authority_key()];
