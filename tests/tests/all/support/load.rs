@@ -21,6 +21,9 @@ use trust::{envelope, evidence::Receipt, ids::Digest};
 
 use super::{MARRIED, SINGLE, WIDOWED, evidence::Evidence, marital_status};
 
+/// How long an asker waits while a node is away: asking it without a pause would only keep it from coming back.
+const AWAY: Duration = Duration::from_millis(20);
+
 /// Questions that are asked until somebody says stop.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
@@ -47,13 +50,16 @@ impl Load {
                     question.timeout_ms = 400;
                     match office.verify(question).await {
                         Ok(response) => {
-                            if response.state() == State::Answered {
-                                answered.fetch_add(1, Ordering::Relaxed);
-                            }
+                            let is_answered = response.state() == State::Answered;
                             told.lock().unwrap().push(response);
+                            match is_answered {
+                                true => _ = answered.fetch_add(1, Ordering::Relaxed),
+                                // The other node is away, and needs the machine to come back.
+                                false => tokio::time::sleep(AWAY).await,
+                            }
                         }
                         // The own node is away: nothing was acknowledged.
-                        Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+                        Err(_) => tokio::time::sleep(AWAY).await,
                     }
                 }
             });
