@@ -81,6 +81,8 @@ impl Corrections {
         let places = found.await??;
         let now_ms = self.clock.now_ms();
         let tells = places.iter().map(|place| duty(Step::Tell, row.entry, *place, now_ms));
+        // The decision is delivered at the same time: neither may write over what the other has just said of the row.
+        let _turn = self.turn.lock().await;
         let row = self.book.received_at(row.entry).ok_or(Error::Unknown)?;
         let affected = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let (entry, tells) = (row.entry, tells.collect());
