@@ -166,7 +166,7 @@ async fn a_peer_that_does_not_read_is_cut_off() {
 
 #[tokio::test]
 async fn a_slow_reader_that_reads_is_not_cut_off() {
-    let limits = ListenerLimits { write_stall: Duration::from_millis(400), ..ListenerLimits::default() };
+    let limits = ListenerLimits { write_stall: Duration::from_millis(1500), ..ListenerLimits::default() };
     let (listener, connector, _) = bind_tls(limits).await;
     let mut incoming = listener.incoming();
     let mut slow = connector.connect().await.unwrap();
@@ -178,7 +178,7 @@ async fn a_slow_reader_that_reads_is_not_cut_off() {
         let mut total = 0;
         while total < TOTAL {
             total += slow.read(&mut bytes).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });
     for _ in 0..TOTAL / (64 * 1024) {
