@@ -10,7 +10,7 @@ use trust::{answer, ids::Digest, question::Question};
 
 use super::{Asker, Error, INTERRUPTED, NotReceived, idempotency, lock};
 use crate::{
-    asked::message,
+    asked::{message, signed},
     duty::{Change, Duty, What},
     journal::NewEntry,
     peers::SendFailure,
@@ -31,6 +31,10 @@ impl Asker {
         }
         let asked = self.journal.entry(question)?.ok_or(Error::StoredUnreadable)?;
         if asked.message.is_none() {
+            return Ok(false);
+        }
+        if signed(&asked).is_some_and(|signed| matches!(signed.form, Some(wire::signed::Form::Batch(_)))) {
+            // A job goes on with those that left (`bulk`); nothing ever follows one.
             return Ok(false);
         }
         let request: wire::Request = message(&asked).ok_or(Error::StoredUnreadable)?;

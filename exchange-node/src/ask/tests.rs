@@ -4,7 +4,10 @@ use std::sync::{Mutex, atomic::AtomicUsize};
 
 use futures_util::future::BoxFuture;
 use host::{clock::MockClock, random::SeededRandom};
-use proto::exchange::v1::{self as wire, outcome::What, value::Kind};
+use proto::{
+    exchange::v1::{self as wire, outcome::What, value::Kind},
+    office::v1::BatchRow,
+};
 use trust::{
     claim::{Row, Verdict},
     directory::model::Node,
@@ -17,6 +20,7 @@ use super::*;
 use crate::{
     answer::{self, Answerer, AnswererParts},
     budget::memory::MemoryBudget,
+    duty::Duties,
     journal::memory::{Fault, MemoryJournal},
     peers::{Patience, SendFailure, Undelivered},
     records::{Lookup, aliases::Aliases, double::RecordsDouble},
@@ -261,6 +265,24 @@ async fn an_interrupted_question_is_closed_at_the_next_start() {
     assert_eq!(outcome.what, Some(What::Unanswered("interrupted".into())));
     town.restart();
     assert_eq!(town.asker.close_interrupted().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_batch_that_was_recorded_and_never_left_is_closed_at_the_next_start() {
+    let mut town = Town::new().await;
+    let OfficeQuestion { subject, claims, .. } = question();
+    let row = BatchRow { subject, claims, ..BatchRow::default() };
+    let common = OfficeQuestion { subject: None, claims: Vec::new(), ..question() };
+    let prepared = town.asker.prepare_batch(&common, &[row]).unwrap();
+    town.asker.record_batch(prepared).await.unwrap();
+    town.restart();
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, random) = (Arc::new(town.clock.clone()), Arc::new(SeededRandom::new(7)));
+    let duties = Arc::new(Duties::open(dir.path(), clock, random, |_| ()).unwrap());
+    town.asker = town.asker.with_duties(duties).unwrap();
+    assert_eq!(town.asker.close_interrupted().await.unwrap(), 1);
+    let last = town.journal.commits().pop().unwrap();
+    assert_eq!((last.about, last.entries[0].kind), (Some(0), EntryKind::Outcome));
 }
 
 #[tokio::test(start_paused = true)]
