@@ -137,9 +137,9 @@ impl Node for AdminEdge {
         let seen = self.seen();
         let services = seen
             .directory()
-            .services()
+            .scan_services()
             .filter(|service| provider.is_empty() || service.id.department.as_str() == provider)
-            .map(|service| service_state(seen.directory(), service, now_ms))
+            .map(|service| service_state(seen.directory(), &service, now_ms))
             .collect();
         Ok(Response::new(ListServicesResponse { services }))
     }

@@ -301,7 +301,7 @@ impl Office {
         // Whether it may be used for some item says the question.
         let limits = crate::office_keys::Limits { items: None, ..caller.limits.clone() };
         let services = directory
-            .services()
+            .scan_services()
             .filter(|service| only.as_ref().is_none_or(|only| service.id.department == *only))
             .filter(|service| limits.covers(service.id.department.as_str(), service.id.service.as_str(), "").is_ok())
             .map(|service| {
@@ -314,7 +314,7 @@ impl Office {
                             && granted.major_version == service.id.major
                             && (granted.valid_until_ms == 0 || now_ms < granted.valid_until_ms)
                     });
-                seen_service(service, granted, now_ms)
+                seen_service(&service, granted, now_ms)
             });
         Ok(services.collect())
     }

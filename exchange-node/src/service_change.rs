@@ -81,10 +81,8 @@ pub fn prepare(directory: &Directory, described: ServicePublished, action: Actio
         }
         None => {
             // Another major version: what is new in it is worth seeing.
-            let older = directory.services().filter(|service| {
-                (&service.id.department, &service.id.service) == (&id.department, &id.service)
-                    && service.id.major < id.major
-            });
+            let others = directory.services_of(&id.department);
+            let older = others.filter(|service| service.id.service == id.service && service.id.major < id.major);
             let older = older.max_by_key(|service| service.id.major).map(Service::newest);
             Ok(Prepared {
                 compared_with: older.map(|older| (older.major_version, older.minor_version)),

@@ -144,13 +144,8 @@ pub fn read(directory: &Directory, note: &[u8], revoked: Revoked) -> Result<Anch
     }
     let name: note::key::KeyName = origin.parse().map_err(|_| no_log())?;
     let mut was_revoked = false;
-    for (id, known) in directory.keys() {
-        let is_the_nodes = known.described.role == Role::Node
-            && known.department.as_ref() == Some(log.party.department())
-            && known.node.as_ref() == Some(&log.node);
-        if !is_the_nodes {
-            continue;
-        }
+    for id in directory.node_keys(log.party.department(), &log.node) {
+        let Some(known) = directory.key(id).filter(|known| known.described.role == Role::Node) else { continue };
         let Ok(key) = LogKey::new(name.clone(), known.described.key.as_bytes()) else { continue };
         let Ok(checkpoint) = checkpoint::open_note(note.clone(), &key) else { continue };
         if known.revoked.is_none() || revoked == Revoked::Taken {

@@ -34,6 +34,7 @@ use self::{
     kept::Kept,
     map::SharedMap,
     model::{Access, Department, Founding, ItemVersion, KnownKey, Node, Profile, Reign, Revocation},
+    packed::Held,
 };
 use crate::{
     envelope::{self, EnvelopeError},
@@ -240,6 +241,8 @@ pub struct Directory {
     node_by_tls_key: SharedMap<[u8; 32], (DepartmentId, NodeId)>,
     services: SharedMap<ServiceId, Service>,
     access: SharedMap<AccessKey, Access>,
+    /// The same names by who applied: each department looks at what it holds.
+    held: SharedMap<Held, ()>,
     /// All versions of each item, the newest last: an old case shows the one it was filed under.
     items: SharedMap<(DepartmentId, String), Vec<ItemVersion>>,
     said: StateMap,
@@ -279,6 +282,7 @@ impl Directory {
             node_by_tls_key: SharedMap::new(),
             services: SharedMap::new(),
             access: SharedMap::new(),
+            held: SharedMap::new(),
             items: SharedMap::new(),
             said: StateMap::new(),
             committed: None,

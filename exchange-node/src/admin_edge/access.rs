@@ -225,23 +225,22 @@ impl Access for AccessEdge {
     }
 }
 
-fn one_of<'a>(
-    directory: &'a Directory,
+fn one_of(
+    directory: &Directory,
     text: &str,
-    other_side: impl Fn(&'a AccessKey) -> Option<&'a str>,
+    other_side: impl Fn(&AccessKey) -> Option<&str>,
 ) -> Result<AccessKey, Status> {
     let (side, id) = match text.split_once('/') {
         Some((side, id)) => (Some(side), id),
         None => (None, text),
     };
-    let found: Vec<&AccessKey> = directory
-        .all_access()
-        .map(|(key, _)| key)
+    let found: Vec<AccessKey> = directory
+        .access_keys()
         .filter(|key| key.id.as_str() == id)
         .filter(|key| other_side(key).is_some_and(|other| side.is_none_or(|side| side == other)))
         .collect();
     match found.as_slice() {
-        [key] => Ok((*key).clone()),
+        [key] => Ok(key.clone()),
         [] => Err(Status::not_found(format!("there is no application {text:?} here: `access list` shows them"))),
         several => {
             let names: Vec<String> =

@@ -45,8 +45,8 @@ pub(super) fn records_status(
     held: &[RecordsStatus],
 ) -> Vec<admin::RecordsStatus> {
     directory
-        .services()
-        .filter(|service| service.id.department == *me && !matches!(service.state, ServiceState::Withdrawn { .. }))
+        .services_of(me)
+        .filter(|service| !matches!(service.state, ServiceState::Withdrawn { .. }))
         .map(|service| {
             let records =
                 held.iter().find(|records| records.service == service.id.service && records.major == service.id.major);

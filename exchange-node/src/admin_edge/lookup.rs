@@ -11,8 +11,8 @@ pub(super) fn own_service(directory: &Directory, me: &DepartmentId, name: &str, 
     // People write it as askers do, too.
     let name = name.strip_prefix(&format!("{me}/")).unwrap_or(name);
     directory
-        .services()
-        .filter(|service| service.id.department == *me && service.id.service.as_str() == name)
+        .services_of(me)
+        .filter(|service| service.id.service.as_str() == name)
         .filter(|service| major == 0 || service.id.major == major)
         .max_by_key(|service| (!matches!(service.state, ServiceState::Withdrawn { .. }), service.id.major))
         .map(|service| service.id.clone())

@@ -197,14 +197,12 @@ fn services(
     request: &HandOverRequest,
 ) -> Result<Vec<HandedService>, Refusal> {
     let own = |service: &&Service| {
-        service.id.department == *me
-            && !matches!(service.state, ServiceState::Withdrawn { .. })
-            && directory.service_handed_to(&service.id).is_none()
+        !matches!(service.state, ServiceState::Withdrawn { .. }) && directory.service_handed_to(&service.id).is_none()
     };
     let handed =
         |service: &Service| HandedService { service: service.id.service.to_string(), major_version: service.id.major };
     if request.all_services {
-        return Ok(directory.services().filter(own).map(handed).collect());
+        return Ok(directory.services_of(me).filter(own).map(handed).collect());
     }
     let mut chosen = Vec::new();
     for text in &request.services {
@@ -213,7 +211,7 @@ fn services(
             None => (text.as_str(), None),
         };
         let found: Vec<HandedService> = directory
-            .services()
+            .services_of(me)
             .filter(own)
             .filter(|service| {
                 service.id.service.as_str() == name && major.is_none_or(|major| service.id.major == major)
@@ -232,22 +230,21 @@ fn services(
 /// The grants this department holds that are meant.
 fn grants(directory: &Directory, me: &DepartmentId, request: &HandOverRequest) -> Result<Vec<HeldGrant>, Refusal> {
     let held = || {
-        directory.all_access().filter(|(key, access)| {
-            key.consumer == *me
-                && matches!(access.state, AccessState::Granted | AccessState::Suspended { .. })
+        directory.access_held_by(me).filter(|(key, access)| {
+            matches!(access.state, AccessState::Granted | AccessState::Suspended { .. })
                 && directory.access_handed_to(key).is_none()
         })
     };
     let of =
         |key: &trust::directory::AccessKey| HeldGrant { provider: key.provider.to_string(), id: key.id.to_string() };
     if request.all_grants {
-        return Ok(held().map(|(key, _)| of(key)).collect());
+        return Ok(held().map(|(key, _)| of(&key)).collect());
     }
     request
         .grants
         .iter()
         .map(|id| {
-            let found = held().find(|(key, _)| key.id.as_str() == id).map(|(key, _)| of(key));
+            let found = held().find(|(key, _)| key.id.as_str() == id).map(|(key, _)| of(&key));
             let detail = format!("this department holds no grant {id:?} that could be handed over");
             found.ok_or_else(|| Refusal::new(Code::GrantMissing).at("grants").because(detail))
         })

@@ -229,8 +229,8 @@ fn newest(
         known.sharing == Sharing::Unconditional || granted(known.id.major)
     };
     directory
-        .services()
-        .filter(|known| known.id.department == *department && known.id.service == *service)
+        .services_of(department)
+        .filter(|known| known.id.service == *service)
         .max_by_key(|known| {
             let answers = known.answers_at(now_ms);
             (answers && may_ask(known), answers, known.id.major)

@@ -76,7 +76,7 @@ fn person_of(about: &str) -> &str {
 
 /// The node's own question whether the name belongs to the number, where a service answers that to anybody.
 fn identity(directory: &Directory, item: &ItemPublished, case: &Case, about: &str, now_ms: u64) -> Option<Planned> {
-    let service = directory.services().find(|service| {
+    let service = directory.scan_services().find(|service| {
         service.sharing == Sharing::Unconditional
             && service.answers_at(now_ms)
             && service.published.subject_schemes.iter().any(|scheme| scheme == RESIDENT)

@@ -215,8 +215,7 @@ fn own_services(directory: &Directory, me: &DepartmentId, now_ms: u64) -> Vec<Fi
 
 fn records(directory: &Directory, parts: &Parts, held: &[RecordsStatus], now_ms: u64) -> Vec<Finding> {
     directory
-        .services()
-        .filter(|service| service.id.department == parts.config.department)
+        .services_of(&parts.config.department)
         .filter(|service| notices::state_word(service, now_ms) != "withdrawn")
         // Those whose records are elsewhere are looked at there.
         .filter(|service| parts.sources.of_service(service).is_none())

@@ -13,14 +13,9 @@ const FEW_DEPARTMENTS: usize = 64;
 /// The nodes of the departments that this one exchanges messages with: those that hold a grant of it or gave it one, and in a
 /// small exchange everybody.
 pub(crate) fn partners(directory: &Directory, me: &DepartmentId) -> Vec<Node> {
-    let by_grant: BTreeSet<DepartmentId> = directory
-        .access_keys()
-        .filter_map(|key| match (key.provider == *me, key.consumer == *me) {
-            (true, _) => Some(key.consumer),
-            (_, true) => Some(key.provider),
-            _ => None,
-        })
-        .collect();
+    let given_to = directory.access_given_by(me).map(|(key, _)| key.consumer.clone());
+    let held_from = directory.access_held_by(me).map(|(key, _)| key.provider);
+    let by_grant: BTreeSet<DepartmentId> = given_to.chain(held_from).collect();
     let mut partners: Vec<Node> =
         by_grant.iter().filter(|other| *other != me).flat_map(|other| directory.nodes_of(other)).cloned().collect();
     let mut others = BTreeSet::new();

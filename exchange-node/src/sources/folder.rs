@@ -348,8 +348,8 @@ fn own_service(
 ) -> Option<Service> {
     let is_withdrawn = |service: &Service| matches!(service.state, trust::service::ServiceState::Withdrawn { .. });
     directory
-        .services()
-        .filter(|service| service.id.department == *me && service.id.service == *name && !is_withdrawn(service))
+        .services_of(me)
+        .filter(|service| service.id.service == *name && !is_withdrawn(service))
         .filter(|service| major.is_none_or(|major| service.id.major == major))
         .max_by_key(|service| service.id.major)
         .cloned()

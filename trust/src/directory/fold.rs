@@ -3,12 +3,13 @@
 use proto::registry::v1::{self as wire, OfficialDecision, statement::Body};
 
 use super::{
-    Checked, Directory, Object,
+    AccessKey, Checked, Directory, Object,
     kept::Kept,
     model::{
         Access, AccessState, Closed, Department, Extension, Founding, ItemVersion, KnownKey, Node, Place, Profile,
         Reign, Revocation,
     },
+    packed::Held,
     rules::described,
 };
 use crate::{
@@ -201,7 +202,7 @@ impl Directory {
                     decision: None,
                     state: AccessState::Applied,
                 };
-                self.access.insert(key, &access);
+                self.insert_access(key, &access);
             }
             (Body::AccessGranted(body), Object::Access(key)) => {
                 self.access.change(key, |access| {
@@ -296,6 +297,11 @@ impl Directory {
         let (version, effective_from_ms) = (body.version, body.effective_from_ms);
         versions.push(ItemVersion { version, effective_from_ms, statement, published: body.into() });
         self.items.insert(&key, &versions);
+    }
+
+    pub(super) fn insert_access(&mut self, key: &AccessKey, access: &Access) {
+        self.access.insert(key, access);
+        self.held.insert(&Held::of(key), &());
     }
 
     fn set_access(&mut self, object: &Object, state: AccessState, decision: Option<OfficialDecision>) {

@@ -6,6 +6,7 @@ use proto::registry::v1 as wire;
 use super::{
     AccessKey, Directory, Object,
     model::{Access, Department, Founding, ItemVersion, KnownKey, Node, Place, Profile},
+    packed::Held,
 };
 use crate::{
     ids::{AccessId, DepartmentId, ExchangeId, NodeId, ServiceId, ServiceName},
@@ -82,6 +83,11 @@ impl Directory {
         self.keys.iter()
     }
 
+    /// All keys, read for the caller alone.
+    pub fn scan_keys(&self) -> impl Iterator<Item = KnownKey> {
+        self.keys.scan().map(|(_, key)| key)
+    }
+
     /// The keys that were ever added for a node, in their order, whether they count or not.
     pub fn node_keys(&self, department: &DepartmentId, node: &NodeId) -> &[KeyId] {
         self.node_keys.get(&(department.clone(), node.clone())).map_or(&[], Vec::as_slice)
@@ -119,6 +125,11 @@ impl Directory {
         self.services.values()
     }
 
+    /// All services, read for the caller alone.
+    pub fn scan_services(&self) -> impl Iterator<Item = Service> {
+        self.services.scan().map(|(_, service)| service)
+    }
+
     /// A department's services.
     pub fn services_of(&self, department: &DepartmentId) -> impl Iterator<Item = &Service> + use<'_> {
         let department = department.clone();
@@ -153,8 +164,13 @@ impl Directory {
     /// Applications of a department, and the grants that it holds.
     pub fn access_held_by(&self, consumer: &DepartmentId) -> impl Iterator<Item = (AccessKey, &Access)> + use<'_> {
         let consumer = consumer.clone();
-        let held = self.access.scan_keys().filter(move |key| key.consumer == consumer);
-        held.filter_map(|key| self.access.get(&key).map(|access| (key, access)))
+        let (provider, id) = (DepartmentId::lowest(), AccessId::lowest());
+        let from = Held { consumer: consumer.clone(), provider, id };
+        let held = self.held.scan_keys_from(&from).take_while(move |held| held.consumer == consumer);
+        held.filter_map(|held| {
+            let key = held.key();
+            self.access.get(&key).map(|access| (key, access))
+        })
     }
 
     /// Applications and grants between two departments.

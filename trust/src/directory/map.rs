@@ -135,6 +135,14 @@ impl<K: Key, V: Packed<K>> SharedMap<K, V> {
         self.chunks.iter().flat_map(|chunk| records(&chunk.bytes)).filter_map(|(key, _)| K::read(key))
     }
 
+    /// All keys from one on, sorted, and nothing else is read.
+    pub fn scan_keys_from(&self, from: &K) -> impl Iterator<Item = K> + use<'_, K, V> {
+        let from = written(from);
+        let first = self.chunks.find(&from).unwrap_or_default();
+        let records = self.chunks.iter_from(first).flat_map(|chunk| records(&chunk.bytes));
+        records.skip_while(move |(key, _)| *key < &*from).filter_map(|(key, _)| K::read(key))
+    }
+
     /// All values, sorted by key.
     pub fn values(&self) -> impl Iterator<Item = &V> + use<'_, K, V> {
         self.iter().map(|(_, value)| value)
@@ -438,6 +446,7 @@ mod tests {
                 prop_assert_eq!(map.scan().collect::<Vec<_>>(), expected);
                 prop_assert!(map.scan_keys().eq(model.keys().copied()));
                 for from in [0, 1, 350, 699, 700] {
+                    prop_assert!(map.scan_keys_from(&from).eq(model.range(from..).map(|(key, _)| *key)));
                     let here: Vec<_> = map.range(&from).map(|(key, value)| (*key, *value)).collect();
                     let there: Vec<_> = model.range(from..).map(|(key, value)| (*key, *value)).collect();
                     prop_assert_eq!(here, there);

@@ -11,7 +11,7 @@ use super::{
     model::{Access, AccessState, Department, Extension, ItemVersion, KnownKey, Node},
 };
 use crate::{
-    ids::{DepartmentId, Digest, NodeId, ServiceId},
+    ids::{AccessId, DepartmentId, Digest, NodeId, ServiceId},
     key::KeyId,
     service::{Proposal, Review, Service, ServiceState},
 };
@@ -78,6 +78,45 @@ impl Key for AccessKey {
     fn read(bytes: &[u8]) -> Option<Self> {
         let [provider, consumer, id] = split(bytes)?;
         Some(Self { provider: provider.parse().ok()?, consumer: consumer.parse().ok()?, id: id.parse().ok()? })
+    }
+}
+
+/// An application, named from the side of whoever applied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Held {
+    pub(super) consumer: DepartmentId,
+    pub(super) provider: DepartmentId,
+    pub(super) id: AccessId,
+}
+
+impl Held {
+    pub(super) fn of(key: &AccessKey) -> Self {
+        let AccessKey { provider, consumer, id } = key.clone();
+        Self { consumer, provider, id }
+    }
+
+    pub(super) fn key(self) -> AccessKey {
+        AccessKey { provider: self.provider, consumer: self.consumer, id: self.id }
+    }
+}
+
+impl Key for Held {
+    fn write(&self, out: &mut Vec<u8>) {
+        names([self.consumer.as_str(), self.provider.as_str(), self.id.as_str()], out);
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let [consumer, provider, id] = split(bytes)?;
+        Some(Self { consumer: consumer.parse().ok()?, provider: provider.parse().ok()?, id: id.parse().ok()? })
+    }
+}
+
+/// The name says it all.
+impl Packed<Held> for () {
+    fn pack(&self, _: &Held, _: &mut Vec<u8>) {}
+
+    fn unpack(_: &Held, bytes: &[u8]) -> Option<Self> {
+        bytes.is_empty().then_some(())
     }
 }
 

@@ -149,6 +149,7 @@ impl Directory {
             node_by_tls_key,
             services,
             access,
+            held,
             items,
             said,
             committed,
@@ -184,6 +185,7 @@ impl Directory {
         out.pieces(node_by_tls_key.packed())?;
         out.pieces(services.packed())?;
         out.pieces(access.packed())?;
+        out.pieces(held.packed())?;
         out.pieces(items.packed())?;
         out.pieces(said.packed())?;
         let before = committed.as_ref().map(|committed| said.changed_since(committed.map())).unwrap_or_default();
@@ -224,6 +226,7 @@ impl Directory {
         let node_by_tls_key = input.map()?;
         let services = input.map()?;
         let access = input.map()?;
+        let held = input.map()?;
         let items = input.map()?;
         let mut said = StateMap::new();
         input.each(|bucket| match said.put_packed(bucket) {
@@ -262,6 +265,7 @@ impl Directory {
             node_by_tls_key,
             services,
             access,
+            held,
             items,
             said,
             committed,

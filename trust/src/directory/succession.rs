@@ -235,7 +235,7 @@ impl Directory {
             wire::AccessApplied { provider: provider.clone(), consumer: consumer.clone(), ..applied }.into();
         carried.granted =
             carried.granted.map(|granted| wire::AccessGranted { provider, consumer, ..granted.read() }).map(Kept::from);
-        self.access.insert(&to, &carried);
+        self.insert_access(&to, &carried);
         self.successions.access_to.insert(key.clone(), (to.clone(), from_ms));
         self.successions.access_from.insert(to, CarriedFrom { origin: key.clone(), from_ms });
     }

@@ -48,11 +48,9 @@ pub(super) async fn list(parts: &Parts) -> ListAccessResponse {
         answered: parts.asker.answered(),
         now_ms,
     };
-    let mut access: Vec<AccessState> = directory
-        .all_access()
-        .filter(|(key, _)| key.provider == *me || key.consumer == *me)
-        .map(|(key, access)| looked.state(key, access))
-        .collect();
+    let given = directory.access_given_by(me).map(|(key, access)| looked.state(key, access));
+    let held = directory.access_held_by(me).map(|(key, access)| looked.state(&key, access));
+    let mut access: Vec<AccessState> = given.chain(held).collect();
     access.sort_by_key(|state| (state.applied_ms, state.applied.as_ref().map(|applied| applied.id.clone())));
     ListAccessResponse { access, standing: looked.standing(), counted_here_alone }
 }
@@ -160,7 +158,7 @@ impl Looked<'_> {
     pub(super) fn standing(&self) -> Vec<StandingUse> {
         let me = self.me;
         let mut uses = Vec::new();
-        for service in self.directory.services().filter(|service| service.sharing == Sharing::Unconditional) {
+        for service in self.directory.scan_services().filter(|service| service.sharing == Sharing::Unconditional) {
             let consumers: Vec<&DepartmentId> = match service.id.department == *me {
                 true => self.directory.departments().map(|(id, _)| id).collect(),
                 false => vec![me],
