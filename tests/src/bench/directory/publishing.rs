@@ -38,7 +38,7 @@ async fn publish(place: &Place, often: usize) -> anyhow::Result<Vec<Duration>> {
     let name = format!("bench-{:08x}", random::below(&SystemRandom, u64::from(u32::MAX)));
     let sample = include_str!("../../../../examples/quick-start/marriage-registration.yaml");
     let file = dir.join("bench.yaml");
-    let mut took = Vec::new();
+    let (mut took, mut last) = (Vec::new(), None);
     for number in 0..often {
         std::fs::write(&file, sample.replace("service: marriage-registration", &format!("service: {name}-{number}")))?;
         let mut command = Command::new(place.programs().exchange_node());
@@ -51,7 +51,9 @@ async fn publish(place: &Place, often: usize) -> anyhow::Result<Vec<Duration>> {
         }
         // What is published already costs next to nothing, and is not what is measured.
         let said: Value = serde_json::from_slice(&output.stdout).context("service publish answers in JSON")?;
-        ensure!(said["index"].is_u64(), "nothing was published: {said}");
+        let index = said["index"].as_u64();
+        ensure!(index > last, "nothing was published: {said}");
+        last = index;
     }
     Ok(took)
 }
