@@ -18,7 +18,9 @@ use tonic::{Request, Response, Status};
 use trust::refusal::{Code, Refusal};
 
 use crate::{
-    case::{AddToCase, Answer, Case, Cases, Consent, Error, NewCommitment, OpenCase, Outcome, Person, Proof, Watched},
+    case::{
+        AddToCase, Answer, Case, Cases, Consent, Error, Head, NewCommitment, OpenCase, Outcome, Person, Proof, Watched,
+    },
     journal::JournalError,
     office::sign_in::SignIn,
     office_edge::{LARGEST_MESSAGE, signed_in},
@@ -126,8 +128,8 @@ impl Service for CasesEdge {
         let ListCasesRequest { limit, after } = request.into_inner();
         let limit = if limit == 0 { USUAL_LIST } else { limit as usize };
         let open = self.cases.commitments("open", "");
-        let cases = self.cases.list(limit.min(1000), &after).into_iter();
-        let cases = cases.filter(|head| caller.limits.covers_case(&head.item).is_ok()).map(|head| CaseSummary {
+        let seen = |head: &Head| caller.limits.covers_case(&head.item).is_ok();
+        let cases = self.cases.list(limit.min(1000), &after, seen).into_iter().map(|head| CaseSummary {
             open_commitments: u32::try_from(open.iter().filter(|row| row.case_number == head.number).count())
                 .unwrap_or(u32::MAX),
             case_number: head.number,

@@ -19,6 +19,7 @@ pub mod port;
 pub mod problem;
 pub mod settings;
 pub mod sign_in;
+pub mod subject_log;
 pub mod subscriptions;
 
 use std::sync::Arc;

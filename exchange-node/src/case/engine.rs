@@ -269,13 +269,13 @@ impl Cases {
         self.load(&self.head(number).ok_or(Error::Unknown)?)
     }
 
-    /// Cases, the newest first, after the one with the number `after`.
-    pub fn list(&self, limit: usize, after: &str) -> Vec<Head> {
+    /// Cases that a caller sees, the newest first, after the one with the number `after`.
+    pub fn list(&self, limit: usize, after: &str, seen: impl Fn(&Head) -> bool) -> Vec<Head> {
         let from = self.head(after).map(|head| head.id);
         let heads = lock(&self.heads);
         let order = lock(&self.order);
         let older = order.iter().rev().filter(|(id, _)| from.as_ref().is_none_or(|from| *id < from));
-        older.filter_map(|(_, number)| heads.get(number)).take(limit).cloned().collect()
+        older.filter_map(|(_, number)| heads.get(number)).filter(|head| seen(head)).take(limit).cloned().collect()
     }
 
     /// Commitments, the oldest first.

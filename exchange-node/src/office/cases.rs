@@ -17,9 +17,6 @@ use crate::{
     office_keys::Caller,
 };
 
-/// How many cases are looked at in one go for those that a key reaches.
-const LOOKED_AT: usize = 500;
-
 /// A case, or why nothing was done.
 type Handled = Result<proto::office::v1::Case, Refusal>;
 
@@ -145,19 +142,7 @@ impl Office {
 
     /// Cases, the newest first, behind a case number.
     pub fn case_list(&self, caller: &Caller, after: &str, most: usize) -> Vec<Head> {
-        let (mut found, mut after) = (Vec::new(), after.to_owned());
-        loop {
-            let listed = self.cases.list(LOOKED_AT, &after);
-            let is_last = listed.len() < LOOKED_AT;
-            if let Some(last) = listed.last() {
-                after.clone_from(&last.number);
-            }
-            let seen = listed.into_iter().filter(|head| caller.limits.covers_case(&head.item).is_ok());
-            found.extend(seen.take(most - found.len()));
-            if is_last || found.len() == most {
-                return found;
-            }
-        }
+        self.cases.list(most, after, |head| caller.limits.covers_case(&head.item).is_ok())
     }
 
     fn own_case(&self, caller: &Caller, number: &str) -> Result<Case, Failure> {

@@ -12,6 +12,7 @@ mod corrections;
 mod events;
 mod extract;
 mod page;
+mod subject_log;
 mod subscriptions;
 mod verifications;
 
@@ -83,6 +84,7 @@ impl std::fmt::Debug for Api {
         (name = "batches", description = "Many questions as one job"),
         (name = "corrections", description = "Answers that the office doubts"),
         (name = "subscriptions", description = "Questions that go on, and the changes that are told"),
+        (name = "subjects", description = "Who asked about a citizen, for a citizens' portal"),
         (name = "directory", description = "What may be asked, and for what")
     )
 )]
@@ -112,6 +114,7 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscriptions::show, subscriptions::end))
         .routes(routes!(subscriptions::notices))
         .routes(routes!(subscriptions::acknowledge))
+        .routes(routes!(subject_log::list))
         .routes(routes!(events::listen))
         .routes(routes!(events::watch_case))
         .routes(routes!(verify_attributes))

@@ -7,6 +7,7 @@ mod case;
 mod commitment;
 mod correction;
 mod result;
+mod subject_log;
 mod subscription;
 
 use data_encoding::HEXLOWER;
@@ -25,6 +26,7 @@ pub use self::result::{
     Attribute, ClaimVerdict, Deferral, Refusal, Service, Services, State, Step, VerdictWord, Verification,
     VerificationPage,
 };
+pub use self::subject_log::{AskedAbout, AskedAboutPage, AskedAttribute, SubjectLook};
 pub use self::subscription::{
     Acknowledged, Acknowledgement, ChangeNotice, ChangeNotices, NewSubscription, Subscription, SubscriptionMade,
     SubscriptionPage, SubscriptionShown,

@@ -14,12 +14,25 @@ use proto::{
     },
 };
 use tonic::{Request, Response, Status};
+use trust::refusal::Refusal;
 
 use super::{
     Error, SubjectLog,
     show::{Look, Viewer},
 };
 use crate::office::sign_in::SignIn;
+
+impl SubjectLog {
+    /// What a citizens' portal is shown, once the look-up is recorded. Blocks.
+    pub(crate) fn for_portal(
+        &self,
+        portal: String,
+        request: ListAskedRequest,
+    ) -> Result<Result<ListAskedResponse, Refusal>, Error> {
+        let ListAskedRequest { subject, most, cursor } = request;
+        self.look(&Viewer::Portal(portal), &Look { subject: subject.unwrap_or_default(), most, cursor })
+    }
+}
 
 /// The largest message to these services, in bytes.
 const LARGEST_MESSAGE: usize = 16 * 1024;
@@ -77,10 +90,8 @@ impl OfficeService for PortalEdge {
                 "a citizens' portal's key is needed: `exchange-node office-key add NAME --portal` makes one",
             )
         })?;
-        let ListAskedRequest { subject, most, cursor } = request.into_inner();
-        let look = Look { subject: subject.unwrap_or_default(), most, cursor };
         let log = Arc::clone(&self.log);
-        let looked = tokio::task::spawn_blocking(move || log.look(&Viewer::Portal(portal), &look)).await;
+        let looked = tokio::task::spawn_blocking(move || log.for_portal(portal, request.into_inner())).await;
         match looked.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))? {
             Ok(asked) => Ok(Response::new(asked)),
             Err(refusal) => Err(Status::invalid_argument(refusal.to_string())),

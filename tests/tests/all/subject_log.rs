@@ -12,7 +12,8 @@ use tonic::{Code, Request, Status, transport::Endpoint};
 use town::harness::{Office, Plan, eventually};
 
 use crate::support::{
-    ITEM, MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, marital_status, peer::now_ms, said, small,
+    ITEM, MARRIAGE, MARRIED, Place, WIDOWED, exit, housings_scope, http::Call, marital_status, peer::now_ms, said,
+    small,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -113,6 +114,21 @@ async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
     assert_eq!(shown.iter().map(|entry| entry.department.as_str()).collect::<Vec<_>>(), ["supervision", "housing"]);
     assert!(shown.iter().all(|entry| entry.officer.is_empty() && entry.embargo_until_ms == 0), "{shown:?}");
     assert_eq!((second.next_cursor.as_str(), second.erased), ("", 0));
+    // Over HTTP it is the same.
+    let address = format!("http://{}/v1/subject-log", place.town.node("civil-affairs").office_address());
+    let over_http = |key: &str, cursor: &Value| {
+        let subject = serde_json::json!({ "scheme": "resident_id", "value": *MARRIED });
+        let look = serde_json::json!({ "subject": subject, "limit": 1, "cursor": cursor });
+        Call::new("POST", &address).key(key).json(&look).send()
+    };
+    let first = over_http(key, &Value::Null).json();
+    let second = over_http(key, &first["next_cursor"]).json();
+    assert_eq!(
+        (&first["entries"][0]["department"], &second["entries"][0]["department"]),
+        (&"supervision".into(), &"housing".into())
+    );
+    assert_eq!(second["entries"][0]["attributes"][0]["verdict"], "MATCH", "{second}");
+    assert!(second.get("next_cursor").is_none() && !second.to_string().contains("officer"), "{second}");
     // The key opens nothing else, and no other key opens this.
     let node = place.town.node("civil-affairs");
     let status = Office::new(&node.office_address(), key).unwrap().show("1-0011223344556677").await.unwrap_err();
@@ -120,6 +136,7 @@ async fn a_citizen_sees_who_asked_and_an_auditor_sees_which_officer() {
     let desk = place.town.office("civil-affairs").await.unwrap();
     let status = portal(&place, desk.api_key(), &MARRIED, "").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert_eq!(over_http(desk.api_key(), &Value::Null).status, 401);
 
     // Who looked is recorded, and nobody whom it was about.
     let recorded = fs::read_to_string(node.dir().join("subject-lookups.jsonl")).unwrap();

@@ -50,6 +50,22 @@ impl<Q: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Known<Q> {
     }
 }
 
+/// A citizens' portal that has signed in.
+pub(super) struct KnownPortal {
+    pub(super) portal: String,
+    pub(super) headers: HeaderMap,
+}
+
+impl FromRequestParts<Arc<Api>> for KnownPortal {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let portal = api.sign_in.portal(authorization).ok_or_else(Problem::not_signed_in)?;
+        Ok(Self { portal, headers: parts.headers.clone() })
+    }
+}
+
 /// The one part of a path that varies.
 pub(super) struct Id(pub(super) String);
 
