@@ -99,6 +99,7 @@ pub struct Recovery {
     parts: RecoveryParts,
     events: Events,
     book: Mutex<Book>,
+    leaving: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -111,7 +112,12 @@ struct Book {
 impl Recovery {
     /// Over the rooms of a registry.
     pub fn new(parts: RecoveryParts) -> Self {
-        Self { events: Events::new(&parts.folder), parts, book: Mutex::default() }
+        Self {
+            events: Events::new(&parts.folder),
+            parts,
+            book: Mutex::default(),
+            leaving: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Whether the registry holds back.
@@ -354,8 +360,12 @@ impl Recovery {
         self.leave(Event::new(self.parts.clock.now_ms(), What::ResumedByNodes, size, detail)).await
     }
 
-    /// What was decided is kept before the mark goes.
+    /// What was decided is kept before the mark goes. Of several who find that it may, one leaves.
     async fn leave(&self, event: Event) -> Result<(), Error> {
+        let _turn = self.leaving.lock().await;
+        if self.parts.ledger.mark().await?.is_none() {
+            return Ok(());
+        }
         self.events.append(&event)?;
         self.parts.ledger.set_mark(None).await?;
         tracing::warn!(size = event.size, detail = event.detail, "this registry goes on with its log");

@@ -136,3 +136,17 @@ async fn a_registry_whose_departments_have_no_nodes_listens_to_nobody() {
     let (sequencer, _task) = Sequencer::start(listening).await.unwrap();
     assert!(sequencer.holding().is_none());
 }
+
+#[tokio::test]
+async fn of_two_nodes_that_tell_the_last_thing_at_once_one_has_the_log_go_on() {
+    let (whole, old, note) = two_copies().await;
+    whole.set_mark(Some(RESTORED.to_text())).await.unwrap();
+    let rooms = start(&whole).await;
+    let folder = tempfile::tempdir().unwrap();
+    let recovery = recovery(&rooms, folder.path());
+    drop((old, note));
+    let event = || Event::new(NOW_MS, What::ResumedByNodes, 2, "all of it is held".to_owned());
+    let (one, other) = tokio::join!(recovery.leave(event()), recovery.leave(event()));
+    one.and(other).unwrap();
+    assert_eq!(recovery.events().unwrap().len(), 1);
+}
