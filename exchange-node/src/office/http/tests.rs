@@ -23,7 +23,7 @@ fn every_call_documents_every_status() {
             }
         }
     }
-    assert_eq!(calls, 33);
+    assert_eq!(calls, 34);
     assert_eq!(openapi["components"]["schemas"]["Question"]["additionalProperties"], false);
 }
 
