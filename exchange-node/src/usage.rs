@@ -183,6 +183,23 @@ impl Usage {
         Ok(())
     }
 
+    /// Takes so many of the wanted uses from a quota as there are: how many, and where not all, which limit is reached.
+    pub(crate) fn take_many(
+        &self,
+        mark: &Mark,
+        quota: Option<&Quota>,
+        calendar: &Calendar,
+        now_ms: u64,
+        wanted: u32,
+    ) -> (u32, Option<Refusal>) {
+        for taken in 0..wanted {
+            if let Err(reached) = self.take(mark, quota, calendar, now_ms) {
+                return (taken, Some(reached));
+            }
+        }
+        (wanted, None)
+    }
+
     /// Counts one use that nothing limits.
     pub(crate) fn count(&self, mark: &Mark, calendar: &Calendar, now_ms: u64) {
         self.locked().entry(*mark).or_default().at(calendar, now_ms).add(now_ms);

@@ -269,3 +269,33 @@ fn fingerprint(case: &Case, question: &OfficeQuestion) -> String {
     let digest: [u8; 32] = hash.finalize().into();
     data_encoding::HEXLOWER.encode(&digest[..16])
 }
+
+#[cfg(test)]
+mod tests {
+    use trust::fixture::Fixture;
+
+    use super::*;
+    use crate::case::Person;
+
+    #[test]
+    fn a_question_of_a_case_gives_a_department_that_is_not_reached_up_soon() {
+        let directory = Fixture::town().directory;
+        let values = [(RESIDENT, "890101198203070057"), ("marital_status", "single")];
+        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let applicant = Person { role: "applicant".to_owned(), values };
+        let case = Case { people: vec![applicant], ..Case::default() };
+        let requirement = ProofRequirement {
+            answered_by: "civil-affairs/marriage-registration".to_owned(),
+            major_version: 1,
+            claim: Some(wire::Claim {
+                attribute: "marital_status".to_owned(),
+                operator: "equals".to_owned(),
+                ..wire::Claim::default()
+            }),
+            ..ProofRequirement::default()
+        };
+        let planned = one(&directory, &ItemPublished::default(), &requirement, &case);
+        let question = planned.question.unwrap_or_else(|| panic!("{:?}", planned.proof));
+        assert!((1..1000).contains(&question.unreached_ms), "within a second, as the applicant waits");
+    }
+}

@@ -67,13 +67,8 @@ impl Shared {
         // As for grants: the clock of a node that is behind renews nothing.
         let now_ms = before.as_ref().map_or(now_ms, |before| before.last_ms.max(now_ms));
         let all = Usage::summed(before, calendar, now_ms);
-        let (mut taken, mut refusal) = (0, None);
-        while taken < wanted && refusal.is_none() {
-            match all.take(mark, Some(quota), calendar, now_ms) {
-                Ok(()) => taken += 1,
-                Err(reached) => refusal = Some(reached.at("officer")),
-            }
-        }
+        let (taken, refusal) = all.take_many(mark, Some(quota), calendar, now_ms, wanted);
+        let refusal = refusal.map(|reached| reached.at("officer"));
         if taken == 0 {
             return Ok((0, refusal));
         }

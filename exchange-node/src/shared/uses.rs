@@ -84,14 +84,7 @@ impl Shared {
         // still yesterday.
         let now_ms = rows.iter().filter_map(standing).map(|row| row.last_ms).fold(now_ms, u64::max);
         let all = Usage::summed(rows.iter().filter_map(standing), calendar, now_ms);
-        let mut refusal = None;
-        let mut taken = 0;
-        while taken < wanted && refusal.is_none() {
-            match all.take(mark, quota, calendar, now_ms) {
-                Ok(()) => taken += 1,
-                Err(reached) => refusal = Some(reached),
-            }
-        }
+        let (taken, refusal) = all.take_many(mark, quota, calendar, now_ms, wanted);
         if taken == 0 {
             return Ok((0, refusal));
         }

@@ -403,6 +403,19 @@ mod tests {
         assert_eq!(written(&again), written(&fixture.directory));
     }
 
+    #[test]
+    fn what_a_department_holds_is_read_back_and_is_what_all_grants_say() {
+        let directory = Fixture::town().directory;
+        for directory in [&directory, &read(&written(&directory)).unwrap()] {
+            assert!(directory.access_held_by(&fixture::department("housing")).count() > 0);
+            for (department, _) in directory.departments() {
+                let held: Vec<_> = directory.access_held_by(department).map(|(key, _)| key).collect();
+                let all = directory.access_keys().filter(|key| key.consumer == *department);
+                assert_eq!(held, all.collect::<Vec<_>>());
+            }
+        }
+    }
+
     /// What the authority has not approved must not answer after a restart.
     #[test]
     fn reviews_and_changes_that_wait_for_one_are_read_back() {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::State, response::Response};
 use http::StatusCode;
-use serde::Deserialize;
 
 use super::{
     Api,
     answer::{document, made},
     cases::refused,
     extract::{self, Id, Known, Nothing},
-    page::{LARGEST, Page, cursor_of},
+    page::{LARGEST, OpenOrAll, cursor_of},
 };
 use crate::office::{
     json::{Correction, CorrectionPage, NewCorrection},
@@ -41,16 +40,6 @@ pub(super) async fn open(State(api): State<Arc<Api>>, known: Known<Nothing>, bod
     Ok(made(StatusCode::CREATED, &format!("/v1/corrections/{}", opened.id), &opened))
 }
 
-/// The parameters of the list.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Which {
-    cursor: Option<String>,
-    limit: Option<usize>,
-    #[serde(default)]
-    all: bool,
-}
-
 /// Lists corrections that this department opened, the newest first, as far as the key reaches.
 #[utoipa::path(
     get,
@@ -69,9 +58,9 @@ pub(super) struct Which {
         Problems
     )
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<Which>) -> Result<Response, Problem> {
-    let Which { cursor, limit, all } = known.query;
-    let page = Page::of(cursor, limit, LARGEST)?;
+pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<OpenOrAll>) -> Result<Response, Problem> {
+    let all = known.query.all;
+    let page = known.query.page(LARGEST)?;
     let listed = api.office.corrections(&known.caller, all, page.place()?, page.most).await?;
     let next_cursor = page.next(listed.len(), listed.last().map(|(place, _)| cursor_of(*place)));
     let corrections = listed.into_iter().map(|(_, correction)| correction).collect();

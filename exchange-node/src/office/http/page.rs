@@ -27,6 +27,24 @@ impl Paging {
     }
 }
 
+/// The parameters of a list of what goes on, or of all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpenOrAll {
+    cursor: Option<String>,
+    limit: Option<usize>,
+    /// Also what is over.
+    #[serde(default)]
+    pub(super) all: bool,
+}
+
+impl OpenOrAll {
+    /// The page that is asked for, with so many at most.
+    pub(super) fn page(self, largest: usize) -> Result<Page, Problem> {
+        Page::of(self.cursor, self.limit, largest)
+    }
+}
+
 /// The page that is asked for.
 pub(super) struct Page {
     /// How many at most.

@@ -10,7 +10,7 @@ use super::{
     Api,
     answer::{document, made, uncached},
     extract::{self, Id, Known, Nothing},
-    page::{LARGEST, Page, cursor_of},
+    page::{LARGEST, OpenOrAll, Page, cursor_of},
 };
 use crate::{
     ask::Ending,
@@ -71,16 +71,6 @@ pub(super) async fn subscribe(
     })
 }
 
-/// The parameters of the list.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Which {
-    cursor: Option<String>,
-    limit: Option<usize>,
-    #[serde(default)]
-    all: bool,
-}
-
 /// Lists what this office system subscribed to, the newest first.
 #[utoipa::path(
     get,
@@ -99,9 +89,9 @@ pub(super) struct Which {
         Problems
     )
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<Which>) -> Result<Response, Problem> {
-    let Which { cursor, limit, all } = known.query;
-    let page = Page::of(cursor, limit, LARGEST)?;
+pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<OpenOrAll>) -> Result<Response, Problem> {
+    let all = known.query.all;
+    let page = known.query.page(LARGEST)?;
     let listed = api.office.subscriptions(&known.caller, all, page.place()?, page.most).await?;
     let next_cursor = page.next(listed.len(), listed.last().map(|(place, _)| cursor_of(*place)));
     let subscriptions = listed.into_iter().map(|(_, subscription)| subscription.into()).collect();

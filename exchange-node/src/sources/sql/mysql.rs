@@ -114,11 +114,10 @@ async fn fetch_many_on(
     parameters: &[Vec<Parameter>],
 ) -> Result<Vec<Fetched>, sqlx::Error> {
     let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
-    let at_once = union_all::parts(alone, parameters.first().map_or(0, Vec::len));
     let mut fetched = Vec::with_capacity(parameters.len());
-    for some in parameters.chunks(at_once) {
-        let found = read(&mut reading, union_all::text(alone, some.len()), &some.concat()).await?;
-        fetched.extend(union_all::split(found, some.len()).ok_or_else(union_all::lost_count)?);
+    for statement in union_all::statements(alone, parameters) {
+        let found = read(&mut reading, statement.text.clone(), &statement.parameters).await?;
+        fetched.extend(statement.split(found)?);
     }
     Ok(fetched)
 }

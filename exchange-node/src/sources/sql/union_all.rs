@@ -4,6 +4,7 @@
 //!
 //! What a database refuses in that form is asked one by one (`sources::service::many`). Out of scope: PostgreSQL ([`super::many`]).
 
+use super::Parameter;
 use crate::sources::raw::{Fetched, Raw};
 
 /// The most subjects in one statement. SQLite takes 500 parts of a union, and MariaDB opens the table once for each.
@@ -15,22 +16,47 @@ const MOST_PARAMETERS: usize = 32_000;
 /// The most bytes of one statement: SQLite takes a million, and MySQL no more than fits into a packet.
 const MOST_BYTES: usize = 500_000;
 
+/// One statement, about as many subjects as it may be.
+pub(super) struct Statement {
+    pub(super) text: String,
+    pub(super) parameters: Vec<Parameter>,
+    subjects: usize,
+}
+
+impl Statement {
+    /// What was fetched for each of its subjects, in their order.
+    pub(super) fn split(&self, fetched: Fetched) -> Result<Vec<Fetched>, sqlx::Error> {
+        let lost = "a row of a union does not say which part it belongs to";
+        split(fetched, self.subjects).ok_or_else(|| sqlx::Error::Decode(lost.into()))
+    }
+}
+
+/// The statements about all these subjects, where `alone` is the query about one and `parameters` are each one's.
+pub(super) fn statements(alone: &str, parameters: &[Vec<Parameter>]) -> impl Iterator<Item = Statement> {
+    let at_once = parts(alone, parameters.first().map_or(0, Vec::len));
+    parameters.chunks(at_once).map(|some| Statement {
+        text: text(alone, some.len()),
+        parameters: some.concat(),
+        subjects: some.len(),
+    })
+}
+
 /// How many subjects go into one statement, where `alone` is the query about one with so many parameters.
-pub(super) fn parts(alone: &str, parameters: usize) -> usize {
+fn parts(alone: &str, parameters: usize) -> usize {
     let by_parameters = MOST_PARAMETERS / parameters.max(1);
     let by_bytes = MOST_BYTES / alone.len().max(1);
     MOST_PARTS.min(by_parameters).min(by_bytes).max(1)
 }
 
 /// The query `alone` for `count` subjects.
-pub(super) fn text(alone: &str, count: usize) -> String {
+fn text(alone: &str, count: usize) -> String {
     // On lines of its own: the query may end with a comment.
     let part = |number| format!("SELECT {number} AS errand_number, errand_rows.* FROM (\n{alone}\n) AS errand_rows");
     (0..count).map(part).collect::<Vec<_>>().join("\nUNION ALL\n")
 }
 
 /// What was fetched for each of `count` subjects. `None` where a row does not say whose it is.
-pub(super) fn split(fetched: Fetched, count: usize) -> Option<Vec<Fetched>> {
+fn split(fetched: Fetched, count: usize) -> Option<Vec<Fetched>> {
     let columns = fetched.columns.get(1..)?.to_vec();
     let mut split = vec![Fetched { columns, rows: Vec::new() }; count];
     for mut row in fetched.rows {
@@ -40,11 +66,6 @@ pub(super) fn split(fetched: Fetched, count: usize) -> Option<Vec<Fetched>> {
         of.rows.push(row);
     }
     Some(split)
-}
-
-/// What is said where a row does not say whose it is.
-pub(super) fn lost_count() -> sqlx::Error {
-    sqlx::Error::Decode("a row of a union does not say which part it belongs to".into())
 }
 
 #[cfg(test)]
