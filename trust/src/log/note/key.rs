@@ -9,6 +9,8 @@ use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};
 
+use crate::key::strict;
+
 /// The name of a key: not empty, without white space and plus signs. For a log it is the origin of its checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName(String);
@@ -125,7 +127,7 @@ impl NoteKey {
 
     /// Whether the key made this signature over the message. Strict: no second signature can be derived from one.
     pub(in crate::log) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.public_key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+        strict::verifies(&self.public_key, message, &ed25519_dalek::Signature::from_bytes(signature))
     }
 }
 
