@@ -5,7 +5,7 @@
 //! nobody knows these, nothing is asked. The transaction is rolled back whatever happened in it; and what is asked begins with
 //! SELECT or WITH.
 
-use odbc_api::{ConnectionOptions, Cursor, DataType, IntoParameter, ResultSetMetadata, environment};
+use odbc_api::{ConnectionOptions, Cursor, DataType, IntoParameter, environment};
 
 /// How to reach a database, and within what bounds.
 #[derive(Clone)]

@@ -83,6 +83,13 @@ pub(crate) fn sqlite(file: &std::path::Path, sql: &str) {
     assert!(output.status.success(), "{}", said(&output));
 }
 
+/// Debian's driver for SQLite, where it lies on this kind of machine.
+fn odbc_driver() -> String {
+    let libraries = fs::read_dir("/usr/lib").unwrap().map(|folder| folder.unwrap().path());
+    let driver = libraries.map(|folder| folder.join("odbc/libsqlite3odbc.so")).find(|driver| driver.exists());
+    driver.expect("libsqliteodbc").display().to_string()
+}
+
 fn old_form(number: &str) -> String {
     format!("{}{}", &number[..6], &number[8..17])
 }
@@ -504,6 +511,29 @@ async fn rows_of_sqlite_are_summed_counted_and_selected_and_two_sources_must_agr
     let disagree = ask(&MARRIED, Some("2025"), "amount", "equals", "2600.50").await;
     assert_eq!(disagree, (Verdict::Unavailable, "source_down".to_owned()));
     assert_eq!(ask(&MARRIED, Some("2024"), "amount", "equals", "1200.1").await, matches);
+
+    if std::env::var_os("ERRAND_ODBC").is_none_or(|set| set != "1") {
+        skip("records by ODBC", "it needs the packages unixodbc-dev and libsqliteodbc, which ERRAND_ODBC=1 installs");
+        return place.town.stop().await.unwrap();
+    }
+    // The same file by way of ODBC: what it says, and that its loss is no verdict.
+    let driver = odbc_driver();
+    let by_odbc = |file: &str| {
+        let link = format!("kind = \"odbc\"\nconnection = \"Driver={driver};Database={}\"", dir.join(file).display());
+        sources.replace("kind = \"sqlite\"\npath = \"payments.db\"", &link)
+    };
+    configure(&place, &by_odbc("payments.db")).await;
+    assert_eq!(ask(&MARRIED, Some("2025"), "amount", "equals", "2600.50").await, matches);
+    assert_eq!(ask(&MARRIED, None, "amount", "equals", "3800.60").await, matches);
+    assert_eq!(ask(&MARRIED, None, "office", "equals", "西区").await, matches);
+    assert_eq!(ask(&SINGLE, Some("2025"), "months", "equals", "0").await, matches);
+    let missing = ask(&WIDOWED, Some("2025"), "amount", "at_least", "1").await;
+    assert_eq!(missing, (Verdict::Unavailable, "missing_value".to_owned()));
+    let doctored = place.cli("civil-affairs", &["doctor"]).await;
+    assert!(said(&doctored).contains("cannot be seen by ODBC"), "{}", said(&doctored));
+    configure(&place, &by_odbc("nowhere/payments.db")).await;
+    let down = ask(&MARRIED, Some("2025"), "amount", "equals", "2600.50").await;
+    assert_eq!(down, (Verdict::Unavailable, "source_down".to_owned()));
     place.town.stop().await.unwrap();
 }
 
