@@ -325,7 +325,7 @@ impl NewConfig<'_> {
              # How the registry is followed: \"auto\", \"watch\" (its own port alone) or \"tiles\" (asked for now and then).\n\
              follow = \"auto\"\n\
              # How often tiles are asked for news, where they are.\n\
-             poll = \"10s\"\n\
+             poll = \"4s\"\n\
              \n\
              [limits]\n\
              # Questions of other departments, and of this department's offices, at once.\n\

@@ -12,6 +12,7 @@ pub mod random;
 
 pub mod config;
 pub mod files;
+pub mod open_files;
 pub mod period;
 pub mod put_down;
 pub mod sealed;

@@ -217,8 +217,14 @@ impl App {
 
         let tls = ServerTls::new(&keys.tls, ClientAuthentication::None)?;
         let served_tls = Arc::clone(&tls);
-        let limits = ListenerLimits { max_connections: config.most_connections, ..ListenerLimits::default() };
-        let grpc = bind(config.listen, Security::Tls(tls), limits).await?;
+        let limits = ListenerLimits {
+            max_connections: most_connections(config.most_connections),
+            max_connections_per_address: config.most_connections_per_address,
+            balancers: config.balancers.clone().into(),
+            ..ListenerLimits::default()
+        };
+        let most_connections = limits.max_connections;
+        let grpc = bind(config.listen, Security::Tls(tls), limits.clone()).await?;
         let members = ClientAuthentication::Required(Arc::new(tile_edge::Members::new(sequencer.clone())));
         let members_tls = ServerTls::new(&keys.tls, members)?;
         let tiles = bind(config.tiles, Security::Either(Arc::clone(&members_tls)), limits).await?;
@@ -337,6 +343,7 @@ impl App {
                     witnesses.clone(),
                     Arc::clone(&clock),
                     stop.clone(),
+                    most_connections,
                 )
                 .into_server(),
             )
@@ -410,6 +417,24 @@ impl App {
         second?;
         Ok(if self.again.is_cancelled() { Ended::Again } else { Ended::Stopped })
     }
+}
+
+/// How many files stay for the store and everything else.
+const OTHER_FILES: u64 = 512;
+
+/// How many connections each of the two ports may hold: as many as are wanted, where the machine allows the files.
+fn most_connections(wanted: usize) -> usize {
+    let files = host::open_files::allow((wanted as u64).saturating_mul(2).saturating_add(OTHER_FILES));
+    let places = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX).max(16);
+    if places < wanted {
+        tracing::warn!(
+            wanted,
+            places,
+            files,
+            "the machine allows too few open files for most_connections (ulimit -Hn)"
+        );
+    }
+    wanted.min(places)
 }
 
 async fn bind(address: SocketAddr, security: Security, limits: ListenerLimits) -> Result<Listener, Error> {

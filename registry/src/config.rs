@@ -3,7 +3,7 @@
 //! directory itself, and keys.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -66,6 +66,12 @@ pub struct Config {
     /// How many connections each port holds at once.
     #[serde(default = "most_connections")]
     pub most_connections: usize,
+    /// How many of them may come from one address.
+    #[serde(default = "most_connections_per_address")]
+    pub most_connections_per_address: usize,
+    /// The addresses of load balancers, which pass on the connections of many under their own.
+    #[serde(default)]
+    pub balancers: Vec<IpAddr>,
 }
 
 impl Config {
@@ -138,8 +144,14 @@ listen_first_seconds = 5
 # How long an enrolment token is good, in hours.
 token_lifetime_hours = 168
 
-# How many connections each port holds at once. Keep it well below the limit of open files (ulimit -n).
-most_connections = 512
+# How many connections each port holds at once, and how many of them may come from one address. Half of them may watch for
+# news, up to 4,096; the rest of the nodes read tiles. As far as the limit of open files allows (ulimit -Hn).
+most_connections = 8192
+most_connections_per_address = 256
+
+# The addresses of load balancers, which pass on the connections of many under their own: neither the limit above nor the
+# count of failed attempts applies to them.
+# balancers = ["10.0.0.5"]
 "#,
         variable = store::PASSWORD_VARIABLE
     )
@@ -170,7 +182,11 @@ fn token_lifetime_hours() -> u64 {
 }
 
 fn most_connections() -> usize {
-    512
+    8192
+}
+
+fn most_connections_per_address() -> usize {
+    256
 }
 
 fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>

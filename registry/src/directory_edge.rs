@@ -2,7 +2,7 @@
 //! nothing. Anybody may read and submit: what counts is the signature inside.
 //!
 //! Limits: a submission is at most 65,535 bytes, a read 1,000 entries or 3 MiB, a watcher that does not take what it is
-//! sent for a minute is dropped, at most 4,096 watch at once, and whoever submits 200 times in ten minutes from one address
+//! sent for a minute is dropped, at most 4,096 and half of the connections watch at once, and whoever submits 200 times in ten minutes from one address
 //! what no department signed is told to wait.
 
 use std::{sync::Arc, time::Duration};
@@ -57,9 +57,12 @@ impl DirectoryEdge {
         witnesses: Witnesses,
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
+        most_connections: usize,
     ) -> Self {
         let failures = Failures::new(MOST_STRAY_SUBMISSIONS, clock);
-        Self { sequencer, ledger, witnesses, watchers: Arc::new(Semaphore::new(MOST_WATCHERS)), failures, stop }
+        // Whoever finds no place to watch must still find one to be told so, and to say something.
+        let watchers = Arc::new(Semaphore::new(MOST_WATCHERS.min(most_connections / 2)));
+        Self { sequencer, ledger, witnesses, watchers, failures, stop }
     }
 
     /// For the gRPC server, with its limit on messages.

@@ -17,16 +17,23 @@ const WINDOW_MS: u64 = 10 * 60 * 1000;
 /// How many sources are remembered; in a flood from more, the count starts over.
 const MOST_SOURCES: usize = 10_000;
 
-/// Where a request comes from: one IPv4 address, or one IPv6 /64, which is what one host has.
+/// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Source(Option<IpAddr>);
+pub enum Source {
+    /// One IPv4 address, or one IPv6 /64, which is what one host has.
+    Address(IpAddr),
+    /// Anybody behind a load balancer: to shut one out would shut out all, so none of them is counted.
+    Balancer,
+    /// No edge of ours: all of these count as one.
+    Unknown,
+}
 
 impl Source {
     fn of(address: IpAddr) -> Self {
-        Self(Some(match address.to_canonical() {
+        Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
             address => address,
-        }))
+        })
     }
 }
 
@@ -47,9 +54,9 @@ impl Failures {
     /// Where a request comes from, unless too much from there was wrong lately.
     pub fn admit<T>(&self, request: &Request<T>) -> Result<Source, Status> {
         let source = match request.extensions().get::<PeerInfo>() {
+            Some(peer) if peer.is_balancer => Source::Balancer,
             Some(peer) => Source::of(peer.remote.ip()),
-            // No edge of ours: all of these count as one.
-            None => Source(None),
+            None => Source::Unknown,
         };
         if self.has_too_many(source) {
             tracing::debug!(?source, "too many failures; told to wait");
@@ -60,6 +67,9 @@ impl Failures {
 
     /// Counts a failure.
     pub fn count(&self, source: Source) {
+        if source == Source::Balancer {
+            return;
+        }
         let now_ms = self.clock.now_ms();
         let mut book = self.book();
         if book.len() >= MOST_SOURCES && !book.contains_key(&source) {
@@ -117,6 +127,23 @@ mod tests {
         assert!(!failures.has_too_many(here));
         failures.count(here);
         assert!(!failures.has_too_many(here), "the count starts over");
+    }
+
+    #[test]
+    fn nobody_shuts_out_whoever_stands_behind_the_same_balancer() {
+        let (failures, _) = failures();
+        let mut request = Request::new(());
+        let remote = "192.0.2.7:7400".parse().unwrap();
+        request.extensions_mut().insert(PeerInfo { tls_key: None, remote, is_balancer: true });
+        for _ in 0..20 {
+            failures.count(failures.admit(&request).unwrap());
+        }
+        assert_eq!(failures.admit(&request).unwrap(), Source::Balancer);
+        request.extensions_mut().insert(PeerInfo { tls_key: None, remote, is_balancer: false });
+        for _ in 0..5 {
+            failures.count(failures.admit(&request).unwrap());
+        }
+        assert!(failures.admit(&request).is_err(), "an address of its own is counted");
     }
 
     #[test]

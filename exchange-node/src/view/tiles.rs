@@ -57,13 +57,13 @@ pub enum Follow {
 pub struct DirectorySettings {
     /// How.
     pub follow: Follow,
-    /// How often tiles are asked for news.
+    /// How often tiles are asked for news; a fifth more at most. A revocation is to be known everywhere within 5 seconds.
     pub poll: Period,
 }
 
 impl Default for DirectorySettings {
     fn default() -> Self {
-        Self { follow: Follow::Auto, poll: Period::new(Duration::from_secs(10)) }
+        Self { follow: Follow::Auto, poll: Period::new(Duration::from_secs(4)) }
     }
 }
 

@@ -86,7 +86,8 @@ impl Connections {
         let address = neighbourhood(remote);
         let mut book = self.book();
         let of_address = book.by_address.get(&address).copied().unwrap_or_default();
-        if book.open.len() >= limits.max_connections || of_address >= limits.max_connections_per_address {
+        let crowded = of_address >= limits.max_connections_per_address && !limits.is_balancer(remote);
+        if book.open.len() >= limits.max_connections || crowded {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -207,6 +208,16 @@ mod tests {
             .into();
         assert!(connections.admit("2001:db8::3".parse().unwrap(), &limits).is_none());
         assert!(connections.admit("2001:db8:0:1::3".parse().unwrap(), &limits).is_some());
+    }
+
+    #[test]
+    fn behind_a_balancer_many_have_one_address() {
+        let connections = Connections::default();
+        let limits = ListenerLimits { balancers: [address(7)].into(), ..limits(4, 1, 10) };
+        let _many: Vec<_> = (0..3).map(|_| connections.admit(address(7), &limits).unwrap()).collect();
+        let _one = connections.admit(address(8), &limits).unwrap();
+        assert!(connections.admit(address(8), &limits).is_none());
+        assert!(connections.admit("::ffff:192.0.2.7".parse().unwrap(), &limits).is_none(), "all places are taken");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //!
 //! The defaults are for a node among some hundreds of peers on a machine with a few cores.
 
-use std::time::Duration;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tonic::transport::{Endpoint, Server};
 
 /// Limits that the listener keeps, below HTTP.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ListenerLimits {
     /// The time for a TLS handshake, and again for the first 24 bytes after it (HTTP/2's preface).
     pub handshake_timeout: Duration,
@@ -18,6 +18,8 @@ pub struct ListenerLimits {
     pub max_connections: usize,
     /// How many of them may come from one IPv4 address or one IPv6 /64.
     pub max_connections_per_address: usize,
+    /// Addresses that stand for many: of load balancers, which pass connections on under their own. They may take any place.
+    pub balancers: Arc<[IpAddr]>,
     /// How long a write may make no progress at all.
     pub write_stall: Duration,
     /// The age at which a connection is cut off, whatever it is doing. Keep it above
@@ -32,9 +34,17 @@ impl Default for ListenerLimits {
             max_half_open: 256,
             max_connections: 1024,
             max_connections_per_address: 256,
+            balancers: Arc::default(),
             write_stall: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(65 * 60),
         }
+    }
+}
+
+impl ListenerLimits {
+    /// Whether whoever calls from there is one of many.
+    pub(super) fn is_balancer(&self, remote: IpAddr) -> bool {
+        self.balancers.iter().any(|balancer| balancer.to_canonical() == remote.to_canonical())
     }
 }
 

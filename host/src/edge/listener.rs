@@ -109,7 +109,7 @@ impl Listener {
                         tracing::debug!(%remote, "too many connections; refused");
                         continue;
                     };
-                    let (security, limits) = (self.security.clone(), self.limits);
+                    let (security, limits) = (self.security.clone(), self.limits.clone());
                     let (connections, sender) = (self.connections.clone(), sender.clone());
                     handshakes.spawn(async move {
                         match shake_hands(socket, remote, security, admission, &limits).await {
@@ -176,7 +176,8 @@ async fn shake_hands(
             (Transport::Tls(Box::new(stream)), key)
         }
     };
-    Ok(PeerStream::new(transport, PeerInfo { tls_key, remote }, admission, limits))
+    let info = PeerInfo { tls_key, remote, is_balancer: limits.is_balancer(remote.ip()) };
+    Ok(PeerStream::new(transport, info, admission, limits))
 }
 
 /// The finished connections of a [`Listener`], for tonic's `serve_with_incoming`.

@@ -30,6 +30,8 @@ pub struct PeerInfo {
     pub tls_key: Option<TlsKeyDigest>,
     /// Where the connection comes from.
     pub remote: SocketAddr,
+    /// Whether that is a load balancer's address, behind which anybody may stand.
+    pub is_balancer: bool,
 }
 
 /// HTTP/2's preface. Until it has come there is no keepalive that would notice a silent peer.

@@ -123,7 +123,7 @@ async fn a_peer_that_has_said_something_may_then_be_quiet() {
     let mut incoming = listener.incoming();
     let mut client = TcpStream::connect(address).await.unwrap();
     let mut server = incoming.next().await.unwrap().unwrap();
-    assert_eq!(server.info(), PeerInfo { tls_key: None, remote: client.local_addr().unwrap() });
+    assert_eq!(server.info(), PeerInfo { tls_key: None, remote: client.local_addr().unwrap(), is_balancer: false });
     client.write_all(&[b'x'; 24]).await.unwrap();
     let mut bytes = [0; 24];
     server.read_exact(&mut bytes).await.unwrap();

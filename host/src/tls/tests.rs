@@ -69,7 +69,7 @@ async fn two_sides_that_know_each_others_keys_connect_with_hybrid_key_exchange()
     let local = stream.get_ref().0.local_addr().unwrap();
     assert_eq!(read_all(stream).await.unwrap(), client.key_digest().to_string());
     let seen = seen.lock().unwrap();
-    assert_eq!(*seen, [PeerInfo { tls_key: Some(client.key_digest()), remote: local }]);
+    assert_eq!(*seen, [PeerInfo { tls_key: Some(client.key_digest()), remote: local, is_balancer: false }]);
 }
 
 #[tokio::test]

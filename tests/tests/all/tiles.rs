@@ -39,7 +39,7 @@ const CHECKPOINT_LIMIT: usize = 64 * 1024;
 /// All nodes ask tiles for news, every second.
 async fn polling() -> Place {
     Place::start(|plan, dir| {
-        let plan = plan.setting("follow = \"auto\"", "follow = \"tiles\"").setting("poll = \"10s\"", "poll = \"1s\"");
+        let plan = plan.setting("follow = \"auto\"", "follow = \"tiles\"").setting("poll = \"4s\"", "poll = \"1s\"");
         small(plan, dir)
     })
     .await
@@ -93,6 +93,28 @@ async fn nodes_that_poll_follow_and_tiles_for_members_alone_are_served_to_member
     let suspended = place.town.registry_cli(&suspend).await.unwrap();
     assert_eq!(exit(&suspended), 0, "{}", said(&suspended));
     assert!(reader.read("checkpoint", CHECKPOINT_LIMIT).await.is_err());
+}
+
+/// Whoever finds no place to watch the registry reads its tiles instead, and misses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_place_is_left_to_watch_the_registry_its_tiles_tell_the_same() {
+    let place = Place::start(small).await;
+    let registry = place.town.registry();
+    let file = registry.dir().join("registry.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("most_connections = 8192"));
+    registry.stop().await.unwrap();
+    // Half of them may watch: one of the two nodes.
+    fs::write(&file, text.replace("most_connections = 8192", "most_connections = 3")).unwrap();
+    registry.start().await.unwrap();
+    let turned_away = async || {
+        let logs = ["civil-affairs", "housing"].map(|node| log_of(&place.town.node(node).log()));
+        logs.iter().any(|log| log.contains("too many watch the registry"))
+    };
+    assert!(eventually(LIMIT, turned_away).await, "both watch");
+    set_profile(&place, "clock_skew_seconds = 61\n").await;
+    let answered = place.ask(marital_status(&MARRIED, "married")).await;
+    assert_eq!(verdict(&answered).verdict(), Verdict::Match);
 }
 
 /// Stands before a tile port, counts the bundles that it passes on, and alters them when it is told to.
