@@ -10,6 +10,7 @@ mod batch;
 mod idempotency;
 mod later;
 mod list;
+mod of_batch;
 mod record;
 mod request;
 mod resume;

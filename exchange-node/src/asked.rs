@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use prost::Message;
-use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome as Answered, outcome::What};
+use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome as Answered, outcome::What, signed::Form};
 use sha2::{Digest as _, Sha256};
 use trust::{
+    batch,
     claim::Verdict,
     envelope::{self, Payload},
     evidence::Receipt,
@@ -148,18 +149,30 @@ pub(crate) fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Re
         Some(index) => journal.entry(index)?,
         None => None,
     };
-    let request: Option<wire::Request> = question.as_ref().and_then(message);
+    let answer: Option<wire::Answer> = match stored.entry.kind {
+        EntryKind::AnswerReceived | EntryKind::AnswerGiven => Some(message(stored).ok_or(Error::StoredUnreadable)?),
+        _ => None,
+    };
+    let mut request: Option<wire::Request> = question.as_ref().and_then(message);
+    let mut request_digest: Option<Digest> = question.as_ref().map(|question| question.entry.envelope);
+    // What follows the answer to one question of a batch.
+    if request.is_none()
+        && let (Some(question), Some(answer)) = (&question, &answer)
+        && let Some((_, one)) = item_in(question, &answer.request_digest)
+    {
+        request_digest = Digest::try_from(answer.request_digest.as_slice()).ok();
+        request = Some(one);
+    }
     let claims = request.as_ref().map_or(&[][..], |request| &request.claims);
     let (mut clerk, mut number, mut correction) = (String::new(), 0, String::new());
-    let ending = match stored.entry.kind {
-        EntryKind::AnswerReceived | EntryKind::AnswerGiven => {
-            let answer: wire::Answer = message(stored).ok_or(Error::StoredUnreadable)?;
+    let ending = match (answer, stored.entry.kind) {
+        (Some(answer), _) => {
             clerk.clone_from(&answer.clerk);
             number = answer.number;
             correction = data_encoding::HEXLOWER.encode(&answer.correction);
             ending_of(answer)
         }
-        EntryKind::Outcome => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
+        (None, EntryKind::Outcome) => match message::<wire::Outcome>(stored).and_then(|outcome| outcome.what) {
             Some(What::Unanswered(reason)) => unanswered(claims, &reason),
             Some(What::Unsubscribed(reason)) => unanswered(claims, &reason),
             Some(What::Refused(refusal)) => Ending::Refused { refusal, by: None },
@@ -167,7 +180,6 @@ pub(crate) fn read_back(journal: &dyn Journal, stored: &StoredEntry, receipt: Re
         },
         _ => return Err(Error::Unknown),
     };
-    let request_digest: Option<Digest> = question.as_ref().map(|question| question.entry.envelope);
     let request = request.unwrap_or_default();
     let asked_at_ms = if request.issued_at_ms == 0 { stored.at_ms } else { request.issued_at_ms };
     Ok(Asked {
@@ -197,6 +209,20 @@ pub(crate) fn message<M: Payload>(stored: &StoredEntry) -> Option<M> {
 pub(crate) fn signed(stored: &StoredEntry) -> Option<wire::Signed> {
     let signed = wire::Signed::decode(stored.message.as_deref()?).ok()?;
     (envelope::digest_of(&signed).ok()? == stored.entry.envelope).then_some(signed)
+}
+
+/// One question of a batch with its place there, by its identity; `None` where the entry holds no batch with such a question.
+pub(crate) fn item_in(stored: &StoredEntry, request: &[u8]) -> Option<(usize, wire::Request)> {
+    let signed = signed(stored)?;
+    let Some(Form::Batch(batch)) = &signed.form else { return None };
+    let item = batch::question_digests(batch).iter().position(|digest| digest.as_bytes().as_slice() == request)?;
+    let payload = batch::question_payload(batch, item);
+    Some((item, wire::Request::decode(payload.as_slice()).ok()?))
+}
+
+/// The question that an answer is to, by itself or one of a batch.
+pub(crate) fn request_of(question: &StoredEntry, answer: &StoredEntry) -> Option<wire::Request> {
+    message(question).or_else(|| Some(item_in(question, &message::<wire::Answer>(answer)?.request_digest)?.1))
 }
 
 /// How a verification ended that has this answer.

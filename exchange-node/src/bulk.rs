@@ -52,6 +52,9 @@ pub(crate) fn pieces(bytes: Vec<u8>) -> impl Iterator<Item = BatchPiece> + Send 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// What became of a question cannot be read.
+    #[error(transparent)]
+    Ask(#[from] crate::ask::Error),
     /// A file cannot be used.
     #[error(transparent)]
     File(#[from] files::Error),

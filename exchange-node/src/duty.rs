@@ -146,6 +146,9 @@ pub enum What {
         entry: u64,
         /// The entry of the question that it is done for; 0 where it is for the correction itself.
         question: u64,
+        /// Which question of that batch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<usize>,
     },
     /// Send a question again that a crash interrupted, to get the answer that was given.
     Resume {

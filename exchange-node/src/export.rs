@@ -295,7 +295,10 @@ impl Source<'_> {
         // A question in an earlier log is not in this one.
         let about = entry.about.filter(|about| logs::base_of(*about) == logs::base(self.evidence.number));
         let about = about.map(logs::index_in);
-        indexes.extend(about);
+        // On the answering side its first answer came with it.
+        if let Some(about) = about {
+            indexes.extend(self.journal.entry(about)?.map_or(about..about + 1, |asked| asked.companions));
+        }
         indexes.extend((self.answers)(about.unwrap_or(entry.companions.start)));
         indexes.sort_unstable();
         indexes.dedup();
@@ -314,7 +317,7 @@ impl Source<'_> {
         if !kept.iter().any(|kept| is_question(kept.stored.entry.kind)) {
             return Err(Error::NothingAsked);
         }
-        item::alone(&mut kept, self.item)?;
+        item::alone(&mut kept, self.item, entry.index)?;
         Ok(kept)
     }
 

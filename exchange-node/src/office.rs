@@ -88,7 +88,7 @@ pub struct Seen {
     /// As it stands.
     pub asked: Asked,
     /// By what it is looked up: the receipt of its first result, whatever came of it later.
-    pub id: Receipt,
+    pub id: ItemReceipt,
     /// What the office should know of the service; empty where there is nothing to say.
     pub notice: String,
     /// Whether it came back from the other side's evidence, because the own one lost it.
@@ -202,6 +202,7 @@ impl Office {
                 None => (asker.first_receipt(&receipt)?, asker.timeline(&receipt)?),
                 Some(_) => (receipt, Vec::new()),
             };
+            let id = ItemReceipt { receipt: id, item };
             Ok((asked, id, asker.is_from_the_other_side(&receipt), timeline))
         });
         let (asked, id, from_the_other_side, timeline) = shown.await?.map_err(not_found)?;
@@ -320,8 +321,8 @@ impl Office {
         Ok(services.collect())
     }
 
-    fn seen(&self, asked: Asked, id: Receipt, from_the_other_side: bool, timeline: Vec<Step>) -> Seen {
-        let notice = self.notice(&asked);
+    fn seen(&self, asked: Asked, id: impl Into<ItemReceipt>, from_the_other_side: bool, timeline: Vec<Step>) -> Seen {
+        let (notice, id) = (self.notice(&asked), id.into());
         Seen { asked, id, notice, from_the_other_side, timeline }
     }
 

@@ -33,7 +33,7 @@ use self::index::{Index, read, subjects};
 use crate::{
     budget::{self, BudgetKey},
     custody::{self, Custody, KeptLog},
-    journal::{Journal, JournalError},
+    journal::{Journal, JournalError, StoredEntry},
     logs::{self, Logs},
     parts::Parts,
     records::aliases::Aliases,
@@ -104,12 +104,23 @@ struct Source<'a> {
 /// A question that was asked, with all of its answers.
 #[derive(Debug)]
 pub(crate) struct QuestionAt {
-    /// Its place in the evidence; `None` in a predecessor's, and of one question out of a batch.
+    /// Its place in the evidence, of one question out of a batch that of the batch; `None` in a predecessor's.
     pub(crate) place: Option<u64>,
+    /// Where it is one out of a batch.
+    pub(crate) of_batch: Option<OfBatch>,
     pub(crate) request: wire::Request,
     pub(crate) request_digest: Digest,
     /// The answers in their order.
     pub(crate) answers: Vec<AnswerAt>,
+}
+
+/// Which question of which batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfBatch {
+    /// The batch's identity.
+    pub(crate) batch: Digest,
+    /// The question's place in it, counted from 0.
+    pub(crate) item: usize,
 }
 
 /// One answer.
@@ -211,14 +222,10 @@ impl SubjectLog {
                 if !subjects(&request, schemes).iter().any(|named| numbers.contains(named)) {
                     continue;
                 }
-                let answers = match item {
-                    Some(item) => {
-                        answers_of_item(source.journal, index + 1..stored.companions.end, item, &request_digest)?
-                    }
-                    None => self.answers(sources, number, index, stored.companions.end)?,
-                };
-                let place = source.base.filter(|_| item.is_none()).map(|base| base + index);
-                let question = QuestionAt { place, request, request_digest, answers };
+                let answers = self.answers(sources, number, &stored, (item, &request_digest))?;
+                let place = source.base.map(|base| base + index);
+                let of_batch = item.map(|item| OfBatch { batch: stored.entry.envelope, item });
+                let question = QuestionAt { place, of_batch, request, request_digest, answers };
                 if !visit((at_ms, number, packed), &source.of, question) {
                     break;
                 }
@@ -227,28 +234,42 @@ impl SubjectLog {
         })
     }
 
-    /// The question at a place with all of its answers; `None` where it cannot be read (any more). Blocks.
-    pub(crate) fn question(&self, place: u64) -> Result<Option<QuestionAt>, Error> {
+    /// The question at a place, or one of the batch there, with all of its answers; `None` where it cannot be read (any more).
+    /// Blocks.
+    pub(crate) fn question(&self, place: u64, item: Option<usize>) -> Result<Option<QuestionAt>, Error> {
         let base = logs::base_of(place);
         self.with_sources(|sources| {
             let Some(number) = sources.iter().position(|source| source.base == Some(base)) else { return Ok(None) };
             let Some(stored) = sources[number].journal.entry(logs::index_in(place))? else { return Ok(None) };
-            let Some(request) = read::<wire::Request>(stored.message.as_deref()) else { return Ok(None) };
-            let answers = self.answers(sources, number, stored.index, stored.companions.end)?;
-            let request_digest = stored.entry.envelope;
-            Ok(Some(QuestionAt { place: Some(place), request, request_digest, answers }))
+            let question = item::question(stored.message.as_deref(), stored.entry.envelope, item);
+            let Some((request, request_digest)) = question else { return Ok(None) };
+            let answers = self.answers(sources, number, &stored, (item, &request_digest))?;
+            let of_batch = item.map(|item| OfBatch { batch: stored.entry.envelope, item });
+            Ok(Some(QuestionAt { place: Some(place), of_batch, request, request_digest, answers }))
         })
     }
 
     /// The answer in the question's own commit, and those that came later, in this log or its successors.
-    fn answers(&self, sources: &[Source<'_>], number: usize, index: u64, end: u64) -> Result<Vec<AnswerAt>, Error> {
+    fn answers(
+        &self,
+        sources: &[Source<'_>],
+        number: usize,
+        asked: &StoredEntry,
+        (item, request): (Option<usize>, &Digest),
+    ) -> Result<Vec<AnswerAt>, Error> {
         let seen = self.view.seen();
         let schemes = &seen.directory().profile().schemes;
+        let (journal, entries) = (sources[number].journal, asked.index + 1..asked.companions.end);
         let mut found = Vec::new();
-        for first in index + 1..end {
-            found.extend(answer_at(sources[number].journal, first)?);
+        match item {
+            Some(item) => found.extend(answers_of_item(journal, entries, item, request)?),
+            None => {
+                for first in entries {
+                    found.extend(answer_at(journal, first)?);
+                }
+            }
         }
-        let place = sources[number].base.unwrap_or(0) + index;
+        let place = sources[number].base.unwrap_or(0) + asked.index;
         for (other, source) in sources.iter().enumerate() {
             // A predecessor's log is one of its own; the node's own ones go on in each other.
             if (source.base.is_none() || sources[number].base.is_none()) && other != number {
@@ -256,7 +277,9 @@ impl SubjectLog {
             }
             let log = (source.name.as_str(), source.base.unwrap_or(0), source.journal);
             for hit in self.index.later(log, schemes, place)? {
-                found.extend(answer_at(source.journal, hit.index)?);
+                // What follows another question of the same batch does not follow this one.
+                let is_to_it = |later: &AnswerAt| item.is_none() || later.wire.request_digest == request.as_bytes();
+                found.extend(answer_at(source.journal, hit.index)?.filter(is_to_it));
             }
         }
         found.sort_by_key(|answer| answer.wire.number);

@@ -155,6 +155,12 @@ pub struct ItemReceipt {
     pub item: Option<usize>,
 }
 
+impl From<Receipt> for ItemReceipt {
+    fn from(receipt: Receipt) -> Self {
+        Self { receipt, item: None }
+    }
+}
+
 impl FromStr for ItemReceipt {
     type Err = NotAReceipt;
     fn from_str(text: &str) -> Result<Self, NotAReceipt> {

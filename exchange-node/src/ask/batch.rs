@@ -282,7 +282,7 @@ impl Asker {
         let stored = entry(self.journal.find(receipt).map_err(Error::from)?.ok_or(NotFound::Unknown)?)?;
         let (question, answer) = match (stored.entry.kind, stored.about) {
             (EntryKind::AnswerReceived, Some(about)) => (entry(about)?, Some(stored)),
-            (EntryKind::AnswerGiven, _) => (entry(stored.companions.start)?, Some(stored)),
+            (EntryKind::AnswerGiven, about) => (entry(about.unwrap_or(stored.companions.start))?, Some(stored)),
             (EntryKind::QuestionReceived, _) => {
                 let answer = entry(stored.companions.end - 1)?;
                 (stored, Some(answer))
@@ -295,6 +295,9 @@ impl Asker {
             wire::Signed::decode(bytes).map_err(|_| Error::StoredUnreadable.into())
         };
         let Some(Form::Batch(batch)) = signed(&question.message)?.form else { return Err(NotFound::Unknown) };
+        if let Some(newest) = self.newest_of_item(question.index, item) {
+            return self.show_entry(newest);
+        }
         let payload = batch::question_payload(&batch, item);
         let request = wire::Request::decode(payload.as_slice()).map_err(|_| Error::StoredUnreadable)?;
         if payload.is_empty() {
@@ -311,6 +314,10 @@ impl Asker {
                     }
                     whole => trust::envelope::peek(&whole, usize::MAX).map_err(|_| Error::StoredUnreadable)?,
                 };
+                // What follows the answer to another item.
+                if answer.number > 1 && answer.request_digest != digest.as_bytes() {
+                    return Err(NotFound::Unknown);
+                }
                 let number = answer.number;
                 (ending_of(answer), number, stored.at_ms)
             }

@@ -22,7 +22,7 @@ use trust::{
     question::Question,
 };
 
-use super::{Asked, Asker, Error, NotFound, subscribed::Subscriptions};
+use super::{Asked, Asker, Error, NotFound, of_batch::CorrectedItems, subscribed::Subscriptions};
 use crate::{
     asked::{message, ticket_of},
     correction,
@@ -62,8 +62,10 @@ pub(super) struct Awaiting {
     duties: Arc<Duties>,
     book: Mutex<HashMap<u64, Awaited>>,
     by_request: Mutex<HashMap<String, u64>>,
+    /// Items of batches whose answers were followed by others.
+    pub(super) items: CorrectedItems,
     /// One delivery at a time, so that two of the same are one.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
     /// What office systems are told of.
     outbox: Option<Arc<Outbox>>,
 }
@@ -95,8 +97,9 @@ impl Asker {
         let book = rows.into_iter().map(|row| (row.question, row)).collect();
         let (book, by_request) = (Mutex::new(book), Mutex::new(by_request));
         let turn = tokio::sync::Mutex::default();
+        let items = CorrectedItems::open(&duties)?;
         self.subscriptions = Some(Subscriptions::open(std::sync::Arc::clone(&duties))?);
-        self.awaiting = Some(Awaiting { duties, book, by_request, turn, outbox: None });
+        self.awaiting = Some(Awaiting { duties, book, by_request, items, turn, outbox: None });
         Ok(self)
     }
 
@@ -179,15 +182,7 @@ impl Asker {
         logs: &Arc<Logs>,
     ) -> Result<(u64, u64, bool), NotReceived> {
         let awaiting = self.awaiting.as_ref().ok_or(NotReceived::Unawaited)?;
-        let claimed = envelope::peek::<wire::Answer>(&signed, answer::LARGEST_ANSWER).map_err(AnswerError::from)?;
-        let request = Digest::try_from(claimed.request_digest.as_slice());
-        let request = request.map_err(|_| AnswerError::Field { field: "request_digest" })?;
-        if claimed.sender != peer.to_string() {
-            return Err(AnswerError::Field { field: "sender" }.into());
-        }
-        if claimed.correction.is_empty() {
-            return Err(NotReceived::Unawaited);
-        }
+        let request = corrected_request(peer, &signed)?;
         let _turn = awaiting.turn.lock().await;
         let row = match awaiting.by_request(&request.to_string()) {
             Some(row) => row,
@@ -442,6 +437,20 @@ impl Awaiting {
         lock(&self.book).insert(row.question, row);
         Ok(())
     }
+}
+
+/// The identity of the question that a corrected answer of this peer says it is to.
+pub(super) fn corrected_request(peer: &Party, signed: &wire::Signed) -> Result<Digest, NotReceived> {
+    let claimed = envelope::peek::<wire::Answer>(signed, answer::LARGEST_ANSWER).map_err(AnswerError::from)?;
+    let request = Digest::try_from(claimed.request_digest.as_slice());
+    let request = request.map_err(|_| AnswerError::Field { field: "request_digest" })?;
+    if claimed.sender != peer.to_string() {
+        return Err(AnswerError::Field { field: "sender" }.into());
+    }
+    if claimed.correction.is_empty() {
+        return Err(NotReceived::Unawaited);
+    }
+    Ok(request)
 }
 
 /// The case that the question was asked for, if it was, hears of the answer.

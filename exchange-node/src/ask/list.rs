@@ -1,11 +1,14 @@
 //! What was asked, as a list and as a course of events, from the evidence alone. Out of scope: who may see it (`office`).
 
 use proto::exchange::v1::{self as wire, EntryKind};
-use trust::{evidence::Receipt, ids::Digest};
+use trust::{
+    evidence::{ItemReceipt, Receipt},
+    ids::Digest,
+};
 
 use super::{Asked, Asker, Error, NotFound};
 use crate::{
-    asked::{message, read_back},
+    asked::{message, read_back, request_of},
     logs,
     successors::Follows,
 };
@@ -35,7 +38,7 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct LaterAnswer {
     /// By what its verification is looked up.
-    pub id: Receipt,
+    pub id: ItemReceipt,
     /// The verification with this answer.
     pub asked: Asked,
     /// The office system that asked.
@@ -107,10 +110,14 @@ impl Asker {
         let stored = self.journal.entry(place).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
         let question = stored.about.ok_or(NotFound::Unknown)?;
         let question = self.journal.entry(question).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-        let request: wire::Request = message(&question).ok_or(NotFound::Destroyed)?;
+        let request = request_of(&question, &stored).ok_or(NotFound::Destroyed)?;
         let receipt = stored.entry.receipt(logs::index_in(place));
         let asked = read_back(self.journal.as_ref(), &stored, receipt)?;
-        Ok(LaterAnswer { id: self.first_receipt(&receipt)?, asked, system: request.system, came_ms: stored.at_ms })
+        let id = match self.item_receipt(question.index, place) {
+            Some(id) => id,
+            None => self.first_receipt(&receipt)?.into(),
+        };
+        Ok(LaterAnswer { id, asked, system: request.system, came_ms: stored.at_ms })
     }
 
     /// The receipt of the first result of a verification, by the receipt of any of its results. Blocks.
@@ -157,10 +164,11 @@ impl Asker {
 }
 
 impl Follows for Asker {
-    /// The answers that were promised, and those to a question that goes on.
+    /// The answers that were promised, those to a question that goes on, and those to the items of a batch.
     fn answers(&self, question: u64) -> Vec<u64> {
         let mut places = self.awaited(question).map(|row| row.answers).unwrap_or_default();
         places.extend(self.answers_of_subscription(question));
+        places.extend(self.answers_of_items(question));
         places
     }
 

@@ -43,7 +43,10 @@ impl Asker {
     pub fn show(&self, receipt: &Receipt) -> Result<Asked, NotFound> {
         let place = self.journal.find(receipt).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
         let stored = self.journal.entry(place).map_err(Error::from)?.ok_or(NotFound::Unknown)?;
-        match stored.about.and_then(|question| self.newest(question)) {
+        let newest = stored
+            .about
+            .and_then(|question| self.newest(question).or_else(|| self.newest_beside(question, stored.index)));
+        match newest {
             // The same question, as it stands now.
             Some(newest) if newest != stored.index => self.show_entry(newest),
             _ => Ok(read_back(self.journal.as_ref(), &stored, *receipt)?),

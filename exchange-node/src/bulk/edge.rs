@@ -103,7 +103,8 @@ impl Batches for BatchesEdge {
     async fn results(&self, request: Request<BatchResultsRequest>) -> Result<Response<BatchResultsResponse>, Status> {
         let job = self.job_of(&request, &request.get_ref().job)?;
         let request = request.into_inner();
-        let reading = tokio::task::spawn_blocking(move || job.results(request.from_row));
+        let bulk = Arc::clone(&self.bulk);
+        let reading = tokio::task::spawn_blocking(move || bulk.results(&job, request.from_row));
         let results = reading.await.map_err(|error| failed(error.into()))?.map_err(failed)?;
         Ok(Response::new(BatchResultsResponse { results }))
     }
@@ -146,7 +147,8 @@ fn failed(error: Error) -> Status {
         Error::NameTaken => Status::already_exists(error.to_string()),
         Error::GoesOn => Status::failed_precondition(error.to_string()),
         Error::NotAJob { .. } => Status::invalid_argument(error.to_string()),
-        Error::File(_)
+        Error::Ask(_)
+        | Error::File(_)
         | Error::Read { .. }
         | Error::Damaged { .. }
         | Error::Ended(_)

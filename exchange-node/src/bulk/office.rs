@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use proto::office::v1::{BatchHeader, BatchRow};
+use proto::office::v1::{BatchHeader, BatchResult, BatchRow, State};
 
 use super::{Bulk, Error, Job};
-use crate::{office_keys::Caller, outbox::Happened};
+use crate::{ask::Ending, office_keys::Caller, outbox::Happened};
 
 impl Bulk {
     /// The job with this id, where whoever calls may know of it.
@@ -39,6 +39,36 @@ impl Bulk {
             incoming.take(row)?;
         }
         self.finish(incoming)
+    }
+
+    /// Results of a job from a row on, at most a page, each as it stands now: a record that was wrong may have been mended since.
+    /// Blocks.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn results(&self, job: &Job, from_row: u64) -> Result<Vec<BatchResult>, Error> {
+        let mut results = job.results(from_row)?;
+        let named: Vec<&str> = results.iter().map(|result| result.receipt.as_str()).collect();
+        let mut corrected = self.asker.corrected_items(&named)?;
+        for result in &mut results {
+            let Some(asked) = corrected.remove(&result.receipt) else { continue };
+            match asked.ending {
+                Ending::Answered { verdicts, record_as_of } => {
+                    result.set_state(State::Answered);
+                    (result.verdicts, result.record_as_of) = (verdicts, record_as_of);
+                }
+                Ending::Refused { refusal, by } => {
+                    result.set_state(State::Refused);
+                    (result.verdicts, result.record_as_of) = (Vec::new(), String::new());
+                    (result.refusal, result.refused_by) = (Some(refusal), by.unwrap_or_default());
+                }
+                // No such answer follows one with verdicts.
+                Ending::Deferred(_) | Ending::Unanswered { .. } => continue,
+            }
+            result.correction = asked.correction;
+        }
+        Ok(results)
     }
 
     /// Has a job's office told that it has ended, where it was not.

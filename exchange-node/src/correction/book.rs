@@ -21,6 +21,9 @@ const OPENED: &str = "correction_opened";
 const RECEIVED: &str = "correction_received";
 const CORRECTED: &str = "corrected";
 
+/// A question: the place of its entry, and which question of the batch there.
+pub(super) type Of = (u64, Option<usize>);
+
 /// How far a correction that this department opened has come.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -198,6 +201,9 @@ impl Received {
 pub(super) struct CorrectedRow {
     /// The question's place.
     pub(super) question: u64,
+    /// Which question of the batch there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) item: Option<usize>,
     /// The request's digest, 64 hex digits.
     pub(super) request: String,
     /// The answers, in their order.
@@ -219,8 +225,8 @@ pub(super) struct GivenAnew {
 struct Rows {
     opened: BTreeMap<u64, Opened>,
     received: BTreeMap<u64, Received>,
-    corrected: HashMap<u64, CorrectedRow>,
-    by_request: HashMap<String, u64>,
+    corrected: BTreeMap<Of, CorrectedRow>,
+    by_request: HashMap<String, Of>,
 }
 
 /// All of it.
@@ -239,8 +245,8 @@ impl Book {
         rows.opened.extend(duties.rows::<Opened>(OPENED)?.into_iter().map(|row| (row.entry, row)));
         rows.received.extend(duties.rows::<Received>(RECEIVED)?.into_iter().map(|row| (row.entry, row)));
         for row in duties.rows::<CorrectedRow>(CORRECTED)? {
-            rows.by_request.insert(row.request.clone(), row.question);
-            rows.corrected.insert(row.question, row);
+            rows.by_request.insert(row.request.clone(), (row.question, row.item));
+            rows.corrected.insert((row.question, row.item), row);
         }
         Ok(Self { duties, rows: Mutex::new(rows) })
     }
@@ -254,13 +260,12 @@ impl Book {
         rows.opened.values().rev().filter(|row| row.state.is_open()).find(is_it).cloned()
     }
 
-    /// The places of the answers that took the place of the first ones to a question of another department.
+    /// The places of the answers that took the place of the first ones to a question of another department, or to any question
+    /// of its batch.
     pub fn answers(&self, question: u64) -> Vec<u64> {
         let rows = self.locked();
-        rows.corrected
-            .get(&question)
-            .map(|row| row.answers.iter().map(|given| given.answer).collect())
-            .unwrap_or_default()
+        let of_it = rows.corrected.range((question, None)..=(question, Some(usize::MAX)));
+        of_it.flat_map(|(_, row)| &row.answers).map(|given| given.answer).collect()
     }
 
     /// How many of the answers that a correction affects were delivered.
@@ -306,7 +311,7 @@ impl Book {
         of_it.fold((0, u64::MAX), |(count, first), row| (count + 1, first.min(row.since_ms)))
     }
 
-    pub(super) fn corrected(&self, question: u64) -> Option<CorrectedRow> {
+    pub(super) fn corrected(&self, question: Of) -> Option<CorrectedRow> {
         self.locked().corrected.get(&question).cloned()
     }
 
@@ -325,10 +330,11 @@ impl Book {
     }
 
     pub(super) async fn keep_corrected(&self, row: CorrectedRow) -> Result<(), duty::Error> {
-        self.duties.commit(vec![Change::row(CORRECTED, key(row.question), &row)]).await?;
+        let of = (row.question, row.item);
+        self.duties.commit(vec![Change::row(CORRECTED, key_of(of), &row)]).await?;
         let mut rows = self.locked();
-        rows.by_request.insert(row.request.clone(), row.question);
-        rows.corrected.insert(row.question, row);
+        rows.by_request.insert(row.request.clone(), of);
+        rows.corrected.insert(of, row);
         Ok(())
     }
 
@@ -343,8 +349,9 @@ impl Follows for Book {
     }
 
     fn later(&self, request: &Digest) -> Vec<u64> {
-        let question = self.locked().by_request.get(&request.to_string()).copied();
-        question.map(|question| Self::answers(self, question)).unwrap_or_default()
+        let rows = self.locked();
+        let row = rows.by_request.get(&request.to_string()).and_then(|of| rows.corrected.get(of));
+        row.map(|row| row.answers.iter().map(|given| given.answer).collect()).unwrap_or_default()
     }
 }
 
@@ -366,23 +373,38 @@ pub(super) fn key(entry: u64) -> String {
     format!("{entry:020}")
 }
 
-/// A duty about a correction. Those of one question are done in the order of their corrections.
-pub(super) fn duty(step: Step, entry: u64, question: u64, at_ms: u64) -> Change {
-    let id = duty_id(step, entry, question);
-    let order = match step {
-        Step::Tell => format!("corrected/{}", key(question)),
-        _ => id.clone(),
-    };
-    Change::Put(Duty { id, order, at_ms, what: What::Correction { step, entry, question } })
+/// The same for questions, those of batches too.
+fn key_of((question, item): Of) -> String {
+    match item {
+        None => key(question),
+        Some(item) => format!("{}.{item:05}", key(question)),
+    }
 }
 
-pub(super) fn duty_id(step: Step, entry: u64, question: u64) -> String {
+/// A duty about a correction.
+pub(super) fn duty(step: Step, entry: u64, at_ms: u64) -> Change {
+    let id = duty_id(step, entry);
+    Change::Put(Duty { order: id.clone(), id, at_ms, what: What::Correction { step, entry, question: 0, item: None } })
+}
+
+/// That a question gets its new answer. Those of one question are done in the order of their corrections.
+pub(super) fn tell(entry: u64, of: Of, at_ms: u64) -> Change {
+    let (question, item) = of;
+    Change::Put(Duty {
+        id: format!("correction-tell/{}/{}", key_of(of), key(entry)),
+        order: format!("corrected/{}", key_of(of)),
+        at_ms,
+        what: What::Correction { step: Step::Tell, entry, question, item },
+    })
+}
+
+pub(super) fn duty_id(step: Step, entry: u64) -> String {
     let name = match step {
         Step::Send => "send",
         Step::Fetch => "fetch",
         Step::Conclude => "conclude",
         Step::Spread => "spread",
-        Step::Tell => return format!("correction-tell/{}/{}", key(question), key(entry)),
+        Step::Tell => "tell",
         Step::Overdue => "overdue",
     };
     format!("correction-{name}/{}", key(entry))

@@ -79,7 +79,7 @@ impl Corrections {
         if !found.record_was_wrong || found.although_unchanged {
             return Ok(Ok(()));
         }
-        let question = self.question_at(row.question).await?.ok_or(Error::StoredUnreadable)?;
+        let question = self.question_at((row.question, None)).await?.ok_or(Error::StoredUnreadable)?;
         let asked = Question::read(question.request).map_err(|_| Error::StoredUnreadable)?;
         let before = question.answers.last().and_then(|answer| answer.wire.outcome.clone());
         let is_records = {
@@ -127,12 +127,12 @@ impl Corrections {
         found: Found,
         (place, digest, at_ms): (u64, &Digest, u64),
     ) -> Result<Received, Error> {
-        let mut changes = vec![duty(Step::Conclude, row.entry, 0, at_ms)];
+        let mut changes = vec![duty(Step::Conclude, row.entry, at_ms)];
         if found.record_was_wrong {
-            changes.push(duty(Step::Spread, row.entry, 0, at_ms));
+            changes.push(duty(Step::Spread, row.entry, at_ms));
         }
         if at_ms <= row.due_ms {
-            changes.push(Change::Done(duty_id(Step::Overdue, row.entry, 0)));
+            changes.push(Change::Done(duty_id(Step::Overdue, row.entry)));
         }
         let row = Received {
             found: Some(found),

@@ -8,6 +8,7 @@ use proto::exchange::v1::{
     corrections_server::{Corrections as Service, CorrectionsServer},
 };
 use tonic::{Request, Response, Status};
+use trust::ids::Digest;
 
 use super::{Corrections, open::NotTaken, receive::NotOpened};
 use crate::{
@@ -75,10 +76,14 @@ impl Service for CorrectionsEdge {
         request: Request<DeliverCorrectedRequest>,
     ) -> Result<Response<DeliverCorrectedResponse>, Status> {
         let peer = self.peers.peer(&request)?;
-        let DeliverCorrectedRequest { answer, asked_at_ms } = request.into_inner();
+        let DeliverCorrectedRequest { answer, asked_at_ms, batch } = request.into_inner();
         let answer = answer.ok_or_else(|| Status::invalid_argument("there is no answer"))?;
+        let batch = match batch.as_slice() {
+            [] => None,
+            batch => Some(Digest::try_from(batch).map_err(|_| Status::invalid_argument("batch is no digest"))?),
+        };
         let corrections = Arc::clone(&self.corrections);
-        let taken = tokio::spawn(async move { corrections.corrected(&peer, answer, asked_at_ms).await }).await;
+        let taken = tokio::spawn(async move { corrections.corrected(&peer, answer, (asked_at_ms, batch)).await }).await;
         match taken.map_err(|error| Status::internal(error.to_string()))? {
             Ok(()) => Ok(Response::new(DeliverCorrectedResponse {})),
             Err(NotReceived::Unawaited) => Err(Status::not_found("no such question was asked here")),

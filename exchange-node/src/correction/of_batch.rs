@@ -1,6 +1,7 @@
-//! One item of a batch is doubted. Its answer is a leaf under a signature that covers all of them, and no other answer can follow
-//! a leaf: so the node puts the same question again, alone, and doubts that answer, where it is still the same. Asking again is a
-//! use of the grant, and tries nothing new. Out of scope: opening a correction (`open`).
+//! One item of a batch is doubted. The provider knows an answer by the identity of its entry, and a batch has one for all: so
+//! the node puts the same question again, alone, and doubts that answer, where it is still the same. Asking again is a use of
+//! the grant, and tries nothing new. Where the record was wrong the item's own answer is followed too (`tell`). Out of scope:
+//! opening a correction (`open`).
 
 use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, signed::Form};
@@ -11,7 +12,10 @@ use trust::{
 };
 
 use super::{Corrections, Error, NewCorrection, book::Opened};
-use crate::ask::{Ending, NotFound, OfficeQuestion};
+use crate::{
+    ask::{Ending, NotFound, OfficeQuestion},
+    asked::{item_in, message},
+};
 
 impl Corrections {
     /// The question of one item of a batch, found by the receipt of its answer; `None` where there is none. Blocks.
@@ -28,6 +32,16 @@ impl Corrections {
             return Ok(None);
         }
         wire::Request::decode(payload.as_slice()).map(Some).map_err(|_| Error::StoredUnreadable)
+    }
+
+    /// Which item of a batch an answer is to that followed the item's first, found by its receipt; `None` for any other. Blocks.
+    pub(super) fn item_answered(&self, receipt: &Receipt) -> Result<Option<usize>, Error> {
+        let Some(place) = self.journal.find(receipt)? else { return Ok(None) };
+        let stored = self.journal.entry(place)?.ok_or(Error::StoredUnreadable)?;
+        let (EntryKind::AnswerReceived, Some(question)) = (stored.entry.kind, stored.about) else { return Ok(None) };
+        let Some(answer) = message::<wire::Answer>(&stored) else { return Ok(None) };
+        let question = self.journal.entry(question)?.ok_or(Error::StoredUnreadable)?;
+        Ok(item_in(&question, &answer.request_digest).map(|(item, _)| item))
     }
 
     /// Opens a correction of one item of a batch: `new` has the batch's receipt.

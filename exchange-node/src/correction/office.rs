@@ -63,8 +63,15 @@ impl Corrections {
         let OpenCorrectionRequest { receipt, reason, text, officer } = request;
         let ItemReceipt { receipt, item } = read_item_receipt(&receipt)?;
         let corrections = Arc::clone(self);
-        let visible = tokio::task::spawn_blocking(move || corrections.check_answer_visible(&caller, &receipt, item));
-        visible.await?.map_err(failure)?;
+        let visible = tokio::task::spawn_blocking(move || {
+            let item = match item {
+                Some(item) => Some(item),
+                None => corrections.item_answered(&receipt)?,
+            };
+            corrections.check_answer_visible(&caller, &receipt, item)?;
+            Ok::<_, Error>(item)
+        });
+        let item = visible.await?.map_err(failure)?;
         let corrections = Arc::clone(self);
         let new = NewCorrection { receipt, reason, text, officer };
         // In a task of its own: where the office hangs up, what was opened stands in the book.

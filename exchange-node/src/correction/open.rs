@@ -115,7 +115,7 @@ impl Corrections {
         let committed = self.commit(now_ms, vec![entry], Some(question), true).await?;
         let receipt = stored.entry.receipt(logs::index_in(newest)).to_string();
         let row = opened_row(committed, &digest, question, receipt, (&said, &answer));
-        self.book.keep_opened(row.clone(), vec![duty(Step::Send, row.entry, 0, now_ms)]).await?;
+        self.book.keep_opened(row.clone(), vec![duty(Step::Send, row.entry, now_ms)]).await?;
         tracing::info!(provider = row.provider, service = row.service, "a correction was opened");
         Ok(Ok(row))
     }
@@ -185,16 +185,16 @@ impl Corrections {
     /// What was said of a correction is in the evidence.
     pub(super) async fn heard(&self, row: Opened, said: &wire::CorrectionReply, place: u64) -> Result<(), Error> {
         let (entry, now_ms) = (row.entry, self.clock.now_ms());
-        let mut changes = vec![Change::Done(duty_id(Step::Send, entry, 0))];
+        let mut changes = vec![Change::Done(duty_id(Step::Send, entry))];
         let row = match &said.said {
             Some(Said::Accepted(accepted)) => {
                 let at_ms = accepted.due_at_ms.saturating_add(GRACE_MS).max(now_ms);
-                changes.push(duty(Step::Fetch, entry, 0, at_ms));
+                changes.push(duty(Step::Fetch, entry, at_ms));
                 Opened { state: OpenedState::Open, due_ms: accepted.due_at_ms, reply: Some(place), ..row }
             }
             Some(Said::Refused(_)) => Opened { state: OpenedState::Refused, reply: Some(place), ..row },
             Some(Said::Decided(decided)) => {
-                changes.push(Change::Done(duty_id(Step::Fetch, entry, 0)));
+                changes.push(Change::Done(duty_id(Step::Fetch, entry)));
                 let state = match decided.record_was_wrong {
                     true => OpenedState::RecordWasWrong,
                     false => OpenedState::RecordIsRight,
@@ -234,14 +234,26 @@ impl Corrections {
         &self,
         peer: &Party,
         answer: wire::Signed,
-        asked_at_ms: u64,
+        (asked_at_ms, batch): (u64, Option<Digest>),
     ) -> Result<(), ask::NotReceived> {
-        let (question, place, is_new) = self.asker.receive_corrected(peer, answer, asked_at_ms, &self.logs).await?;
+        let (doubted, is_new) = match batch {
+            None => {
+                let taken = self.asker.receive_corrected(peer, answer, asked_at_ms, &self.logs).await?;
+                let (question, place, is_new) = taken;
+                (Some((question, place)), is_new)
+            }
+            // An item is doubted by asking it again, alone: no correction is about its own answer.
+            Some(batch) => {
+                let when = (batch, asked_at_ms);
+                (None, self.asker.receive_corrected_item(peer, answer, when, &self.logs).await?)
+            }
+        };
         if is_new {
             let now_ms = self.clock.now_ms();
             let day = self.view.seen().directory().profile().calendar.date_of(now_ms);
             self.events.count(Kind::AnswersCorrected, peer.department(), &day, now_ms);
         }
+        let Some((question, place)) = doubted else { return Ok(()) };
         let _turn = self.turn.lock().await;
         if let Some(row) = self.book.opened_by(|row| row.question == question && row.corrected != Some(place)) {
             let kept = self.book.keep_opened(Opened { corrected: Some(place), ..row }, Vec::new()).await;

@@ -106,7 +106,7 @@ impl Corrections {
             };
             let Some(stored) = journal.entry(place)? else { return Ok(None) };
             let question = stored.about.unwrap_or(stored.companions.start);
-            Ok::<_, Error>(subjects.question(question)?)
+            Ok::<_, Error>(subjects.question(question, None)?)
         });
         let Some(question) = question.await?? else { return Ok(Err(unknown())) };
         let doubted = question.answers.iter().find(|given| given.digest == answer);
@@ -158,7 +158,7 @@ impl Corrections {
         let entry = self.commit(now_ms, entries, None, true).await?;
         let row = received_row(entry, opened, question.place.unwrap_or_default(), &question.request, (now_ms, due_ms));
         tracing::info!(consumer = row.consumer, service = row.service, "a correction waits for a clerk");
-        self.book.keep_received(row, vec![duty(Step::Overdue, entry, 0, due_ms)]).await?;
+        self.book.keep_received(row, vec![duty(Step::Overdue, entry, due_ms)]).await?;
         Ok(wire::OpenCorrectionResponse { reply: Some(sealed), decision: None })
     }
 

@@ -13,7 +13,7 @@ use super::{
     open::opened_row,
     receive::received_row,
 };
-use crate::{journal::RecordHead, logs};
+use crate::{asked::item_in, journal::RecordHead, logs};
 
 impl Corrections {
     /// Looks through records of the journal that bear a duty, the oldest first.
@@ -53,7 +53,7 @@ impl Corrections {
         let (answer, of_it) = find::message::<wire::Answer>(self.journal.as_ref(), found)?;
         let receipt = of_it.entry.receipt(logs::index_in(found)).to_string();
         let row = opened_row(place, &stored.entry.envelope, question, receipt, (&said, &answer));
-        self.book.keep_opened(row, vec![duty(Step::Send, place, 0, self.clock.now_ms())]).await?;
+        self.book.keep_opened(row, vec![duty(Step::Send, place, self.clock.now_ms())]).await?;
         Ok(true)
     }
 
@@ -85,7 +85,7 @@ impl Corrections {
         let opened = correction::Opened { digest: stored.entry.envelope, sender_node, wire: said };
         let times = (reply.said_at_ms, accepted.due_at_ms);
         let row = received_row(place, &opened, question, &request, times);
-        self.book.keep_received(row, vec![duty(Step::Overdue, place, 0, accepted.due_at_ms)]).await?;
+        self.book.keep_received(row, vec![duty(Step::Overdue, place, accepted.due_at_ms)]).await?;
         Ok(true)
     }
 
@@ -105,8 +105,14 @@ impl Corrections {
 
     async fn recover_corrected(&self, place: u64, question: u64) -> Result<bool, Error> {
         let (answer, _) = find::message::<wire::Answer>(self.journal.as_ref(), place)?;
-        if answer.correction.is_empty() || !self.asker.recover_corrected((question, place), &answer, &self.logs).await?
-        {
+        if answer.correction.is_empty() {
+            return Ok(false);
+        }
+        let of = (question, place);
+        if let Some(recovered) = self.asker.recover_corrected_item(of, &answer, &self.logs).await? {
+            return Ok(recovered);
+        }
+        if !self.asker.recover_corrected(of, &answer, &self.logs).await? {
             return Ok(false);
         }
         if let Some(row) = self.book.opened_by(|row| row.question == question && row.corrected < Some(place)) {
@@ -121,7 +127,11 @@ impl Corrections {
         let row = self.book.received_by(|row| !decision.is_empty() && row.decision_digest == decision);
         let Some(row) = row.filter(|_| !self.book.answers(question).contains(&place)) else { return Ok(false) };
         let request = Digest::try_from(answer.request_digest.as_slice()).map_err(|_| Error::StoredUnreadable)?;
-        self.answered_anew(row.entry, question, &request, place).await?;
+        let asked = self.journal.entry(question)?.ok_or(Error::StoredUnreadable)?;
+        // A batch may have thousands of questions.
+        let item =
+            tokio::task::spawn_blocking(move || item_in(&asked, request.as_bytes()).map(|(item, _)| item)).await?;
+        self.answered_anew(row.entry, (question, item), &request, place).await?;
         Ok(true)
     }
 }

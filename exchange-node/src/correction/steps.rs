@@ -14,7 +14,11 @@ use trust::{
     refusal::Code,
 };
 
-use super::{Corrections, Step, book::Received, find};
+use super::{
+    Corrections, Step,
+    book::{Of, Received},
+    find,
+};
 use crate::{duty::Acted, keys::seal};
 
 /// How long one attempt may take.
@@ -31,7 +35,7 @@ type NotDone = Box<dyn std::error::Error + Send + Sync>;
 
 impl Corrections {
     /// Does one step.
-    pub(crate) async fn act(&self, step: Step, entry: u64, question: u64) -> Result<Acted, NotDone> {
+    pub(crate) async fn act(&self, step: Step, entry: u64, question: Of) -> Result<Acted, NotDone> {
         let done = || Acted::Done(Vec::new());
         let now_ms = self.clock.now_ms();
         if matches!(step, Step::Send | Step::Fetch) {
@@ -96,9 +100,15 @@ impl Corrections {
     }
 
     /// Delivers an answer that takes another one's place.
-    pub(super) async fn deliver(&self, node: &Node, answer: wire::Signed, asked_at_ms: u64) -> Result<(), NotDone> {
+    pub(super) async fn deliver(
+        &self,
+        node: &Node,
+        answer: wire::Signed,
+        (asked_at_ms, batch): (u64, Option<Digest>),
+    ) -> Result<(), NotDone> {
         let mut client = CorrectionsClient::new(self.peers.channel(node)?);
-        let request = wire::DeliverCorrectedRequest { answer: Some(answer), asked_at_ms };
+        let batch = batch.map(|batch| batch.as_bytes().to_vec()).unwrap_or_default();
+        let request = wire::DeliverCorrectedRequest { answer: Some(answer), asked_at_ms, batch };
         timeout(PATIENCE, client.deliver(request)).await??;
         Ok(())
     }

@@ -14,16 +14,16 @@ use trust::{
 };
 
 use super::{
-    Corrections, Error, Step,
-    book::{CorrectedRow, GivenAnew, Received, duty},
+    Corrections, Error,
+    book::{self, CorrectedRow, GivenAnew, Of, Received},
 };
 use crate::{journal::NewEntry, keys::seal, subject_log::QuestionAt};
 
 impl Corrections {
     /// The question at a place with its answers, read on a blocking thread.
-    pub(super) async fn question_at(&self, place: u64) -> Result<Option<QuestionAt>, Error> {
+    pub(super) async fn question_at(&self, (place, item): Of) -> Result<Option<QuestionAt>, Error> {
         let subjects = Arc::clone(&self.subjects);
-        Ok(tokio::task::spawn_blocking(move || subjects.question(place)).await??)
+        Ok(tokio::task::spawn_blocking(move || subjects.question(place, item)).await??)
     }
 
     /// What a question gets now, with the grant that it rests on.
@@ -41,13 +41,13 @@ impl Corrections {
 
     /// Finds every question whose answer rests on the same record, and puts each on the list.
     pub(super) async fn spread(&self, row: &Received) -> Result<(), Error> {
-        let doubted = self.question_at(row.question).await?.ok_or(Error::StoredUnreadable)?;
+        let doubted = self.question_at((row.question, None)).await?.ok_or(Error::StoredUnreadable)?;
         let subjects = Arc::clone(&self.subjects);
         let (wanted, schemes) = {
             let seen = self.view.seen();
             (doubted.request.clone(), seen.directory().profile().schemes.clone())
         };
-        let (decided_ms, first) = (row.decided_ms, row.question);
+        let (decided_ms, first) = (row.decided_ms, (row.question, None));
         let decision = row.decision_digest.clone();
         let found = tokio::task::spawn_blocking(move || {
             let attributes: HashSet<&str> = wanted.claims.iter().map(|claim| claim.attribute.as_str()).collect();
@@ -71,8 +71,9 @@ impl Corrections {
                         let again = data_encoding::HEXLOWER.encode(&newest.wire.correction) == decision;
                         newest.wire.recipient == question.request.sender && (told || again)
                     });
-                    let place = question.place.filter(|place| of_it && relied && !places.contains(place));
-                    places.extend(place);
+                    let of = question.place.map(|place| (place, question.of_batch.map(|of| of.item)));
+                    let of = of.filter(|of| of_it && relied && !places.contains(of));
+                    places.extend(of);
                     true
                 })?;
             }
@@ -80,7 +81,7 @@ impl Corrections {
         });
         let places = found.await??;
         let now_ms = self.clock.now_ms();
-        let tells = places.iter().map(|place| duty(Step::Tell, row.entry, *place, now_ms));
+        let tells = places.iter().map(|of| book::tell(row.entry, *of, now_ms));
         // The decision is delivered at the same time: neither may write over what the other has just said of the row.
         let _turn = self.turn.lock().await;
         let row = self.book.received_at(row.entry).ok_or(Error::Unknown)?;
@@ -92,23 +93,20 @@ impl Corrections {
     }
 
     /// Gives one question its new answer, once, and delivers it.
-    pub(super) async fn tell(
-        &self,
-        row: &Received,
-        place: u64,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let question = self.question_at(place).await?.ok_or(Error::StoredUnreadable)?;
+    pub(super) async fn tell(&self, row: &Received, of: Of) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let question = self.question_at(of).await?.ok_or(Error::StoredUnreadable)?;
         if question.request.subscription.is_some() {
             // It goes on: a change of its verdict is told by a notice, and two successions of one answer would contradict.
             return Ok(());
         }
         let given = self
             .book
-            .corrected(place)
-            .and_then(|of| of.answers.iter().find(|given| given.correction == row.entry).map(|given| given.answer));
+            .corrected(of)
+            .and_then(|row_of| row_of.answers.iter().find(|given| given.correction == row.entry).copied())
+            .map(|given| given.answer);
         let answer = match given {
             Some(answer) => answer,
-            None => self.answer_anew(row, &question, place).await?,
+            None => self.answer_anew(row, &question, of).await?,
         };
         let consumer: Party = question.request.sender.parse()?;
         let node = {
@@ -118,15 +116,16 @@ impl Corrections {
         };
         let node = node.ok_or("the directory has no such node (any more)")?;
         let (_, signed) = super::find::stored(self.journal.as_ref(), answer)?;
-        self.deliver(&node, signed, question.request.issued_at_ms).await?;
-        if let Some(mut of) = self.book.corrected(place) {
-            of.answers.iter_mut().filter(|given| given.answer == answer).for_each(|given| given.delivered = true);
-            self.book.keep_corrected(of).await?;
+        let batch = question.of_batch.map(|of| of.batch);
+        self.deliver(&node, signed, (question.request.issued_at_ms, batch)).await?;
+        if let Some(mut given) = self.book.corrected(of) {
+            given.answers.iter_mut().filter(|given| given.answer == answer).for_each(|given| given.delivered = true);
+            self.book.keep_corrected(given).await?;
         }
         Ok(())
     }
 
-    async fn answer_anew(&self, row: &Received, question: &QuestionAt, place: u64) -> Result<u64, Error> {
+    async fn answer_anew(&self, row: &Received, question: &QuestionAt, of: Of) -> Result<u64, Error> {
         let asked = Question::read(question.request.clone()).map_err(|_| Error::StoredUnreadable)?;
         let before = question.answers.last().ok_or(Error::StoredUnreadable)?;
         let decision: Digest = row.decision_digest.parse().map_err(|_| Error::StoredUnreadable)?;
@@ -153,8 +152,9 @@ impl Corrections {
         let message = envelope::signed(sealed).encode_to_vec();
         let entry = NewEntry { kind: EntryKind::AnswerGiven, digest, message };
         let _expected = self.duties.announce(self.journal.end());
-        let given = self.commit(now_ms, vec![entry], Some(place), true).await?;
-        self.answered_anew(row.entry, place, &question.request_digest, given).await?;
+        // One question of a batch stands in the batch's entry.
+        let given = self.commit(now_ms, vec![entry], Some(of.0), true).await?;
+        self.answered_anew(row.entry, of, &question.request_digest, given).await?;
         Ok(given)
     }
 
@@ -162,12 +162,14 @@ impl Corrections {
     pub(super) async fn answered_anew(
         &self,
         correction: u64,
-        question: u64,
+        of: Of,
         request: &Digest,
         answer: u64,
     ) -> Result<(), Error> {
-        let mut row = self.book.corrected(question).unwrap_or_else(|| CorrectedRow {
+        let (question, item) = of;
+        let mut row = self.book.corrected(of).unwrap_or_else(|| CorrectedRow {
             question,
+            item,
             request: request.to_string(),
             answers: Vec::new(),
         });

@@ -87,7 +87,9 @@ impl Actor for Acting {
                     carry::notice(parts, (question, answer), limits).await.map(|()| Acted::Done(Vec::new()))
                 }
                 What::Overdue { question } => self.overdue(question).await,
-                What::Correction { step, entry, question } => self.corrections.act(step, entry, question).await,
+                What::Correction { step, entry, question, item } => {
+                    self.corrections.act(step, entry, (question, item)).await
+                }
                 What::Resume { question } => self.resume(question).await,
                 What::Unsubscribe { question, outcome } => self.unsubscribe(question, outcome).await,
             };

@@ -70,7 +70,8 @@ impl Office {
     ) -> Result<Results, Failure> {
         let job = self.bulk.job_for(caller, id).map_err(failed)?;
         let rows = job.shown().rows;
-        let mut results = tokio::task::spawn_blocking(move || job.results(from_row)).await?.map_err(failed)?;
+        let bulk = Arc::clone(&self.bulk);
+        let mut results = tokio::task::spawn_blocking(move || bulk.results(&job, from_row)).await?.map_err(failed)?;
         results.truncate(most);
         let next = results.last().map_or(from_row, |last| last.row + 1);
         Ok(Results { results, next: Some(next).filter(|next| *next < rows) })

@@ -204,6 +204,11 @@ pub struct BatchResult {
     pub refusal: Option<Refusal>,
     /// Finds the evidence of this row again, `<receipt>/<item>`; empty where this node refused it.
     pub receipt: String,
+    /// The decision because of which this took the place of the row's first result, 64 hex digits: the record was wrong. Left out
+    /// where it is the first.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    pub correction: String,
 }
 
 impl From<wire::BatchResult> for BatchResult {
@@ -222,6 +227,7 @@ impl From<wire::BatchResult> for BatchResult {
             record_as_of: result.record_as_of,
             refusal: result.refusal.map(|refusal| Refusal::of(refusal, refused_by)),
             receipt: result.receipt,
+            correction: result.correction,
         }
     }
 }
