@@ -12,12 +12,13 @@ use proto::{
     },
     office::v1::{VerifyRequest, VerifyResponse},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use town::harness::{Plan, eventually};
 use trust::{directory::WIRE_VERSION, envelope};
 
 use crate::support::{
     MARRIAGE, MARRIED, Place, WIDOWED, claim, exit, housings_scope, marital_status,
+    office_desk::{self, Desk},
     peer::{channel, now_ms, seal_with},
     question, said, verdict,
     webhook::Receiver,
@@ -89,7 +90,7 @@ async fn restart(place: &Place, department: &str) {
 
 /// Exports a department's evidence, which must be sound with the authority's key alone; how many answers it shows.
 async fn answers_proved(place: &Place, department: &str, receipt: &str) -> usize {
-    let bundle = place.dir().join(format!("{department}-{receipt}"));
+    let bundle = place.dir().join(format!("{department}-{}", receipt.replace('/', ".")));
     let bundle = bundle.to_str().unwrap();
     place.json(department, &["evidence", "export", receipt, "-o", bundle]).await;
     let verified =
@@ -97,9 +98,61 @@ async fn answers_proved(place: &Place, department: &str, receipt: &str) -> usize
     verified["checks"].as_array().unwrap().iter().filter(|check| check["name"] == "answer signature").count()
 }
 
+/// A department's office system asks about both people in one batch, whether they are married; where its job is.
+async fn ask_in_a_batch(desk: &Desk) -> String {
+    let mut job = office_desk::question(&MARRIED, "married");
+    job.as_object_mut().unwrap().remove("subject");
+    job["name"] = json!("review");
+    let row = |number: &str| json!({ "subject": { "scheme": "resident_id", "value": number } });
+    job["rows"] = json!([row(&WIDOWED), row(&MARRIED)]);
+    let submitted = desk.call("POST", "/v1/batches").json(&job).send();
+    assert_eq!(submitted.status, 202, "{submitted:?}");
+    let location = submitted.headers["location"].clone();
+    let done = async || desk.call("GET", &location).send().json()["state"] == "done";
+    assert!(eventually(LONG, done).await, "{:?}", desk.call("GET", &location).send());
+    location
+}
+
+/// The verdicts of a job's rows with the decisions that corrected them, and what finds the evidence of each.
+fn results_of(desk: &Desk, job: &str) -> (Vec<(String, usize)>, Vec<String>) {
+    let page = desk.call("GET", &format!("{job}/results")).send().json();
+    let rows = page["results"].as_array().unwrap_or_else(|| panic!("{page}"));
+    let verdict = |row: &Value| {
+        let decision = row["correction"].as_str().unwrap_or_default();
+        (row["verdicts"][0]["verdict"].as_str().unwrap().to_owned(), decision.len())
+    };
+    let receipt = |row: &Value| row["receipt"].as_str().unwrap().to_owned();
+    (rows.iter().map(verdict).collect(), rows.iter().map(receipt).collect())
+}
+
+/// Education relied on the record by one item of a batch, and was down: its item has the successor of its own answer, its
+/// office hears of it by itself, and the neighbour's item stays what it is.
+async fn who_relied_by_a_batch_is_told(place: &Place, desk: &Desk, job: &str, hook: &Receiver) {
+    let told = async || results_of(desk, job).0 == [("MISMATCH".to_owned(), 0), ("MISMATCH".to_owned(), 64)];
+    assert!(eventually(LONG, told).await, "{:?}", results_of(desk, job));
+    let (_, receipts) = results_of(desk, job);
+    let now = shown(place, OTHERS[0], &receipts[1]).await;
+    assert_eq!((verdict(&now).verdict(), now.answer_number), (Verdict::Mismatch, 2));
+    assert_eq!(now.correction.len(), 64, "{now:?}");
+    let neighbour = shown(place, OTHERS[0], &receipts[0]).await;
+    assert_eq!((neighbour.answer_number, neighbour.correction.as_str()), (1, ""), "{neighbour:?}");
+    let heard = async || hook.of("verification.answered").iter().any(|notice| notice["data"]["id"] == *receipts[1]);
+    assert!(eventually(LONG, heard).await, "{:?}", hook.notices());
+    // What is proved by the item's receipt and by the new one is the same, and the neighbour is in neither.
+    for (receipt, answers) in [(&receipts[1], 2), (&now.receipt, 2), (&receipts[0], 1)] {
+        assert_eq!(answers_proved(place, OTHERS[0], receipt).await, answers, "{receipt}");
+    }
+    let audited = place.asked_about("civil-affairs", &MARRIED).await;
+    let educations: Vec<_> = audited.iter().filter(|entry| entry["department"] == OTHERS[0]).collect();
+    assert_eq!(educations.len(), 2, "alone and by a batch: {audited:?}");
+    for entry in educations {
+        assert_eq!((&entry["corrected"], &entry["attributes"][0]["verdict"]), (&true.into(), &"MISMATCH".into()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down() {
-    let place = town("").await;
+    let place = town("[subject_log]\nauditors = [\"2009\"]\n").await;
     let told_office = Receiver::default();
     told_office.take(true);
     place.json("housing", &["webhook", "add", "housing-desk", &told_office.start().await]).await;
@@ -113,6 +166,13 @@ async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down(
         |response: &VerifyResponse| response.verdicts.iter().map(|claim| claim.verdict()).collect::<Vec<_>>();
     assert_eq!(verdicts(&otherwise), [Verdict::Mismatch, Verdict::Mismatch]);
     let untouched = ask(&place, OTHERS[0], marital_status(&WIDOWED, "widowed")).await;
+    let office = place.town.office(OTHERS[0]).await.unwrap();
+    let desk = Desk { base: format!("http://{}", office.address()), key: office.api_key().to_owned() };
+    let told_by_batch = Receiver::default();
+    told_by_batch.take(true);
+    place.json(OTHERS[0], &["webhook", "add", "education-desk", &told_by_batch.start().await]).await;
+    let job = ask_in_a_batch(&desk).await;
+    assert_eq!(results_of(&desk, &job).0, [("MISMATCH".to_owned(), 0), ("MATCH".to_owned(), 0)]);
 
     // The provider is down when it is opened, and both are killed before it has it.
     let civil_affairs = place.town.node("civil-affairs");
@@ -190,12 +250,16 @@ async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down(
 
     let all_told = async || {
         let row = received(&place, &id).await;
-        row["answers_affected"] == 3 && row["answers_told"] == 3 && row["delivered"] == true
+        row["answers_affected"] == 4 && row["answers_told"] == 4 && row["delivered"] == true
     };
     assert!(eventually(LONG, all_told).await, "{}", received(&place, &id).await);
+    who_relied_by_a_batch_is_told(&place, &desk, &job, &told_by_batch).await;
     // Nothing is done twice after a restart, and what was told is proved by both sides.
     restart(&place, "civil-affairs").await;
     restart(&place, "housing").await;
+    restart(&place, OTHERS[0]).await;
+    let told = [("MISMATCH".to_owned(), 0), ("MISMATCH".to_owned(), 64)];
+    assert_eq!(results_of(&desk, &job).0, told);
     let corrected = closed["corrected_receipt"].as_str().unwrap();
     assert_eq!(shown(&place, "housing", corrected).await.answer_number, 2);
     for receipt in [doubted.receipt.as_str(), corrected] {
