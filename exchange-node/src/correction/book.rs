@@ -233,6 +233,8 @@ struct Rows {
 pub struct Book {
     duties: Arc<Duties>,
     rows: Mutex<Rows>,
+    /// Held while a row is changed: what is said of it at the same moment waits.
+    amending: tokio::sync::Mutex<()>,
 }
 
 impl Book {
@@ -248,7 +250,7 @@ impl Book {
             rows.by_request.insert(row.request.clone(), (row.question, row.item));
             rows.corrected.insert((row.question, row.item), row);
         }
-        Ok(Self { duties, rows: Mutex::new(rows) })
+        Ok(Self { duties, rows: Mutex::new(rows), amending: tokio::sync::Mutex::default() })
     }
 
     /// Whether the answer of a receipt is doubted and the decision is awaited: then the applicant's paper is accepted. Any
@@ -327,6 +329,37 @@ impl Book {
         self.duties.commit(changes).await?;
         self.locked().received.insert(row.entry, row);
         Ok(())
+    }
+
+    /// Everyone who relied on the record is on the list, together with how many they are. What is said of the correction at the
+    /// same moment, such as that its decision was delivered, is not forgotten.
+    pub(super) async fn spread(&self, entry: u64, over: &[Of], at_ms: u64) -> Result<(), duty::Error> {
+        let affected = u32::try_from(over.len()).unwrap_or(u32::MAX);
+        let tells = over.iter().map(|of| tell(entry, *of, at_ms)).collect();
+        self.amend_received(entry, tells, |row| row.affected = affected).await
+    }
+
+    /// The opener's node has the decision.
+    pub(super) async fn delivered(&self, entry: u64) -> Result<(), duty::Error> {
+        self.amend_received(entry, Vec::new(), |row| row.delivered = true).await
+    }
+
+    /// The registry has recorded that it is overdue.
+    pub(super) async fn overdue_recorded(&self, entry: u64) -> Result<(), duty::Error> {
+        self.amend_received(entry, Vec::new(), |row| row.overdue_recorded = true).await
+    }
+
+    /// Changes one thing of a row as it stands now.
+    async fn amend_received(
+        &self,
+        entry: u64,
+        changes: Vec<Change>,
+        amend: impl FnOnce(&mut Received),
+    ) -> Result<(), duty::Error> {
+        let _turn = self.amending.lock().await;
+        let Some(mut row) = self.received_at(entry) else { return Ok(()) };
+        amend(&mut row);
+        self.keep_received(row, changes).await
     }
 
     pub(super) async fn keep_corrected(&self, row: CorrectedRow) -> Result<(), duty::Error> {
@@ -408,4 +441,64 @@ pub(super) fn duty_id(step: Step, entry: u64) -> String {
         Step::Overdue => "overdue",
     };
     format!("correction-{name}/{}", key(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use host::clock::SystemClock;
+
+    use super::*;
+    use crate::duty::tests::duties;
+
+    #[tokio::test]
+    async fn what_is_said_of_a_correction_while_the_list_of_whom_to_tell_is_written_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = duties(dir.path(), Arc::new(SystemClock));
+        let book = Book::open(Arc::clone(&list)).unwrap();
+        book.keep_received(Received { entry: 7, ..Received::default() }, Vec::new()).await.unwrap();
+        // One of them and an item of a batch; each of the three waits for the disk.
+        let over = [(3, None), (5, Some(1))];
+        let (spread, delivered, overdue) =
+            tokio::join!(book.spread(7, &over, 0), book.delivered(7), book.overdue_recorded(7));
+        for said in [spread, delivered, overdue] {
+            said.unwrap();
+        }
+        let kept = |book: &Book| {
+            let row = book.received_at(7).unwrap();
+            (row.affected, row.delivered, row.overdue_recorded)
+        };
+        assert_eq!(kept(&book), (2, true, true));
+        assert_eq!(list.count(), 2, "each of them is to be told");
+        list.close().await.unwrap();
+        drop((book, list));
+        let list = duties(dir.path(), Arc::new(SystemClock));
+        assert_eq!((kept(&Book::open(Arc::clone(&list)).unwrap()), list.count()), ((2, true, true), 2));
+        list.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_to_the_items_of_a_batch_are_kept_apart_and_found_by_the_batch_and_by_each_question() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = duties(dir.path(), Arc::new(SystemClock));
+        let book = Book::open(Arc::clone(&list)).unwrap();
+        let digest = |number: u8| Digest::new([number; 32]);
+        let row = |item: Option<usize>, request: u8, answer: u64| CorrectedRow {
+            question: 5,
+            item,
+            request: digest(request).to_string(),
+            answers: vec![GivenAnew { correction: 9, answer, delivered: false }],
+        };
+        for row in [row(Some(0), 1, 20), row(Some(1), 2, 21), CorrectedRow { question: 6, ..row(None, 3, 22) }] {
+            book.keep_corrected(row).await.unwrap();
+        }
+        list.close().await.unwrap();
+        drop((book, list));
+        let list = duties(dir.path(), Arc::new(SystemClock));
+        let book = Book::open(Arc::clone(&list)).unwrap();
+        assert_eq!((book.answers(5), book.answers(6)), (vec![20, 21], vec![22]));
+        assert_eq!([1, 2, 3, 4].map(|request| book.later(&digest(request))), [vec![20], vec![21], vec![22], vec![]]);
+        assert_eq!(book.corrected((5, Some(1))).unwrap().answers[0].answer, 21);
+        assert!(book.corrected((5, None)).is_none());
+        list.close().await.unwrap();
+    }
 }

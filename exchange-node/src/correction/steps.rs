@@ -93,9 +93,7 @@ impl Corrections {
         let request = wire::ConcludeCorrectionRequest { decision: Some(signed) };
         timeout(PATIENCE, client.conclude(request)).await??;
         let _turn = self.turn.lock().await;
-        if let Some(row) = self.book.received_at(row.entry) {
-            self.book.keep_received(Received { delivered: true, ..row }, Vec::new()).await?;
-        }
+        self.book.delivered(row.entry).await?;
         Ok(())
     }
 
@@ -145,9 +143,7 @@ impl Corrections {
             Outcome::Recorded(recorded) => {
                 tracing::warn!(index = recorded.index, "the registry has recorded that a correction is overdue");
                 let _turn = self.turn.lock().await;
-                if let Some(row) = self.book.received_at(row.entry) {
-                    self.book.keep_received(Received { overdue_recorded: true, ..row }, Vec::new()).await?;
-                }
+                self.book.overdue_recorded(row.entry).await?;
                 Ok(done())
             }
             Outcome::Refused(refusal) if refusal.code == Code::Overloaded.as_str() => {

@@ -15,7 +15,7 @@ use trust::{
 
 use super::{
     Corrections, Error,
-    book::{self, CorrectedRow, GivenAnew, Of, Received},
+    book::{CorrectedRow, GivenAnew, Of, Received},
 };
 use crate::{journal::NewEntry, keys::seal, subject_log::QuestionAt};
 
@@ -81,14 +81,14 @@ impl Corrections {
         });
         let places = found.await??;
         let now_ms = self.clock.now_ms();
-        let tells = places.iter().map(|of| book::tell(row.entry, *of, now_ms));
         // The decision is delivered at the same time: neither may write over what the other has just said of the row.
         let _turn = self.turn.lock().await;
-        let row = self.book.received_at(row.entry).ok_or(Error::Unknown)?;
-        let affected = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        let (entry, tells) = (row.entry, tells.collect());
-        self.book.keep_received(Received { affected, ..row }, tells).await?;
-        tracing::info!(entry, affected, "everyone who relied on a record that was wrong is told");
+        self.book.spread(row.entry, &places, now_ms).await?;
+        tracing::info!(
+            entry = row.entry,
+            affected = places.len(),
+            "everyone who relied on a record that was wrong is told"
+        );
         Ok(())
     }
 
