@@ -44,6 +44,11 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     let form = place.dir().join("commitment.txt");
     fs::write(&form, "本人承诺以上情况属实。").unwrap();
     let form = form.to_str().unwrap();
+    // Of somebody nobody knows nothing can be found out.
+    let stranger = resident(1985, 5, 5, 7);
+    let case = desk.open(application("E-0", vec![applicant(&stranger, "无", "married")])).await;
+    assert_eq!(proof(&case, PROOF).outcome(), MayCommit, "{case:?}");
+    place.json("housing", &["case", "commit", "E-0", PROOF, "--form", form, "--officer", "1024"]).await;
     // One tells the truth, the other does not.
     for (number, person) in
         [("E-1", applicant(&MARRIED, NAMES[0], "married")), ("E-2", applicant(&WIDOWED, NAMES[1], "married"))]
@@ -82,16 +87,19 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     place.town.node("housing").kill();
     place.town.node("civil-affairs").start().await.unwrap();
     place.town.node("housing").start().await.unwrap();
-    for (number, state) in [("E-1", "fulfilled"), ("E-2", "broken")] {
+    for (number, state) in [("E-1", "fulfilled"), ("E-2", "broken"), ("E-0", "unconfirmed")] {
         let checked = async || commitment(&place, number).await["state"] == state;
         assert!(eventually(LONG, checked).await, "{number}: {}", commitment(&place, number).await);
     }
     // The office hears of it by itself.
-    for (number, kind) in [("E-1", "commitment.fulfilled"), ("E-2", "commitment.broken")] {
+    let heard = async |number: &str, kind: &str| {
         assert!(eventually(LONG, async || !told.of(kind).is_empty()).await, "{kind}: {:?}", told.notices());
         let notices = told.of(kind);
         assert!(notices.iter().all(|notice| notice["data"]["case_number"] == number), "{notices:?}");
-    }
+    };
+    heard("E-1", "commitment.fulfilled").await;
+    heard("E-2", "commitment.broken").await;
+    heard("E-0", "commitment.unconfirmed").await;
     let kept = place.json("housing", &["case", "show", "E-1"]).await;
     assert_eq!(kept["proofs"][1]["outcome"], "NOT_REQUIRED", "{kept}");
     let broken = place.json("housing", &["case", "show", "E-2"]).await;
@@ -117,6 +125,7 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     let repair = serde_json::json!({ "officer": "1024", "how": "已补交证明" });
     let repaired = call("POST", &format!("/v1/commitments/{id}/repair")).json(&repair).send();
     assert_eq!((repaired.status, &repaired.json()["state"]), (200, &"repaired".into()), "{repaired:?}");
+    heard("E-2", "commitment.repaired").await;
     let shown = place.json("housing", &["case", "show", "E-3"]).await;
     assert_eq!(shown["proofs"][1]["outcome"], "MAY_COMMIT", "{shown}");
     let shown = place.json("housing", &["case", "show", "E-2"]).await;

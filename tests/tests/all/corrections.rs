@@ -342,6 +342,9 @@ async fn only_whom_an_answer_was_given_may_doubt_it_and_what_is_late_stands_on_t
     two_officers_decide(&place, again["id"].as_str().unwrap()).await;
 
     // Two in a day are all that civil affairs takes of one department; who is refused reads why, and until when.
+    let told_office = Receiver::default();
+    told_office.take(true);
+    place.json("housing", &["webhook", "add", "housing-desk", &told_office.start().await]).await;
     let other = ask(&place, "housing", marital_status(&WIDOWED, "widowed")).await;
     let id = open(&place, "housing", &other.receipt).await["id"].as_str().unwrap().to_owned();
     assert!(eventually(LONG, async || correction(&place, &id).await["state"] == "refused").await);
@@ -349,6 +352,10 @@ async fn only_whom_an_answer_was_given_may_doubt_it_and_what_is_late_stands_on_t
     assert_eq!(refused["refusal"]["code"], "QUOTA_EXCEEDED", "{refused}");
     assert!(refused["refusal"]["retry_at_ms"].as_u64().unwrap() > now_ms(), "{refused}");
     assert_eq!(refused["paper_accepted"], false, "{refused}");
+    let heard = async || !told_office.of("correction.refused").is_empty();
+    assert!(eventually(LONG, heard).await, "{:?}", told_office.notices());
+    let heard = told_office.of("correction.refused").remove(0)["data"].clone();
+    assert_eq!((&heard["id"], &heard["refusal"]["code"]), (&id.into(), &"QUOTA_EXCEEDED".into()), "{heard}");
     let inbox = place.json("civil-affairs", &["corrections", "inbox", "--all"]).await;
     assert_eq!(inbox["corrections"].as_array().unwrap().len(), 2, "{inbox}");
 }

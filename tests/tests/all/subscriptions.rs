@@ -264,6 +264,24 @@ async fn an_office_system_subscribes_over_http_and_is_told(place: &Place) {
     assert_eq!(desk.call("DELETE", &location).send().json()["state"], "over");
     let shown = desk.call("GET", &location).send().json();
     assert_eq!((&shown["claim"]["attribute"], &shown["notices"][0]["number"]), (&json!("alive"), &json!(2)), "{shown}");
+
+    // Where the provider ends it, the office hears of that too.
+    let again = desk.call("POST", "/v1/subscriptions").json(&json!({ "question": question })).send();
+    assert_eq!(again.status, 201, "{again:?}");
+    revoke(place).await;
+    let ticket = again.json()["ticket"].clone();
+    let ended = || told.of("subscription.ended").into_iter().find(|notice| notice["data"]["ticket"] == ticket);
+    assert!(eventually(LONG, async || ended().is_some()).await, "{:?}", told.notices());
+    let ended = ended().unwrap();
+    assert_eq!(ended["data"]["ended"]["code"], "GRANT_REVOKED", "{ended}");
+    assert!(ended["data"].get("verdict").is_none() && ended["data"].get("subject").is_none(), "{ended}");
+}
+
+/// Civil affairs revokes housing's grant.
+async fn revoke(place: &Place) {
+    let granted = place.json("civil-affairs", &["access", "list", "--state", "granted"]).await;
+    let id = granted["access"][0]["id"].as_str().or(granted["access"][0]["applied"]["id"].as_str()).unwrap().to_owned();
+    place.json("civil-affairs", &["access", "revoke", &id, "--reason", "the project has ended"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,9 +324,7 @@ async fn what_is_revoked_or_no_longer_wanted_is_over_on_both_sides() {
     assert_eq!(notices(&place).await, [], "nobody is told what was wished for");
     assert_eq!(given(&place, &kept).await["state"], "active");
 
-    let granted = place.json("civil-affairs", &["access", "list", "--state", "granted"]).await;
-    let id = granted["access"][0]["id"].as_str().or(granted["access"][0]["applied"]["id"].as_str()).unwrap().to_owned();
-    place.json("civil-affairs", &["access", "revoke", &id, "--reason", "the project has ended"]).await;
+    revoke(&place).await;
     come(&place, &[(&kept, 2, "GRANT_REVOKED")]).await;
     until_given(&place, &kept, "state", json!("over")).await;
     // Neither death is told to anybody.
