@@ -1,7 +1,7 @@
 //! One item of a batch in a bundle: what proves it, and that nothing altered does.
 
 use super::*;
-use crate::batch;
+use crate::{batch, envelope::Payload};
 
 /// One item of a batch, as evidence by itself: its path, its salt and its bytes are held against what was logged.
 #[test]
@@ -49,6 +49,26 @@ fn an_item_of_a_batch_is_proved_by_the_entry_of_its_batch() {
     assert!(report.is_sound(), "{:?}", report.wrong());
     assert_eq!(report.request.unwrap().subject.unwrap().value, "890101199111250028");
     assert!(report.checks.iter().any(|check| check.name.ends_with("attestation")));
+
+    // The record was wrong: an answer of its own follows the item's leaf, and no other item's.
+    let given = |index: usize| batch::answer_payload(&answers, index, &digests[index]);
+    let follows = |index: usize| envelope::digest(wire::Answer::TYPE, &given(index)).as_bytes().to_vec();
+    let followed = |index: usize, follows: Vec<u8>| {
+        let first = wire::Answer::decode(given(index).as_slice()).unwrap();
+        let (sealed, digest) =
+            seal(&wire::Answer { number: 2, follows, correction: vec![3; 32], ..first }, &key("civil-affairs node 1"));
+        let messages = [
+            (EntryKind::QuestionSent, attested(question.clone()), questions_digest),
+            (EntryKind::AnswerReceived, attested(answer.clone()), answers_digest),
+            (EntryKind::AnswerReceived, signed(sealed), digest),
+        ];
+        verify(&bundle_of(&fixture, &messages).encode_to_vec(), key("authority").public_key())
+    };
+    let report = followed(1, follows(1));
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    assert_eq!(report.answers.iter().map(|answer| answer.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(followed(0, follows(0)).wrong().expect("it is another item's").name, "answer request_digest");
+    assert_eq!(followed(1, follows(0)).wrong().expect("it follows another item's").name, "answer number");
 
     let refused = |question: wire::Attestation, answer: wire::Attestation, name: &str| {
         let report = bundle(question, answer);
