@@ -100,7 +100,9 @@ impl Asker {
         for place in &row.answers {
             let known = self.journal.entry(*place).map_err(Error::from)?.ok_or(Error::StoredUnreadable)?;
             if known.entry.envelope == digest {
-                return Ok(false);
+                // It may be in the evidence alone, where keeping the book failed.
+                let place = *place;
+                return Ok(self.keep_lacked(awaiting, row, &asked.wire, place).await?);
             }
         }
         let opened = self.open_caught_up(&signed, |seen, now_ms| {
@@ -138,13 +140,24 @@ impl Asker {
             Ok::<_, Error>(Some((row, asked.wire)))
         });
         let Some((row, asked)) = found.await.map_err(|_| Error::StoredUnreadable)?? else { return Ok(None) };
-        let known = awaiting.items.row(question, row.item);
+        self.keep_lacked(awaiting, row, &asked, place).await.map(Some)
+    }
+
+    /// An answer is in the evidence, as the row says: keeps it in the book where that lacks it; whether it did.
+    async fn keep_lacked(
+        &self,
+        awaiting: &Awaiting,
+        row: CorrectedItem,
+        asked: &wire::Request,
+        place: u64,
+    ) -> Result<bool, Error> {
+        let known = awaiting.items.row(row.question, row.item);
         if known.is_some_and(|known| known.answers.contains(&place)) {
-            return Ok(Some(false));
+            return Ok(false);
         }
         let answers = row.answers.iter().copied().filter(|answer| *answer < place).collect();
-        self.item_came(awaiting, CorrectedItem { answers, ..row }, &asked, place).await?;
-        Ok(Some(true))
+        self.item_came(awaiting, CorrectedItem { answers, ..row }, asked, place).await?;
+        Ok(true)
     }
 
     /// An answer that follows an item's is in the evidence.

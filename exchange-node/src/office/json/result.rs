@@ -127,7 +127,7 @@ pub struct Step {
 /// A verification.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Verification {
-    /// Its id: the receipt of its first result.
+    /// Its id: the receipt of its first result; of one item of a batch, as in the results of its job.
     #[schema(example = "123-9f3a2c1e4b5d6a70")]
     pub id: String,
     /// How it stands.
