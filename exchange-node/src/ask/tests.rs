@@ -1,5 +1,7 @@
 //! The asking side, with an answering side in the same process behind a courier that can be out of order.
 
+mod of_batch;
+
 use std::sync::{Mutex, atomic::AtomicUsize};
 
 use futures_util::future::BoxFuture;
