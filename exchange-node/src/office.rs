@@ -307,16 +307,19 @@ impl Office {
             .filter(|service| only.as_ref().is_none_or(|only| service.id.department == *only))
             .filter(|service| limits.covers(service.id.department.as_str(), service.id.service.as_str(), "").is_ok())
             .map(|service| {
-                let granted = directory
-                    .access_between(&service.id.department, self.me.department())
-                    .filter(|(_, access)| access.state == AccessState::Granted)
-                    .filter_map(|(_, access)| access.granted.as_ref())
-                    .any(|granted| {
-                        granted.service == service.id.service.as_str()
-                            && granted.major_version == service.id.major
-                            && (granted.valid_until_ms == 0 || now_ms < granted.valid_until_ms)
-                    });
-                seen_service(&service, granted, now_ms)
+                let granted = || {
+                    directory
+                        .access_between(&service.id.department, self.me.department())
+                        .filter(|(_, access)| access.state == AccessState::Granted)
+                        .filter_map(|(_, access)| access.granted.as_ref())
+                        .any(|granted| {
+                            granted.service == service.id.service.as_str()
+                                && granted.major_version == service.id.major
+                                && (granted.valid_until_ms == 0 || now_ms < granted.valid_until_ms)
+                        })
+                };
+                let may_ask = service.needs_no_grant_for(self.me.department()) || granted();
+                seen_service(&service, may_ask, now_ms)
             });
         Ok(services.collect())
     }
@@ -347,10 +350,10 @@ impl std::fmt::Debug for Office {
     }
 }
 
-fn seen_service(service: &Service, granted: bool, now_ms: u64) -> ServiceSeen {
+fn seen_service(service: &Service, may_ask: bool, now_ms: u64) -> ServiceSeen {
     let name = service.published.name.clone().unwrap_or_default();
     let (sharing, may_ask) = match service.sharing {
-        Sharing::Conditional => ("conditional", granted),
+        Sharing::Conditional => ("conditional", may_ask),
         Sharing::NotShared => ("not_shared", false),
         Sharing::Unconditional => ("unconditional", true),
     };

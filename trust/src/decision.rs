@@ -28,7 +28,7 @@ pub const MOST_OTHERS: usize = 8;
 pub struct Permit<'a> {
     /// The service.
     pub service: &'a Service,
-    /// The grant's statement, or the service's own where it is shared unconditionally.
+    /// The grant's statement, or the service's own where it is shared unconditionally or the asker's own.
     pub grant: Digest,
     /// The grant's quota.
     pub quota: Option<&'a statement::Quota>,
@@ -166,7 +166,8 @@ fn standing<'a>(
     question: &Question,
     now_ms: u64,
 ) -> Result<Standing<'a>, Refusal> {
-    if service.sharing == Sharing::Unconditional {
+    // A department's own service is its own word on what it may ask itself; purpose, basis and scope count as for everybody.
+    if service.needs_no_grant_for(question.sender.department()) {
         if question.wire.subscription.is_some() {
             // Nobody has granted it; deny by default.
             return Err(Refusal::new(Code::SubscriptionNotGranted).at("subscription"));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     claim::AttributeRule,
-    ids::{Digest, IdError, ServiceId},
+    ids::{DepartmentId, Digest, IdError, ServiceId},
     subject::Scheme,
     value::{AttributeType, Type},
 };
@@ -135,7 +135,8 @@ pub struct Service {
     pub sharing: Sharing,
     /// Whether it answers.
     pub state: ServiceState,
-    /// Digest of the statement that published it in this form; the standing grant of an unconditional service.
+    /// Digest of the statement that published it in this form; the standing grant of an unconditional service, and of the
+    /// department's own for itself.
     pub statement: Digest,
     /// What the authority has said about it.
     pub review: Review,
@@ -144,6 +145,17 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether this department asks it by the service's own statement, without a grant: everybody, where it is shared
+    /// unconditionally; and the department whose it is, which decided so when it signed and published it. What a law keeps
+    /// from being shared is not asked by this way at all.
+    pub fn needs_no_grant_for(&self, asker: &DepartmentId) -> bool {
+        match self.sharing {
+            Sharing::Unconditional => true,
+            Sharing::Conditional => self.id.department == *asker,
+            Sharing::NotShared => false,
+        }
+    }
+
     /// Checks a description.
     pub fn check(published: &wire::ServicePublished, statement: Digest) -> Result<Self, ServiceError> {
         let wrong = |field: &str, reason: &str| ServiceError { field: field.to_owned(), reason: reason.to_owned() };

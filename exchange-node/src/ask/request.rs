@@ -14,7 +14,7 @@ use trust::{
     ids::{DepartmentId, Party, ServiceId, ServiceName},
     question::{MOST_FORMER_SUBJECTS, Question},
     refusal::{Code, Refusal},
-    service::{Service, Sharing},
+    service::Service,
     subject::{Scheme, Subject, added::Schemes},
     value::Value,
 };
@@ -226,7 +226,7 @@ fn newest(
                     && (access.applied.service.as_str(), access.applied.major_version) == (service.as_str(), major)
             })
         };
-        known.sharing == Sharing::Unconditional || granted(known.id.major)
+        known.needs_no_grant_for(me) || granted(known.id.major)
     };
     directory
         .services_of(department)
@@ -271,10 +271,10 @@ pub(super) fn fill_purpose(request: &mut wire::Request, directory: &Directory, m
         purpose.item_statement = version.statement.as_bytes().to_vec();
     }
     let Some(service) = service.filter(|_| purpose.legal_bases.is_empty()) else { return };
-    let bases = match service.sharing {
+    let bases = match service.needs_no_grant_for(me.department()) {
         // What the service rests on is not what its use rests on: that is for the asker to state, here or in its item.
-        Sharing::Unconditional => in_force.map(|version| &version.published.legal_bases),
-        Sharing::Conditional | Sharing::NotShared => directory
+        true => in_force.map(|version| &version.published.legal_bases),
+        false => directory
             .access_between(&service.id.department, me.department())
             .filter(|(_, access)| access.state == AccessState::Granted)
             .filter_map(|(_, access)| access.granted.as_ref())

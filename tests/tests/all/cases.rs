@@ -3,23 +3,33 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use proto::office::v1::{AddToCaseRequest, OpenCaseRequest, ProofOutcome::*, ShowCaseRequest};
-use town::harness::eventually;
+use proto::{
+    exchange::v1::{Purpose, Verdict},
+    office::v1::{AddToCaseRequest, OpenCaseRequest, ProofOutcome::*, ShowCaseRequest, VerifyRequest},
+};
+use town::harness::{Plan, eventually};
 
 use crate::support::{
-    AUDITED, MARRIED, Place, SINGLE, WIDOWED,
+    AUDITED, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED,
     cases::{
-        self, Desk, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish,
+        self, Desk, MARRIAGE_ALONE, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish,
         rental_with_given_spouse,
     },
-    exit, said,
+    exit, marital_status, marriage_records, said, verdict,
 };
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// The town, where housing keeps a register of its own too, which others would need a grant for.
+fn with_own_register(plan: Plan, dir: &Path) -> Plan {
+    let own = MARRIAGE.replace("service: marriage-registration", "service: household-file");
+    fs::write(dir.join("households.csv"), marriage_records()).unwrap();
+    cases::departments(plan, dir).service(own, dir.join("households.csv")).setting(AUDITED.0, AUDITED.1)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
-    let place = Place::start(|plan, dir| cases::departments(plan, dir).setting(AUDITED.0, AUDITED.1)).await;
+    let place = Place::start(with_own_register).await;
     publish(&place, RENTAL).await;
     let desk = Desk::at(&place).await;
 
@@ -96,6 +106,53 @@ async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
 
     a_doubted_answer_lets_the_paper_stand_in(&place).await;
     a_value_from_another_answer_counts_before_what_is_stated(&place).await;
+    Box::pin(a_department_asks_its_own_conditional_service(&place)).await;
+}
+
+/// Housing's own conditional service is asked by housing's offices without a grant, alone and in a case. Why is stated, guesses
+/// cost, and both sides of it are in housing's evidence, which anybody can check.
+async fn a_department_asks_its_own_conditional_service(place: &Place) {
+    let own = |status: &str| VerifyRequest {
+        provider: "housing".into(),
+        service: "household-file".into(),
+        ..marital_status(&MARRIED, status)
+    };
+    let code = async |question: VerifyRequest| {
+        let refused = place.ask(question).await;
+        refused.refusal.map(|refusal| refusal.code).unwrap_or_default()
+    };
+    let before = place.evidence_size("housing").await;
+    let answered = place.ask(own("married")).await;
+    assert_eq!(verdict(&answered).verdict(), Verdict::Match, "{answered:?}");
+    assert!(place.evidence_size("housing").await >= before + 4, "asked and received, answered and received");
+
+    let purpose = Purpose { item: "内部核查".into(), ..Purpose::default() };
+    assert_eq!(code(VerifyRequest { purpose: Some(purpose), ..own("married") }).await, "LEGAL_BASIS_MISSING");
+    assert_eq!(code(VerifyRequest { officer: String::new(), ..own("married") }).await, "OFFICER_MISSING");
+    for wrong in ["single", "divorced"] {
+        assert_eq!(verdict(&place.ask(own(wrong)).await).verdict(), Verdict::Mismatch, "{wrong}");
+    }
+    assert_eq!(code(own("widowed")).await, "GUESS_BUDGET_SPENT");
+
+    publish(place, &MARRIAGE_ALONE.replace("civil-affairs/marriage-registration", "housing/household-file")).await;
+    let desk = Desk::at(place).await;
+    let case = desk.open(application("O-1", vec![applicant(&MARRIED, NAMES[0], "married")])).await;
+    assert_eq!((case.state.as_str(), outcomes(&case)), ("complete", vec![NotRequired]), "{case:?}");
+
+    let usage = place.json("housing", &["access", "usage"]).await;
+    let mut standing = usage["standing"].as_array().unwrap().iter();
+    let itself = standing.find(|standing| standing["provider"] == "housing").unwrap_or_else(|| panic!("{usage}"));
+    assert_eq!((&itself["consumer"], &itself["used"]["total"]), (&"housing".into(), &4.into()), "{usage}");
+    let asked = place.asked_about("housing", &MARRIED).await;
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked["department"] == "housing"), "{asked:?}");
+    let bundle = place.dir().join("own.evidence");
+    let bundle = bundle.to_str().unwrap();
+    let authority = place.town.authority_key();
+    for receipt in [&answered.receipt, &proof(&case, "婚姻状况证明").receipt] {
+        place.json("housing", &["evidence", "export", receipt, "-o", bundle]).await;
+        let checked = place.json("housing", &["evidence", "verify", bundle, "--authority", authority]).await;
+        assert_eq!(checked["sound"], true, "{checked}");
+    }
 }
 
 /// While an answer of a case is doubted the applicant's paper is accepted, and the case says so; then what was found counts.

@@ -186,6 +186,39 @@ fn the_decision_is_made_again() {
     assert_eq!(wrong_check(&without_grant), "decision");
 }
 
+/// Whoever checks it sees that the answer rested on the service's own statement, and needs that to see it.
+#[test]
+fn what_a_department_asked_itself_rests_on_its_service() {
+    let mut fixture = Fixture::town();
+    let mut service = fixture::marriage_registration();
+    service.department = "housing".into();
+    fixture.publish(service);
+    let id = crate::ids::ServiceId::read("housing/marriage-registration", 1).unwrap();
+    let published = fixture.digest_of(&crate::directory::Object::Service(id));
+    let request = wire::Request { recipient: party("housing").to_string(), ..fixture.request() };
+    let (request_envelope, request_digest) = seal(&request, &key("housing node 1"));
+    let bundle_resting_on = |grant: &[u8]| {
+        let answer = fixture.answer(&request, &request_digest, wire::Verdict::Match);
+        let (envelope, digest) = seal(&wire::Answer { grant: grant.to_vec(), ..answer }, &key("housing node 1"));
+        bundle_of(
+            &fixture,
+            &[
+                (EntryKind::QuestionSent, signed(request_envelope.clone()), request_digest),
+                (EntryKind::AnswerReceived, signed(envelope), digest),
+            ],
+        )
+    };
+    let mut bundle = bundle_resting_on(published.as_bytes());
+    let report = verify(&bundle.encode_to_vec(), &authority());
+    assert!(report.is_sound(), "{:?}", report.wrong());
+    let Finding::Holds(rests_on) = finding(&report, "decision") else { panic!("it is not shown") };
+    assert!(rests_on.contains(&published.to_string()), "{rests_on}");
+    // Another's grant is none to oneself.
+    assert_eq!(wrong_check(&bundle_resting_on(&[1; 32])), "decision");
+    bundle.directory.pop();
+    assert_eq!(wrong_check(&bundle), "decision");
+}
+
 fn finding(report: &Report, name: &str) -> Finding {
     report.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no {name}")).finding.clone()
 }

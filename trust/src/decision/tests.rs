@@ -197,6 +197,58 @@ fn an_unconditional_service_is_its_own_grant_but_still_wants_a_reason() {
     assert_eq!(refused(&fixture, no_reason).0, Code::LegalBasisMissing);
 }
 
+/// Its own conditional service is asked by a department without a grant: the service's statement, which it signed, stands for
+/// it. All else counts as for everybody, and nobody else gains by it.
+#[test]
+fn a_departments_own_service_is_its_word_to_itself_alone() {
+    let mut fixture = Fixture::town();
+    fixture.admit("taxation");
+    let own = |request: &mut wire::Request| request.sender.clone_from(&request.recipient);
+    let mut request = fixture.request();
+    own(&mut request);
+    let question = Question::read(request).unwrap();
+    let permit = decide(&fixture.directory, &question, NOW_MS).unwrap();
+    assert_eq!(permit.grant, permit.service.statement);
+    assert!(permit.quota.is_none());
+
+    type Case<'a> = (&'a str, Code, &'a dyn Fn(&mut wire::Request));
+    let cases: [Case<'_>; 9] = [
+        ("another's", Code::GrantMissing, &|request| request.sender = fixture::party("taxation").to_string()),
+        ("basis", Code::LegalBasisMissing, &|request| request.purpose.as_mut().unwrap().legal_bases.clear()),
+        ("purpose", Code::PurposeNotCovered, &|request| request.purpose.as_mut().unwrap().item.clear()),
+        ("case", Code::CaseMissing, &|request| request.case_number.clear()),
+        ("officer", Code::OfficerMissing, &|request| request.officer.clear()),
+        ("attribute", Code::AttributeUnknown, &|request| request.claims[0].attribute = "salary".into()),
+        ("operator", Code::OperatorUnknown, &|request| request.claims[0].operator = "at_least".into()),
+        ("disclosure", Code::DisclosureNotCovered, &|request| request.claims[0].disclose = true),
+        ("going on", Code::SubscriptionNotGranted, &|request| {
+            request.subscription = Some(wire::Subscription { until_ms: NOW_MS + 86_400_000 });
+        }),
+    ];
+    for (what, code, change) in cases {
+        let refused = refused(&fixture, |request| {
+            own(request);
+            change(request);
+        });
+        assert_eq!(refused.0, code, "{what}");
+    }
+
+    // What a law keeps from being shared is nothing that is asked by way of the exchange.
+    let mut secret = fixture::marriage_registration();
+    secret.service = "adoption".into();
+    secret.sharing = statement::SharingClass::NotShared.into();
+    secret.forbidden_by = Some(fixture::basis().remove(0));
+    fixture.publish(secret);
+    let asks_secret = |request: &mut wire::Request| {
+        own(request);
+        request.service = "adoption".into();
+    };
+    assert_eq!(refused(&fixture, asks_secret).0, Code::ServiceNotShared);
+    let body = statement::DepartmentSuspended { department: "civil-affairs".into(), reason: "整改".into() };
+    fixture.say("authority", Body::DepartmentSuspended(body), "department/civil-affairs");
+    assert_eq!(refused(&fixture, own).0, Code::DepartmentSuspended);
+}
+
 #[test]
 fn an_authorisation_must_be_there_and_hold() {
     let mut fixture = Fixture::town();

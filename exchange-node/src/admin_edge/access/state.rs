@@ -154,12 +154,14 @@ impl Looked<'_> {
         }
     }
 
-    /// What was asked of services that everybody may ask: of the own ones by whom, and of others' by this department.
+    /// What was asked without a grant: of services that everybody may ask, the own ones by whom and others' by this
+    /// department, and of its own conditional ones by itself.
     pub(super) fn standing(&self) -> Vec<StandingUse> {
         let me = self.me;
         let mut uses = Vec::new();
-        for service in self.directory.scan_services().filter(|service| service.sharing == Sharing::Unconditional) {
-            let consumers: Vec<&DepartmentId> = match service.id.department == *me {
+        for service in self.directory.scan_services().filter(|service| service.needs_no_grant_for(me)) {
+            let by_everybody = service.sharing == Sharing::Unconditional && service.id.department == *me;
+            let consumers: Vec<&DepartmentId> = match by_everybody {
                 true => self.directory.departments().map(|(id, _)| id).collect(),
                 false => vec![me],
             };

@@ -113,7 +113,7 @@ fn text(granted: &[AccessState], standing: &[StandingUse]) -> String {
         .chain(standing.iter().map(|standing| {
             let used = standing.r#use.unwrap_or_default();
             [
-                "unconditional".to_owned(),
+                if standing.provider == standing.consumer { "own" } else { "unconditional" }.to_owned(),
                 format!("{}/{} v{}", standing.provider, standing.service, standing.major_version),
                 standing.consumer.clone(),
                 used.today.to_string(),
