@@ -5,6 +5,8 @@
 //! nobody knows these, nothing is asked. The transaction is rolled back whatever happened in it; and what is asked begins with
 //! SELECT or WITH.
 
+use std::time::{Duration, Instant};
+
 use odbc_api::{ConnectionOptions, Cursor, DataType, IntoParameter, environment};
 
 /// How to reach a database, and within what bounds.
@@ -17,7 +19,8 @@ pub struct Link {
     /// The statement that has the database hold a transaction to reading, or [`BY_ITS_USER`]; without it the one that is known
     /// of the database.
     pub read_only: Option<String>,
-    /// How long a login and a query may take, in seconds, as far as the driver heeds it.
+    /// How long a question may take with its login, in seconds, as far as the driver heeds it; each step has what is left, and at
+    /// least one.
     pub timeout_seconds: u32,
     /// The most rows.
     pub most_rows: usize,
@@ -115,6 +118,8 @@ impl From<odbc_api::Error> for Failure {
 /// # Errors
 /// Why there is no answer. Holds no values.
 pub fn ask(link: &Link, query: &str, parameters: &[Option<String>]) -> Result<Answer, Failure> {
+    let begun = Instant::now();
+    let left = || seconds_left(link.timeout_seconds, begun.elapsed());
     let mut text = link.connection.trim_end_matches(';').to_owned();
     if let Some(password) = &link.password {
         // In braces anything may stand; a brace that closes is doubled.
@@ -129,12 +134,12 @@ pub fn ask(link: &Link, query: &str, parameters: &[Option<String>]) -> Result<An
     };
     match link.read_only.as_deref().or_else(|| reading(&name)) {
         Some(BY_ITS_USER) => {}
-        Some(statement) => drop(connection.execute(statement, (), Some(link.timeout_seconds as usize))?),
+        Some(statement) => drop(connection.execute(statement, (), Some(left()))?),
         None => return Err(Failure::Open(name)),
     }
     let bound = parameters.iter().map(|parameter| parameter.as_deref().into_parameter()).collect::<Vec<_>>();
     let outcome = (|| {
-        let cursor = connection.execute(query, bound.as_slice(), Some(link.timeout_seconds as usize))?;
+        let cursor = connection.execute(query, bound.as_slice(), Some(left()))?;
         read(link, cursor.ok_or(Failure::NoRows)?)
     })();
     // Before anything else is said: what the query did, it did not.
@@ -142,6 +147,12 @@ pub fn ask(link: &Link, query: &str, parameters: &[Option<String>]) -> Result<An
     let answer = outcome?;
     undone?;
     Ok(answer)
+}
+
+/// How many seconds of `whole` are left, whole ones; never none, which a driver would take for no limit at all.
+fn seconds_left(whole: u32, gone: Duration) -> usize {
+    let left = Duration::from_secs(whole.into()).saturating_sub(gone).as_secs();
+    usize::try_from(left).unwrap_or(usize::MAX).max(1)
 }
 
 fn read(link: &Link, mut cursor: impl Cursor) -> Result<Answer, Failure> {
@@ -296,6 +307,12 @@ mod tests {
         let refused = one(&link, query, "890101199003070011");
         assert!(matches!(refused, Err(Failure::Driver(_))), "{refused:?}");
         assert!(one(&database.link(), query, "890101199003070011").is_ok());
+    }
+
+    #[test]
+    fn each_step_has_the_time_that_is_left_and_never_none() {
+        let left = |gone_ms| seconds_left(5, Duration::from_millis(gone_ms));
+        assert_eq!([left(0), left(1), left(3999), left(4001), left(60_000)], [5, 4, 1, 1, 1]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{MySqlPool, PgPool, Pool, SqlitePool, pool::PoolOptions};
+use sqlx::{PgPool, Pool, SqlitePool, pool::PoolOptions};
 use trust::{
     service::Service,
     subject::{Scheme, Subject},
@@ -148,7 +148,7 @@ pub struct Database {
 
 #[derive(Clone, Debug)]
 enum AnyPool {
-    Mysql(MySqlPool),
+    Mysql(mysql::Server),
     Postgres(PgPool),
     Sqlite(SqlitePool),
 }
@@ -159,7 +159,7 @@ impl Database {
     /// # Errors
     /// Where the password cannot be read.
     pub fn mysql(settings: &DatabaseSettings, bounds: Bounds, dir: &Path) -> Result<Self, String> {
-        let pool = AnyPool::Mysql(mysql::pool(settings, bounds, dir)?);
+        let pool = AnyPool::Mysql(mysql::server(settings, bounds, dir)?);
         Ok(Self { pool, place: settings.place(), timeout: bounds.timeout })
     }
 
@@ -201,7 +201,7 @@ impl Source for SqlSource {
             let parameters = parameters(&query, &asked)?;
             let Database { pool, place, timeout } = database;
             match pool {
-                AnyPool::Mysql(pool) => mysql::fetch(&pool, &query, &parameters, timeout).await,
+                AnyPool::Mysql(server) => mysql::fetch(&server, &query, &parameters, timeout).await,
                 AnyPool::Postgres(pool) => postgres::fetch(&pool, &query, &parameters, timeout).await,
                 AnyPool::Sqlite(pool) => sqlite::fetch(&pool, &query, &parameters, timeout).await,
             }
@@ -216,7 +216,7 @@ impl Source for SqlSource {
             let Database { pool, place, timeout } = database;
             let parameters = parameters?;
             match pool {
-                AnyPool::Mysql(pool) => mysql::fetch_many(&pool, &query, parameters, timeout).await,
+                AnyPool::Mysql(server) => mysql::fetch_many(&server, &query, parameters, timeout).await,
                 AnyPool::Postgres(pool) => many::fetch(&pool, &query, parameters, timeout).await,
                 AnyPool::Sqlite(pool) => sqlite::fetch_many(&pool, &query, parameters, timeout).await,
             }
@@ -230,7 +230,7 @@ impl Source for SqlSource {
             let parameters = examples(&query, &service)?;
             let Database { pool, place, timeout } = database;
             match pool {
-                AnyPool::Mysql(pool) => mysql::examine(&pool, &query, &parameters, timeout).await,
+                AnyPool::Mysql(server) => mysql::examine(&server, &query, &parameters, timeout).await,
                 AnyPool::Postgres(pool) => postgres::examine(&pool, &query, &parameters, timeout).await,
                 AnyPool::Sqlite(pool) => sqlite::examine(&pool, &query, &parameters, timeout).await,
             }
@@ -239,7 +239,7 @@ impl Source for SqlSource {
     }
 
     fn ends_with_its_asker(&self) -> bool {
-        matches!(self.database.pool, AnyPool::Postgres(_))
+        true
     }
 
     fn selects_by(&self, name: &str) -> bool {

@@ -261,7 +261,31 @@ async fn mariadb_answers_cannot_be_written_to_and_comes_back_by_itself() {
     server.sql("UPDATE knob SET seconds = 0");
     comes_to(&place, &MARRIED, "married", Verdict::Match).await;
     asking.end_without_a_wrong_verdict().await;
+    a_query_ends_at_mariadb_once_nobody_waits(&place, &server).await;
     place.town.stop().await.unwrap();
+}
+
+/// The service promises a second, the source would have a minute, and the query takes hours of work, in which the server does
+/// not look whether anybody is there. It is told, by a user who has no right over others.
+async fn a_query_ends_at_mariadb_once_nobody_waits(place: &Place, server: &mariadb_server::Server) {
+    let query = "SELECT state, registered FROM marriages WHERE number IN (:subject, :subject_15) \
+                 AND BENCHMARK((SELECT seconds FROM knob) * 1000000000, SHA2(number, 512)) = 0";
+    configure(place, &mysql(place, server, query).replace("timeout_ms = 2000", "timeout_ms = 60000")).await;
+    comes_to(place, &MARRIED, "married", Verdict::Match).await;
+    let asked = |sql: &str| tokio::task::block_in_place(|| server.sql(sql));
+    let told = "SHOW GLOBAL STATUS LIKE 'Com_kill'";
+    let before = asked(told);
+    server.sql("UPDATE knob SET seconds = 30");
+    let answer = place.ask(marital_status(&MARRIED, "married")).await;
+    assert_eq!(verdict(&answer).verdict(), Verdict::Unavailable, "{answer:?}");
+    let running = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}' AND command IN ('Execute', 'Query')",
+        mariadb_server::READER
+    );
+    let has_ended = async || asked(told) != before && asked(&running) == "0";
+    assert!(eventually(Duration::from_secs(25), has_ended).await, "the server goes on for nobody");
+    server.sql("UPDATE knob SET seconds = 0");
+    comes_to(place, &MARRIED, "married", Verdict::Match).await;
 }
 
 /// That the rows of a batch are found as each alone, in a few statements.

@@ -1,6 +1,9 @@
-//! MySQL and MariaDB. Every question is a `START TRANSACTION READ ONLY` of its own, in a session that only reads.
+//! MySQL and MariaDB. Every question is a `START TRANSACTION READ ONLY` of its own, in a session that only reads, and ends at the
+//! server once nobody waits for it.
 //!
 //! Out of scope: everything that writes.
+
+mod ending;
 
 use std::{path::Path, str, time::Duration};
 
@@ -12,6 +15,7 @@ use sqlx::{
 };
 use trust::value::Type;
 
+use self::ending::Endings;
 use super::{DatabaseSettings, Parameter, asked, union_all};
 use crate::sources::{
     Examined, FoundColumn,
@@ -20,7 +24,14 @@ use crate::sources::{
     settings::Bounds,
 };
 
-pub(super) fn pool(settings: &DatabaseSettings, bounds: Bounds, dir: &Path) -> Result<MySqlPool, String> {
+/// A server with its connections.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pool: MySqlPool,
+    endings: Endings,
+}
+
+pub(super) fn server(settings: &DatabaseSettings, bounds: Bounds, dir: &Path) -> Result<Server, String> {
     let mut options = MySqlConnectOptions::new()
         .port(settings.port)
         .username(&settings.user)
@@ -39,7 +50,8 @@ pub(super) fn pool(settings: &DatabaseSettings, bounds: Bounds, dir: &Path) -> R
         options = options.password(&password);
     }
     let limit_ms = u64::try_from(bounds.timeout.as_millis()).unwrap_or(u64::MAX).saturating_add(500);
-    let options = super::options::<MySql>(bounds)
+    let endings = Endings::at(options.clone());
+    let pool = super::options::<MySql>(bounds)
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
@@ -54,19 +66,24 @@ pub(super) fn pool(settings: &DatabaseSettings, bounds: Bounds, dir: &Path) -> R
             })
         })
         .connect_lazy_with(options);
-    Ok(options)
+    Ok(Server { pool, endings })
 }
 
 pub(super) async fn fetch(
-    pool: &MySqlPool,
+    server: &Server,
     query: &Query,
     parameters: &[Parameter],
     timeout: Duration,
 ) -> Result<Fetched, sqlx::Error> {
     let text = text(query, parameters);
-    asked(pool, timeout, |connection| {
-        let (text, parameters) = (text.clone(), parameters.to_vec());
-        Box::pin(async move { fetch_on(connection, text, &parameters).await })
+    asked(&server.pool, timeout, |connection| {
+        let (text, parameters, endings) = (text.clone(), parameters.to_vec(), server.endings.clone());
+        Box::pin(async move {
+            let running = endings.watch(connection).await?;
+            let outcome = fetch_on(connection, text, &parameters).await;
+            running.over();
+            outcome
+        })
     })
     .await
 }
@@ -94,16 +111,21 @@ async fn read(
 
 /// Fetches for each of the given parameters, in their order. All differ only in what belongs to the subject.
 pub(super) async fn fetch_many(
-    pool: &MySqlPool,
+    server: &Server,
     query: &Query,
     parameters: Vec<Vec<Parameter>>,
     timeout: Duration,
 ) -> Result<Vec<Fetched>, sqlx::Error> {
     let Some(first) = parameters.first() else { return Ok(Vec::new()) };
     let alone = text(query, first);
-    asked(pool, timeout, |connection| {
-        let (alone, parameters) = (alone.clone(), parameters.clone());
-        Box::pin(async move { fetch_many_on(connection, &alone, &parameters).await })
+    asked(&server.pool, timeout, |connection| {
+        let (alone, parameters, endings) = (alone.clone(), parameters.clone(), server.endings.clone());
+        Box::pin(async move {
+            let running = endings.watch(connection).await?;
+            let outcome = fetch_many_on(connection, &alone, &parameters).await;
+            running.over();
+            outcome
+        })
     })
     .await
 }
@@ -123,13 +145,13 @@ async fn fetch_many_on(
 }
 
 pub(super) async fn examine(
-    pool: &MySqlPool,
+    server: &Server,
     query: &Query,
     parameters: &[Parameter],
     timeout: Duration,
 ) -> Result<Examined, sqlx::Error> {
     let text = text(query, parameters);
-    asked(pool, timeout, |connection| {
+    asked(&server.pool, timeout, |connection| {
         let (text, parameters) = (text.clone(), parameters.to_vec());
         Box::pin(async move { examine_on(connection, text, &parameters).await })
     })

@@ -1,13 +1,21 @@
-//! SQLite: a file that another program writes, opened so that this one cannot (`mode=ro` and `query_only`).
+//! SQLite: a file that another program writes, opened so that this one cannot (`mode=ro` and `query_only`). What nobody waits for
+//! any more is interrupted, and its thread is free.
 //!
 //! Out of scope: files that are not SQLite's.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
     Statement as _, TypeInfo as _, ValueRef as _,
-    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow},
+    sqlite::{SqliteArguments, SqliteColumn, SqliteConnectOptions, SqliteRow},
 };
 use trust::value::Value;
 
@@ -18,6 +26,9 @@ use crate::sources::{
     raw::{Fetched, Raw, Shape},
     settings::Bounds,
 };
+
+/// How many steps SQLite takes before it looks again whether anybody waits: fewer than a millisecond has.
+const STEPS: i32 = 10_000;
 
 pub(super) fn pool(path: &Path, bounds: Bounds) -> SqlitePool {
     let options = SqliteConnectOptions::new()
@@ -38,7 +49,12 @@ pub(super) async fn fetch(
     let text = query.text(|_, _| "?".to_owned());
     asked(pool, timeout, |connection| {
         let (text, parameters) = (text.clone(), parameters.to_vec());
-        Box::pin(async move { fetch_on(connection, text, &parameters).await })
+        Box::pin(async move {
+            let running = watch(connection).await?;
+            let outcome = fetch_on(connection, text, &parameters).await;
+            running.over();
+            outcome
+        })
     })
     .await
 }
@@ -48,10 +64,44 @@ async fn fetch_on(
     text: String,
     parameters: &[Parameter],
 ) -> Result<Fetched, sqlx::Error> {
-    let statement = (&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?;
-    let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *connection).await?;
+    let rows =
+        sqlx::query_with(AssertSqlSafe(text.clone()), arguments(parameters)?).fetch_all(&mut *connection).await?;
+    let columns = match rows.first() {
+        Some(row) => names(row.columns()),
+        // Only the statement itself can tell then.
+        None => names((&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?.columns()),
+    };
     Ok(Fetched { columns, rows: rows.iter().map(cells).collect() })
+}
+
+fn names(columns: &[SqliteColumn]) -> Vec<String> {
+    columns.iter().map(|column| column.name().to_owned()).collect()
+}
+
+/// Has what the connection runs from now on interrupted, where what this gives is dropped before it is said to be over.
+async fn watch(connection: &mut SqliteConnection) -> Result<Running, sqlx::Error> {
+    let given_up = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&given_up);
+    connection.lock_handle().await?.set_progress_handler(STEPS, move || !seen.load(Ordering::Relaxed));
+    Ok(Running(Some(given_up)))
+}
+
+/// A connection that runs something.
+struct Running(Option<Arc<AtomicBool>>);
+
+impl Running {
+    /// What it ran is over, well or not: the connection may go on.
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(given_up) = &self.0 {
+            given_up.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Fetches for each of the given parameters, in their order. All differ only in what belongs to the subject.
@@ -64,7 +114,12 @@ pub(super) async fn fetch_many(
     let alone = query.text(|_, _| "?".to_owned());
     asked(pool, timeout, |connection| {
         let (alone, parameters) = (alone.clone(), parameters.clone());
-        Box::pin(async move { fetch_many_on(connection, &alone, &parameters).await })
+        Box::pin(async move {
+            let running = watch(connection).await?;
+            let outcome = fetch_many_on(connection, &alone, &parameters).await;
+            running.over();
+            outcome
+        })
     })
     .await
 }

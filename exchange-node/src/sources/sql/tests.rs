@@ -64,6 +64,30 @@ async fn nothing_that_is_asked_of_sqlite_can_write() {
     assert_eq!(reads.fetch(asked()).await.unwrap().rows, [[Raw::Text("20".to_owned())]]);
 }
 
+/// The one connection there may be is closed, and another one made, only once its thread has ended what it was at.
+#[tokio::test]
+async fn what_nobody_waits_for_ends_in_sqlite_and_its_thread_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    writer(&path).await.execute("CREATE TABLE t (id TEXT PRIMARY KEY)").await.unwrap();
+    let bounds = Bounds { at_once: 1, timeout: Duration::from_secs(60), ..Bounds::default() };
+    let database = Database::sqlite(&path, bounds).unwrap();
+    let quick = database.asked_by(Query::unchecked("SELECT 1 AS n WHERE :subject IS NOT NULL"));
+    assert_eq!(quick.fetch(asked()).await.unwrap().rows, [[Raw::Integer(1)]]);
+    // It counts without an end, and gives no row meanwhile.
+    let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) AS n FROM c \
+                   WHERE :subject IS NOT NULL";
+    let endless = database.asked_by(Query::unchecked(endless));
+    for _ in 0..2 {
+        assert!(tokio::time::timeout(Duration::from_millis(300), endless.fetch(asked())).await.is_err());
+        assert_eq!(quick.fetch(asked()).await.unwrap().rows, [[Raw::Integer(1)]]);
+    }
+    // Nor does what was over, or gave no row, leave anything behind.
+    let none = database.asked_by(Query::unchecked("SELECT id AS n FROM t WHERE id = :subject"));
+    let fetched = none.fetch(asked()).await.unwrap();
+    assert_eq!((fetched.columns, fetched.rows.len()), (vec!["n".to_owned()], 0));
+}
+
 #[tokio::test]
 async fn every_kind_of_cell_of_sqlite_is_told() {
     let folder = tempfile::tempdir().unwrap();
