@@ -27,6 +27,9 @@ use super::Error;
 /// How many entries a bundle has.
 pub(super) const BUNDLE: u64 = TILE_WIDTH as u64;
 
+/// After so many bytes of a page it is looked at once more ([`StoredDirectory::joined`]): a leaf has some 64 KiB.
+const LOOKED_AT_EVERY: usize = 1024;
+
 /// What is made durable together.
 pub(super) struct Batch {
     pub(super) start: u64,
@@ -153,32 +156,14 @@ impl StoredDirectory {
     fn bundle_from(&self, index: u64, end: u64) -> Result<Vec<Vec<u8>>, Error> {
         let bundle = index / BUNDLE;
         let end = end.min((bundle + 1) * BUNDLE);
-        let bytes = self.joined(&prefix(BUNDLE_KEY, bundle))?;
-        if !bytes.is_empty() {
+        if let Some(bytes) = self.joined(&prefix(BUNDLE_KEY, bundle))? {
             let gap = |_| Error::StoredGap { index };
             let mut entries = EntryBundle::decode(&bytes, TILE_WIDTH).map_err(gap)?.into_entries();
             entries.truncate(usize::try_from(end - bundle * BUNDLE).unwrap_or(usize::MAX));
             return Ok(entries.split_off(usize::try_from(index % BUNDLE).unwrap_or(0)));
         }
-        let mut entries: Vec<Vec<u8>> = Vec::new();
-        let mut number = index;
-        for piece in self.store.db().range(prefix(ENTRY, index).as_slice()..prefix(ENTRY, end).as_slice()) {
-            let (key, value) = piece.map_err(|error| self.failed(error))?;
-            if !key.starts_with(&prefix(ENTRY, number)) || entries.is_empty() {
-                number = index + entries.len() as u64;
-                if !key.starts_with(&prefix(ENTRY, number)) {
-                    return Err(Error::StoredGap { index: number });
-                }
-                entries.push(Vec::new());
-            }
-            if let Some(entry) = entries.last_mut() {
-                entry.extend_from_slice(&value);
-            }
-        }
-        match end - index - entries.len() as u64 {
-            0 => Ok(entries),
-            _ => Err(Error::StoredGap { index: index + entries.len() as u64 }),
-        }
+        let one = |number: u64| self.joined(&prefix(ENTRY, number))?.ok_or(Error::StoredGap { index: number });
+        (index..end).map(one).collect()
     }
 
     /// The roots of the first bundles, as many of the first `most` as are kept without a gap.
@@ -213,7 +198,7 @@ impl StoredDirectory {
     }
 
     pub(super) fn checkpoint(&self) -> Result<Option<String>, Error> {
-        let bytes = self.joined(&[CHECKPOINT])?;
+        let bytes = self.joined(&[CHECKPOINT])?.unwrap_or_default();
         let Some((length, text)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
         // A longer one before may have left pieces behind.
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(0);
@@ -233,10 +218,25 @@ impl StoredDirectory {
         Ok(found.into_iter().map(|(_, bytes)| bytes).collect())
     }
 
-    fn joined(&self, prefix: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut joined = Vec::new();
-        for piece in self.store.db().scan_prefix(prefix) {
-            joined.extend_from_slice(&piece.map_err(|error| self.failed(error))?.1);
+    /// What lies in pieces under a prefix; `None` where nothing does.
+    ///
+    /// sled finds out that it holds more pages than its cache may only when a page was looked at: at every 64th look in
+    /// each of its 256 shares of all pages. An iterator looks at a page once, whatever is on it, so that whoever reads a
+    /// million statements with one has all of them in memory at the end. Each piece is therefore looked up by itself, and
+    /// large ones as often as small ones would be that take their place: a page is let go of soon after it was read.
+    fn joined(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let mut joined: Option<Vec<u8>> = None;
+        for number in 0..=u16::MAX {
+            let key = [prefix, &number.to_be_bytes()].concat();
+            let found = self.store.db().get(&key).map_err(|error| self.failed(error))?;
+            let Some(piece) = found else { break };
+            for _ in 0..piece.len() / LOOKED_AT_EVERY {
+                self.store.db().contains_key(&key).map_err(|error| self.failed(error))?;
+            }
+            joined.get_or_insert_with(Vec::new).extend_from_slice(&piece);
+            if piece.len() < MAX_VALUE_BYTES {
+                break;
+            }
         }
         Ok(joined)
     }
