@@ -80,6 +80,12 @@ pub enum Error {
         /// The month of the key.
         month: String,
     },
+    /// It was handed in before jobs were encrypted.
+    #[error("the job in {} was handed in before jobs were encrypted, and lies there in the clear: nothing of it is carried out; remove the folder, which holds personal data, and hand the job in again if its results are still wanted", folder.display())]
+    InClear {
+        /// The job's folder.
+        folder: PathBuf,
+    },
     /// A month's key cannot be used.
     #[error(transparent)]
     Key(#[from] JournalError),
@@ -142,7 +148,8 @@ pub struct BulkParts {
 impl Bulk {
     /// Opens the jobs in the node's folder: tells the asker which batches are under way, and removes what was never handed
     /// in whole or has been kept for long enough. A job that cannot be read, because its month's key is elsewhere or was
-    /// destroyed, or because it is damaged, is told and left where it is: a node does not stay down for it. Blocks.
+    /// destroyed, because it is damaged, or because it was never encrypted, is told and left where it is: a node does not
+    /// stay down for it. Blocks.
     ///
     /// # Errors
     ///
@@ -171,7 +178,7 @@ impl Bulk {
             };
             let (job, under_way) = match opened {
                 Ok(opened) => opened,
-                Err(error @ (Error::Damaged { .. } | Error::KeyGone { .. })) => {
+                Err(error @ (Error::Damaged { .. } | Error::InClear { .. } | Error::KeyGone { .. })) => {
                     tracing::error!(job = id, %error, "a job of many questions cannot be read and is passed over");
                     continue;
                 }

@@ -152,6 +152,7 @@ fn failed(error: Error) -> Status {
         | Error::Read { .. }
         | Error::Damaged { .. }
         | Error::Ended(_)
+        | Error::InClear { .. }
         | Error::Key(_)
         | Error::KeyGone { .. } => {
             tracing::error!(%error, "a job of many questions cannot be kept or read");

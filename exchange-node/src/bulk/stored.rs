@@ -120,9 +120,21 @@ impl JobFiles {
     /// Those of the job in this folder, and what it is; `None` where none was handed in whole.
     pub(super) fn of(vault: &Arc<Vault>, folder: PathBuf) -> Result<Option<(Self, StoredJob)>, Error> {
         let mut files = Self::new(vault, folder, 0);
-        let Some(stored) = files.read::<StoredJob>(JOB)? else { return Ok(None) };
+        let stored = match files.read::<StoredJob>(JOB) {
+            Err(Error::Damaged { .. }) if files.is_in_clear() => return Err(Error::InClear { folder: files.folder }),
+            stored => stored?,
+        };
+        let Some(stored) = stored else { return Ok(None) };
         files.submitted_at_ms = stored.submitted_at_ms;
         Ok(Some((files, stored)))
+    }
+
+    /// Whether it was handed in before jobs were encrypted: what it is can be read as it lies there, to the last byte.
+    /// Nothing that lies so is relied on, since anybody may have put it there.
+    fn is_in_clear(&self) -> bool {
+        let Ok(bytes) = fs::read(self.folder.join(JOB)) else { return false };
+        let job = StoredJob::decode(bytes.as_slice());
+        job.is_ok_and(|job| job.header.is_some() && job.encode_to_vec() == bytes)
     }
 
     /// The folder.
@@ -310,6 +322,37 @@ mod tests {
         let key = format!("{}.key", Month::of_ms(NOW_MS));
         fs::remove_file(dir.path().join("keys").join("months").join(key)).unwrap();
         assert!(matches!(read("000000.rows"), Err(Error::KeyGone { .. })));
+    }
+
+    #[test]
+    fn a_job_from_before_jobs_were_encrypted_is_told_with_its_folder_and_one_that_is_damaged_is_not_taken_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = vault(dir.path());
+        let folder = dir.path().join(FOLDER).join("one");
+        let header =
+            BatchHeader { name: "pensions 2026".into(), provider: "civil-affairs".into(), ..BatchHeader::default() };
+        let job =
+            StoredJob { header: Some(header), parts: vec![2, 1], submitted_at_ms: NOW_MS, ..StoredJob::default() };
+        let of = || JobFiles::of(&vault, folder.clone()).map(|found| found.map(|(_, job)| job));
+        // As it was written then: the message and nothing else.
+        fs::write(folder.join(JOB), job.encode_to_vec()).unwrap();
+        let told = of().unwrap_err();
+        assert!(matches!(&told, Error::InClear { folder: there } if *there == folder), "{told}");
+        let (told, place) = (told.to_string(), folder.display().to_string());
+        for said in ["before jobs were encrypted", &place, "remove the folder", "hand the job in again"] {
+            assert!(told.contains(said), "{said}: {told}");
+        }
+        assert_eq!(fs::read(folder.join(JOB)).unwrap(), job.encode_to_vec(), "nothing is changed");
+        // What says nothing, what is cut, and what was encrypted and is damaged are damaged.
+        let clear = job.encode_to_vec();
+        JobFiles::new(&vault, folder.clone(), NOW_MS).write_job(&job).unwrap();
+        let mut changed = fs::read(folder.join(JOB)).unwrap();
+        assert_eq!(of().unwrap(), Some(job));
+        changed[0] ^= 1;
+        for bytes in [&changed[..], &[], &clear[..clear.len() - 1]] {
+            fs::write(folder.join(JOB), bytes).unwrap();
+            assert!(matches!(of(), Err(Error::Damaged { .. })), "{bytes:?}");
+        }
     }
 
     #[test]
