@@ -237,9 +237,13 @@ pub struct Directory {
     departments: SharedMap<DepartmentId, Department>,
     keys: SharedMap<KeyId, KnownKey>,
     node_keys: SharedMap<(DepartmentId, NodeId), Vec<KeyId>>,
+    /// A department's own keys, but for those that its admission names.
+    added_keys: SharedMap<DepartmentId, Vec<KeyId>>,
     nodes: SharedMap<(DepartmentId, NodeId), Node>,
     node_by_tls_key: SharedMap<[u8; 32], (DepartmentId, NodeId)>,
     services: SharedMap<ServiceId, Service>,
+    /// Those that tell whether a name belongs to a number: every case may need one.
+    telling_names: SharedMap<ServiceId, ()>,
     access: SharedMap<AccessKey, Access>,
     /// The same names by who applied: each department looks at what it holds.
     held: SharedMap<Held, ()>,
@@ -278,9 +282,11 @@ impl Directory {
             departments: SharedMap::new(),
             keys: SharedMap::new(),
             node_keys: SharedMap::new(),
+            added_keys: SharedMap::new(),
             nodes: SharedMap::new(),
             node_by_tls_key: SharedMap::new(),
             services: SharedMap::new(),
+            telling_names: SharedMap::new(),
             access: SharedMap::new(),
             held: SharedMap::new(),
             items: SharedMap::new(),
@@ -413,6 +419,7 @@ impl Directory {
         self.departments.shed();
         self.keys.shed();
         self.node_keys.shed();
+        self.added_keys.shed();
         self.nodes.shed();
         self.node_by_tls_key.shed();
         self.services.shed();

@@ -247,6 +247,15 @@ impl Service {
         self.review.permits() && self.notice().is_none() && self.ends().is_none_or(|(from_ms, _)| now_ms < from_ms)
     }
 
+    /// Whether anybody may ask it whether a name belongs to a resident's number, with nothing else to be given.
+    pub fn tells_names(&self) -> bool {
+        let equals = |rule: &AttributeRule| rule.operators().iter().any(|operator| operator.as_str() == "equals");
+        self.sharing == Sharing::Unconditional
+            && self.published.subject_schemes.iter().any(|scheme| scheme == "resident_id")
+            && self.inputs.iter().all(|input| !input.required)
+            && self.attributes.get("name").is_some_and(equals)
+    }
+
     /// How many different values a department may try for one subject and attribute in a day.
     pub fn guesses_per_day(&self) -> u32 {
         match self.published.guesses_per_day {

@@ -15,7 +15,7 @@ use proto::{
 };
 use tonic::{Request, Response, Status};
 use trust::{
-    directory::{Directory, model::KnownKey},
+    directory::Directory,
     ids::DepartmentId,
     key::{PublicKey, Role, Signer},
 };
@@ -125,7 +125,7 @@ fn said(error: Error) -> Result<StatementResponse, Status> {
 
 /// The department's keys in the directory, in the order of their statements, and those of this node that are not in it.
 fn listed(directory: &Directory, me: &DepartmentId, used: &[PublicKey]) -> Vec<DepartmentKey> {
-    let mut known: Vec<KnownKey> = directory.scan_keys().filter(|key| key.department.as_ref() == Some(me)).collect();
+    let mut known = directory.keys_of(me);
     known.sort_by_key(|key| (key.added_at, *key.described.key.id()));
     let mut keys: Vec<DepartmentKey> = known
         .into_iter()

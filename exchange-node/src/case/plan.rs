@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use trust::{
     directory::Directory,
     item::{self, HOUSEHOLD},
-    service::{Service, Sharing},
+    service::Service,
 };
 
 use super::{Case, Consent, Proof, household, judge::Answer};
@@ -76,16 +76,7 @@ fn person_of(about: &str) -> &str {
 
 /// The node's own question whether the name belongs to the number, where a service answers that to anybody.
 fn identity(directory: &Directory, item: &ItemPublished, case: &Case, about: &str, now_ms: u64) -> Option<Planned> {
-    let service = directory.scan_services().find(|service| {
-        service.sharing == Sharing::Unconditional
-            && service.answers_at(now_ms)
-            && service.published.subject_schemes.iter().any(|scheme| scheme == RESIDENT)
-            && service.inputs.iter().all(|input| !input.required)
-            && service
-                .attributes
-                .get(NAME)
-                .is_some_and(|rule| rule.operators().iter().any(|operator| operator.as_str() == "equals"))
-    })?;
+    let service = directory.services_telling_names().find(|service| service.answers_at(now_ms))?;
     let requirement = ProofRequirement {
         proof: IDENTITY.to_owned(),
         about: about.to_owned(),

@@ -129,6 +129,10 @@ impl Directory {
                     let mut keys = self.node_keys.get(&place).cloned().unwrap_or_default();
                     keys.push(*key_id);
                     self.node_keys.insert(&place, &keys);
+                } else {
+                    let mut keys = self.added_keys.get(&department).cloned().unwrap_or_default();
+                    keys.push(*key_id);
+                    self.added_keys.insert(&department, &keys);
                 }
             }
             (Body::KeyRevoked(body), Object::Key(key_id)) => {
@@ -263,12 +267,28 @@ impl Directory {
     }
 
     fn change_service(&mut self, id: &ServiceId, change: impl FnOnce(&mut Service)) {
-        let state = self.services.change(id, |service| {
+        let changed = self.services.change(id, |service| {
             change(service);
-            service.state.clone()
+            (service.state.clone(), service.tells_names())
         });
-        if let Some(state) = state {
+        if let Some((state, tells_names)) = changed {
+            self.note_telling_names(id, tells_names);
             self.mirror_service(id, &state);
+        }
+    }
+
+    pub(super) fn insert_service(&mut self, id: &ServiceId, service: &Service) {
+        self.services.insert(id, service);
+        self.note_telling_names(id, service.tells_names());
+    }
+
+    fn note_telling_names(&mut self, id: &ServiceId, tells_names: bool) {
+        match (tells_names, self.telling_names.contains_key(id)) {
+            (true, false) => self.telling_names.insert(id, &()),
+            (false, true) => {
+                self.telling_names.remove(id);
+            }
+            (true, true) | (false, false) => {}
         }
     }
 
@@ -289,7 +309,7 @@ impl Directory {
                 service.review = if before.review.permits() { before.review } else { waiting };
             }
         }
-        self.services.insert(id, &service);
+        self.insert_service(id, &service);
     }
 
     fn publish_item(&mut self, key: (DepartmentId, String), body: wire::ItemPublished, statement: Digest) {

@@ -1,6 +1,8 @@
 //! What a reader looks up in a directory. Whoever looks at every one of a large directory's nodes or grants takes the `scan_`
 //! functions: they leave nothing read behind. Out of scope: how it came about (`fold`), and the state (`committed`).
 
+use std::collections::BTreeSet;
+
 use proto::registry::v1 as wire;
 
 use super::{
@@ -83,9 +85,19 @@ impl Directory {
         self.keys.iter()
     }
 
-    /// All keys, read for the caller alone.
-    pub fn scan_keys(&self) -> impl Iterator<Item = KnownKey> {
-        self.keys.scan().map(|(_, key)| key)
+    /// A department's keys, its own and its nodes', whether they count or not.
+    pub fn keys_of(&self, department: &DepartmentId) -> Vec<&KnownKey> {
+        let mut ids: BTreeSet<KeyId> = BTreeSet::new();
+        if let Some(known) = self.departments.get(department) {
+            let named = [&known.admitted.first_key, &known.admitted.recovery_key];
+            let named = named.into_iter().flatten().filter_map(|key| DescribedKey::from_checked(key).ok());
+            ids.extend(named.map(|described| *described.key.id()));
+        }
+        ids.extend(self.added_keys.get(department).into_iter().flatten());
+        let nodes = self.node_keys.range(&(department.clone(), NodeId::lowest()));
+        ids.extend(nodes.take_while(|(place, _)| place.0 == *department).flat_map(|(_, keys)| keys));
+        let known = ids.iter().filter_map(|id| self.keys.get(id));
+        known.filter(|key| key.department.as_ref() == Some(department)).collect()
     }
 
     /// The keys that were ever added for a node, in their order, whether they count or not.
@@ -128,6 +140,12 @@ impl Directory {
     /// All services, read for the caller alone.
     pub fn scan_services(&self) -> impl Iterator<Item = Service> {
         self.services.scan().map(|(_, service)| service)
+    }
+
+    /// The services that tell anybody whether a name belongs to a resident's number, sorted by their ids, whether they
+    /// answer now or not.
+    pub fn services_telling_names(&self) -> impl Iterator<Item = &Service> {
+        self.telling_names.scan_keys().filter_map(|id| self.services.get(&id))
     }
 
     /// A department's services.
@@ -232,5 +250,92 @@ impl Directory {
         }
         key.counts(at_ms, anchored)?;
         Ok(&key.described)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::registry::v1::statement::Body;
+
+    use super::*;
+    use crate::fixture::{Fixture, described, key, marriage_registration};
+
+    /// What was read back must find the same as what was folded.
+    fn both(directory: &Directory) -> [Directory; 2] {
+        let mut bytes = Vec::new();
+        directory.write_snapshot(&mut bytes).unwrap();
+        let again = Directory::read_snapshot(directory.exchange(), directory.authority_key(), &mut &*bytes);
+        [directory.clone(), again.unwrap()]
+    }
+
+    #[test]
+    fn a_departments_keys_are_found_without_anybody_elses() {
+        let mut fixture = Fixture::town();
+        fixture.add_node("civil-affairs", "2");
+        for (role, name) in [(Role::Department, "second"), (Role::Recovery, "third")] {
+            let added = key(name);
+            let body = Body::KeyAdded(wire::KeyAdded {
+                department: "civil-affairs".into(),
+                key: Some(described(role, &added).to_wire()),
+                node: String::new(),
+            });
+            let signer = if role == Role::Recovery { "civil-affairs recovery" } else { "civil-affairs" };
+            fixture.say(signer, body, &format!("key/{}", added.public_key().id()));
+        }
+        for directory in both(&fixture.directory) {
+            let ids = |keys: Vec<&KnownKey>| keys.iter().map(|key| *key.described.key.id()).collect::<Vec<_>>();
+            for (department, _) in directory.departments() {
+                let all = directory.keys().map(|(_, key)| key);
+                let all = all.filter(|key| key.department.as_ref() == Some(department)).collect();
+                assert_eq!(ids(directory.keys_of(department)), ids(all), "{department}");
+            }
+            // Its first key, its recovery key, two more, and two of its nodes.
+            assert_eq!(directory.keys_of(&crate::fixture::department("civil-affairs")).len(), 6);
+            assert!(directory.keys_of(&crate::fixture::department("nobody")).is_empty());
+        }
+    }
+
+    #[test]
+    fn who_tells_names_is_found_as_descriptions_change_and_are_approved() {
+        let reviews = wire::ServiceReviews::All.into();
+        let mut fixture = Fixture::founded_with(wire::Profile { service_reviews: reviews, ..Profile::usual() });
+        fixture.admit("civil-affairs");
+        fixture.publish(marriage_registration());
+        let service = |minor_version: u32, sharing: wire::SharingClass, attribute: &str| {
+            let mut service = marriage_registration();
+            (service.service, service.minor_version, service.sharing) =
+                ("population".into(), minor_version, sharing.into());
+            service.attributes.push(wire::Attribute {
+                name: attribute.into(),
+                r#type: "string".into(),
+                operators: vec!["equals".into()],
+                discloses: false,
+                ..service.attributes[1].clone()
+            });
+            service
+        };
+        let found = |fixture: &Fixture| {
+            let [folded, read] = both(&fixture.directory).map(|directory| {
+                let found: Vec<bool> = directory.services_telling_names().map(|known| known.answers_at(0)).collect();
+                let all = directory.services().filter(|known| known.tells_names());
+                assert_eq!(all.count(), found.len());
+                found
+            });
+            assert_eq!(folded, read);
+            folded
+        };
+        let (open, closed) = (wire::SharingClass::Unconditional, wire::SharingClass::Conditional);
+        // Nobody relies on what is not approved, so anything about it may change.
+        for (minor_version, sharing, attribute, expected) in [
+            (0, open, "nickname", &[] as &[bool]),
+            (1, open, "name", &[false]),
+            (2, closed, "name", &[]),
+            (3, open, "name", &[false]),
+        ] {
+            fixture.publish(service(minor_version, sharing, attribute));
+            assert_eq!(found(&fixture), expected, "{minor_version}");
+        }
+        fixture.review("population", &[]);
+        assert_eq!(found(&fixture), [true]);
     }
 }

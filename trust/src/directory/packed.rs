@@ -112,13 +112,20 @@ impl Key for Held {
 }
 
 /// The name says it all.
-impl Packed<Held> for () {
-    fn pack(&self, _: &Held, _: &mut Vec<u8>) {}
+macro_rules! name_alone {
+    ($key:ty) => {
+        impl Packed<$key> for () {
+            fn pack(&self, _: &$key, _: &mut Vec<u8>) {}
 
-    fn unpack(_: &Held, bytes: &[u8]) -> Option<Self> {
-        bytes.is_empty().then_some(())
-    }
+            fn unpack(_: &$key, bytes: &[u8]) -> Option<Self> {
+                bytes.is_empty().then_some(())
+            }
+        }
+    };
 }
+
+name_alone!(Held);
+name_alone!(ServiceId);
 
 impl Key for ServiceId {
     fn write(&self, out: &mut Vec<u8>) {
@@ -191,6 +198,7 @@ as_it_is!(DepartmentId, Department, 4096);
 // With the point that was computed for those that verified something, which costs more than reading it.
 as_it_is!(KeyId, KnownKey, 8192);
 as_it_is!((DepartmentId, NodeId), Vec<KeyId>, 4096);
+as_it_is!(DepartmentId, Vec<KeyId>, 4096);
 as_it_is!([u8; 32], (DepartmentId, NodeId), 4096);
 as_it_is!((DepartmentId, String), Vec<ItemVersion>, 1024);
 

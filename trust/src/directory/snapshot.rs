@@ -145,9 +145,11 @@ impl Directory {
             departments,
             keys,
             node_keys,
+            added_keys,
             nodes,
             node_by_tls_key,
             services,
+            telling_names,
             access,
             held,
             items,
@@ -181,9 +183,11 @@ impl Directory {
         out.pieces(departments.packed())?;
         out.pieces(keys.packed())?;
         out.pieces(node_keys.packed())?;
+        out.pieces(added_keys.packed())?;
         out.pieces(nodes.packed())?;
         out.pieces(node_by_tls_key.packed())?;
         out.pieces(services.packed())?;
+        out.pieces(telling_names.packed())?;
         out.pieces(access.packed())?;
         out.pieces(held.packed())?;
         out.pieces(items.packed())?;
@@ -222,9 +226,11 @@ impl Directory {
         let departments = input.map()?;
         let keys = input.map()?;
         let node_keys = input.map()?;
+        let added_keys = input.map()?;
         let nodes = input.map()?;
         let node_by_tls_key = input.map()?;
         let services = input.map()?;
+        let telling_names = input.map()?;
         let access = input.map()?;
         let held = input.map()?;
         let items = input.map()?;
@@ -261,9 +267,11 @@ impl Directory {
             departments,
             keys,
             node_keys,
+            added_keys,
             nodes,
             node_by_tls_key,
             services,
+            telling_names,
             access,
             held,
             items,

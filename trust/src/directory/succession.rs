@@ -206,7 +206,7 @@ impl Directory {
         let Some(mut carried) = self.services.get(&origin).cloned() else { return };
         carried.id = id.clone();
         carried.published.department = successor.to_string();
-        self.services.insert(&id, &carried);
+        self.insert_service(&id, &carried);
         let to = HandedTo { successor: successor.clone(), from_ms };
         self.successions.services_to.insert(origin.clone(), to);
         self.successions.services_from.insert(id, CarriedFrom { origin, from_ms });
