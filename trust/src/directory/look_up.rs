@@ -258,7 +258,10 @@ mod tests {
     use proto::registry::v1::statement::Body;
 
     use super::*;
-    use crate::fixture::{Fixture, described, key, marriage_registration};
+    use crate::{
+        fixture::{Fixture, described, key, marriage_registration},
+        key::Signer as _,
+    };
 
     /// What was read back must find the same as what was folded.
     fn both(directory: &Directory) -> [Directory; 2] {
