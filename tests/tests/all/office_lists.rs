@@ -1,7 +1,7 @@
 //! Lists at the office port: pages, and that a system sees what is its own: its questions, and its jobs of many questions, over
 //! HTTP as over gRPC. Out of scope: single calls (`office_http`), jobs from files (`bulk`).
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use proto::office::v1::{BatchResultsRequest, ListBatchesRequest, ShowBatchRequest, batches_client::BatchesClient};
 use serde_json::{Value, json};
@@ -127,4 +127,23 @@ async fn many_questions_are_one_job_that_its_own_system_sees(place: &Place, desk
     assert_eq!(listed["batches"][0]["id"], id.as_str());
     let removed = desk.call("DELETE", &location).send();
     assert_eq!((removed.status, desk.call("GET", &location).send().status), (204, 404));
+    a_job_may_be_as_large_as_the_setting_says(place, desk, &job);
+}
+
+/// To the byte; one more is refused, and the refusal names the setting.
+fn a_job_may_be_as_large_as_the_setting_says(place: &Place, desk: &Desk, job: &Value) {
+    let (most, file, text) = (4096 * 1024, place.dir().join("job.json"), job.to_string());
+    let send = |bytes: usize| {
+        // Blanks behind it are no part of what is read, and part of the body.
+        fs::write(&file, format!("{text}{}", " ".repeat(bytes - text.len()))).unwrap();
+        let call = desk.call("POST", "/v1/batches").header("Content-Type: application/json");
+        call.body(&format!("@{}", file.display())).send()
+    };
+    let refused = send(most + 1);
+    assert_eq!((refused.status, refused.problem().as_str()), (413, "BODY_TOO_LARGE"), "{refused:?}");
+    let told = refused.json();
+    assert!(told["next_step"].as_str().unwrap().contains("[office] largest_batch_kib in node.toml"), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("4194304 bytes"), "{told}");
+    let taken = send(most);
+    assert_eq!((taken.status, &taken.json()["rows"]), (202, &json!(5)), "{taken:?}");
 }
