@@ -331,9 +331,9 @@ mod tests {
         // Nobody relies on what is not approved, so anything about it may change.
         for (minor_version, sharing, attribute, expected) in [
             (0, open, "nickname", &[] as &[bool]),
-            (1, open, "name", &[false]),
-            (2, closed, "name", &[]),
-            (3, open, "name", &[false]),
+            (1, open, "name", &[false][..]),
+            (2, closed, "name", &[] as &[bool]),
+            (3, open, "name", &[false][..]),
         ] {
             fixture.publish(service(minor_version, sharing, attribute));
             assert_eq!(found(&fixture), expected, "{minor_version}");
