@@ -287,6 +287,24 @@ async fn a_batch_that_was_recorded_and_never_left_is_closed_at_the_next_start() 
     assert_eq!((last.about, last.entries[0].kind), (Some(0), EntryKind::Outcome));
 }
 
+#[tokio::test]
+async fn a_batch_is_sent_again_as_the_evidence_has_it_and_one_that_it_lost_is_known_to_be_lost() {
+    let town = Town::new().await;
+    let OfficeQuestion { subject, claims, .. } = question();
+    let row = BatchRow { subject, claims, ..BatchRow::default() };
+    let common = OfficeQuestion { subject: None, claims: Vec::new(), ..question() };
+    let prepared = town.asker.prepare_batch(&common, &[row]).unwrap();
+    let sent = town.asker.record_batch(prepared).await.unwrap();
+    assert_eq!(town.asker.sent_batch(sent.place).unwrap().bytes(), sent.bytes());
+    // A job asks such rows anew (`bulk::run`), and does so for no other error.
+    let is_lost = |place: u64| matches!(town.asker.sent_batch(place), Err(Error::StoredUnreadable));
+    town.asker.ask(question()).await.unwrap();
+    assert!(is_lost(sent.place + 1), "a single question is no batch");
+    assert!(is_lost(1000), "the log does not reach so far");
+    town.journal.forget_messages();
+    assert!(is_lost(sent.place), "its month's key was destroyed");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_unavailable_with_its_reason() {
     let town = Town::new().await;
