@@ -206,6 +206,10 @@ impl Directory {
         let Some(mut carried) = self.services.get(&origin).cloned() else { return };
         carried.id = id.clone();
         carried.published.department = successor.to_string();
+        if let Some(proposal) = &mut carried.proposed {
+            // Else its approval would put the old department's service in the place of the successor's.
+            proposal.published.department = successor.to_string();
+        }
         self.insert_service(&id, &carried);
         let to = HandedTo { successor: successor.clone(), from_ms };
         self.successions.services_to.insert(origin.clone(), to);

@@ -6,7 +6,10 @@ use proto::registry::v1::{self as wire, statement::Body};
 use super::*;
 use crate::{
     decision::decide,
-    directory::{Directory, StatementError, model::AccessState},
+    directory::{
+        Directory, StatementError,
+        model::{AccessState, Profile},
+    },
     fixture::{self, FOUNDED_MS, Fixture, NOW_MS, department, described, key, party},
     key::{Role, Signer},
     question::Question,
@@ -410,4 +413,41 @@ fn an_excerpt_that_leaves_other_parts_out_leads_to_the_same_decision() {
     let question = question(&fixture, "housing", "social-affairs");
     let whole = decide(&fixture.directory, &question, NOW_MS).unwrap().grant;
     assert_eq!(decide(&excerpt, &question, NOW_MS).unwrap().grant, whole);
+}
+
+#[test]
+fn a_change_that_waits_for_its_review_goes_over_too_and_is_approved_there() {
+    let reviews = wire::ServiceReviews::All.into();
+    let mut fixture = Fixture::founded_with(wire::Profile { service_reviews: reviews, ..Profile::usual() });
+    for id in ["civil-affairs", "housing", "social-affairs"] {
+        fixture.admit(id);
+        fixture.add_node(id, "1");
+    }
+    fixture.publish(fixture::marriage_registration());
+    fixture.review("marriage-registration", &[]);
+    fixture.apply_for_access(GRANT);
+    fixture.grant(GRANT, |_| {});
+    let mut changed = fixture::marriage_registration();
+    changed.minor_version = 1;
+    changed.contact = "0890".into();
+    fixture.publish(changed);
+    succeed(&mut fixture, "civil-affairs", "social-affairs", FROM_MS);
+    let grant = code(&fixture, "housing", "social-affairs", NOW_MS);
+    assert!(grant.is_ok(), "{grant:?}");
+
+    let id = ServiceId::read("social-affairs/marriage-registration", 1).unwrap();
+    let proposed = fixture.directory.service(&id).unwrap().proposed.clone().expect("the change went over");
+    let approved = wire::ServiceReviewed {
+        department: "social-affairs".into(),
+        service: "marriage-registration".into(),
+        major_version: 1,
+        service_statement: proposed.statement.as_bytes().to_vec(),
+        approved: true,
+        missing: Vec::new(),
+    };
+    say(&mut fixture, "authority", (Body::ServiceReviewed(approved), Object::Review(id.clone()).to_string()));
+    let service = fixture.directory.service(&id).unwrap();
+    assert_eq!((&service.id, service.published.department.as_str()), (&id, "social-affairs"));
+    assert_eq!(service.published.contact, "0890");
+    assert_eq!(code(&fixture, "housing", "social-affairs", NOW_MS), grant, "it answers as before");
 }
