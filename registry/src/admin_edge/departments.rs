@@ -88,7 +88,12 @@ impl department_changes_server::DepartmentChanges for DepartmentsEdge {
                 reason,
             }),
         };
-        let index = changed(self.authority.say(Object::Department(id.clone()), body).await)?.into_inner().index;
+        let wire::ChangeDepartmentResponse { index, waiting } =
+            changed(self.authority.say(Object::Department(id.clone()), body).await)?.into_inner();
+        if !waiting.is_empty() {
+            // Nothing has gone over and nothing has ended.
+            return Ok(Response::new(wire::EndDepartmentResponse { waiting, ..Default::default() }));
+        }
         Ok(Response::new(outcome(&self.sequencer.directory(), &id, index, request.goes_on)))
     }
 }
@@ -138,5 +143,6 @@ fn outcome(directory: &Directory, department: &DepartmentId, index: u64, goes_on
         services_carried,
         grants_carried: u32::try_from(grants).unwrap_or(u32::MAX),
         services_ended,
+        waiting: String::new(),
     }
 }

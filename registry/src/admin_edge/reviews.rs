@@ -47,8 +47,8 @@ impl reviews_server::Reviews for ReviewsEdge {
         let (id, statement, minor_version) = waiting.map_err(|refusal| refused(&refusal))?;
         let major_version = id.major;
         let said = self.authority.review(id, &statement, approved, missing, decision).await;
-        let index = changed(said)?.into_inner().index;
-        Ok(Response::new(wire::DecideReviewResponse { index, major_version, minor_version }))
+        let wire::ChangeDepartmentResponse { index, waiting } = changed(said)?.into_inner();
+        Ok(Response::new(wire::DecideReviewResponse { index, major_version, minor_version, waiting }))
     }
 
     async fn catalogue(

@@ -59,17 +59,17 @@ impl supervision_server::Supervision for SupervisionEdge {
         let profile = profile.ok_or_else(|| Status::invalid_argument("profile: is missing"))?;
         let (before, index, notes) = self.profile();
         if before == profile {
-            return Ok(Response::new(wire::SetProfileResponse { index, unchanged: true, notes }));
+            return Ok(Response::new(wire::SetProfileResponse {
+                index,
+                unchanged: true,
+                notes,
+                waiting: String::new(),
+            }));
         }
         let wire::ChangeDepartmentResponse { index, waiting } =
             changed(self.authority.set_profile(profile, decision).await)?.into_inner();
-        let (_, _, mut notes) = self.profile();
-        if !waiting.is_empty() {
-            notes.push(format!(
-                "they wait for the authority's signature as {waiting}: `registry authority export-request`"
-            ));
-        }
-        Ok(Response::new(wire::SetProfileResponse { index, unchanged: false, notes }))
+        let (_, _, notes) = self.profile();
+        Ok(Response::new(wire::SetProfileResponse { index, unchanged: false, notes, waiting }))
     }
 
     async fn board(&self, request: Request<wire::BoardRequest>) -> Result<Response<wire::BoardResponse>, Status> {

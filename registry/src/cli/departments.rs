@@ -11,7 +11,7 @@ use trust::ids::DepartmentId;
 
 use super::{
     Cli,
-    operate::{Failure, Shown, channel},
+    operate::{Failure, Shown, channel, said, said_facts, said_json},
 };
 
 /// `registry department rename`.
@@ -104,11 +104,9 @@ pub(super) async fn rename(cli: &Cli, arguments: &RenameArguments) -> Result<Sho
         from_ms: arguments.from.unwrap_or(0),
         document: arguments.document.clone(),
     };
-    let index = client(cli).await?.rename_department(request).await?.into_inner().index;
-    let json = json!({ "department": arguments.id.as_str(), "name": arguments.name, "statement": index });
-    let facts =
-        [("department", arguments.id.to_string()), ("name", arguments.name.clone()), ("statement", index.to_string())];
-    Ok(Shown::facts(&facts, json))
+    let renamed = client(cli).await?.rename_department(request).await?.into_inner();
+    let facts = [("department", arguments.id.to_string()), ("name", arguments.name.clone())];
+    Ok(said(&facts, renamed.index, &renamed.waiting))
 }
 
 pub(super) async fn merge(cli: &Cli, arguments: &MergeArguments) -> Result<Shown, Failure> {
@@ -144,11 +142,20 @@ async fn end(
         "department": id.as_str(),
         "successors": successors,
         "goes_on": goes_on,
-        "statement": done.index,
         "services_carried": done.services_carried,
         "grants_carried": done.grants_carried,
         "services_ended": done.services_ended,
     });
+    let json = said_json(json, done.index, &done.waiting);
+    if !done.waiting.is_empty() {
+        let state = if goes_on {
+            "is to give up a part; nothing has gone over yet"
+        } else {
+            "is to end; it goes on until then"
+        };
+        let facts = [("department", format!("{id} {state}")), ("successors", successors.join(", "))];
+        return Ok(Shown::facts(&[&facts[..], said_facts(done.index, &done.waiting).as_slice()].concat(), json));
+    }
     let state = if goes_on { "has given up a part, and goes on" } else { "has ended; its id never comes back" };
     let facts = [
         ("department", format!("{id} {state}")),

@@ -364,18 +364,38 @@ async fn revoke(cli: &Cli, department: &str, key_id: &str, reason: &str) -> Resu
 
 /// What became of a statement of the authority's: its index, or that it waits for the signature.
 pub(super) fn said(facts: &[(&str, String)], index: u64, waiting: &str) -> Shown {
-    let mut json: serde_json::Map<String, Value> =
-        facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    let mut facts = facts.to_vec();
-    if waiting.is_empty() {
-        json.insert("statement".to_owned(), json!(index));
-        facts.push(("statement", index.to_string()));
-    } else {
-        json.insert("waiting".to_owned(), json!(waiting));
-        facts.push(("waiting", format!("{waiting}, for the authority's signature")));
-        facts.push(("next", "registry authority export-request".to_owned()));
+    let json = facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    Shown::facts(
+        &[facts, said_facts(index, waiting).as_slice()].concat(),
+        said_json(Value::Object(json), index, waiting),
+    )
+}
+
+/// The same as facts alone.
+pub(super) fn said_facts(index: u64, waiting: &str) -> Vec<(&'static str, String)> {
+    match waiting {
+        "" => vec![("statement", index.to_string())],
+        id => vec![
+            ("waiting", format!("{id}, for the authority's signature")),
+            ("next", "registry authority export-request".to_owned()),
+        ],
     }
-    Shown::facts(&facts, Value::Object(json))
+}
+
+/// The same for programs: `statement`, or `waiting` where there is none yet.
+pub(super) fn said_json(mut json: Value, index: u64, waiting: &str) -> Value {
+    match waiting {
+        "" => json["statement"] = json!(index),
+        id => json["waiting"] = json!(id),
+    }
+    json
+}
+
+/// That a statement waits, in a sentence about `what`.
+pub(super) fn waits(what: &str, waiting: &str) -> String {
+    format!(
+        "{what} WAITS for the authority's signature as {waiting}, and counts only from then on. Next: registry authority export-request."
+    )
 }
 
 /// What the running registry says of itself.

@@ -12,7 +12,7 @@ use trust::service::{catalogue::Entry, words};
 
 use super::{
     Cli,
-    operate::{Failure, Shown, channel, moment},
+    operate::{Failure, Shown, channel, moment, said_json, waits},
     supervise::clock_text,
 };
 
@@ -135,11 +135,15 @@ async fn decide(cli: &Cli, reviewed: &Reviewed, approved: bool, missing: Vec<Str
         "version": version,
         "approved": approved,
         "missing": missing,
-        "statement": decided.index,
     });
+    let json = said_json(json, decided.index, &decided.waiting);
     let done = if approved { "is approved, and answers" } else { "is returned to its department" };
     let list: String = missing.iter().map(|missing| format!("\n  - {missing}")).collect();
-    let text = format!("{department}/{service} {version} {done} (statement {} of the directory).{list}", decided.index);
+    let subject = format!("{department}/{service} {version}");
+    let text = match decided.waiting.as_str() {
+        "" => format!("{subject} {done} (statement {} of the directory).{list}", decided.index),
+        id => waits(&format!("That {subject} {done}"), id) + &list,
+    };
     Ok(Shown { json, text })
 }
 

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::{
     Cli, events,
-    operate::{Failure, Shown, channel, moment},
+    operate::{Failure, Shown, channel, moment, said_json, waits},
 };
 use crate::profile_file;
 
@@ -100,10 +100,16 @@ pub(super) async fn profile(cli: &Cli, command: &ProfileCommand) -> Result<Shown
             });
             let request = wire::SetProfileRequest { profile: Some(profile), decision };
             let set = client(cli).await?.set_profile(request).await?.into_inner();
-            let json = json!({ "statement": set.index, "unchanged": set.unchanged, "notes": set.notes });
-            let done = if set.unchanged { "The settings are so already" } else { "The settings hold from now on" };
+            let json = json!({ "unchanged": set.unchanged, "notes": set.notes });
+            let done = match set.waiting.as_str() {
+                "" if set.unchanged => {
+                    format!("The settings are so already (statement {} of the directory).", set.index)
+                }
+                "" => format!("The settings hold from now on (statement {} of the directory).", set.index),
+                id => waits("The change of the settings", id),
+            };
             let notes: String = set.notes.iter().map(|note| format!("\nNote: {note}.")).collect();
-            Ok(Shown { json, text: format!("{done} (statement {} of the directory).{notes}", set.index) })
+            Ok(Shown { json: said_json(json, set.index, &set.waiting), text: done + &notes })
         }
     }
 }

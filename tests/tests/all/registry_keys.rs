@@ -19,7 +19,7 @@ use trust::{
 };
 
 use crate::support::{
-    MARRIED, Place, exit, marital_status,
+    MARRIAGE, MARRIED, Place, exit, marital_status,
     peer::{EXCHANGE, directory_entries},
     said, verdict,
 };
@@ -172,6 +172,14 @@ async fn init(place: &Place, token: &Path, dir: &Path) -> Output {
 async fn a_registry_without_the_authoritys_key_admits_suspends_and_revokes_by_a_file_carried_by_hand() {
     let place = Place::civil_affairs_and_housing().await;
     let safe = place.dir().join("authority.key");
+    // While the key is here: a service that will wait for its review.
+    let profile = place.dir().join("profile.toml");
+    fs::write(&profile, "[services]\nreview_new = true\n").unwrap();
+    registry(&place, &["profile", "set", profile.to_str().unwrap()]).await;
+    place.town.settled().await.unwrap();
+    let second = place.dir().join("second.yaml");
+    fs::write(&second, MARRIAGE.replace("version: \"1.0\"", "version: \"2\"")).unwrap();
+    place.json("civil-affairs", &["service", "publish", second.to_str().unwrap()]).await;
     place.town.registry().stop().await.unwrap();
     fs::rename(place.town.registry().dir().join("keys/authority.key"), &safe).unwrap();
     place.town.registry().start().await.unwrap();
@@ -190,6 +198,7 @@ async fn a_registry_without_the_authoritys_key_admits_suspends_and_revokes_by_a_
     assert!(suspended["waiting"].is_string(), "{suspended}");
     let waiting = registry(&place, &["authority", "waiting"]).await;
     assert_eq!(waiting["statements"].as_array().unwrap().len(), 2, "asking twice makes no second one: {waiting}");
+    what_waits_is_never_called_done(&place).await;
     // Until it is signed, it is not so.
     verdict(&place.ask(marital_status(&MARRIED, "married")).await);
 
@@ -255,6 +264,34 @@ async fn a_registry_without_the_authoritys_key_admits_suspends_and_revokes_by_a_
     }
     let log_key = directory.log_key().unwrap().to_string();
     assert!(opens(&served_checkpoint(&place).await, &log_key));
+}
+
+/// An operator who reads "approved" or "has ended" carries nothing to the authority's key.
+async fn what_waits_is_never_called_done(place: &Place) {
+    let profile = place.dir().join("profile.toml");
+    fs::write(&profile, "[services]\nreview_new = false\n").unwrap();
+    // A day that is named, so that the same said twice is the same statement.
+    let day = ["--from", "2027-01-01"];
+    let commands = [
+        vec!["review", "approve", "civil-affairs/marriage-registration"],
+        vec!["review", "return", "civil-affairs/marriage-registration", "--missing", "the article"],
+        vec!["profile", "set", profile.to_str().unwrap()],
+        [&["department", "rename", "housing", "--name", "住房和城乡建设局"][..], &day].concat(),
+        [&["department", "close", "housing", "--reason", "机构改革方案"][..], &day].concat(),
+    ];
+    for command in commands {
+        let waiting = registry(place, &command).await;
+        let id = waiting["waiting"].as_str().unwrap_or_else(|| panic!("{command:?}: {waiting}"));
+        assert!(waiting["statement"].is_null(), "{command:?}: {waiting}");
+        let told = said(&place.town.registry_cli(&command).await.unwrap());
+        for part in [id, "authority's signature", "registry authority export-request"] {
+            assert!(told.contains(part), "{command:?}: {told}");
+        }
+        for wrong in ["statement 0", "hold from now on", "has ended"] {
+            assert!(!told.contains(wrong), "{command:?}: {told}");
+        }
+        registry(place, &["authority", "drop", id]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
