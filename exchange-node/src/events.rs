@@ -23,7 +23,7 @@ use trust::{ids::DepartmentId, refusal::Code};
 pub use self::{report::Reporter, watch::Watch};
 
 /// The file in the node's folder.
-const FILE_NAME: &str = "events.json";
+pub(crate) const FILE_NAME: &str = "events.json";
 
 /// So many are kept; the oldest go.
 const MOST: usize = 2_000;

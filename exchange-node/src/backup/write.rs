@@ -13,19 +13,26 @@ use super::{
     format::{FrameWriter, Kind, PIECE, put_pair},
 };
 use crate::{
-    bulk, config, custody, findings,
+    bulk, config, custody, events, findings,
     journal::{Dump, JournalError, PairSink},
     logs::{self, Logs, RECOVERED},
     office_keys,
     parts::Parts,
     pending,
+    records::aliases,
+    sources::folder::MEMORY_ENDING,
+    subject_log,
 };
 
-/// The files of the folder that are in a backup as they are, where they exist.
-const FILES: [&str; 8] = [
+/// The files of the folder that are in a backup as they are, where they exist. The table of former numbers is among them
+/// also where the records are not: without it a subject's record is not found, and absence would be told.
+pub(super) const FILES: [&str; 11] = [
     config::FILE_NAME,
+    events::FILE_NAME,
     office_keys::FILE_NAME,
     pending::FILE_NAME,
+    aliases::FILE_NAME,
+    subject_log::FILE_NAME,
     "anchors.jsonl",
     "decisions.jsonl",
     "reconciled.json",
@@ -83,6 +90,11 @@ pub fn write(parts: &Parts, with_records: bool, target: impl Write) -> Result<()
         log(&mut writer, &folder.to_string_lossy(), kept.number, |sink| kept.journal.dump(sink))?;
     }
     if with_records {
+        // Before the records: a file that counts as handled must be in them. And never without them: nobody would take it
+        // in again.
+        for name in folder_memories(&config.dir)? {
+            file(&mut writer, &config.dir, &name)?;
+        }
         for held in parts.records.held() {
             for name in &held.files {
                 file(&mut writer, &config.dir, name)?;
@@ -168,6 +180,23 @@ fn files_under<W: Write>(writer: &mut FrameWriter<W>, dir: &Path, folder: &Path)
         }
     }
     Ok(())
+}
+
+/// What is remembered of the files that were taken from watched folders.
+pub(super) fn folder_memories(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    const RECORDS: &str = "records";
+    let items = match fs::read_dir(dir.join(RECORDS)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        items => items?,
+    };
+    let mut found = Vec::new();
+    for item in items {
+        let name = item?.file_name();
+        if name.to_string_lossy().ends_with(MEMORY_ENDING) {
+            found.push(Path::new(RECORDS).join(name));
+        }
+    }
+    Ok(found)
 }
 
 fn file<W: Write>(writer: &mut FrameWriter<W>, dir: &Path, name: &Path) -> Result<(), Error> {

@@ -41,7 +41,7 @@ pub struct RestoreArgs {
 }
 
 /// What is never in a backup.
-const NOT_IN_IT: &str = "Not in it: the signing keys (they have a backup of their own: `keys backup`), and the months' keys of the evidence in keys/months (destroying one must erase its month for good, out of every backup too; who wants to read old messages after a disk is lost keeps that folder on another medium, and destroys its keys there too).";
+const NOT_IN_IT: &str = "Not in it: the signing keys (they have a backup of their own: `keys backup`), and the months' keys of the evidence in keys/months (destroying one must erase its month for good, out of every backup too; who wants to read old messages after a disk is lost keeps that folder on another medium, and destroys its keys there too), and webhooks, which hold secrets (add them again after a restore).";
 
 pub(super) async fn backup(args: &BackupArgs, folder: &Folder, output: Output) -> Result<Exit, Error> {
     let file = &args.output;
@@ -85,7 +85,7 @@ pub(super) async fn backup(args: &BackupArgs, folder: &Folder, output: Output) -
             false => "no records: import them again after a restore",
         };
         format!(
-            "{} holds the evidence, the view of the directory, the configuration, office keys, waiting decisions, and {records} ({bytes} bytes).\n{NOT_IN_IT}",
+            "{} holds the evidence, the view of the directory, the configuration, office keys, waiting decisions, the table of former numbers, who looked up whom, events, and {records} ({bytes} bytes).\n{NOT_IN_IT}",
             file.display()
         )
     });

@@ -57,6 +57,9 @@ pub enum AliasError {
     ),
 }
 
+/// The file within the node's folder.
+pub(crate) const FILE_NAME: &str = "records/aliases.json";
+
 /// The file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +73,7 @@ const LAYOUT: u32 = 1;
 impl Aliases {
     /// The table in the node's folder `dir`; none is an empty one.
     pub fn open(dir: &Path) -> Self {
-        let path = dir.join("records").join("aliases.json");
+        let path = dir.join(FILE_NAME);
         let table = match std::fs::read(&path) {
             Ok(text) => read(&text).ok_or("it is damaged".to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Table::default()),

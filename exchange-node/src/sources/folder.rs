@@ -40,6 +40,9 @@ use crate::{
     view::View,
 };
 
+/// How the name ends of the file within `records` that remembers what was handled.
+pub(crate) const MEMORY_ENDING: &str = ".folder.json";
+
 /// A folder, as a source.
 #[derive(Clone, Debug)]
 pub struct FolderSettings {
@@ -151,8 +154,8 @@ impl WatchedFolder {
         dir: &Path,
     ) -> Self {
         let name = match major {
-            None => format!("{service}.folder.json"),
-            Some(major) => format!("{service}-{major}.folder.json"),
+            None => format!("{service}{MEMORY_ENDING}"),
+            Some(major) => format!("{service}-{major}{MEMORY_ENDING}"),
         };
         let memory = Memory::open(dir.join("records").join(name));
         let folder = dir.join(&settings.path);
