@@ -108,8 +108,10 @@ struct Outcome {
     entry: String,
     /// The service it stands for; empty where there is none yet.
     service: String,
-    /// `same`, `differs`, `code_filled`, `new`, `written` or `of_others`.
+    /// `same`, `differs`, `code_filled`, `new`, `written`, `of_others`, or `failed`.
     result: &'static str,
+    /// Why it failed.
+    trouble: String,
     /// Field, what the directory says, what the catalogue says.
     differences: Vec<(String, String, String)>,
     /// The service description that was written.
@@ -144,18 +146,22 @@ async fn import(
     }
 
     let mut outcomes = Vec::new();
+    // The first failure says how the command ends; the entries after it are done all the same.
+    let mut exit = Exit::Done;
     for (index, theirs) in entries.iter().enumerate() {
         let label = if theirs.name.is_empty() { format!("entry {}", index + 1) } else { theirs.name.clone() };
         let mut outcome = Outcome { entry: label, ..Outcome::default() };
         if !is_mine(theirs, &status.department, &my_name) {
             outcome.result = "of_others";
         } else if let Some(state) = matching(&own, theirs) {
-            let published = state.service.clone().unwrap_or_default();
-            outcome.service = format!("{} v{}", published.service, published.major_version);
+            let newest = newest(state);
+            outcome.service = format!("{} v{}", newest.service, newest.major_version);
             compare(&mut outcome, &entry(state), theirs);
-            if fill_codes && fills_code(&published, theirs) {
-                fill(published, theirs, folder).await?;
-                outcome.result = "code_filled";
+            if fill_codes && fills_code(&newest, theirs) {
+                let filled = fill(newest, theirs, folder).await;
+                if keep(&mut outcome, &mut exit, filled).is_some() {
+                    outcome.result = "code_filled";
+                }
             }
         } else {
             outcome.result = "new";
@@ -163,9 +169,12 @@ async fn import(
                 let starting = starting(theirs, index);
                 let path = out.join(format!("{}.yaml", starting.service));
                 outcome.service.clone_from(&starting.service);
-                outcome.missing = service::write_new(&starting, &path)?;
-                outcome.file = path.display().to_string();
-                outcome.result = "written";
+                let written = service::write_new(&starting, &path);
+                if let Some(missing) = keep(&mut outcome, &mut exit, written) {
+                    outcome.missing = missing;
+                    outcome.file = path.display().to_string();
+                    outcome.result = "written";
+                }
             }
         }
         outcomes.push(outcome);
@@ -177,7 +186,28 @@ async fn import(
         .map(|service| format!("{} v{}", service.service, service.major_version))
         .collect();
     output.show(&to_json(&outcomes, &absent), || to_text(&outcomes, &absent));
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// What was done for an entry; where it failed, the entry says why, and the others go on.
+fn keep<T>(outcome: &mut Outcome, exit: &mut Exit, done: Result<T, Error>) -> Option<T> {
+    match done {
+        Ok(done) => Some(done),
+        Err(error) => {
+            outcome.result = "failed";
+            outcome.trouble = error.to_string();
+            if *exit == Exit::Done {
+                *exit = error.exit();
+            }
+            None
+        }
+    }
+}
+
+/// The description that a change begins with: the one that waits for the authority's review, where there is one. What is
+/// published anew takes its place, and must not lose what it says.
+fn newest(state: &ServiceState) -> ServicePublished {
+    state.change.as_ref().or(state.service.as_ref()).cloned().unwrap_or_default()
 }
 
 /// An entry that names no department is taken for one's own: departments' own catalogues have no such column.
@@ -270,9 +300,11 @@ fn to_json(outcomes: &[Outcome], absent: &[String]) -> Value {
             "differences": differences.collect::<Vec<_>>(),
             "file": outcome.file,
             "missing": outcome.missing,
+            "error": outcome.trouble,
         })
     });
-    json!({ "entries": entries.collect::<Vec<_>>(), "not_in_the_catalogue": absent })
+    let failed = outcomes.iter().filter(|outcome| outcome.result == "failed").count();
+    json!({ "entries": entries.collect::<Vec<_>>(), "failed": failed, "not_in_the_catalogue": absent })
 }
 
 fn to_text(outcomes: &[Outcome], absent: &[String]) -> String {
@@ -281,6 +313,7 @@ fn to_text(outcomes: &[Outcome], absent: &[String]) -> String {
             "same" => "says the same".to_owned(),
             "code_filled" => "its code is published".to_owned(),
             "differs" => "differs".to_owned(),
+            "failed" => format!("FAILED: {}", outcome.trouble),
             "new" => "no service yet: --out DIR writes a description".to_owned(),
             "written" => format!("{}: {} things to fill in", outcome.file, outcome.missing.len()),
             _ => "another department's".to_owned(),
@@ -292,10 +325,15 @@ fn to_text(outcomes: &[Outcome], absent: &[String]) -> String {
         [outcome.entry.clone(), outcome.service.clone(), told, differences.collect::<Vec<_>>().join("\n")]
     };
     let table = output::table(["entry", "service", "result", "differences"], outcomes.iter().map(row));
-    match absent {
-        [] => table,
-        absent => format!("{table}\nServices that the catalogue does not have: {}.", absent.join(", ")),
-    }
+    let absent = match absent {
+        [] => String::new(),
+        absent => format!("\nServices that the catalogue does not have: {}.", absent.join(", ")),
+    };
+    let failed = match outcomes.iter().filter(|outcome| outcome.result == "failed").count() {
+        0 => String::new(),
+        count => format!("\n{count} of {} entries failed; the others are done.", outcomes.len()),
+    };
+    format!("{table}{absent}{failed}")
 }
 
 #[cfg(test)]
@@ -339,6 +377,33 @@ mod tests {
         };
         assert!(mine("", "") && mine("", "民政局") && mine("civil-affairs", "改了名") && !mine("", "税务局"));
         assert!(!mine("taxation", "民政局"));
+    }
+
+    /// Publishing a code would else put the service as it answers now in the place of what waits for its review.
+    #[test]
+    fn a_code_is_filled_into_the_change_that_waits() {
+        let change = ServicePublished { contact: "0890".into(), ..trust::fixture::marriage_registration() };
+        let waiting = ServiceState { change: Some(change), ..state() };
+        assert_eq!(newest(&waiting).contact, "0890");
+        assert_eq!(newest(&state()), trust::fixture::marriage_registration());
+        let theirs = Entry { catalogue_code: "890000-1".into(), ..Entry::default() };
+        let filled = ServicePublished { catalogue_code: "890000-1".into(), ..trust::fixture::marriage_registration() };
+        assert!(fills_code(&newest(&waiting), &theirs));
+        // A code that waits already is not filled in once more.
+        assert!(!fills_code(&newest(&ServiceState { change: Some(filled), ..state() }), &theirs));
+    }
+
+    #[test]
+    fn one_entry_that_fails_is_named_and_ends_the_command_with_its_code() {
+        let (mut outcome, mut exit) = (Outcome { entry: "火化信息核验".into(), ..Outcome::default() }, Exit::Done);
+        assert_eq!(keep(&mut outcome, &mut exit, Ok(7)), Some(7));
+        assert_eq!((exit, outcome.result), (Exit::Done, ""));
+        assert_eq!(keep::<()>(&mut outcome, &mut exit, Err(Error::Usage("f.yaml exists already".into()))), None);
+        assert_eq!((exit, outcome.result), (Exit::Usage, "failed"));
+        let outcomes = [outcome, Outcome { result: "same", ..Outcome::default() }];
+        let text = to_text(&outcomes, &[]);
+        assert!(text.contains("FAILED: f.yaml exists already") && text.contains("1 of 2 entries failed"), "{text}");
+        assert_eq!(to_json(&outcomes, &[])["failed"], 1);
     }
 
     #[test]

@@ -409,6 +409,20 @@ async fn the_catalogue_goes_out_and_comes_back() {
     let part = compared["files"][0].as_str().unwrap();
     assert!(part.ends_with("civil-affairs.json"), "{compared}");
 
+    // One description that cannot be written is named, and stops none of the others.
+    let taken = out("taken");
+    fs::create_dir_all(&taken).unwrap();
+    fs::write(place.dir().join("taken/service-2.yaml"), "mine").unwrap();
+    let blocked = place.cli("civil-affairs", &["catalogue", "import", part, "--out", &taken, "--json"]).await;
+    assert_eq!(exit(&blocked), 2, "{}", said(&blocked));
+    let blocked: Value = serde_json::from_slice(&blocked.stdout).unwrap();
+    assert_eq!(
+        (blocked["failed"].as_u64(), &blocked["entries"][1]["result"]),
+        (Some(1), &"failed".into()),
+        "{blocked}"
+    );
+    assert_eq!(blocked["entries"][0]["result"], "differs", "{blocked}");
+
     let services = out("services");
     let imported =
         place.json("civil-affairs", &["catalogue", "import", part, "--out", &services, "--fill-codes"]).await;
