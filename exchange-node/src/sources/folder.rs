@@ -8,6 +8,9 @@
 //!
 //! **What was handled is remembered** by its content, so that the folder can be one that this program may only read.
 //!
+//! **Nothing goes back in time.** Of exports that hold all records the newest good one counts alone, and none that is older
+//! than what was taken. Changes are applied oldest first, each once.
+//!
 //! Out of scope: what a row must look like (`records`).
 
 mod memory;
@@ -28,7 +31,7 @@ use trust::{ids::ServiceName, service::Service};
 
 pub use self::memory::{Handled, Outcome};
 use self::{
-    memory::Memory,
+    memory::{Memory, is_ahead},
     pick::{Found, Settling},
 };
 use super::{fields::Table, mapping::Mapping};
@@ -208,7 +211,7 @@ impl WatchedFolder {
         self.set_trouble(trouble);
     }
 
-    /// Takes every file that is whole and was not handled before, the oldest first. Blocks.
+    /// Takes what is whole and was not handled before. Blocks.
     fn take_all(&self, service: &Service, records: &Records, now_ms: u64) -> Result<(), String> {
         let columns = Columns::of(service).map_err(|error| error.reason)?;
         let is_column = |name: &str| {
@@ -222,15 +225,69 @@ impl WatchedFolder {
         let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = settling.whole(&found, self.settings.settle, now_ms);
         drop(settling);
+        self.memory().prune(&found, now_ms).map_err(|error| error.to_string())?;
+        match &self.ask.changes {
+            None => self.take_newest(&whole, service, records, now_ms),
+            Some(_) => self.take_changes(&found, &whole, service, records, now_ms),
+        }
+    }
+
+    /// Of exports that hold all records takes the newest that is good: an older one is how things stood on an earlier day.
+    fn take_newest(&self, whole: &[Found], service: &Service, records: &Records, now_ms: u64) -> Result<(), String> {
+        if let Some(file) = whole.iter().find(|file| is_ahead(file.changed_ms, now_ms)) {
+            return Err(format!(
+                "the time of change of {} lies in the future, so nothing says which export is the newest: put right the \
+                 file's time, or this machine's clock",
+                file.name
+            ));
+        }
+        let newest = self.memory().newest_taken(now_ms);
+        for file in whole.iter().rev() {
+            let is_older = |(at_ms, name): &(u64, String)| file.place() < (*at_ms, name.as_str());
+            if newest.as_ref().is_some_and(is_older) {
+                return Ok(());
+            }
+            let is_taken = self.take(file, service, records, now_ms);
+            if is_taken.map_err(|error| format!("{}: {error}", file.path.display()))? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes changes, the oldest first.
+    fn take_changes(
+        &self,
+        found: &[Found],
+        whole: &[Found],
+        service: &Service,
+        records: &Records,
+        now_ms: u64,
+    ) -> Result<(), String> {
+        if let Some(damage) = self.memory().damage() {
+            return Err(format!(
+                "which changes were applied is not known ({damage}): import all records, move the changes that they hold \
+                 out of the folder, and remove that file while the node is stopped"
+            ));
+        }
         // Changes build on those before them: one that is still written holds up what follows it.
-        let until = match &self.ask.changes {
-            Some(_) => found.iter().position(|file| !whole.contains(file)).unwrap_or(found.len()),
-            None => found.len(),
-        };
-        for file in whole.into_iter().filter(|file| found[..until].contains(file)) {
-            let is_taken = self.take(&file, service, records, now_ms);
-            let is_taken = is_taken.map_err(|error| format!("{}: {error}", file.path.display()))?;
-            if !is_taken && self.ask.changes.is_some() {
+        let until = found.iter().position(|file| !whole.contains(file)).unwrap_or(found.len());
+        for file in &found[..until] {
+            let (is_known, newest) = {
+                let memory = self.memory();
+                (memory.same_file(file).is_some(), memory.newest_taken(now_ms))
+            };
+            if let Some((at_ms, name)) = newest.filter(|_| !is_known)
+                && file.place() < (at_ms, name.as_str())
+            {
+                return Err(format!(
+                    "{} is older than {name}, which was applied: if it was not applied before, write it anew; else move it \
+                     out of the folder",
+                    file.name
+                ));
+            }
+            let is_taken = self.take(file, service, records, now_ms);
+            if !is_taken.map_err(|error| format!("{}: {error}", file.path.display()))? {
                 // Those after it build on it.
                 return Err(format!("{} was refused, and what follows it waits", file.name));
             }

@@ -1,7 +1,7 @@
 //! Which files were handled, and what came of it: kept on disk, so that no export is taken again after a restart. Holds no
 //! personal data: names of files, digests, and what was wrong by line and field.
 
-use std::{io, path::PathBuf};
+use std::{collections::HashSet, io, path::PathBuf};
 
 use host::files;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::pick::Found;
 use crate::records::ImportError;
 
-/// How many files are remembered.
+/// How many files are remembered that are in the folder no longer. Those that still lie there are never forgotten.
 const REMEMBERED: usize = 100;
+
+/// So far beyond this machine's clock a file's time of change may lie, for clocks and zones that differ.
+const AHEAD_MS: u64 = 24 * 3600 * 1000;
 
 /// How many problems of a file are kept.
 const PROBLEMS: usize = 20;
@@ -58,25 +61,47 @@ impl Handled {
     }
 }
 
+/// Whether a file bears a time that nothing can bear yet, so that it says nothing about what is newer.
+pub(super) fn is_ahead(changed_ms: u64, now_ms: u64) -> bool {
+    changed_ms > now_ms.saturating_add(AHEAD_MS)
+}
+
 /// What was handled, the newest last.
 #[derive(Debug)]
 pub(super) struct Memory {
     path: PathBuf,
     handled: Vec<Handled>,
+    damage: Option<String>,
     pub(super) trouble: Option<String>,
 }
 
 impl Memory {
-    /// What is remembered in the file `path`. Where it cannot be read, nothing is: then the newest file is taken again, which
-    /// changes nothing.
+    /// What is remembered in the file `path`. Where it cannot be read, nothing is, and [`Memory::damage`] says so: the newest
+    /// of whole exports is taken again then, which changes nothing.
     pub(super) fn open(path: PathBuf) -> Self {
-        let handled = match std::fs::read(&path).map(|text| serde_json::from_slice(&text)) {
-            Ok(Ok(handled)) => handled,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Ok(Err(error)) => unreadable(&path, &error),
-            Err(error) => unreadable(&path, &error),
+        let (handled, damage) = match std::fs::read(&path).map(|text| serde_json::from_slice(&text)) {
+            Ok(Ok(handled)) => (handled, None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
+            Ok(Err(error)) => (Vec::new(), Some(format!("{} cannot be read: {error}", path.display()))),
+            Err(error) => (Vec::new(), Some(format!("{} cannot be read: {error}", path.display()))),
         };
-        Self { path, handled, trouble: None }
+        if let Some(reason) = &damage {
+            tracing::warn!(reason, "what was taken from a folder is not known");
+        }
+        Self { path, handled, damage, trouble: None }
+    }
+
+    /// Why nothing is known of what was handled before.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// The place in time of the newest file that was taken: what is older is not taken any more. A file from the future says
+    /// nothing.
+    pub(super) fn newest_taken(&self, now_ms: u64) -> Option<(u64, String)> {
+        let taken = self.handled.iter().filter(|handled| handled.outcome == Outcome::Taken);
+        let taken = taken.filter(|handled| !is_ahead(handled.changed_ms, now_ms));
+        taken.map(|handled| (handled.changed_ms, handled.name.clone())).max()
     }
 
     pub(super) fn last(&self) -> Option<&Handled> {
@@ -103,19 +128,33 @@ impl Memory {
 
     pub(super) fn remember(&mut self, handled: Handled) -> io::Result<()> {
         self.handled.push(handled);
-        if self.handled.len() > REMEMBERED {
-            self.handled.remove(0);
-        }
         self.write()
     }
 
-    fn write(&self) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(&self.handled).map_err(io::Error::other)?;
-        files::replace_file(&self.path, &text, files::PRIVATE_MODE).map_err(io::Error::other)
+    /// Forgets files that are not among those `found` any more, beyond the newest. What still lies in the folder would be
+    /// taken again if it were forgotten, and the newest that was taken says what is too old.
+    pub(super) fn prune(&mut self, found: &[Found], now_ms: u64) -> io::Result<()> {
+        let before = self.handled.len();
+        let spare = before.saturating_sub(REMEMBERED);
+        if spare == 0 {
+            return Ok(());
+        }
+        let newest = self.newest_taken(now_ms);
+        let there = found.iter().map(|file| (file.name.as_str(), file.size, file.changed_ms)).collect::<HashSet<_>>();
+        let mut index = 0;
+        self.handled.retain(|handled| {
+            index += 1;
+            index > spare
+                || there.contains(&(handled.name.as_str(), handled.size, handled.changed_ms))
+                || newest.as_ref().is_some_and(|(at_ms, name)| (*at_ms, name) == (handled.changed_ms, &handled.name))
+        });
+        if self.handled.len() < before { self.write() } else { Ok(()) }
     }
-}
 
-fn unreadable(path: &std::path::Path, error: &dyn std::fmt::Display) -> Vec<Handled> {
-    tracing::warn!(path = %path.display(), %error, "what was taken from a folder is not known; it is taken again");
-    Vec::new()
+    fn write(&mut self) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(&self.handled).map_err(io::Error::other)?;
+        files::replace_file(&self.path, &text, files::PRIVATE_MODE).map_err(io::Error::other)?;
+        self.damage = None;
+        Ok(())
+    }
 }

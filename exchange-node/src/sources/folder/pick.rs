@@ -21,6 +21,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Its place in time among the files of its folder.
+    pub(super) fn place(&self) -> (u64, &str) {
+        (self.changed_ms, &self.name)
+    }
+
     /// Whether it is still as it was found.
     pub(super) fn is_unchanged(&self) -> io::Result<bool> {
         let metadata = std::fs::metadata(&self.path)?;
@@ -45,7 +50,7 @@ pub(super) fn files(folder: &Path, prefix: &str) -> io::Result<Vec<Found>> {
             found.push(Found { name, path: entry.path(), size: metadata.len(), changed_ms, format });
         }
     }
-    found.sort_by(|one, other| (one.changed_ms, &one.name).cmp(&(other.changed_ms, &other.name)));
+    found.sort_by(|one, other| one.place().cmp(&other.place()));
     Ok(found)
 }
 

@@ -1,6 +1,5 @@
 //! Folders: what is whole is taken once, and what is bad changes nothing.
 
-use host::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 
 use super::*;
@@ -42,7 +41,28 @@ impl Place {
     }
 
     fn put(&self, name: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.dir.path().join("exports").join(name), content).unwrap();
+        self.put_at(name, content, self.now_ms);
+    }
+
+    /// A file that was changed at that time.
+    fn put_at(&self, name: &str, content: impl AsRef<[u8]>, changed_ms: u64) {
+        let path = self.dir.path().join("exports").join(name);
+        std::fs::write(&path, content).unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(changed_ms)).unwrap();
+    }
+
+    /// Begins again, as a node that was stopped and started.
+    fn start_again(&mut self, ask: FolderAsk) {
+        self.watched = Self::watched(&self.dir, ask, false);
+    }
+
+    fn memory_file(&self) -> PathBuf {
+        self.dir.path().join("records/property-ownership.folder.json")
+    }
+
+    fn imported_ms(&self) -> u64 {
+        self.records.status()[0].imported_ms
     }
 
     /// Looks now, and again when what is there has settled.
@@ -196,16 +216,122 @@ fn changes_are_applied_in_their_order_and_wait_behind_a_bad_one() {
     assert_eq!(place.regions(1), ["890101", "890102"]);
     place.put("2.csv", change("perhaps", "890103"));
     place.settle().unwrap_err();
-    place.put("3.csv", change("delete", "890101"));
-    let later = SystemTime::UNIX_EPOCH + Duration::from_millis(SystemClock.now_ms()) + Duration::from_secs(60);
-    let third = File::options().write(true).open(place.dir.path().join("exports/3.csv")).unwrap();
-    third.set_modified(later).unwrap();
+    place.put_at("3.csv", change("delete", "890101"), place.now_ms + 3_600_000);
     let waits = place.settle().unwrap_err();
     assert!(waits.contains("2.csv was refused"), "{waits}");
     assert_eq!(place.regions(1), ["890101", "890102"]);
     place.put("2.csv", change("upsert", "890103"));
     place.settle().unwrap();
     assert_eq!(place.regions(1), ["890102", "890103"]);
+}
+
+fn changes() -> FolderAsk {
+    let changes = Changes { operation: ChangeOperation::Upsert, key: vec!["region".to_owned()], is_complete: true };
+    FolderAsk { prefix: String::new(), changes: Some(changes), mapping: Mapping::default() }
+}
+
+#[test]
+fn of_whole_exports_the_newest_counts_and_an_old_one_never_comes_back() {
+    let mut place = Place::new(FolderAsk::default());
+    // Thirty nights of exports wait at the first start.
+    for night in 1..=30 {
+        place.put_at(&format!("{night:02}.csv"), csv(1, &format!("8901{night:02}")), place.now_ms - 100_000 + night);
+    }
+    place.settle().unwrap();
+    assert_eq!((place.regions(1), place.last().name.as_str()), (vec!["890130".to_owned()], "30.csv"));
+    let imported_ms = place.imported_ms();
+    // More files come and are taken than are remembered of those that are gone; the folder keeps them all.
+    for night in 31..=132 {
+        place.put_at(&format!("{night}.csv"), csv(1, "890101"), place.now_ms - 100_000 + night);
+        let file = pick::files(&place.watched.folder, "").unwrap().pop().unwrap();
+        let digest = digest_of(&file.path).unwrap();
+        place.watched.memory().remember(Handled::of(&file, digest, place.now_ms)).unwrap();
+    }
+    for _ in 0..3 {
+        place.settle().unwrap();
+        assert_eq!((place.imported_ms(), place.regions(1)), (imported_ms, vec!["890130".to_owned()]));
+    }
+    // One that comes late with an earlier time is how things stood earlier.
+    place.put_at("late.csv", csv(1, "890199"), place.now_ms - 400_000);
+    place.settle().unwrap();
+    assert_eq!((place.imported_ms(), place.regions(1)), (imported_ms, vec!["890130".to_owned()]));
+    place.put("next.csv", csv(1, "890188"));
+    place.settle().unwrap();
+    assert_eq!(place.regions(1), ["890188"]);
+    // What was taken is not known any more: the newest is taken again, and no other meanwhile.
+    for damage in ["[", ""] {
+        std::fs::write(place.memory_file(), damage).unwrap();
+        place.start_again(FolderAsk::default());
+        for _ in 0..3 {
+            place.settle().unwrap();
+            assert_eq!((place.regions(1), place.last().name.as_str()), (vec!["890188".to_owned()], "next.csv"));
+        }
+    }
+}
+
+#[test]
+fn where_the_newest_export_is_bad_the_newest_good_one_counts() {
+    let mut place = Place::new(FolderAsk::default());
+    for (name, content, before_ms) in
+        [("1.csv", csv(1, "890101"), 30), ("2.csv", csv(1, "890102"), 20), ("3.csv", csv(1, "890103").repeat(2), 10)]
+    {
+        place.put_at(name, content, place.now_ms - before_ms);
+    }
+    for _ in 0..2 {
+        place.settle().unwrap();
+        assert_eq!((place.regions(1), place.last().name.as_str()), (vec!["890102".to_owned()], "2.csv"));
+    }
+}
+
+#[test]
+fn an_export_from_the_future_is_trouble_and_hides_no_other_for_ever() {
+    let mut place = Place::new(FolderAsk::default());
+    place.put_at("9999.csv", csv(1, "890109"), place.now_ms + 365 * 86_400_000);
+    let trouble = place.settle().unwrap_err();
+    assert!(trouble.contains("9999.csv") && trouble.contains("in the future"), "{trouble}");
+    assert_eq!(place.regions(1), ["not imported"]);
+    std::fs::remove_file(place.watched.folder.join("9999.csv")).unwrap();
+    place.put("a.csv", csv(1, "890101"));
+    place.settle().unwrap();
+    assert_eq!(place.regions(1), ["890101"]);
+}
+
+#[test]
+fn changes_are_applied_once_however_many_there_are() {
+    let mut place = Place::new(changes());
+    let (service, now_ms) = (place.service.clone(), place.now_ms);
+    place.records.import(&service, Format::Csv, false, csv(1, "890101").as_bytes(), &|_| {}, now_ms).unwrap();
+    for night in 1..=102 {
+        place.put_at(&format!("{night:03}.csv"), csv(1, &format!("89{night:04}")), now_ms - 100_000 + night);
+        let file = pick::files(&place.watched.folder, "").unwrap().pop().unwrap();
+        let digest = digest_of(&file.path).unwrap();
+        place.watched.memory().remember(Handled::of(&file, digest, now_ms)).unwrap();
+    }
+    for _ in 0..2 {
+        place.settle().unwrap();
+        place.start_again(changes());
+        assert_eq!(place.regions(1), ["890101"], "what was applied is applied again");
+    }
+    // What is gone from the folder is forgotten in the end, and is not applied again where it comes back.
+    for night in 1..=102 {
+        std::fs::remove_file(place.watched.folder.join(format!("{night:03}.csv"))).unwrap();
+    }
+    place.settle().unwrap();
+    place.put_at("001.csv", csv(1, "890001"), now_ms - 100_000 + 1);
+    let trouble = place.settle().unwrap_err();
+    assert!(trouble.contains("001.csv is older than 102.csv"), "{trouble}");
+    assert_eq!(place.regions(1), ["890101"]);
+    std::fs::remove_file(place.watched.folder.join("001.csv")).unwrap();
+    place.put("103.csv", csv(1, "890103"));
+    place.settle().unwrap();
+    assert_eq!(place.regions(1), ["890101", "890103"]);
+    // Where nobody knows what was applied, nothing is applied by guess.
+    std::fs::write(place.memory_file(), "[").unwrap();
+    place.start_again(changes());
+    place.put("104.csv", csv(1, "890104"));
+    let trouble = place.settle().unwrap_err();
+    assert!(trouble.contains("which changes were applied is not known"), "{trouble}");
+    assert_eq!(place.regions(1), ["890101", "890103"]);
 }
 
 #[test]
