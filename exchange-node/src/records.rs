@@ -128,6 +128,12 @@ pub trait RecordSource: Send + Sync {
         })
     }
 
+    /// Whether one row of `service` may be given under several numbers of its subject, because the source knows former numbers
+    /// itself. Imported rows stand under the number that they were imported with, each once.
+    fn may_repeat(&self, _service: &Service) -> bool {
+        false
+    }
+
     /// What the source holds, one entry for each service it holds records of.
     fn status(&self) -> Vec<RecordsStatus>;
 }

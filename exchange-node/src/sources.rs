@@ -268,6 +268,10 @@ impl RecordSource for Sources {
         }
     }
 
+    fn may_repeat(&self, service: &Service) -> bool {
+        self.of_service(service).is_some()
+    }
+
     fn status(&self) -> Vec<RecordsStatus> {
         self.records.status()
     }

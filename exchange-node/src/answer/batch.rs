@@ -259,7 +259,7 @@ impl Answerer {
                         Outcome::Verdicts(match counts.next().unwrap_or(Err(Reason::SourceDown)) {
                             Err(reason) => unavailable(permit, reason),
                             Ok(count) => {
-                                let found = merged(found.by_ref().take(count));
+                                let found = merged(found.by_ref().take(count), self.records.may_repeat(service));
                                 self.verdicts(permit, question, found, now_ms)
                             }
                         })

@@ -6,13 +6,16 @@ use std::time::Duration;
 use jiff::civil::Date;
 use proto::exchange::v1 as wire;
 use trust::{
-    claim::{ClaimOutcome, Reason, Row, evaluate},
+    claim::{AttributeRule, ClaimOutcome, Reason, Row, RowRule, evaluate},
     decision::Permit,
     question::Question,
     subject::Subject,
 };
 
-use super::{Answerer, lookup::under_all};
+use super::{
+    Answerer,
+    lookup::{Together, under_all},
+};
 use crate::records::{Lookup, aliases::AliasError, calendar_day};
 
 /// The longest a record is looked up, where the service promises no time.
@@ -48,7 +51,7 @@ impl Answerer {
         &self,
         permit: &Permit<'_>,
         question: &Question,
-        found: Lookup,
+        found: Together,
         now_ms: u64,
     ) -> wire::Verdicts {
         match found_in(permit, found) {
@@ -60,12 +63,20 @@ impl Answerer {
     /// Compares what was found with each claim.
     fn compared(&self, permit: &Permit<'_>, question: &Question, found: Found, now_ms: u64) -> wire::Verdicts {
         let today = calendar_day(now_ms);
-        let Found { rows, as_of, lacking, is_anybody_absent } = found;
+        let Found { rows, as_of, lacking, is_anybody_absent, is_repeated } = found;
         let too_old = age_problem(question.wire.max_record_age_seconds, as_of, today);
+        let repeated = || {
+            let why =
+                "the source gave equal rows under several numbers of a subject: whether they are one is not known";
+            self.told(permit, (Reason::Ambiguous, Some(("aliases", why.to_owned()))), now_ms)
+        };
         let verdicts = permit
             .claims
             .iter()
             .map(|claim| match (too_old, permit.service.attributes.get(claim.attribute())) {
+                (None, Some(rule)) if is_repeated && adds_up(rule) => {
+                    ClaimOutcome::unavailable(repeated()).to_proto(claim)
+                }
                 (None, Some(rule)) if lacking.iter().any(|name| name == rule.name()) => {
                     ClaimOutcome::unavailable(Reason::NotImported).to_proto(claim)
                 }
@@ -94,6 +105,7 @@ struct Found {
     as_of: Option<Date>,
     lacking: Vec<String>,
     is_anybody_absent: bool,
+    is_repeated: bool,
 }
 
 impl Found {
@@ -107,6 +119,7 @@ impl Found {
         self.rows.extend(other.rows);
         self.lacking.extend(other.lacking);
         self.is_anybody_absent |= other.is_anybody_absent;
+        self.is_repeated |= other.is_repeated;
     }
 }
 
@@ -124,8 +137,8 @@ impl Answerer {
     ) -> Result<Found, Trouble> {
         let numbers = self.aliases.numbers(subject, former).map_err(|error| untold(&error))?;
         let lookup = under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
-        let found = tokio::time::timeout(limit, lookup).await.unwrap_or(Lookup::Failed("it took too long".to_owned()));
-        found_in(permit, found)
+        let found = tokio::time::timeout(limit, lookup).await;
+        found_in(permit, found.unwrap_or_else(|_| Together::of(Lookup::Failed("it took too long".to_owned()))))
     }
 
     fn told(&self, permit: &Permit<'_>, (reason, trouble): Trouble, now_ms: u64) -> Reason {
@@ -139,8 +152,8 @@ impl Answerer {
 }
 
 /// What a lookup found of one person.
-fn found_in(permit: &Permit<'_>, found: Lookup) -> Result<Found, Trouble> {
-    let (rows, as_of, lacking) = match found {
+fn found_in(permit: &Permit<'_>, found: Together) -> Result<Found, Trouble> {
+    let (rows, as_of, lacking) = match found.lookup {
         Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
         Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
         Lookup::NotImported => return Err((Reason::NotImported, None)),
@@ -151,7 +164,12 @@ fn found_in(permit: &Permit<'_>, found: Lookup) -> Result<Found, Trouble> {
     };
     // Of one person alone the rule for rows says what no row means.
     let is_anybody_absent = rows.is_empty() && !permit.also_about.is_empty();
-    Ok(Found { rows, as_of, lacking, is_anybody_absent })
+    Ok(Found { rows, as_of, lacking, is_anybody_absent, is_repeated: found.is_repeated })
+}
+
+/// Whether one row more or less makes another value.
+fn adds_up(rule: &AttributeRule) -> bool {
+    matches!(rule.rows(), RowRule::Count | RowRule::Sum)
 }
 
 /// A subject whose numbers cannot be told.

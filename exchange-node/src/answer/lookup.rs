@@ -5,6 +5,22 @@ use trust::{claim::Row, ids::Party, service::Service, subject::Subject, value::V
 
 use crate::records::{Lookup, RecordSource};
 
+/// What was found under all numbers of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Together {
+    pub(super) lookup: Lookup,
+    /// Set where a source gave an equal row under several of the numbers. It may know former numbers itself and mean one row,
+    /// or hold two that are alike: nothing says which, so that nothing may be counted or summed.
+    pub(super) is_repeated: bool,
+}
+
+impl Together {
+    /// What was found under one number.
+    pub(super) fn of(lookup: Lookup) -> Self {
+        Self { lookup, is_repeated: false }
+    }
+}
+
 /// The rows of a subject under all of its `numbers`. Whatever cannot be told under one of them cannot be told at all.
 pub(super) async fn under_all(
     records: &dyn RecordSource,
@@ -12,58 +28,48 @@ pub(super) async fn under_all(
     service: &Service,
     numbers: &[Subject],
     inputs: &[(String, Value)],
-) -> Lookup {
-    let mut found: Option<Lookup> = None;
+) -> Together {
+    let mut found = Vec::with_capacity(numbers.len());
     for number in numbers.iter().filter(|number| service.schemes.contains(&number.scheme())) {
-        let next = records.lookup_for(consumer, service, number, inputs).await;
-        found = Some(match found {
-            None => next,
-            Some(found) => merge(found, next),
-        });
+        found.push(records.lookup_for(consumer, service, number, inputs).await);
     }
-    found.unwrap_or_else(|| Lookup::SchemeNotHeld("the service takes none of the subject's schemes".to_owned()))
+    merged(found, records.may_repeat(service))
 }
 
-/// What was found under each of a subject's numbers, as one.
-pub(super) fn merged(found: impl IntoIterator<Item = Lookup>) -> Lookup {
-    let found = found.into_iter().reduce(merge);
-    found.unwrap_or_else(|| Lookup::SchemeNotHeld("the service takes none of the subject's schemes".to_owned()))
+/// What was found under each of a subject's numbers, as one. `may_repeat` says whether the source may give one row under
+/// several of them.
+pub(super) fn merged(found: impl IntoIterator<Item = Lookup>, may_repeat: bool) -> Together {
+    let found = found.into_iter().map(Together::of).reduce(|one, other| merge(one, other, may_repeat));
+    found.unwrap_or_else(|| {
+        Together::of(Lookup::SchemeNotHeld("the service takes none of the subject's schemes".to_owned()))
+    })
 }
 
-fn merge(one: Lookup, other: Lookup) -> Lookup {
-    match (one, other) {
+fn merge(one: Together, other: Together, may_repeat: bool) -> Together {
+    let mut is_repeated = one.is_repeated || other.is_repeated;
+    let lookup = match (one.lookup, other.lookup) {
         (Lookup::SchemeNotHeld(_), other) => other,
         (one, Lookup::SchemeNotHeld(_)) => one,
         (Lookup::Failed(reason), _) | (_, Lookup::Failed(reason)) => Lookup::Failed(reason),
         (Lookup::NotImported, _) | (_, Lookup::NotImported) => Lookup::NotImported,
         (Lookup::Quarantined, _) | (_, Lookup::Quarantined) => Lookup::Quarantined,
-        (one, other) => {
-            let (Some((mut rows, as_of, mut lacking)), Some((more, more_as_of, more_lacking))) =
-                (parts(one), parts(other))
-            else {
-                return Lookup::Failed("what was found under several numbers cannot be joined".to_owned());
-            };
-            // Where one side holds nothing, the other's rows are as fresh as they are.
-            let as_of = match (rows.is_empty(), more.is_empty()) {
-                (true, false) => more_as_of,
-                (false, true) => as_of,
-                _ => as_of.zip(more_as_of).map(|(one, other)| one.min(other)),
-            };
-            // A source that knows former numbers itself gives the same rows under each: they are there once, not twice.
-            let is_shared = |row: &Row| rows.contains(row);
-            match (more.iter().any(is_shared), more.iter().all(is_shared) && more.len() == rows.len()) {
-                (false, _) => rows.extend(more),
-                (true, true) => {}
-                (true, false) => {
-                    return Lookup::Failed(
-                        "one row stands under several numbers of a subject, others do not".to_owned(),
-                    );
-                }
+        (one, other) => match (parts(one), parts(other)) {
+            (Some((mut rows, as_of, mut lacking)), Some((more, more_as_of, more_lacking))) => {
+                // Where one side holds nothing, the other's rows are as fresh as they are.
+                let as_of = match (rows.is_empty(), more.is_empty()) {
+                    (true, false) => more_as_of,
+                    (false, true) => as_of,
+                    _ => as_of.zip(more_as_of).map(|(one, other)| one.min(other)),
+                };
+                is_repeated |= may_repeat && more.iter().any(|row| rows.contains(row));
+                rows.extend(more);
+                lacking.extend(more_lacking);
+                if lacking.is_empty() { Lookup::Rows { rows, as_of } } else { Lookup::Partial { rows, as_of, lacking } }
             }
-            lacking.extend(more_lacking);
-            if lacking.is_empty() { Lookup::Rows { rows, as_of } } else { Lookup::Partial { rows, as_of, lacking } }
-        }
-    }
+            _ => Lookup::Failed("what was found under several numbers cannot be joined".to_owned()),
+        },
+    };
+    Together { lookup, is_repeated }
 }
 
 type Parts = (Vec<Row>, Option<jiff::civil::Date>, Vec<String>);
@@ -87,6 +93,10 @@ mod tests {
         Lookup::Rows { rows: values.iter().map(row).collect(), as_of: Some(date(2026, 1, day)) }
     }
 
+    fn merge(one: Lookup, other: Lookup) -> Lookup {
+        merged([one, other], false).lookup
+    }
+
     #[test]
     fn rows_under_several_numbers_are_rows_of_one_subject() {
         assert_eq!(merge(rows(&[1], 5), rows(&[2, 3], 3)), rows(&[1, 2, 3], 3));
@@ -96,10 +106,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_source_gives_under_both_numbers_is_there_once() {
-        assert_eq!(merge(rows(&[1, 2], 5), rows(&[2, 1], 3)), rows(&[1, 2], 3));
-        assert!(matches!(merge(rows(&[1, 2], 5), rows(&[2, 3], 5)), Lookup::Failed(_)));
-        assert!(matches!(merge(rows(&[1], 5), rows(&[1, 2], 5)), Lookup::Failed(_)));
+    fn equal_rows_under_two_numbers_are_two_and_a_source_that_may_repeat_itself_is_doubted() {
+        let together = |lookup: Lookup, is_repeated: bool| Together { lookup, is_repeated };
+        // Imported rows hold the service's columns alone: two houses of one kind are alike.
+        assert_eq!(merged([rows(&[1], 5), rows(&[1], 3)], false), together(rows(&[1, 1], 3), false));
+        assert_eq!(merged([rows(&[1, 2], 5), rows(&[2, 1], 3)], false), together(rows(&[1, 2, 2, 1], 3), false));
+        // A query may know former numbers itself.
+        assert_eq!(merged([rows(&[1, 2], 5), rows(&[2, 1], 3)], true), together(rows(&[1, 2, 2, 1], 3), true));
+        assert_eq!(
+            merged([rows(&[1], 5), rows(&[1, 2], 5), rows(&[3], 5)], true),
+            together(rows(&[1, 1, 2, 3], 5), true)
+        );
+        assert_eq!(merged([rows(&[1], 5), rows(&[2, 3], 3)], true), together(rows(&[1, 2, 3], 3), false));
+        // Under one number alike rows are what they are.
+        assert_eq!(merged([rows(&[1, 1], 5), rows(&[], 5)], true), together(rows(&[1, 1], 5), false));
     }
 
     #[test]

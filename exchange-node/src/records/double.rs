@@ -17,6 +17,7 @@ pub struct RecordsDouble {
     otherwise: Mutex<Lookup>,
     delay: Duration,
     lookups: AtomicU64,
+    may_repeat: bool,
 }
 
 impl RecordsDouble {
@@ -27,7 +28,15 @@ impl RecordsDouble {
             otherwise: Mutex::new(otherwise),
             delay: Duration::ZERO,
             lookups: AtomicU64::new(0),
+            may_repeat: false,
         }
+    }
+
+    /// May give one row under several numbers of a subject.
+    #[must_use]
+    pub fn that_may_repeat(mut self) -> Self {
+        self.may_repeat = true;
+        self
     }
 
     /// A source that holds nothing about anybody.
@@ -80,6 +89,10 @@ impl RecordSource for RecordsDouble {
             let told = self.told.lock().unwrap().get(subject).cloned();
             told.unwrap_or_else(|| self.otherwise.lock().unwrap().clone())
         })
+    }
+
+    fn may_repeat(&self, _service: &Service) -> bool {
+        self.may_repeat
     }
 
     fn status(&self) -> Vec<RecordsStatus> {

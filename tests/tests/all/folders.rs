@@ -4,20 +4,26 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use proto::{
-    exchange::v1::{Subject, Verdict},
+    exchange::v1::{Claim, Subject, Value, Verdict, value::Kind},
     office::v1::{State, VerifyRequest},
 };
-use town::harness::eventually;
+use town::harness::{Scope, eventually};
 use trust::refusal::Code;
 
 use crate::support::{
-    MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, exit, housings_scope, marital_status, resident, said, verdict,
+    BASIS, ITEM, MARRIAGE, MARRIED, Place, SINGLE, WIDOWED, exit, housings_scope, marital_status, question, resident,
+    said, verdict,
 };
 
 /// How long something may take that happens by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const HEADER: &str = "resident_id,marital_status,registered_on\n";
+
+const HOUSES: &str = "service: houses\nversion: \"1.0\"\nname: {zh: 房屋}\nsubject: [resident_id]\nsharing: conditional\n\
+    legal_basis: [\"不动产登记暂行条例 24\"]\nupdate_cycle: daily\nattributes:\n\
+    \x20 houses: {type: integer, operators: [at_most], rows: count, absence: 0}\n\
+    \x20 kind: {type: string, operators: [equals], rows: any}\ncomplete: {territory: [\"890000\"], since: 2015-03-01}\n";
 
 fn file(place: &Place, name: &str, content: impl AsRef<[u8]>) -> String {
     let path = place.dir().join(name);
@@ -199,7 +205,16 @@ async fn changes_are_seen_all_or_not_at_all_whenever_the_node_dies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_former_number_finds_the_record_whichever_side_knows_it() {
-    let place = Place::civil_affairs_and_housing().await;
+    let place = Place::start(|plan, dir| {
+        let houses = Scope::of("houses", &["at_most"]).for_item(ITEM).on(&[BASIS]);
+        plan.department("housing")
+            .department("civil-affairs")
+            .service(MARRIAGE, dir.join("marriage.csv"))
+            .service_without_records(HOUSES)
+            .granting("civil-affairs/marriage-registration", "housing", housings_scope())
+            .granting("civil-affairs/houses", "housing", houses)
+    })
+    .await;
     let corrected = resident(1991, 11, 26, 2);
     let table = file(&place, "former.csv", format!("number,former_number\n{corrected},{}\n", *MARRIED));
     let empty = file(&place, "none.csv", "number,former_number\n");
@@ -212,6 +227,23 @@ async fn a_former_number_finds_the_record_whichever_side_knows_it() {
     for subject in [&corrected, &*MARRIED] {
         let found = place.ask(marital_status(subject, "married")).await;
         assert_eq!((verdict(&found).verdict(), verdict(&found).by_absence), (Verdict::Match, false));
+    }
+    // A house under each number, alike in all that the service tells of one: they are two.
+    let houses = file(&place, "houses.csv", format!("resident_id,kind\n{corrected},flat\n{},flat\n", *MARRIED));
+    place.json("civil-affairs", &["records", "import", "houses", &houses]).await;
+    let at_most = |count: i64| VerifyRequest {
+        service: "houses".into(),
+        claims: vec![Claim {
+            attribute: "houses".into(),
+            operator: "at_most".into(),
+            operands: vec![Value { kind: Some(Kind::Integer(count)) }],
+            ..Claim::default()
+        }],
+        ..question(&corrected, Vec::new())
+    };
+    for (count, expected) in [(1, Verdict::Mismatch), (2, Verdict::Match)] {
+        let counted = place.ask(at_most(count)).await;
+        assert_eq!(verdict(&counted).verdict(), expected, "at most {count}");
     }
     // After a restart too.
     place.town.node("civil-affairs").stop().await.unwrap();

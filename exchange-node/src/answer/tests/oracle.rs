@@ -517,3 +517,36 @@ async fn with_whom_somebody_is_added_up_is_a_value_of_its_own() {
     let twice = provider.put_as(8, most(1), with(OLD)).await;
     assert_eq!(outcome(&twice), Err("SUBJECT_MALFORMED".to_owned()));
 }
+
+#[tokio::test]
+async fn equal_rows_under_two_numbers_are_counted_twice_or_not_at_all() {
+    let certificate = || Subject::parse("certificate_no", "C7").unwrap();
+    let row = || -> Row {
+        [("income", Value::Integer(100)), ("employer", Value::Text("宁河中学".into()))].into_iter().collect()
+    };
+    let rows = |count| Lookup::Rows { rows: vec![row(); count], as_of: None };
+    let records = || {
+        let records = RecordsDouble::empty().with(Subject::parse("resident_id", OLD).unwrap(), rows(1));
+        records.with(certificate(), rows(1))
+    };
+    let fixture = || {
+        let mut fixture = Fixture::town();
+        let mut counted = register("income", 1, "integer");
+        counted.attributes[0].rows = registry::RowRule::Count.into();
+        fixture.publish(counted);
+        fixture
+    };
+    let former = |request: &mut wire::Request| {
+        request.former_subjects = vec![wire::Subject { scheme: "certificate_no".into(), value: "C7".into() }];
+    };
+    let asked = || {
+        let employer = text_claim("employer", "equals", wire::value::Kind::Text("宁河中学".into()));
+        Ask::of(vec![claim("at_most", &[1]), employer])
+    };
+    let imported = Provider::with(fixture(), records(), Limits::default()).await;
+    let answer = imported.put_as(1, asked(), former).await;
+    assert_eq!(verdicts(&answer), [(Verdict::Mismatch, ""), (Verdict::Match, "")], "two rows are at most one");
+    let asked_there = Provider::with(fixture(), records().that_may_repeat(), Limits::default()).await;
+    let answer = asked_there.put_as(1, asked(), former).await;
+    assert_eq!(verdicts(&answer), [(Verdict::Unavailable, "ambiguous"), (Verdict::Match, "")], "nobody knows");
+}
