@@ -116,6 +116,16 @@ pub trait RecordSource: Send + Sync {
         self.lookup(service, subject, inputs)
     }
 
+    /// As [`RecordSource::lookup`], because the records may have just changed: what was kept about the subject is forgotten.
+    fn lookup_anew<'a>(
+        &'a self,
+        service: &'a Service,
+        subject: &'a Subject,
+        inputs: &'a [(String, Value)],
+    ) -> LookupFuture<'a> {
+        self.lookup(service, subject, inputs)
+    }
+
     /// As [`RecordSource::lookup`] about many subjects, in one pass where the source can; one lookup for each, in their order.
     fn lookup_many<'a>(&'a self, service: &'a Service, wanted: &'a [Wanted]) -> ManyLookupsFuture<'a> {
         Box::pin(async move {

@@ -261,6 +261,18 @@ impl RecordSource for Sources {
         }
     }
 
+    fn lookup_anew<'a>(
+        &'a self,
+        service: &'a Service,
+        subject: &'a Subject,
+        inputs: &'a [(String, Value)],
+    ) -> LookupFuture<'a> {
+        match self.of_service(service) {
+            Some(source) => Box::pin(source.lookup_anew(service, subject, inputs)),
+            None => Box::pin(std::future::ready(self.records.lookup(service, subject, inputs))),
+        }
+    }
+
     fn lookup_many<'a>(&'a self, service: &'a Service, wanted: &'a [Wanted]) -> ManyLookupsFuture<'a> {
         match self.of_service(service) {
             Some(source) => Box::pin(source.lookup_many(service, wanted)),

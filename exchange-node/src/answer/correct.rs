@@ -11,7 +11,7 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use super::Answerer;
+use super::{Answerer, lookup::Reading};
 use crate::correction::Book;
 
 impl Answerer {
@@ -35,7 +35,8 @@ impl Answerer {
         if AnsweredBy::of(&permit.service.published) == AnsweredBy::Clerk {
             return Some((Outcome::Refusal(Refusal::new(Code::AnswerWithdrawn).to_wire()), Vec::new()));
         }
-        let verdicts = self.evaluate(&permit, question, now_ms).await;
+        // An answer that was kept from before the record was mended would be the wrong one again.
+        let verdicts = self.evaluate(&permit, question, Reading::Anew, now_ms).await;
         Some((Outcome::Verdicts(verdicts), permit.grant.as_bytes().to_vec()))
     }
 }

@@ -12,7 +12,7 @@ use trust::{
     question::Question,
 };
 
-use super::{Answerer, Unanswered, evaluate::unavailable};
+use super::{Answerer, Unanswered, evaluate::unavailable, lookup::Reading};
 use crate::{asked, clerk::Clerks};
 
 /// How many answers go along with the first at most.
@@ -44,7 +44,7 @@ impl Answerer {
             (AnsweredBy::Clerk, None) => return Outcome::Verdicts(unavailable(permit, Reason::SourceDown)),
             (AnsweredBy::Record | AnsweredBy::RecordThenClerk, _) => {}
         }
-        let verdicts = self.evaluate(permit, question, now_ms).await;
+        let verdicts = self.evaluate(permit, question, Reading::Kept, now_ms).await;
         let missing = verdicts.verdicts.iter().any(|claim| claim.verdict() == wire::Verdict::NoRecord);
         // An outage is no missing record: nobody is kept busy because a database is down.
         if answered_by == AnsweredBy::RecordThenClerk

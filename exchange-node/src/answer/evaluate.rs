@@ -14,7 +14,7 @@ use trust::{
 
 use super::{
     Answerer,
-    lookup::{Together, under_all},
+    lookup::{Reading, Together, under_all},
 };
 use crate::records::{Lookup, aliases::AliasError, calendar_day};
 
@@ -22,17 +22,24 @@ use crate::records::{Lookup, aliases::AliasError, calendar_day};
 const USUAL_LOOKUP: Duration = Duration::from_secs(5);
 
 impl Answerer {
-    pub(super) async fn evaluate(&self, permit: &Permit<'_>, question: &Question, now_ms: u64) -> wire::Verdicts {
+    pub(super) async fn evaluate(
+        &self,
+        permit: &Permit<'_>,
+        question: &Question,
+        reading: Reading,
+        now_ms: u64,
+    ) -> wire::Verdicts {
         let limit = match permit.service.published.time_to_answer_ms {
             0 => USUAL_LOOKUP,
             limit_ms => Duration::from_millis(limit_ms.into()),
         };
-        let mut found = match self.rows_of(permit, question, (&permit.subject, &permit.former_subjects), limit).await {
+        let subject = (&permit.subject, permit.former_subjects.as_slice());
+        let mut found = match self.rows_of(permit, question, subject, (reading, limit)).await {
             Ok(found) => found,
             Err(reason) => return unavailable(permit, self.told(permit, reason, now_ms)),
         };
         for other in &permit.also_about {
-            match self.rows_of(permit, question, (other, &[]), limit).await {
+            match self.rows_of(permit, question, (other, &[]), (reading, limit)).await {
                 Ok(theirs) => found.add(theirs),
                 Err(reason) => return unavailable(permit, self.told(permit, reason, now_ms)),
             }
@@ -133,10 +140,11 @@ impl Answerer {
         permit: &Permit<'_>,
         question: &Question,
         (subject, former): (&Subject, &[Subject]),
-        limit: Duration,
+        (reading, limit): (Reading, Duration),
     ) -> Result<Found, Trouble> {
         let numbers = self.aliases.numbers(subject, former).map_err(|error| untold(&error))?;
-        let lookup = under_all(self.records.as_ref(), &question.sender, permit.service, &numbers, &permit.inputs);
+        let (records, consumer) = (self.records.as_ref(), &question.sender);
+        let lookup = under_all(records, reading, consumer, permit.service, &numbers, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await;
         found_in(permit, found.unwrap_or_else(|_| Together::of(Lookup::Failed("it took too long".to_owned()))))
     }

@@ -5,6 +5,15 @@ use trust::{claim::Row, ids::Party, service::Service, subject::Subject, value::V
 
 use crate::records::{Lookup, RecordSource};
 
+/// Whether what a source allows to be kept for a while may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// As the records are now: they may have just changed.
+    Anew,
+    /// As usual.
+    Kept,
+}
+
 /// What was found under all numbers of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Together {
@@ -24,6 +33,7 @@ impl Together {
 /// The rows of a subject under all of its `numbers`. Whatever cannot be told under one of them cannot be told at all.
 pub(super) async fn under_all(
     records: &dyn RecordSource,
+    reading: Reading,
     consumer: &Party,
     service: &Service,
     numbers: &[Subject],
@@ -31,7 +41,10 @@ pub(super) async fn under_all(
 ) -> Together {
     let mut found = Vec::with_capacity(numbers.len());
     for number in numbers.iter().filter(|number| service.schemes.contains(&number.scheme())) {
-        found.push(records.lookup_for(consumer, service, number, inputs).await);
+        found.push(match reading {
+            Reading::Anew => records.lookup_anew(service, number, inputs).await,
+            Reading::Kept => records.lookup_for(consumer, service, number, inputs).await,
+        });
     }
     merged(found, records.may_repeat(service))
 }

@@ -18,7 +18,7 @@ use trust::{
     subscription,
 };
 
-use super::{Answerer, Unanswered, request_key};
+use super::{Answerer, Unanswered, lookup::Reading, request_key};
 use crate::{
     budget::guesses,
     journal::{Commit, NewEntry},
@@ -88,7 +88,7 @@ impl Answerer {
             Ok(permit) => permit,
             Err(refusal) => return self.over_unless_for_a_while(given, row, &refusal).await,
         };
-        let verdicts = self.evaluate(&permit, &question, now_ms).await;
+        let verdicts = self.evaluate(&permit, &question, Reading::Anew, now_ms).await;
         let Some(verdict) = verdicts.verdicts.first().map(wire::ClaimVerdict::verdict) else {
             return Ok(Looked::Silent);
         };

@@ -172,6 +172,17 @@ async fn an_outage_is_unavailable_and_never_a_mismatch() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_answered_anew_uses_nothing_that_was_kept() {
+    let provider = Provider::new(RecordsDouble::saying(married())).await;
+    provider.ask(|_| {}).await;
+    assert_eq!((provider.records.lookups(), provider.records.lookups_anew()), (1, 0));
+    let question = Question::read(provider.fixture.request()).unwrap();
+    let (outcome, _) = provider.answerer.anew(&question).await.unwrap();
+    assert!(matches!(outcome, Outcome::Verdicts(_)), "{outcome:?}");
+    assert_eq!((provider.records.lookups(), provider.records.lookups_anew()), (2, 1));
+}
+
+#[tokio::test]
 async fn a_record_that_is_older_than_asked_for_is_unavailable() {
     let today = calendar_day(NOW_MS);
     let as_of = |days: i64| Lookup::Rows {

@@ -17,6 +17,7 @@ pub struct RecordsDouble {
     otherwise: Mutex<Lookup>,
     delay: Duration,
     lookups: AtomicU64,
+    lookups_anew: AtomicU64,
     may_repeat: bool,
 }
 
@@ -28,6 +29,7 @@ impl RecordsDouble {
             otherwise: Mutex::new(otherwise),
             delay: Duration::ZERO,
             lookups: AtomicU64::new(0),
+            lookups_anew: AtomicU64::new(0),
             may_repeat: false,
         }
     }
@@ -72,6 +74,11 @@ impl RecordsDouble {
     pub fn lookups(&self) -> u64 {
         self.lookups.load(Ordering::SeqCst)
     }
+
+    /// How many of them were to use nothing that was kept.
+    pub fn lookups_anew(&self) -> u64 {
+        self.lookups_anew.load(Ordering::SeqCst)
+    }
 }
 
 impl RecordSource for RecordsDouble {
@@ -89,6 +96,16 @@ impl RecordSource for RecordsDouble {
             let told = self.told.lock().unwrap().get(subject).cloned();
             told.unwrap_or_else(|| self.otherwise.lock().unwrap().clone())
         })
+    }
+
+    fn lookup_anew<'a>(
+        &'a self,
+        service: &'a Service,
+        subject: &'a Subject,
+        inputs: &'a [(String, Value)],
+    ) -> LookupFuture<'a> {
+        self.lookups_anew.fetch_add(1, Ordering::SeqCst);
+        self.lookup(service, subject, inputs)
     }
 
     fn may_repeat(&self, _service: &Service) -> bool {

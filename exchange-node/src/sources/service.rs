@@ -127,7 +127,7 @@ impl ServiceSource {
     ) -> Lookup {
         let question = consumer.map(|consumer| {
             let (consumer, subject, inputs) = (consumer.clone(), subject.clone(), inputs.to_vec());
-            Question { consumer, subject, inputs }
+            Question { consumer, statement: service.statement, subject, inputs }
         });
         let now_ms = self.clock.now_ms();
         if let Some((cache, question)) = self.cache.as_ref().zip(question.as_ref())
@@ -135,11 +135,20 @@ impl ServiceSource {
         {
             return kept;
         }
+        let forgotten = self.cache.as_ref().map_or(0, Cache::forgotten);
         let lookup = self.look_up(service, subject, inputs).await;
         if let Some((cache, question)) = self.cache.as_ref().zip(question) {
-            cache.keep(question, &lookup, now_ms);
+            cache.keep(question, &lookup, (now_ms, forgotten));
         }
         lookup
+    }
+
+    /// Looks `subject` up as its records are now, and forgets what was kept about it.
+    pub async fn lookup_anew(&self, service: &Service, subject: &Subject, inputs: &[(String, Value)]) -> Lookup {
+        if let Some(cache) = &self.cache {
+            cache.forget(subject);
+        }
+        self.look_up(service, subject, inputs).await
     }
 
     async fn look_up(&self, service: &Service, subject: &Subject, inputs: &[(String, Value)]) -> Lookup {
@@ -287,3 +296,6 @@ impl fmt::Debug for ServiceSource {
         formatter.debug_struct("ServiceSource").field("service", &self.service).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
