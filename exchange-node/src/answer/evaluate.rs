@@ -33,6 +33,9 @@ impl Answerer {
             0 => USUAL_LOOKUP,
             limit_ms => Duration::from_millis(limit_ms.into()),
         };
+        if let Err(trouble) = self.check_apart(permit) {
+            return unavailable(permit, self.told(permit, trouble, now_ms));
+        }
         let subject = (&permit.subject, permit.former_subjects.as_slice());
         let mut found = match self.rows_of(permit, question, subject, (reading, limit)).await {
             Ok(found) => found,
@@ -147,6 +150,25 @@ impl Answerer {
         let lookup = under_all(records, reading, consumer, permit.service, &numbers, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await;
         found_in(permit, found.unwrap_or_else(|_| Together::of(Lookup::Failed("it took too long".to_owned()))))
+    }
+
+    /// That the people who are added up are different ones by all that is known of their numbers: one person under two numbers
+    /// would be counted twice.
+    fn check_apart(&self, permit: &Permit<'_>) -> Result<(), Trouble> {
+        if permit.also_about.is_empty() {
+            return Ok(());
+        }
+        let mut known =
+            self.aliases.numbers(&permit.subject, &permit.former_subjects).map_err(|error| untold(&error))?;
+        for other in &permit.also_about {
+            let numbers = self.aliases.numbers(other, &[]).map_err(|error| untold(&error))?;
+            if numbers.iter().any(|number| known.contains(number)) {
+                let why = "two of the people whose rows are added up are one person under two numbers";
+                return Err((Reason::Ambiguous, Some(("aliases", why.to_owned()))));
+            }
+            known.extend(numbers);
+        }
+        Ok(())
     }
 
     fn told(&self, permit: &Permit<'_>, (reason, trouble): Trouble, now_ms: u64) -> Reason {

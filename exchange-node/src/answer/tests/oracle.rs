@@ -549,4 +549,12 @@ async fn equal_rows_under_two_numbers_are_counted_twice_or_not_at_all() {
     let asked_there = Provider::with(fixture(), records().that_may_repeat(), Limits::default()).await;
     let answer = asked_there.put_as(1, asked(), former).await;
     assert_eq!(verdicts(&answer), [(Verdict::Unavailable, "ambiguous"), (Verdict::Match, "")], "nobody knows");
+    // One person who is named as two is not added up with himself.
+    let twice = |request: &mut wire::Request| {
+        former(request);
+        request.also_about = request.former_subjects.clone();
+        request.wire_version = trust::question::wire_version_of(request);
+    };
+    let answer = imported.put_as(2, Ask::of(vec![claim("at_most", &[3])]), twice).await;
+    assert_eq!(verdicts(&answer), [(Verdict::Unavailable, "ambiguous")]);
 }
