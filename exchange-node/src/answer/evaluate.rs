@@ -10,6 +10,7 @@ use trust::{
     decision::Permit,
     question::Question,
     subject::Subject,
+    value::Value,
 };
 
 use super::{
@@ -74,6 +75,10 @@ impl Answerer {
     fn compared(&self, permit: &Permit<'_>, question: &Question, found: Found, now_ms: u64) -> wire::Verdicts {
         let today = calendar_day(now_ms);
         let Found { rows, as_of, lacking, is_anybody_absent, is_repeated } = found;
+        // A day that has not come says nothing about how fresh a row is, and neither does the oldest of rows that bear one.
+        let column = permit.service.published.record_as_of_column.as_str();
+        let is_ahead = |row: &Row| matches!(row.value(column), Some(Value::Date(day)) if *day > today);
+        let as_of = as_of.filter(|day| *day <= today && !rows.iter().any(is_ahead));
         let too_old = age_problem(question.wire.max_record_age_seconds, as_of, today);
         let repeated = || {
             let why =

@@ -194,11 +194,18 @@ async fn a_record_that_is_older_than_asked_for_is_unavailable() {
         (as_of(1), 86_400, "missing_value"),
         (as_of(2), 86_400, "too_old"),
         (Lookup::Rows { rows: vec![Row::default()], as_of: None }, 86_400, "age_unknown"),
+        // A day that has not come.
+        (as_of(-1), 86_400, "age_unknown"),
+        (Lookup::Rows { rows: vec![Row::default()], as_of: Some(jiff::civil::Date::MAX) }, 86_400, "age_unknown"),
     ] {
         let provider = Provider::new(RecordsDouble::saying(lookup)).await;
         let answer = provider.ask(|request| request.max_record_age_seconds = most).await;
         assert_eq!(verdicts(&answer), [(Verdict::Unavailable, expected)]);
     }
+    // Nor is it told as the record's day, whether or not a freshness is asked for.
+    let provider = Provider::new(RecordsDouble::saying(as_of(-1))).await;
+    let answer = provider.ask(|_| {}).await;
+    assert!(matches!(&answer.outcome, Some(Outcome::Verdicts(told)) if told.record_as_of.is_empty()), "{answer:?}");
 }
 
 #[tokio::test]
