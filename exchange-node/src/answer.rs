@@ -134,7 +134,7 @@ pub struct Answerer {
     /// Questions that wait for directory news.
     waiting: Semaphore,
     /// Batches that are answered at once: each takes some tens of megabytes meanwhile.
-    batches: Semaphore,
+    batches: Arc<Semaphore>,
     disk_low: AtomicBool,
     counts: Counts,
     clerks: Option<Arc<Clerks>>,
@@ -285,7 +285,7 @@ impl Answerer {
             answers: Semaphore::new(limits.answers_at_once),
             refusals: Semaphore::new(limits.answers_at_once),
             waiting: Semaphore::new(MOST_WAITING),
-            batches: Semaphore::new(batch::AT_ONCE),
+            batches: Arc::new(Semaphore::new(batch::AT_ONCE)),
             disk_low: AtomicBool::new(false),
             counts: Counts::default(),
             clerks: None,

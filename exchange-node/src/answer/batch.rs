@@ -4,11 +4,14 @@
 //!
 //! Out of scope: what a batch is (`trust::batch`), and how it comes here (`peer_edge::bulk`).
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use prost::Message;
 use proto::exchange::v1::{self as wire, EntryKind, answer::Outcome, signed::Form};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use trust::{
     batch::{self, Questions},
     claim::Reason,
@@ -51,21 +54,50 @@ const IN_ONE_PASS: usize = 1000;
 
 impl Answerer {
     /// A place among the batches that are answered at once. Whoever waits has sent nothing yet.
-    pub async fn batch_turn(&self) -> Result<SemaphorePermit<'_>, Unanswered> {
-        self.batches.acquire().await.map_err(|_| Unanswered::TooMany)
+    pub async fn batch_turn(&self) -> Result<OwnedSemaphorePermit, Unanswered> {
+        Arc::clone(&self.batches).acquire_owned().await.map_err(|_| Unanswered::TooMany)
     }
 
     /// Answers a batch that came over a connection of `peer`: with a batch of answers, or with one that refuses the whole.
-    pub async fn answer_batch(&self, peer: &Party, batch: wire::Batch) -> Result<wire::Signed, Unanswered> {
+    /// It comes back with its `place`, which is held as long as the answer is in memory.
+    ///
+    /// What is new is answered in a task of its own, up to the commit, also where nobody waits any more: ten thousand
+    /// look-ups may take longer than whoever asked can wait, and the same bytes, sent again, find what was begun.
+    pub async fn answer_batch(
+        self: &Arc<Self>,
+        peer: &Party,
+        batch: wire::Batch,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(wire::Signed, OwnedSemaphorePermit), Unanswered> {
         if self.disk_low.load(Ordering::Acquire) {
             return Err(Unanswered::DiskFull);
         }
         self.journal.check_open()?;
         let batch = Arc::new(batch);
-        let (seen, opened) = self.open_batch(peer, &batch).await?;
+        let (seen, questions, turn) = match self.begin_batch(peer, &batch).await? {
+            ControlFlow::Continue(new) => new,
+            ControlFlow::Break(answer) => return Ok((answer, place)),
+        };
+        let answerer = Arc::clone(self);
+        let answering = tokio::spawn(async move {
+            let answer = answerer.answer_new_batch(seen, questions, batch, turn).await?;
+            Ok::<_, Unanswered>((answer, place))
+        });
+        answering.await?
+    }
+
+    /// Opens a batch, and finds the answer where it has one; waits where it is being answered.
+    async fn begin_batch(
+        &self,
+        peer: &Party,
+        batch: &Arc<wire::Batch>,
+    ) -> Result<ControlFlow<wire::Signed, NewBatch>, Unanswered> {
+        let (seen, opened) = self.open_batch(peer, batch).await?;
         let questions = match opened {
             Ok(questions) => questions,
-            Err(refusal) => return self.refuse_unopened_batch(&seen, peer, &batch, &refusal).await,
+            Err(refusal) => {
+                return Ok(ControlFlow::Break(self.refuse_unopened_batch(&seen, peer, batch, &refusal).await?));
+            }
         };
         let key = request_key(&questions.common.sender, questions.common.id.as_bytes());
         let turn = loop {
@@ -73,17 +105,27 @@ impl Answerer {
                 Begin::Mine(turn) => break turn,
                 Begin::InFlight(ended) => drop(ended.await),
                 Begin::Stored(first_index) => {
-                    let stored = self.stored(first_index, &questions.digest)?;
-                    return match stored {
-                        Some(answer) => self.ours_batch(&seen, &questions, &batch, answer).await,
-                        None => self.refuse_reuse(&seen, &questions, &batch).await,
+                    let answer = match self.stored(first_index, &questions.digest)? {
+                        Some(answer) => self.ours_batch(&seen, &questions, batch, answer).await?,
+                        None => self.refuse_reuse(&seen, &questions, batch).await?,
                     };
+                    return Ok(ControlFlow::Break(answer));
                 }
             }
         };
         if self.may_have_been_answered(&questions.common) {
             return Err(Unanswered::BeforeThisLog);
         }
+        Ok(ControlFlow::Continue((seen, questions, turn)))
+    }
+
+    async fn answer_new_batch(
+        &self,
+        seen: Arc<Seen>,
+        questions: Questions,
+        batch: Arc<wire::Batch>,
+        turn: Turn,
+    ) -> Result<wire::Signed, Unanswered> {
         if let Some(shared) = &self.shared {
             match shared.claim_request(turn.key(), &questions.digest).await? {
                 Claim::Mine => {}
@@ -388,6 +430,9 @@ impl Answerer {
         self.commit(&signed, digest, &answer, None, Charged::default()).await
     }
 }
+
+/// A batch that nobody has answered: by what directory it was opened, and the right to answer it.
+type NewBatch = (Arc<Seen>, Questions, Turn);
 
 /// A permitted item, or why it is refused.
 type Item<'a> = Result<(Question, Permit<'a>), Refusal>;

@@ -26,7 +26,7 @@ struct Provider {
     officers: OfficerLimits,
     clock: MockClock,
     view: Arc<View>,
-    answerer: Answerer,
+    answerer: Arc<Answerer>,
     limits: Limits,
     _dir: tempfile::TempDir,
 }
@@ -52,14 +52,15 @@ impl Provider {
         let clock = MockClock::at(NOW_MS);
         let budget: Arc<dyn GuessBudget> = Arc::new(MemoryBudget::default());
         let officers = OfficerLimits::default();
-        let answerer = answerer(&view, &journal, &records, &budget, &clock, limits, officers);
+        let answerer = Arc::new(answerer(&view, &journal, &records, &budget, &clock, limits, officers));
         Self { fixture, journal, records, budget, officers, clock, view, answerer, limits, _dir: dir }
     }
 
     fn restart(&mut self) {
         self.journal = Arc::new(self.journal.restarted());
         let (budget, limits, officers) = (&self.budget, self.limits, self.officers);
-        self.answerer = answerer(&self.view, &self.journal, &self.records, budget, &self.clock, limits, officers);
+        let answerer = answerer(&self.view, &self.journal, &self.records, budget, &self.clock, limits, officers);
+        self.answerer = Arc::new(answerer);
     }
 
     fn sealed(&self, change: impl FnOnce(&mut wire::Request)) -> wire::Signed {
@@ -526,4 +527,5 @@ async fn a_full_disk_gives_no_answer() {
     verdicts(&provider.ask(|_| {}).await);
 }
 
+mod batch;
 mod oracle;

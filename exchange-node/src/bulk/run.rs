@@ -27,8 +27,9 @@ use crate::{
 /// Parts of one job that are asked at a time.
 const PARTS_AT_ONCE: usize = 2;
 
-/// How long one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(60);
+/// How long one attempt may take: as long as a slow source may need for ten thousand rows. A connection that is dead ends it
+/// sooner.
+const ATTEMPT: Duration = Duration::from_secs(300);
 
 /// The first pause before a batch is sent again; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
