@@ -1,9 +1,14 @@
 //! The guess budget of all nodes of a department. Each node goes on keeping its own book too: what was tried before the
 //! nodes shared a database counts there. Out of scope: the rule (`budget::judge`), and what a guess is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Error, Shared, one_by_one, signed};
+use sqlx::PgConnection;
+
+use super::{Error, Shared, signed};
 use crate::budget::{self, About, Guess, GuessBudget, Later, Spent, Taken, Tried, YEAR_MS, judge};
 
 /// This node's own book and what the nodes share, together: a guess must be within both.
@@ -39,25 +44,31 @@ impl Shared {
             return Ok(questions.iter().map(|_| Ok(())).collect());
         }
         let mut transaction = self.pool().await?.begin().await?;
-        // In their order, so that two that want the same budgets never wait for each other.
-        for (about, tried) in &mut known {
-            one_by_one(&mut transaction, b"guesses", about).await?;
-            let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as("SELECT tried, at_ms FROM guesses WHERE about = $1")
-                .bind(about.as_slice())
+        lock(&mut transaction, known.keys()).await?;
+        let abouts: Vec<Vec<u8>> = known.keys().map(|about| about.to_vec()).collect();
+        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
+            sqlx::query_as("SELECT about, tried, at_ms FROM guesses WHERE about = ANY($1)")
+                .bind(abouts)
                 .fetch_all(&mut *transaction)
                 .await?;
-            for (hash, at_ms) in rows {
-                let hash = hash.as_slice().try_into().map_err(|_| Error::Unreadable)?;
-                tried.push((hash, u64::try_from(at_ms).unwrap_or(0)));
-            }
+        for (about, tried, at_ms) in rows {
+            let about: About = about.as_slice().try_into().map_err(|_| Error::Unreadable)?;
+            let tried: Tried = tried.as_slice().try_into().map_err(|_| Error::Unreadable)?;
+            known.entry(about).or_default().push((tried, u64::try_from(at_ms).unwrap_or(0)));
         }
         let mut taken = Taken::new();
         let mut new: Vec<(About, Tried)> = Vec::new();
         for question in &questions {
-            let (before, many) = (known.clone(), new.len());
+            let many = new.len();
+            // What the question has changed, so that nothing of it stays where one of its claims is over.
+            let mut before: Vec<(About, Vec<(Tried, u64)>)> = Vec::new();
             let outcome = question.iter().try_for_each(|guess| {
                 let budget = known.entry(guess.about).or_default();
-                for tried in judge(guess, budget, now_ms)? {
+                let tries = judge(guess, budget, now_ms)?;
+                if !tries.is_empty() {
+                    before.push((guess.about, budget.clone()));
+                }
+                for tried in tries {
                     budget.retain(|(old, _)| *old != tried);
                     budget.push((tried, now_ms));
                     new.push((guess.about, tried));
@@ -65,18 +76,22 @@ impl Shared {
                 Ok(())
             });
             if outcome.is_err() {
-                known = before;
+                // The last change first: the same budget may have been changed twice.
+                known.extend(before.into_iter().rev());
                 new.truncate(many);
             }
             taken.push(outcome);
         }
-        for (about, tried) in new {
+        if !new.is_empty() {
+            let (abouts, tried): (Vec<Vec<u8>>, Vec<Vec<u8>>) =
+                new.iter().map(|(about, tried)| (about.to_vec(), tried.to_vec())).unzip();
             sqlx::query(
-                "INSERT INTO guesses (about, tried, at_ms) VALUES ($1, $2, $3)
+                "INSERT INTO guesses (about, tried, at_ms)
+                 SELECT tries.about, tries.tried, $3 FROM unnest($1::bytea[], $2::bytea[]) AS tries(about, tried)
                  ON CONFLICT (about, tried) DO UPDATE SET at_ms = excluded.at_ms",
             )
-            .bind(about.as_slice())
-            .bind(tried.as_slice())
+            .bind(abouts)
+            .bind(tried)
             .bind(signed(now_ms))
             .execute(&mut *transaction)
             .await?;
@@ -93,4 +108,22 @@ impl Shared {
             .await?;
         Ok(())
     }
+}
+
+/// Locks of budgets have this for their first number; those of `one_by_one` have one number alone.
+const LOCKS: i32 = 0x6775_6573;
+
+/// Until the transaction ends nobody else takes from these budgets. A lock is for many of them: a server has room for some
+/// thousands in all, and a batch has twenty thousand budgets. In their order, so that two that want the same never wait for
+/// each other.
+async fn lock(connection: &mut PgConnection, abouts: impl Iterator<Item = &About>) -> Result<(), Error> {
+    // Keyed hashes: they are spread evenly.
+    let locks: BTreeSet<i32> = abouts.map(|about| i32::from(about[0])).collect();
+    let locks: Vec<i32> = locks.into_iter().collect();
+    sqlx::query("SELECT pg_advisory_xact_lock($1, bucket) FROM unnest($2::int4[]) AS bucket")
+        .bind(LOCKS)
+        .bind(locks)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

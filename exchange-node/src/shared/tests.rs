@@ -226,6 +226,55 @@ async fn a_guess_budget_is_one_for_all_nodes() {
 }
 
 #[tokio::test]
+async fn batches_of_many_budgets_at_once_are_charged_at_either_node() {
+    let Some(scratch) = postgres_server::scratch("shared::tests::batches_of_many_budgets_at_once").await else {
+        return;
+    };
+    let nodes = [Arc::new(node(&scratch, "1")), Arc::new(node(&scratch, "2"))];
+    // Two attributes of ten thousand subjects, of whom each batch has half for itself.
+    let about = |subject: u32, attribute: u8| {
+        let mut about = [attribute; 16];
+        about[..4].copy_from_slice(&subject.wrapping_mul(0x9E37_79B1).to_be_bytes());
+        about
+    };
+    let question = |subject: u32, tried: u8| -> Vec<Guess> {
+        let guess = |attribute: u8| Guess {
+            about: about(subject, attribute),
+            tries: vec![[tried; 8]],
+            per_day: 2,
+            per_year: None,
+            claim: usize::from(attribute),
+        };
+        vec![guess(0), guess(1)]
+    };
+    let taking: Vec<_> = (0..4_u32)
+        .map(|nth| {
+            let node = Arc::clone(&nodes[usize::from(nth % 2 == 1)]);
+            let questions: Vec<_> =
+                (0..10_000).map(|subject| question(subject + 5_000 * (nth % 2), nth as u8)).collect();
+            tokio::spawn(async move { node.take_guesses(questions, NOW_MS).await.unwrap() })
+        })
+        .collect();
+    let mut taken = 0;
+    for take in taking {
+        taken += take.await.unwrap().iter().filter(|outcome| outcome.is_ok()).count();
+    }
+    // Two batches are about 0 to 9,999 and two about 5,000 to 14,999: two values each, whoever was first.
+    assert_eq!(taken, 15_000 * 2);
+    assert_eq!(scratch.sql("SELECT count(*) FROM errand_node.guesses"), "60000");
+    for node in &nodes {
+        let more = node.take_guesses(vec![question(7_000, 99), question(0, 99), question(20_000, 99)], NOW_MS);
+        let more = more.await.unwrap();
+        assert!(more[0].is_err() && more[1].is_err() && more[2].is_ok(), "{more:?}");
+    }
+    // Of a question that is over in its second claim nothing is charged for the first.
+    let mut both = question(30_000, 1);
+    both[1].tries = vec![[1; 8], [2; 8], [3; 8]];
+    let outcome = nodes[0].take_guesses(vec![both, question(30_000, 4), question(30_000, 5)], NOW_MS).await.unwrap();
+    assert!(outcome[0].is_err_and(|spent| spent.claim == 1) && outcome[1].is_ok() && outcome[2].is_ok(), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn while_the_database_is_away_nothing_is_claimed_or_counted() {
     let Some(mut scratch) = postgres_server::own("shared::tests::while_the_database_is_away").await else { return };
     let shared = node(&scratch, "1");
