@@ -116,7 +116,7 @@ const LOCKS: i32 = 0x6775_6573;
 /// Until the transaction ends nobody else takes from these budgets. A lock is for many of them: a server has room for some
 /// thousands in all, and a batch has twenty thousand budgets. In their order, so that two that want the same never wait for
 /// each other.
-async fn lock(connection: &mut PgConnection, abouts: impl Iterator<Item = &About>) -> Result<(), Error> {
+async fn lock<'a>(connection: &mut PgConnection, abouts: impl Iterator<Item = &'a About>) -> Result<(), Error> {
     // Keyed hashes: they are spread evenly.
     let locks: BTreeSet<i32> = abouts.map(|about| i32::from(about[0])).collect();
     let locks: Vec<i32> = locks.into_iter().collect();
