@@ -48,7 +48,7 @@ use self::{
 };
 use crate::{
     asked::request_key,
-    budget::{self, BudgetKey, GuessBudget},
+    budget::{self, BudgetKey, GuessBudget, GuessSettings},
     clerk::{self, Clerks},
     config::{Limits, OfficerLimits},
     events::Watch,
@@ -124,6 +124,7 @@ pub struct Answerer {
     officers: Officers,
     budget: Arc<dyn GuessBudget>,
     budget_key: Arc<BudgetKey>,
+    guessing: GuessSettings,
     shared: Option<Arc<Shared>>,
     watch: Watch,
     unopened: PerSecond,
@@ -172,6 +173,8 @@ pub struct AnswererParts {
     pub budget: Arc<dyn GuessBudget>,
     /// Under which subjects and officers are known there.
     pub budget_key: Arc<BudgetKey>,
+    /// What it is beside the services' own limits.
+    pub guessing: GuessSettings,
     /// The numbers that subjects had before.
     pub aliases: Arc<Aliases>,
     /// The time.
@@ -263,7 +266,7 @@ impl Answerer {
     /// Makes the answering side, which knows what was answered before.
     pub fn new(parts: AnswererParts, recalled: Recalled) -> Self {
         let AnswererParts { me, node, signer, view, journal, records, aliases, .. } = parts;
-        let AnswererParts { budget, budget_key, clock, limits, officers, shared, watch, .. } = parts;
+        let AnswererParts { budget, budget_key, guessing, clock, limits, officers, shared, watch, .. } = parts;
         Self {
             me,
             node,
@@ -278,6 +281,7 @@ impl Answerer {
             officers: Officers::new(officers, Arc::clone(&budget_key), recalled.officers),
             budget,
             budget_key,
+            guessing,
             shared,
             watch,
             unopened: PerSecond::new(limits.unopened_per_second),

@@ -272,6 +272,7 @@ impl App {
                 None => Arc::new(budget.clone()),
             },
             budget_key: Arc::clone(budget.key()),
+            guessing: config.guesses,
             aliases: Arc::clone(&aliases),
             clock: Arc::clone(&clock),
             limits: config.limits,

@@ -7,7 +7,11 @@
 //! One budget counts for a canonical subject and attribute, whatever service, version, question, batch or case it is asked
 //! through. `equals`, `not_equals`, `one_of`, `contains` and `matches_name` try a value; an operator that compares tries a
 //! bound, just below a value (`at_least`, `before`) or just above it (`at_most`, `after`), and `between` one of each: each
-//! charge tells an asker one bit at the most. Trying again what was tried is free, and so is what a published item fixes.
+//! charge tells an asker one bit at the most. Trying again what was tried is free. A claim that a published item fixes is charged
+//! whole, as one, to a budget of its own: anybody can publish one item after the other.
+//!
+//! An input selects rows, so that whether there is one tells whether a row has its value: one that bears an attribute's name is
+//! charged as `equals` on it, every other to a budget of its own.
 //!
 //! Out of scope: where charges are kept (`book`; nodes that share one keep it elsewhere), quotas (`usage`).
 
@@ -18,6 +22,7 @@ mod guesses;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod runs;
+mod settings;
 
 use std::{future::Future, path::Path, pin::Pin};
 
@@ -32,12 +37,13 @@ use host::{
 use sha2::Sha256;
 use trust::{
     ids::DepartmentId,
+    question::MOST_CLAIMS,
     refusal::{Code, Refusal},
     subject::Subject,
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
-pub use self::{book::Book, guesses::guesses};
+pub use self::{book::Book, guesses::guesses, settings::GuessSettings};
 
 /// A day of the budget, in milliseconds: any 24 hours, so that midnight gives nobody two days at once.
 pub const DAY_MS: u64 = 86_400_000;
@@ -62,14 +68,14 @@ pub struct Guess {
     pub per_day: u32,
     /// So many in any 365 days; `None` without such a limit.
     pub per_year: Option<u32>,
-    /// The claim's place in its question.
+    /// The claim's place in its question; the inputs' places come after all that claims can have ([`MOST_CLAIMS`]).
     pub claim: usize,
 }
 
 /// A question's budget is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// The claim's place in its question.
+    /// The claim's or input's place in its question, as in [`Guess`].
     pub claim: usize,
     /// How many are allowed.
     pub limit: u32,
@@ -83,8 +89,12 @@ impl Spent {
     /// The refusal: which claim, which limit, when to try again, and nothing about the record.
     pub fn refusal(&self) -> Refusal {
         let span = if self.in_year { "year" } else { "day" };
-        let detail = format!("{} different values in a {span} for one subject and attribute", self.limit);
-        let refusal = Refusal::new(Code::GuessBudgetSpent).at(format!("claims[{}]", self.claim)).because(detail);
+        let (field, of) = match self.claim.checked_sub(MOST_CLAIMS) {
+            None => (format!("claims[{}]", self.claim), "attribute"),
+            Some(input) => (format!("inputs[{input}]"), "input"),
+        };
+        let detail = format!("{} different values in a {span} for one subject and {of}", self.limit);
+        let refusal = Refusal::new(Code::GuessBudgetSpent).at(field).because(detail);
         match self.retry_at_ms {
             Some(at_ms) => refusal.retry_at(at_ms),
             None => refusal,

@@ -108,6 +108,9 @@ pub struct Config {
     /// What in other departments' questions looks wrong.
     #[serde(default)]
     pub events: EventSettings,
+    /// How many values other departments may try that are no operands.
+    #[serde(default)]
+    pub guesses: crate::budget::GuessSettings,
     /// Jobs of many questions.
     #[serde(default)]
     pub bulk: crate::bulk::BulkSettings,

@@ -215,7 +215,7 @@ impl Answerer {
             let Ok((question, permit)) = item else { continue };
             self.watch.asked(department, &question.wire.case_number, &permit.subject, calendar, now_ms);
             let also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
-            tried.push(guesses(&self.budget_key, directory, question, permit, &also, now_ms));
+            tried.push(guesses(&self.budget_key, &self.guessing, directory, question, permit, &also, now_ms));
             let_others(index).await;
         }
         let mut taken = self.budget.take_budget(tried, now_ms).await?.into_iter();

@@ -65,7 +65,7 @@ impl Answerer {
         for other in &permit.also_about {
             also.extend(self.aliases.numbers(other, &[]).unwrap_or_default());
         }
-        let guesses = guesses(&self.budget_key, directory, question, permit, &also, now_ms);
+        let guesses = guesses(&self.budget_key, &self.guessing, directory, question, permit, &also, now_ms);
         if !guesses.is_empty() {
             let taken = self.budget.take_budget(vec![guesses], now_ms).await?;
             if let Some(Err(spent)) = taken.first() {

@@ -173,7 +173,7 @@ impl Answerer {
     ) -> Result<Result<Mark, Refusal>, Unanswered> {
         let directory = seen.directory();
         let also = self.aliases.numbers(&permit.subject, &permit.former_subjects).unwrap_or_default();
-        let guesses = guesses(&self.budget_key, directory, question, permit, &also, now_ms);
+        let guesses = guesses(&self.budget_key, &self.guessing, directory, question, permit, &also, now_ms);
         if !guesses.is_empty()
             && let Some(Err(spent)) = self.budget.take_budget(vec![guesses], now_ms).await?.first()
         {

@@ -99,6 +99,7 @@ fn answerer(
         records: Arc::clone(records) as _,
         budget: Arc::clone(budget),
         budget_key: Arc::new(BudgetKey::new([7; 32])),
+        guessing: GuessSettings::default(),
         aliases: Arc::new(Aliases::open(std::path::Path::new("no-such-folder"))),
         clock: Arc::new(clock.clone()),
         limits,

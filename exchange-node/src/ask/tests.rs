@@ -21,7 +21,7 @@ use trust::{
 use super::*;
 use crate::{
     answer::{self, Answerer, AnswererParts},
-    budget::memory::MemoryBudget,
+    budget::{GuessSettings, memory::MemoryBudget},
     duty::Duties,
     journal::memory::{Fault, MemoryJournal},
     peers::{Patience, SendFailure, Undelivered},
@@ -120,6 +120,7 @@ impl Town {
             records: Arc::new(RecordsDouble::saying(Lookup::Rows { rows: vec![row], as_of: None })),
             budget: Arc::new(MemoryBudget::default()),
             budget_key: Arc::new(BudgetKey::new([7; 32])),
+            guessing: GuessSettings::default(),
             aliases: Arc::new(Aliases::open(std::path::Path::new("no-such-folder"))),
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),

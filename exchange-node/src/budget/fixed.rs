@@ -1,6 +1,7 @@
 //! Whether a published item fixes what a claim tries: everybody sees it in the directory before anybody asks it, and it is
-//! the same for every subject, so it is no guess. The asker's word for it counts for nothing. Out of scope: what items are
-//! (`trust::directory`).
+//! the same for every subject. The asker's word for it counts for nothing. An item that lists many bounds, or one version of it
+//! after the other, would still be a search: so a fixed claim has a budget of its own (`guesses`). Out of scope: what items
+//! are (`trust::directory`).
 
 use trust::{claim::Claim, directory::Directory, question::Question, service::Service};
 

@@ -1,22 +1,24 @@
-//! From the claims of a permitted question to what they try. Out of scope: whether that is within the budget.
+//! From the claims and inputs of a permitted question to what they try. Out of scope: whether that is within the budget.
 
+use data_encoding::HEXLOWER;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use trust::{
     claim::{Claim, Operator},
     decision::Permit,
     directory::Directory,
-    question::Question,
+    question::{MOST_CLAIMS, Question},
     subject::Subject,
     value::{Type, Value},
 };
 
-use super::{BudgetKey, Guess, Tried, fixed};
+use super::{BudgetKey, Guess, GuessSettings, Tried, fixed};
 
-/// What the claims of a question try, about its subject and about every other number that it says the person has had:
+/// What the claims and inputs of a question try, about its subject and about every other number that it says the person has had:
 /// whichever of them finds the record is charged.
 pub fn guesses(
     key: &BudgetKey,
+    settings: &GuessSettings,
     directory: &Directory,
     question: &Question,
     permit: &Permit<'_>,
@@ -29,22 +31,45 @@ pub fn guesses(
             subjects.push(subject.clone());
         }
     }
-    let mut guesses = Vec::new();
+    let (service, mut guesses) = (permit.service, Vec::new());
+    let mut charge = |name: &str, tries: Vec<Tried>, (per_day, per_year): (u32, Option<u32>), claim: usize| {
+        guesses.extend(subjects.iter().map(|subject| Guess {
+            about: key.about(question.sender.department(), subject, name),
+            tries: tries.clone(),
+            per_day,
+            per_year,
+            claim,
+        }));
+    };
+    let of_attribute = |name: &str| {
+        let is_ordered = service.attributes.get(name).is_some_and(|rule| has_order(rule.ty().ty()));
+        (service.guesses_per_day(), is_ordered.then(|| service.guesses_per_year()))
+    };
+    // Who chooses with whom somebody is added up chooses the bound, also where an item fixes it.
+    let may_be_fixed = settings.fixed_claims_per_year > 0 && permit.also_about.is_empty();
     for (index, claim) in permit.claims.iter().enumerate() {
         let tries = tries(key, claim, &together(permit));
-        // Who chooses with whom somebody is added up chooses the bound, also where an item fixes it.
-        let is_fixed = permit.also_about.is_empty();
-        if tries.is_empty() || is_fixed && fixed::is_fixed(directory, question, permit.service, claim, now_ms) {
+        if tries.is_empty() {
             continue;
         }
-        let is_ordered = permit.service.attributes.get(claim.attribute()).is_some_and(|rule| has_order(rule.ty().ty()));
-        guesses.extend(subjects.iter().map(|subject| Guess {
-            about: key.about(question.sender.department(), subject, claim.attribute()),
-            tries: tries.clone(),
-            per_day: permit.service.guesses_per_day(),
-            per_year: is_ordered.then(|| permit.service.guesses_per_year()),
-            claim: index,
-        }));
+        // No attribute or input has a space in its name.
+        if may_be_fixed && fixed::is_fixed(directory, question, service, claim, now_ms) {
+            let whole = tries.iter().map(|tried| HEXLOWER.encode(tried)).collect::<Vec<_>>().join(" ");
+            let limits = (settings.fixed_claims_per_year, Some(settings.fixed_claims_per_year));
+            charge(&format!("fixed {}", claim.attribute()), vec![key.tried("fixed", &whole)], limits, index);
+        } else {
+            charge(claim.attribute(), tries, of_attribute(claim.attribute()), index);
+        }
+    }
+    for (index, (name, value)) in permit.inputs.iter().enumerate() {
+        let tries = vec![key.tried("same", &canonical(value))];
+        if service.attributes.contains_key(name) {
+            charge(name, tries, of_attribute(name), MOST_CLAIMS + index);
+        } else {
+            let limit = |limit: u32| if limit == 0 { u32::MAX } else { limit };
+            let limits = (limit(settings.input_values_per_day), Some(limit(settings.input_values_per_year)));
+            charge(&format!("input {name}"), tries, limits, MOST_CLAIMS + index);
+        }
     }
     guesses
 }

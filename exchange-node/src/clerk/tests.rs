@@ -13,7 +13,7 @@ use trust::{
 use super::*;
 use crate::{
     answer::{self, Answerer, AnswererParts},
-    budget::{BudgetKey, memory::MemoryBudget},
+    budget::{BudgetKey, GuessSettings, memory::MemoryBudget},
     config::{Limits, OfficerLimits},
     duty::tests::duties,
     journal::memory::MemoryJournal,
@@ -87,6 +87,7 @@ impl Desk {
             aliases: Arc::new(Aliases::open(dir.path())),
             budget: Arc::new(MemoryBudget::default()),
             budget_key: Arc::new(BudgetKey::new([7; 32])),
+            guessing: GuessSettings::default(),
             clock: Arc::new(clock.clone()),
             limits: Limits::default(),
             officers: OfficerLimits::default(),
