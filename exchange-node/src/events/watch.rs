@@ -2,7 +2,7 @@
 //! nothing. In memory, bounded, forgotten at the end of the day. Out of scope: what becomes of an event (the parent).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -33,14 +33,25 @@ pub struct Watch {
 struct Day {
     day: i64,
     date: String,
-    /// The different subjects of a case, or of a range of numbers; beyond the threshold nothing is added.
-    groups: HashMap<[u8; 16], HashSet<[u8; 16]>>,
+    groups: HashMap<[u8; 16], Group>,
     departments: HashMap<DepartmentId, OfDepartment>,
+    /// How often a group was looked at.
+    uses: u64,
+}
+
+/// A case, or a range of numbers.
+#[derive(Debug, Default)]
+struct Group {
+    /// The different subjects; beyond the threshold nothing is added.
+    subjects: HashSet<[u8; 16]>,
+    /// Which of all uses was its last.
+    used: u64,
 }
 
 #[derive(Debug, Default)]
 struct OfDepartment {
-    groups: usize,
+    /// Its groups by their last use.
+    groups: BTreeMap<u64, [u8; 16]>,
     off_hours: u64,
     refused: HashMap<Kind, u64>,
 }
@@ -136,14 +147,7 @@ impl Watch {
         if threshold == 0 {
             return false;
         }
-        if !day.groups.contains_key(&group) {
-            let of = day.departments.entry(department.clone()).or_default();
-            if day.groups.len() >= MOST_GROUPS || of.groups >= MOST_OF_ONE {
-                return false;
-            }
-            of.groups += 1;
-        }
-        let subjects = day.groups.entry(group).or_default();
+        let subjects = day.subjects_of(department, group);
         if subjects.contains(&subject) {
             return false;
         }
@@ -159,6 +163,44 @@ impl Watch {
         let hour = now_ms.saturating_sub(calendar.begin_of(day)) / 3_600_000;
         let working = u64::from(self.settings.day_begins)..u64::from(self.settings.day_ends);
         !calendar.is_working_day(day) || !working.contains(&hour)
+    }
+}
+
+impl Day {
+    /// The subjects of a group, which is now the one used last.
+    fn subjects_of(&mut self, department: &DepartmentId, group: [u8; 16]) -> &mut HashSet<[u8; 16]> {
+        self.uses += 1;
+        let before = self.groups.get(&group).map(|known| known.used);
+        if before.is_none() {
+            self.make_room(department);
+        }
+        let groups = &mut self.departments.entry(department.clone()).or_default().groups;
+        if let Some(before) = before {
+            groups.remove(&before);
+        }
+        groups.insert(self.uses, group);
+        let group = self.groups.entry(group).or_default();
+        group.used = self.uses;
+        &mut group.subjects
+    }
+
+    /// Where there is no room for one group more, the longest unused one goes: of the department, or of the one that has most.
+    /// Whoever is in the middle of something uses its group again and again.
+    fn make_room(&mut self, department: &DepartmentId) {
+        let own = self.departments.get(department).map_or(0, |of| of.groups.len());
+        let from = if own >= MOST_OF_ONE {
+            Some(department.clone())
+        } else if self.groups.len() >= MOST_GROUPS {
+            let most = self.departments.iter().max_by_key(|(_, of)| of.groups.len());
+            most.map(|(department, _)| department.clone())
+        } else {
+            None
+        };
+        let Some(from) = from else { return };
+        let Some(of) = self.departments.get_mut(&from) else { return };
+        if let Some((_, oldest)) = of.groups.pop_first() {
+            self.groups.remove(&oldest);
+        }
     }
 }
 
@@ -267,13 +309,33 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_is_seen_after_more_questions_than_are_watched_at_once() {
+        let (watch, _dir) = watch(EventSettings { subjects_per_case: 100, numbers_in_range: 30, ..NOTHING });
+        let calendar = Calendar::default();
+        for nth in 0..3_000 {
+            // A case and a range of its own each.
+            let born = jiff::civil::date(1940, 1, 1).saturating_add(jiff::Span::new().days(nth));
+            let person = ResidentNumber::compose("890101", born, 1).unwrap().into();
+            watch.asked(&housing(), &format!("case {nth}"), &person, &calendar, MONDAY_10);
+        }
+        assert!(seen(&watch).is_empty());
+        for nth in 1..=40 {
+            watch.asked(&housing(), &format!("sweep {nth}"), &person(1, nth), &calendar, MONDAY_10);
+        }
+        assert_eq!(seen(&watch), [(Kind::Sweep, 10)]);
+        let day = watch.day.lock().unwrap();
+        let by_use: usize = day.departments.values().map(|of| of.groups.len()).sum();
+        assert_eq!((day.groups.len(), by_use), (MOST_OF_ONE, MOST_OF_ONE));
+    }
+
+    #[test]
     fn a_department_that_makes_cases_up_does_not_fill_the_memory_nor_blind_the_watch() {
         let (watch, _dir) = watch(EventSettings { subjects_per_case: 1, ..NOTHING });
         let calendar = Calendar::default();
         for nth in 0..MOST_OF_ONE + 100 {
             watch.asked(&housing(), &nth.to_string(), &person(1, 1), &calendar, MONDAY_10);
         }
-        assert!(watch.day.lock().unwrap().groups.len() <= MOST_OF_ONE);
+        assert_eq!(watch.day.lock().unwrap().groups.len(), MOST_OF_ONE);
         let other: DepartmentId = "taxation".parse().unwrap();
         watch.asked(&other, "A", &person(1, 1), &calendar, MONDAY_10);
         watch.asked(&other, "A", &person(2, 1), &calendar, MONDAY_10);
