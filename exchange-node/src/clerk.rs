@@ -44,6 +44,16 @@ const BOOK: &str = "task";
 /// For how long an answered question is still found by its ticket and its request id.
 const REMEMBERED_MS: u64 = 90 * 86_400_000;
 
+/// How many questions may wait for a person: so many of one department, so that none fills the desks for the others, and so
+/// many of all. Each is kept until it is answered.
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    of_one: usize,
+    of_all: usize,
+}
+
+const MOST: Most = Most { of_one: 2_000, of_all: 10_000 };
+
 /// Why a task cannot be read or changed: our own failure, or nobody knows it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -86,6 +96,7 @@ pub struct Clerks {
     book: Mutex<Book>,
     /// One decision at a time: a question is answered once.
     turn: tokio::sync::Mutex<()>,
+    most: Most,
 }
 
 #[derive(Default)]
@@ -93,10 +104,16 @@ struct Book {
     tasks: BTreeMap<u64, Task>,
     by_key: HashMap<[u8; 16], u64>,
     by_request: HashMap<Digest, u64>,
+    /// How many of each department wait for a person.
+    waiting: HashMap<String, usize>,
 }
 
 impl Book {
     fn put(&mut self, task: Task) {
+        self.remove(task.question);
+        if task.answer.is_none() {
+            *self.waiting.entry(task.consumer.clone()).or_default() += 1;
+        }
         self.by_key.insert(task.key, task.question);
         self.by_request.insert(task.request, task.question);
         self.tasks.insert(task.question, task);
@@ -106,6 +123,11 @@ impl Book {
         if let Some(task) = self.tasks.remove(&question) {
             self.by_key.remove(&task.key);
             self.by_request.remove(&task.request);
+            if task.answer.is_none()
+                && let Some(waiting) = self.waiting.get_mut(&task.consumer)
+            {
+                *waiting = waiting.saturating_sub(1);
+            }
         }
     }
 }
@@ -121,7 +143,7 @@ impl Clerks {
         for task in parts.duties.rows::<Task>(BOOK)? {
             book.put(task);
         }
-        Ok(Self { parts, book: Mutex::new(book), turn: tokio::sync::Mutex::default() })
+        Ok(Self { parts, book: Mutex::new(book), turn: tokio::sync::Mutex::default(), most: MOST })
     }
 
     /// Says that a deferral is about to be made durable. Held until [`Clerks::deferred`] has returned.
@@ -184,6 +206,13 @@ impl Clerks {
     /// The entry of a question that was deferred, by its request key.
     pub(crate) fn question(&self, key: &[u8; 16]) -> Option<u64> {
         self.locked().by_key.get(key).copied()
+    }
+
+    /// Whether one question more of this department may wait. Those that are being answered just now come on top.
+    pub(crate) fn has_room(&self, consumer: &Party) -> bool {
+        let book = self.locked();
+        let own = book.waiting.get(&consumer.to_string()).copied().unwrap_or(0);
+        own < self.most.of_one && book.waiting.values().sum::<usize>() < self.most.of_all
     }
 
     /// All tasks, the one due first before the others.

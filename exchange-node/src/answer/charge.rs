@@ -55,6 +55,9 @@ impl Answerer {
         turn: &Turn,
         now_ms: u64,
     ) -> Result<Result<Charged, Refusal>, Unanswered> {
+        if let Err(refusal) = self.check_desk(permit, question, now_ms) {
+            return Ok(Err(refusal));
+        }
         let has_room = || self.subscriptions.as_ref().is_some_and(|given| !given.is_full());
         if question.wire.subscription.is_some() && !has_room() {
             let refusal = Refusal::new(Code::QuotaExceeded).at("subscription");

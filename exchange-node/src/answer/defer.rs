@@ -10,10 +10,14 @@ use trust::{
     decision::Permit,
     directory::model::Profile,
     question::Question,
+    refusal::{Code, Refusal},
 };
 
 use super::{Answerer, Unanswered, evaluate::unavailable, lookup::Reading};
 use crate::{asked, clerk::Clerks};
+
+/// When to ask again a person who has too much to answer: people take their time.
+const DESK_FULL_MS: u64 = 3_600_000;
 
 /// How many answers go along with the first at most.
 const MOST_LATER: usize = 16;
@@ -50,11 +54,27 @@ impl Answerer {
         if answered_by == AnsweredBy::RecordThenClerk
             && missing
             && question.wire.accepts_deferral
-            && self.clerks.is_some()
+            && let Some(clerks) = &self.clerks
         {
-            return deferral(person::RECORD_MISSING);
+            // Whether there is none, nobody can say now: a person would have to look.
+            return match clerks.has_room(&question.sender) {
+                true => deferral(person::RECORD_MISSING),
+                false => Outcome::Verdicts(unavailable(permit, Reason::SourceDown)),
+            };
         }
         Outcome::Verdicts(verdicts)
+    }
+
+    /// A question that a person answers is refused where too many wait already: before it costs anything.
+    pub(super) fn check_desk(&self, permit: &Permit<'_>, question: &Question, now_ms: u64) -> Result<(), Refusal> {
+        let by_clerk = AnsweredBy::of(&permit.service.published) == AnsweredBy::Clerk;
+        match &self.clerks {
+            Some(clerks) if by_clerk && !clerks.has_room(&question.sender) => Err(Refusal::new(Code::Overloaded)
+                .at("service")
+                .because("too many questions wait for a person")
+                .retry_at(now_ms.saturating_add(DESK_FULL_MS))),
+            _ => Ok(()),
+        }
     }
 
     /// The answers that follow this one, oldest first.

@@ -76,7 +76,8 @@ impl Desk {
             duties: Arc::clone(&duties),
             clock: Arc::new(clock.clone()),
         });
-        let clerks = Arc::new(clerks.unwrap());
+        let most = Most { of_one: 3, of_all: 4 };
+        let clerks = Arc::new(Clerks { most, ..clerks.unwrap() });
         let parts = AnswererParts {
             me: party("civil-affairs"),
             node: fixture::node("1"),
@@ -193,6 +194,67 @@ async fn a_person_answers_where_the_record_is_missing_and_not_where_it_is_down()
     let answer = desk.ask(true).await;
     let Some(Outcome::Verdicts(verdicts)) = answer.outcome else { panic!("{answer:?}") };
     assert_eq!(verdicts.verdicts[0].verdict(), Verdict::Unavailable, "an outage is no missing record");
+}
+
+impl Desk {
+    /// A question of its own about this value.
+    async fn ask_about(&self, nth: u8, value: &str) -> wire::Answer {
+        let request = wire::Request {
+            accepts_deferral: true,
+            request_id: vec![nth; 32],
+            claims: vec![fixture::claim("marital_status", "equals", value)],
+            ..self.fixture.request()
+        };
+        let signed = envelope::signed(envelope::seal(&request, &key("housing node 1")).0);
+        envelope::peek(&self.answerer.answer(&party("housing"), signed).await.unwrap(), usize::MAX).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn more_questions_than_may_wait_are_refused_and_cost_nothing() {
+    let is_deferred = |answer: &wire::Answer| matches!(&answer.outcome, Some(Outcome::Deferral(_)));
+    let code = |answer: wire::Answer| match answer.outcome {
+        Some(Outcome::Refusal(refusal)) => (refusal.code, refusal.retry_at_ms),
+        other => panic!("{other:?}"),
+    };
+    let desk = Desk::new("clerk", false, Lookup::NotImported).await;
+    for nth in 1..=3 {
+        assert!(is_deferred(&desk.ask_about(nth, "single").await), "{nth}");
+    }
+    for (nth, value) in [(4, "married"), (5, "divorced")] {
+        assert_eq!(code(desk.ask_about(nth, value).await), ("OVERLOADED".to_owned(), NOW_MS + 3_600_000));
+    }
+    assert_eq!(desk.clerks.list().len(), 3);
+    let ticket = desk.ticket();
+    desk.clerks.decide(&ticket, says(Verdict::Match), "2001").await.unwrap().unwrap();
+    // There is room again; had the two been charged, the guesses of the day would be spent.
+    assert!(is_deferred(&desk.ask_about(6, "widowed").await));
+
+    // One's own limit is nobody else's, and that of all is everybody's.
+    let (own, other) = (party("housing"), party("taxation"));
+    assert!(!desk.clerks.has_room(&own) && desk.clerks.has_room(&other));
+    let task = Task {
+        question: 1_000,
+        key: [9; 16],
+        request: Digest::new([9; 32]),
+        consumer: other.to_string(),
+        answer: None,
+        ..desk.clerks.list().remove(0)
+    };
+    desk.clerks.keep(task.clone(), Vec::new()).await.unwrap();
+    assert!(!desk.clerks.has_room(&other));
+    desk.clerks.keep(Task { answer: Some(1_001), ..task }, Vec::new()).await.unwrap();
+    assert!(desk.clerks.has_room(&other));
+    let desk = desk.restarted(Lookup::NotImported).await;
+    assert_eq!(code(desk.ask_about(7, "married").await).0, "OVERLOADED", "a restart forgets nobody who waits");
+
+    // Who falls back to a person is not told that there is no record where nobody can look.
+    let desk = Desk::new("record_then_clerk", false, nothing()).await;
+    for nth in 1..=3 {
+        assert!(is_deferred(&desk.ask_about(nth, "single").await), "{nth}");
+    }
+    let Some(Outcome::Verdicts(found)) = desk.ask_about(4, "single").await.outcome else { panic!("no verdicts") };
+    assert_eq!(found.verdicts[0].verdict(), Verdict::Unavailable);
 }
 
 #[tokio::test]
