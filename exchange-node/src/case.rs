@@ -13,6 +13,7 @@ mod commitment;
 mod engine;
 mod household;
 mod judge;
+mod people;
 mod plan;
 mod refresh;
 mod sentences;
@@ -75,7 +76,7 @@ pub enum Error {
 /// A person in a case. No `Debug` of what is known of him.
 #[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Person {
-    /// `applicant`, `spouse`, `child`, `guardian`, `father` or `mother`.
+    /// `applicant`, `spouse`, `child`, `guardian`, `father` or `mother`. What is added to a case may be about `child-2`.
     pub role: String,
     /// What is known or stated of him, by name.
     pub values: BTreeMap<String, String>,
@@ -203,7 +204,7 @@ impl Outcome {
 pub struct Proof {
     /// The paper's name.
     pub proof: String,
-    /// About whom.
+    /// About whom: a role, and from the second child on which one, `child-2`.
     pub about: String,
     /// The outcome; follows from all that is below.
     pub outcome: Outcome,
@@ -355,12 +356,6 @@ impl Case {
         self.proofs.iter().filter(|proof| !proof.identity)
     }
 
-    /// What is known of a person, by role and name.
-    pub(crate) fn value(&self, role: &str, name: &str) -> Option<&str> {
-        let of_role = self.people.iter().filter(|person| person.role == role);
-        of_role.filter_map(|person| person.values.get(name)).map(String::as_str).find(|value| !value.trim().is_empty())
-    }
-
     /// What answers told of people counts before what was stated of them.
     pub(crate) fn take_given(&mut self) {
         for proof in self.proofs.iter().filter(|proof| !proof.given.is_empty()) {
@@ -369,21 +364,6 @@ impl Case {
             match self.people.iter_mut().find(|person| person.role == role) {
                 Some(known) => drop(known.values.insert(given.0, given.1)),
                 None => self.people.push(Person { role: role.to_owned(), values: BTreeMap::from([given]) }),
-            }
-        }
-    }
-
-    /// Takes in people and values; what was known of a person before and is said again is replaced.
-    pub(crate) fn take_people(&mut self, people: Vec<Person>) {
-        for person in people {
-            // Of several children each is known by the number.
-            let same = |known: &&mut Person| {
-                known.role == person.role
-                    && (person.role != "child" || known.values.get("resident_id") == person.values.get("resident_id"))
-            };
-            match self.people.iter_mut().find(same) {
-                Some(known) => known.values.extend(person.values),
-                None => self.people.push(person),
             }
         }
     }

@@ -222,7 +222,7 @@ pub(crate) fn to_wire(cases: &Cases, case: &Case) -> wire::Case {
             zh: notice.zh.clone(),
             en: notice.en.clone(),
         }),
-        roles: case.people.iter().map(|person| person.role.clone()).collect(),
+        roles: case.everybody().map(|(called, _)| called).collect(),
         flagged: case.is_flagged(),
         item_name_zh: case.item_name_zh.clone(),
         item_name_en: case.item_name_en.clone(),

@@ -249,9 +249,13 @@ impl Service {
 
     /// Whether anybody may ask it whether a name belongs to a resident's number, with nothing else to be given.
     pub fn tells_names(&self) -> bool {
+        self.sharing == Sharing::Unconditional && self.knows_names()
+    }
+
+    /// Whether it can say if a name belongs to a resident's number, and nothing more has to be known for that.
+    pub fn knows_names(&self) -> bool {
         let equals = |rule: &AttributeRule| rule.operators().iter().any(|operator| operator.as_str() == "equals");
-        self.sharing == Sharing::Unconditional
-            && self.published.subject_schemes.iter().any(|scheme| scheme == "resident_id")
+        self.published.subject_schemes.iter().any(|scheme| scheme == "resident_id")
             && self.inputs.iter().all(|input| !input.required)
             && self.attributes.get("name").is_some_and(equals)
     }

@@ -228,7 +228,9 @@ impl Cases {
             named.for_each(|proof| proof.paper = true);
         }
         case.officer = more.officer;
-        case.take_people(more.people);
+        if let Err(refusal) = case.take_people(more.people) {
+            return Ok(Err(refusal));
+        }
         case.take_given();
         if more.authorisation.is_some() {
             case.authorisation = more.authorisation;

@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 
 use proto::{
     exchange::v1::{self as wire, Value, value::Kind},
-    registry::v1::{ItemPublished, ProofRequirement},
+    registry::v1::{ItemPublished, ProofInput, ProofRequirement},
 };
 use sha2::{Digest as _, Sha256};
 use trust::{
     directory::Directory,
+    ids::ServiceId,
     item::{self, HOUSEHOLD},
     service::Service,
 };
 
-use super::{Case, Consent, Proof, household, judge::Answer};
+use super::{Case, Consent, Proof, household, judge::Answer, people::which};
 use crate::ask::OfficeQuestion;
 
 /// The paper's name of the node's own look at who a person is.
@@ -39,10 +40,11 @@ pub(super) struct Planned {
 
 /// All proofs of a case under its item, and those that the node needs besides.
 pub(super) fn plan(directory: &Directory, item: &ItemPublished, case: &Case, now_ms: u64) -> Vec<Planned> {
-    let mut planned: Vec<Planned> = item.proofs.iter().map(|proof| one(directory, item, proof, case)).collect();
+    let requirements = requirements(item, case);
+    let mut planned: Vec<Planned> = requirements.iter().map(|proof| one(directory, item, proof, case)).collect();
     // Whatever may stand on the absence of a record needs to know who the person is.
     let mut unknown: Vec<String> = Vec::new();
-    for requirement in &item.proofs {
+    for requirement in &requirements {
         let about = person_of(item::about(requirement)).to_owned();
         let may_be_absent = item::service_of(directory, requirement).is_some_and(|service| {
             let claim = requirement.claim.as_ref();
@@ -69,25 +71,52 @@ pub(super) fn plan(directory: &Directory, item: &ItemPublished, case: &Case, now
     planned
 }
 
+/// The proofs of an item for the people of a case: whatever is about a child, once about each.
+pub(super) fn requirements(item: &ItemPublished, case: &Case) -> Vec<ProofRequirement> {
+    let about_each = |proof: &ProofRequirement| {
+        let of = |about: String| ProofRequirement { about, ..proof.clone() };
+        case.each_of(item::about(proof)).into_iter().map(of).collect::<Vec<_>>()
+    };
+    item.proofs.iter().flat_map(about_each).collect()
+}
+
 /// The person whom a proof is asked about first.
 fn person_of(about: &str) -> &str {
     if about == HOUSEHOLD { "applicant" } else { about }
 }
 
-/// The node's own question whether the name belongs to the number, where a service answers that to anybody.
+/// The node's own question whether the name belongs to the number: to the service that the item itself asks who somebody is, and
+/// otherwise to the only one that answers that to anybody. Where there are several nobody chose one, and none is told a name.
 fn identity(directory: &Directory, item: &ItemPublished, case: &Case, about: &str, now_ms: u64) -> Option<Planned> {
-    let service = directory.services_telling_names().find(|service| service.answers_at(now_ms))?;
+    let of_names = |proof: &&ProofRequirement| proof.claim.as_ref().is_some_and(|claim| claim.attribute == NAME);
+    let asked = item.proofs.iter().filter(of_names).filter_map(|proof| item::service_of(directory, proof));
+    let anybodys = || only(directory.services_telling_names().filter(|service| service.answers_at(now_ms)));
+    let mut asked = asked.filter(|service| service.answers_at(now_ms) && service.knows_names());
+    let service = asked.next().map(|service| service.id.clone()).or_else(anybodys)?;
     let requirement = ProofRequirement {
         proof: IDENTITY.to_owned(),
         about: about.to_owned(),
-        answered_by: format!("{}/{}", service.id.department, service.id.service),
-        major_version: service.id.major,
+        answered_by: format!("{}/{}", service.department, service.service),
+        major_version: service.major,
         claim: Some(wire::Claim { attribute: NAME.to_owned(), operator: "equals".to_owned(), ..Default::default() }),
         optional: true,
         ..ProofRequirement::default()
     };
     let Planned { proof, question, requirement } = one(directory, item, &requirement, case);
     Some(Planned { proof: Proof { identity: true, ..proof }, question, requirement })
+}
+
+/// The only service, in its newest version.
+fn only<'a>(services: impl Iterator<Item = &'a Service>) -> Option<ServiceId> {
+    let mut only: Option<ServiceId> = None;
+    for Service { id, .. } in services {
+        match &only {
+            Some(known) if (&known.department, &known.service) != (&id.department, &id.service) => return None,
+            Some(known) if known.major > id.major => {}
+            _ => only = Some(id.clone()),
+        }
+    }
+    only
 }
 
 /// One proof.
@@ -139,7 +168,9 @@ fn question(
         let is_required = service.inputs.iter().any(|rule| rule.name == input.name && rule.required);
         let value = match &input.value {
             Some(value) => Ok(value.clone()),
-            None => value(case, person, &input.value_from, &input.stated, &input.name),
+            None => value(case, person, &input.value_from, &input.stated, &input.name)
+                // In what region, for what period: where nothing else is said, that is the case's.
+                .or_else(|wanted| input_of_applicant(case, input).ok_or(wanted)),
         };
         match value {
             Ok(value) => inputs.push(wire::Input { name: input.name.clone(), value: Some(value) }),
@@ -203,28 +234,37 @@ fn subject(service: &Service, role: &str, case: &Case, missing: &mut Vec<String>
 /// The other members of the household, each by a number that the service takes.
 fn household_subjects(service: &Service, case: &Case, missing: &mut Vec<String>) -> Vec<wire::Subject> {
     let mut subjects = Vec::new();
-    for member in household::others(case) {
+    for (whom, member) in household::others(case) {
         let of = |scheme: &String| {
             let value = member.values.get(scheme).filter(|value| !value.trim().is_empty())?;
             Some(wire::Subject { scheme: scheme.clone(), value: value.trim().to_owned() })
         };
         match service.published.subject_schemes.iter().find_map(of) {
             Some(subject) => subjects.push(subject),
-            None => missing.push(format!("{}.{RESIDENT}", member.role)),
+            None => missing.push(format!("{whom}.{RESIDENT}")),
         }
     }
     subjects
 }
 
-/// A value from another person of the case, or as the person states it (or the applicant for him); or what is missing.
+/// What the applicant states for an input, of whomever the question is.
+fn input_of_applicant(case: &Case, input: &ProofInput) -> Option<Value> {
+    let name = if input.stated.is_empty() { &input.name } else { &input.stated };
+    let is_stated = input.value_from.is_empty() && name != NAME && name != RESIDENT;
+    case.value("applicant", name).filter(|_| is_stated).map(text)
+}
+
+/// A value from another person of the case, or as the person states it; or what is missing. What is compared with a record is
+/// never taken from somebody else unless the item says so.
 fn value(case: &Case, role: &str, value_from: &str, stated: &str, otherwise: &str) -> Result<Value, String> {
     if !value_from.is_empty() {
-        let found = item::reference(value_from).and_then(|(role, name)| case.value(role, name));
-        return found.map(text).ok_or_else(|| value_from.to_owned());
+        let Some((from, name)) = item::reference(value_from) else { return Err(value_from.to_owned()) };
+        // Of several children the one that the proof is about.
+        let from = if which(role).is_some_and(|(own, _)| own == from) { role } else { from };
+        return case.value(from, name).map(text).ok_or_else(|| format!("{from}.{name}"));
     }
     let name = if stated.is_empty() { otherwise } else { stated };
-    let found = case.value(role, name).or_else(|| case.value("applicant", name).filter(|_| name != NAME));
-    found.map(text).ok_or_else(|| format!("{role}.{name}"))
+    case.value(role, name).map(text).ok_or_else(|| format!("{role}.{name}"))
 }
 
 fn text(value: &str) -> Value {
@@ -268,14 +308,15 @@ mod tests {
     use super::*;
     use crate::case::Person;
 
-    #[test]
-    fn a_question_of_a_case_gives_a_department_that_is_not_reached_up_soon() {
-        let directory = Fixture::town().directory;
-        let values = [(RESIDENT, "890101198203070057"), ("marital_status", "single")];
-        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let applicant = Person { role: "applicant".to_owned(), values };
-        let case = Case { people: vec![applicant], ..Case::default() };
-        let requirement = ProofRequirement {
+    fn person(role: &str, values: &[(&str, &str)]) -> Person {
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Person { role: role.to_owned(), values, ..Person::default() }
+    }
+
+    /// Whether somebody is married, or what he states.
+    fn marriage(about: &str) -> ProofRequirement {
+        ProofRequirement {
+            about: about.to_owned(),
             answered_by: "civil-affairs/marriage-registration".to_owned(),
             major_version: 1,
             claim: Some(wire::Claim {
@@ -284,8 +325,71 @@ mod tests {
                 ..wire::Claim::default()
             }),
             ..ProofRequirement::default()
-        };
-        let planned = one(&directory, &ItemPublished::default(), &requirement, &case);
+        }
+    }
+
+    fn asked(planned: &Planned) -> (&str, &Value) {
+        let question = planned.question.as_ref().unwrap_or_else(|| panic!("{:?}", planned.proof));
+        (question.subject.as_ref().unwrap().value.as_str(), &question.claims[0].operands[0])
+    }
+
+    #[test]
+    fn each_child_is_asked_about_with_its_own_number_and_values() {
+        let directory = Fixture::town().directory;
+        let one = [(RESIDENT, "890101198203070057"), ("marital_status", "single")];
+        let two = [(RESIDENT, "890101199111250028"), ("marital_status", "married")];
+        let people = vec![person("applicant", &[]), person("child", &one), person("child", &two)];
+        let case = Case { people, ..Case::default() };
+        let item = ItemPublished { proofs: vec![marriage("child")], ..ItemPublished::default() };
+        let planned = plan(&directory, &item, &case, 0);
+        let planned: Vec<&Planned> = planned.iter().filter(|planned| !planned.proof.identity).collect();
+        let about: Vec<&str> = planned.iter().map(|planned| planned.proof.about.as_str()).collect();
+        assert_eq!(about, ["child", "child-2"]);
+        assert_eq!(asked(planned[0]), (one[0].1, &text("single")));
+        assert_eq!(asked(planned[1]), (two[0].1, &text("married")));
+        // What the second one lacks is not taken from the first.
+        let people = vec![person("applicant", &[]), person("child", &one), person("child", &two[1..])];
+        let planned = plan(&directory, &item, &Case { people, ..Case::default() }, 0);
+        assert_eq!(planned[1].proof.answer, Answer::Missing(vec!["child-2.resident_id".to_owned()]));
+    }
+
+    #[test]
+    fn of_several_services_that_tell_names_none_is_chosen() {
+        let directory = Fixture::town().directory;
+        let id = ServiceId::read("civil-affairs/marriage-registration", 1).unwrap();
+        let service = directory.service(&id).unwrap().clone();
+        let newer = Service { id: ServiceId { major: 2, ..id.clone() }, ..service.clone() };
+        let others = ServiceId::read("taxation/marriage-registration", 1).unwrap();
+        let others = Service { id: others, ..service.clone() };
+        assert_eq!(only([&newer, &service].into_iter()), Some(newer.id.clone()));
+        assert_eq!(only([&service, &newer].into_iter()), Some(newer.id.clone()));
+        assert_eq!(only([&service, &others].into_iter()), None);
+        assert_eq!(only(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn what_somebody_else_did_not_state_is_missing_and_not_the_applicants() {
+        let directory = Fixture::town().directory;
+        let stated = [(RESIDENT, "890101198203070057"), ("marital_status", "single")];
+        let people = vec![person("applicant", &stated), person("spouse", &[(RESIDENT, "890101199111250028")])];
+        let case = Case { people, ..Case::default() };
+        let planned = one(&directory, &ItemPublished::default(), &marriage("spouse"), &case);
+        assert_eq!(planned.proof.answer, Answer::Missing(vec!["spouse.marital_status".to_owned()]));
+        // A region or a period is the case's; and the item may say whose value is meant.
+        let input = ProofInput { name: "marital_status".to_owned(), ..ProofInput::default() };
+        assert_eq!(input_of_applicant(&case, &input), Some(text("single")));
+        let from_applicant =
+            ProofRequirement { value_from: "applicant.marital_status".to_owned(), ..marriage("spouse") };
+        let planned = one(&directory, &ItemPublished::default(), &from_applicant, &case);
+        assert_eq!(asked(&planned).1, &text("single"));
+    }
+
+    #[test]
+    fn a_question_of_a_case_gives_a_department_that_is_not_reached_up_soon() {
+        let directory = Fixture::town().directory;
+        let values = [(RESIDENT, "890101198203070057"), ("marital_status", "single")];
+        let case = Case { people: vec![person("applicant", &values)], ..Case::default() };
+        let planned = one(&directory, &ItemPublished::default(), &marriage(""), &case);
         let question = planned.question.unwrap_or_else(|| panic!("{:?}", planned.proof));
         assert!((1..1000).contains(&question.unreached_ms), "within a second, as the applicant waits");
     }

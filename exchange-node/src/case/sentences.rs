@@ -1,7 +1,7 @@
 //! What an outcome means, for the person who stands at the window: one sentence and the next step that is permitted, in
 //! Chinese and in English. No values of records or people are in them. Out of scope: where they are printed (`slip`).
 
-use super::{Outcome, Proof, judge::Answer};
+use super::{Outcome, Proof, judge::Answer, people::which};
 
 /// The sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Sentences {
 }
 
 pub(super) fn of(proof: &Proof) -> Sentences {
-    let name = &proof.proof;
+    let (title, name) = title(proof);
     let say = |zh: String, en: String, next_zh: &str, next_en: &str| Sentences {
         zh,
         en,
@@ -26,56 +26,56 @@ pub(super) fn of(proof: &Proof) -> Sentences {
     };
     match proof.outcome {
         Outcome::Asking => say(
-            format!("《{name}》正在向有关部门核验。"),
+            format!("{title}正在向有关部门核验。"),
             format!("{name}: the department that keeps the record is being asked."),
             "请稍候，无需提交材料。",
             "Please wait; nothing has to be submitted.",
         ),
         Outcome::NotRequired => say(
-            format!("《{name}》已由有关部门核验，免提交。"),
+            format!("{title}已由有关部门核验，免提交。"),
             format!("{name}: confirmed by the department that keeps the record; it need not be submitted."),
             "",
             "",
         ),
         Outcome::DoesNotMatch if proof.broken => say(
-            format!("《{name}》的承诺经核查与登记不符。"),
+            format!("{title}的承诺经核查与登记不符。"),
             format!("{name}: the check found that what was committed to is not what the record says."),
             "请限期改正或提交证明；改正前不得再以承诺代替证明。",
             "Put it right or submit the proof; until then no other commitment can be accepted.",
         ),
         Outcome::DoesNotMatch => say(
-            format!("《{name}》与登记信息不一致。"),
+            format!("{title}与登记信息不一致。"),
             format!("{name}: what was stated is not what the record says."),
             "如填写有误，请更正后重新核验；如认为登记有误，可持回执申请校核，校核期间可凭有效纸质证明办理。",
             "If it was stated wrongly, correct it and it is asked again. If the record is wrong, ask for its correction with this receipt; meanwhile a valid paper proof is accepted.",
         ),
         Outcome::SubmitOnPaper => paper(proof),
         Outcome::MayCommit => say(
-            format!("《{name}》暂时无法核验（{}）。", cause_zh(proof)),
+            format!("{title}暂时无法核验（{}）。", cause_zh(proof)),
             format!("{name}: it cannot be confirmed for the moment ({}).", cause_en(proof)),
             "可签署告知承诺书先行办理，事后核查；也可以提交纸质证明。",
             "You may sign a commitment and go on, and it is checked afterwards; or submit the paper.",
         ),
         Outcome::Committed => say(
-            format!("《{name}》已以告知承诺代替，将在事后核查。"),
+            format!("{title}已以告知承诺代替，将在事后核查。"),
             format!("{name}: your signed commitment stands in; it will be checked afterwards."),
             "无需提交材料。承诺不实的，将撤销办理结果并不再适用承诺。",
             "Nothing has to be submitted. A commitment that proves false has consequences.",
         ),
         Outcome::PaperAccepted => {
-            say(format!("《{name}》已收取纸质证明。"), format!("{name}: the paper was taken in."), "", "")
+            say(format!("{title}已收取纸质证明。"), format!("{name}: the paper was taken in."), "", "")
         }
         Outcome::InformationMissing => {
             let (zh, en) = missing(proof);
             say(
-                format!("核验《{name}》还缺少：{zh}。"),
+                format!("核验{title}还缺少：{zh}。"),
                 format!("{name}: to ask for it, this is still needed: {en}."),
                 "请补充后重新核验，无需提交纸质证明。",
                 "State it and it is asked again; no paper is needed.",
             )
         }
         Outcome::LeftOut => say(
-            format!("《{name}》为选交材料，本次未涉及。"),
+            format!("{title}为选交材料，本次未涉及。"),
             format!("{name}: optional, and not part of this application."),
             "",
             "",
@@ -84,31 +84,31 @@ pub(super) fn of(proof: &Proof) -> Sentences {
 }
 
 fn paper(proof: &Proof) -> Sentences {
-    let name = &proof.proof;
+    let (title, name) = title(proof);
     let (zh, en) = match (&proof.answer, proof.reason.as_str()) {
         (_, "commitment_blocked") => (
-            format!("《{name}》暂时无法核验，且此前有未改正的不实承诺。"),
+            format!("{title}暂时无法核验，且此前有未改正的不实承诺。"),
             format!("{name}: it cannot be confirmed for the moment, and an earlier commitment has not been put right."),
         ),
         (_, super::refresh::CORRECTION_OPEN) => (
-            format!("《{name}》的登记信息正在校核，校核期间可凭有效纸质证明办理。"),
+            format!("{title}的登记信息正在校核，校核期间可凭有效纸质证明办理。"),
             format!("{name}: the record is being looked at again; meanwhile a valid paper proof is accepted."),
         ),
         (_, "identity_not_confirmed") => (
-            format!("登记中没有《{name}》的记录，且未能核实身份，不能据此认定。"),
+            format!("登记中没有{title}的记录，且未能核实身份，不能据此认定。"),
             format!(
                 "{name}: there is no entry, and as it could not be confirmed who the person is, nothing follows from that."
             ),
         ),
         (Answer::NoService, _) => {
-            (format!("《{name}》目前没有部门可以在线核验。"), format!("{name}: no department can confirm it yet."))
+            (format!("{title}目前没有部门可以在线核验。"), format!("{name}: no department can confirm it yet."))
         }
         (Answer::Verdict { verdict, .. }, _) if verdict == super::judge::NO_RECORD => (
-            format!("登记中没有查到《{name}》的记录。"),
+            format!("登记中没有查到{title}的记录。"),
             format!("{name}: no record was found. That does not mean that it is not so."),
         ),
         _ => (
-            format!("《{name}》暂时无法核验（{}）。", cause_zh(proof)),
+            format!("{title}暂时无法核验（{}）。", cause_zh(proof)),
             format!("{name}: it cannot be confirmed for the moment ({}).", cause_en(proof)),
         ),
     };
@@ -150,17 +150,33 @@ fn missing(proof: &Proof) -> (String, String) {
     }
 }
 
-fn name_zh(name: &str) -> String {
-    let (role, what) = name.split_once('.').unwrap_or(("", name));
+/// The paper in both languages, and about whom, where that is not the applicant.
+fn title(proof: &Proof) -> (String, String) {
+    let Proof { proof: name, about, .. } = proof;
+    match which(about) {
+        None | Some(("applicant", _)) => (format!("《{name}》"), name.clone()),
+        Some(_) => (format!("《{name}》（{}）", whom_zh(about)), format!("{name} ({about})")),
+    }
+}
+
+fn whom_zh(whom: &str) -> String {
+    let Some((role, place)) = which(whom) else { return whom.to_owned() };
     let role = match role {
         "applicant" => "申请人",
         "spouse" => "配偶",
+        "child" if place > 1 => return format!("第{place}个子女"),
         "child" => "子女",
         "guardian" => "监护人",
         "father" => "父亲",
         "mother" => "母亲",
         other => other,
     };
+    role.to_owned()
+}
+
+fn name_zh(name: &str) -> String {
+    let (whom, what) = name.split_once('.').unwrap_or(("", name));
+    let whom = whom_zh(whom);
     let what = match what {
         "resident_id" => "公民身份号码",
         "name" => "姓名",
@@ -168,7 +184,7 @@ fn name_zh(name: &str) -> String {
         "uscc" => "统一社会信用代码",
         other => other,
     };
-    format!("{role}{what}")
+    format!("{whom}{what}")
 }
 
 #[cfg(test)]
@@ -196,6 +212,9 @@ mod tests {
             let nothing_to_do = matches!(outcome, Outcome::LeftOut | Outcome::NotRequired | Outcome::PaperAccepted);
             assert_eq!(said.next_en.is_empty(), nothing_to_do, "{outcome:?}");
         }
+        let second = Proof { proof: "出生医学证明".into(), about: "child-2".into(), ..Proof::default() };
+        assert!(of(&second).zh.starts_with("《出生医学证明》（第2个子女）"), "{:?}", of(&second));
+        assert!(of(&second).en.starts_with("出生医学证明 (child-2):"), "{:?}", of(&second));
         let answer = Answer::Missing(vec!["spouse.resident_id".into()]);
         let proof = Proof { outcome: Outcome::InformationMissing, answer, ..Proof::default() };
         assert!(of(&proof).zh.contains("配偶公民身份号码"));

@@ -5,13 +5,13 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use crate::case::Person;
+use crate::case::{
+    Person,
+    people::{MOST_PEOPLE, which},
+};
 
 /// The longest case number, in characters.
 const LONGEST_NUMBER: usize = 64;
-
-/// The most people in a case.
-const MOST_PEOPLE: usize = 16;
 
 /// The most values of a person, and the longest.
 const MOST_VALUES: usize = 32;
@@ -38,7 +38,8 @@ pub(super) fn check_people(people: &[Person], is_new: bool) -> Result<(), Refusa
         return malformed("people".to_owned(), "at most 16");
     }
     for (index, person) in people.iter().enumerate() {
-        if !ROLES.contains(&person.role.as_str()) {
+        let is_known = ROLES.contains(&person.role.as_str()) || !is_new && which(&person.role).is_some();
+        if !is_known {
             return malformed(format!("people[{index}].role"), "applicant, spouse, child, guardian, father or mother");
         }
         let is_twice = people[..index].iter().any(|other| other.role == person.role && person.role != "child");

@@ -229,7 +229,8 @@ impl Cases {
             let is_it = |requirement: &&proto::registry::v1::ProofRequirement| {
                 requirement.proof == proof.proof && item::about(requirement) == proof.about
             };
-            let Some(requirement) = published.proofs.iter().find(is_it) else { continue };
+            let requirements = plan::requirements(&published, case);
+            let Some(requirement) = requirements.iter().find(is_it) else { continue };
             let planned = plan::one(directory, &published, requirement, case);
             let Some(mut question) = planned.question else { continue };
             let proof = &mut case.proofs[index];

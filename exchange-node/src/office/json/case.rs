@@ -17,7 +17,8 @@ use crate::{
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CasePerson {
-    /// `applicant`, `spouse`, `child`, `guardian`, `father` or `mother`; several children may stand in a case.
+    /// `applicant`, `spouse`, `child`, `guardian`, `father` or `mother`; several children may stand in a case. What is added may
+    /// be about `child-2`, the second child.
     #[schema(example = "applicant")]
     pub role: String,
     /// What is known or stated of the person, by name: `resident_id`, `name` and whatever the item asks for.
@@ -168,7 +169,7 @@ pub enum ProofOutcome {
 pub struct CaseProof {
     /// The paper's name.
     pub proof: String,
-    /// About whom.
+    /// About whom: a role, and from the second child on which one, `child-2`.
     pub about: String,
     /// The outcome.
     pub outcome: ProofOutcome,
