@@ -13,6 +13,7 @@ mod commitment;
 mod engine;
 mod household;
 mod judge;
+mod opening;
 mod people;
 mod plan;
 mod refresh;
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     clock::Clock,
     commitment::{Commitment, CommitmentState},
-    engine::{Cases, CasesParts, Event, Head, Watched},
+    engine::{Cases, CasesParts, Event, Head, Opened, Watched},
     judge::Answer,
     sentences::Sentences,
 };
@@ -321,6 +322,9 @@ pub struct Case {
     pub authorisation: Option<Consent>,
     /// Random; in what is hashed of its questions.
     pub salt: String,
+    /// What opened it, as a salted digest: the same again is a retry.
+    #[serde(default)]
+    pub opened_with: String,
     /// The proofs, in the order of the guide.
     pub proofs: Vec<Proof>,
     /// How long the last round of questions took, in milliseconds.

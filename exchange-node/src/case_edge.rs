@@ -89,7 +89,8 @@ impl Service for CasesEdge {
         let cases = Arc::clone(&self.cases);
         // In a task of its own: where the office hangs up, what came is kept all the same.
         let opened = tokio::spawn(async move { cases.open(new).await }).await;
-        self.answer(opened.map_err(|error| Status::internal(error.to_string()))?)
+        let opened = opened.map_err(|error| Status::internal(error.to_string()))?;
+        self.answer(opened.map(|opened| opened.map(|opened| opened.case)))
     }
 
     async fn add(&self, request: Request<AddToCaseRequest>) -> Result<Response<wire::Case>, Status> {

@@ -46,7 +46,7 @@ codes! {
     AuthorisationMissing "AUTHORISATION_MISSING" "The service needs the subject's authorisation" "have the subject sign the form and send its digest, scope, signer and end";
     AuthorisationNotCovering "AUTHORISATION_NOT_COVERING" "The subject's authorisation does not cover the question" "have the subject sign a form that names the service, the item or each data item asked for";
     BatchGrantDiffers "BATCH_GRANT_DIFFERS" "The item rests on another grant than the rest of its batch" "ask it in a batch of its own, or one by one";
-    CaseExists "CASE_EXISTS" "The case number belongs to a case of another item" "use another case number";
+    CaseExists "CASE_EXISTS" "The case number belongs to another case: of another item, or opened with other people" "use another case number, or add to the case (`case add`)";
     CaseMissing "CASE_MISSING" "The question names no case" "give the case number";
     CheckpointOutdated "CHECKPOINT_OUTDATED" "The checkpoint is not one of the directory's latest" "cosign the newest checkpoint";
     ClaimMalformed "CLAIM_MALFORMED" "The claim cannot be read" "correct the claim as the service description says";

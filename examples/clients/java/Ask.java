@@ -16,7 +16,7 @@ public class Ask {
          "claims": [{"attribute": "marital_status", "operator": "equals", "operands": ["%s"]}],
          "purpose": {"item": "公租房申请"}, "case_number": "GZF-2026-0001", "officer": "1024"}""";
     static final String CASE = """
-        {"case_number": "GZF-2026-0002", "item": "公租房申请", "officer": "1024",
+        {"case_number": "GZF-2026-0003", "item": "公租房申请", "officer": "1024",
          "people": [{"role": "applicant", "values": {"resident_id": "%s", "marital_status": "%s"}}]}""";
 
     static HttpResponse<String> post(String path, String key, String body) throws Exception {
@@ -45,7 +45,7 @@ public class Ask {
         // UNAVAILABLE is no "no": ask again later, or go on with the paper.
         System.out.println(field(answer, "verdict") + " receipt " + field(answer, "receipt"));
         // A case asks for everything that its item needs, all departments at once.
-        var opened = post("/v1/cases", "GZF-2026-0002", CASE.formatted(subject, args[0]));
+        var opened = post("/v1/cases", "GZF-2026-0003", CASE.formatted(subject, args[0]));
         System.out.println(field(opened, "state") + "\n" + field(opened, "outcome") + " " + field(opened, "proof") + ": "
             + field(opened, "en"));
         var refused = post("/v1/verifications", "GZF-2026-0001-2", QUESTION.formatted("no-such-service", subject, args[0]));

@@ -44,7 +44,7 @@ def main() -> None:
         print(exchange.Verdict.Name(answer.verdicts[0].verdict).removeprefix("VERDICT_"), "receipt", answer.receipt)
         # A case asks for everything that its item needs, all departments at once.
         person = cases.CasePerson(role="applicant", values={"resident_id": subject, "marital_status": status})
-        opening = cases.OpenCaseRequest(case_number="GZF-2026-0002", item="公租房申请", officer="1024", people=[person])
+        opening = cases.OpenCaseRequest(case_number="GZF-2026-0005", item="公租房申请", officer="1024", people=[person])
         opened = cases_services.CasesStub(channel).Open(opening, **options)
         print(opened.state)
         for proof in opened.proofs:

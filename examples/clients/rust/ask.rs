@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     // A case asks for everything that its item needs, all departments at once.
     let values = [("resident_id".to_owned(), subject), ("marital_status".to_owned(), status)].into();
     let people = vec![CasePerson { role: "applicant".into(), values }];
-    let (case_number, item, officer) = ("GZF-2026-0002".into(), "公租房申请".into(), "1024".into());
+    let (case_number, item, officer) = ("GZF-2026-0006".into(), "公租房申请".into(), "1024".into());
     let open = OpenCaseRequest { case_number, item, officer, people, ..OpenCaseRequest::default() };
     let case = CasesClient::with_interceptor(channel, signed_in).open(open).await?.into_inner();
     println!("{}", case.state);

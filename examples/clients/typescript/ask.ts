@@ -46,7 +46,7 @@ const answer = await post<Verification>("/v1/verifications", "GZF-2026-0001-1", 
 console.log(answer.verdicts[0].verdict, "receipt", answer.receipt);
 // A case asks for everything that its item needs, all departments at once.
 const people = [{ role: "applicant", values: { resident_id: subject, marital_status: status } }];
-const opened = await post<Case>("/v1/cases", "", { case_number: "GZF-2026-0002", item, officer, people });
+const opened = await post<Case>("/v1/cases", "", { case_number: "GZF-2026-0004", item, officer, people });
 console.log(opened.state);
 for (const proof of opened.proofs) console.log(`${proof.outcome} ${proof.proof}: ${proof.en}`);
 try {

@@ -30,6 +30,7 @@ pub use self::watch::Watched;
 pub use super::store::Head;
 use super::{
     AddToCase, Case, CaseSettings, Commitment, CommitmentState, Error, Notice, OpenCase, Pause, Proof, commitment,
+    opening::opening,
     refresh::{accept_paper_while_doubted, refresh},
     store::{self, Vault},
 };
@@ -61,6 +62,15 @@ pub struct Event {
     pub proof: Proof,
     /// When, Unix milliseconds.
     pub at_ms: u64,
+}
+
+/// A case that was opened, now or before.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// As it stands.
+    pub case: Case,
+    /// Whether it was opened now.
+    pub is_new: bool,
 }
 
 /// What the cases are made of.
@@ -157,28 +167,28 @@ impl Cases {
         self.events.subscribe()
     }
 
-    /// Opens a case and asks for all its proofs. The same number again shows the case, and goes on with one that was cut
-    /// short.
+    /// Opens a case and asks for all its proofs. The same again shows the case, and goes on with one that was cut short; the
+    /// same number with anything else is refused.
     ///
     /// # Errors
     ///
     /// Our own failure.
-    pub async fn open(self: &Arc<Self>, new: OpenCase) -> Result<Result<Case, Refusal>, Error> {
+    pub async fn open(self: &Arc<Self>, new: OpenCase) -> Result<Result<Opened, Refusal>, Error> {
         if let Err(refusal) = check_head(&new.number, &new.officer).and_then(|()| check_people(&new.people, true)) {
             return Ok(Err(refusal));
         }
         let turn = self.turn(&new.number);
         let _turn = turn.lock().await;
         if let Some(head) = self.head(&new.number) {
-            if head.item != new.item {
-                let refusal = Refusal::new(Code::CaseExists).at("case_number").because(&head.item);
-                return Ok(Err(refusal));
-            }
             let case = self.load(&head)?;
-            return match case.state() {
-                "asking" => self.round(case, new.deadline_ms).await,
-                _ => Ok(Ok(case)),
+            if !case.was_opened_with(&new) {
+                return Ok(Err(Refusal::new(Code::CaseExists).at("case_number")));
+            }
+            let case = match case.state() {
+                "asking" => self.round(case, new.deadline_ms).await?,
+                _ => Ok(case),
             };
+            return Ok(case.map(|case| Opened { case, is_new: false }));
         }
         let now_ms = self.parts.clock.now_ms();
         let seen = self.parts.view.seen();
@@ -187,7 +197,10 @@ impl Cases {
         };
         let item = version.published.read();
         let name = item.name.clone().unwrap_or_default();
+        let salt = data_encoding::HEXLOWER.encode(&random::array::<16>(self.parts.random.as_ref()));
         let case = Case {
+            opened_with: opening(&salt, &new),
+            salt,
             number: new.number,
             item: new.item,
             item_version: version.version,
@@ -200,11 +213,11 @@ impl Cases {
             opened_ms: now_ms,
             people: new.people,
             authorisation: new.authorisation,
-            salt: data_encoding::HEXLOWER.encode(&random::array::<16>(self.parts.random.as_ref())),
             ..Case::default()
         };
         drop(seen);
-        self.round(case, new.deadline_ms).await
+        let case = self.round(case, new.deadline_ms).await?;
+        Ok(case.map(|case| Opened { case, is_new: true }))
     }
 
     /// Adds to a case, and asks only what is missing.

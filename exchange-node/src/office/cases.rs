@@ -21,18 +21,22 @@ use crate::{
 type Handled = Result<proto::office::v1::Case, Refusal>;
 
 impl Office {
-    /// Opens a case, and asks for all its proofs at once.
+    /// Opens a case, and asks for all its proofs at once; whether it was opened now, and not before.
     ///
     /// # Errors
     /// Our own failure.
-    pub async fn open_case(&self, caller: &Caller, new: OpenCase) -> Result<Handled, Failure> {
+    pub async fn open_case(
+        &self,
+        caller: &Caller,
+        new: OpenCase,
+    ) -> Result<Result<(proto::office::v1::Case, bool), Refusal>, Failure> {
         if let Err(field) = caller.limits.covers_case(&new.item) {
             return Ok(Err(Refusal::new(Code::OfficeKeyNotCovering).at(field)));
         }
         let cases = Arc::clone(&self.cases);
         // In a task of its own: where the office hangs up, what came is kept all the same.
         let opened = tokio::spawn(async move { cases.open(new).await }).await?;
-        Ok(opened.map_err(failed)?.map(|case| self.case_seen(&case)))
+        Ok(opened.map_err(failed)?.map(|opened| (self.case_seen(&opened.case), opened.is_new)))
     }
 
     /// Adds people, values or papers to a case, and asks what is missing.

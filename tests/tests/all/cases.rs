@@ -83,9 +83,12 @@ async fn a_case_asks_everybody_at_once_and_says_proof_by_proof_what_is_left() {
         place.json("housing", &["case", "add", "C-4", "--officer", "1024", "--file", file.to_str().unwrap()]).await;
     assert_eq!(added["state"], "complete", "{added}");
 
-    // The same number is the same case, and another item's is refused.
+    // The same again is the same case, and somebody else under its number is refused.
     let again = desk.open(application("C-1", vec![applicant(&MARRIED, NAMES[0], "married"), spouse()])).await;
     assert_eq!(proof(&again, "无房证明").receipt, proof(&whole, "无房证明").receipt);
+    let (mut client, request) = desk.call(application("C-1", vec![applicant(&WIDOWED, NAMES[1], "married")]));
+    let other = client.open(request).await.unwrap().into_inner();
+    assert_eq!((other.refusal.unwrap().code.as_str(), other.proofs.len()), ("CASE_EXISTS", 0));
     let listed = place.json("housing", &["case", "list", "--limit", "2"]).await;
     assert_eq!(listed["cases"].as_array().unwrap().len(), 2);
     assert_eq!(listed["cases"][0]["case"], "C-4", "the newest first: {listed}");

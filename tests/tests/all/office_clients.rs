@@ -79,6 +79,9 @@ async fn every_client_that_a_department_would_copy_works_as_it_stands() {
     let mut typescript = Command::new(String::from_utf8(node.stdout).unwrap().trim());
     typescript.args(["--no-warnings"]).arg(client("typescript/ask.ts"));
     run(typescript, &url, key);
+    // Each has opened a case of its own.
+    let listed = place.json("housing", &["case", "list"]).await;
+    assert_eq!(listed["cases"].as_array().unwrap().len(), if is_there("java") { 5 } else { 4 }, "{listed}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tonic::{Code, transport::Endpoint};
 use town::harness::eventually;
 
 use crate::support::{
-    ITEM, MARRIED, Place, SINGLE, exit,
+    ITEM, MARRIED, Place, SINGLE, WIDOWED, exit,
     http::Call,
     marital_status,
     office_desk::{Desk, bearer, question},
@@ -387,6 +387,12 @@ async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
     assert!(!opened["proofs"][0]["receipt"].as_str().unwrap().is_empty());
     let shown = desk.call("GET", "/v1/cases/GZF%202026%2F1").send();
     assert_eq!(shown.json()["proofs"], opened["proofs"]);
+    // A retry gets the case; somebody else under its number does not.
+    let again = open(&case("GZF 2026/1", json!({ "resident_id": *MARRIED, "marital_status": "married" })));
+    assert_eq!((again.status, &again.json()["proofs"]), (200, &opened["proofs"]), "{again:?}");
+    assert_eq!(again.headers["location"], "/v1/cases/GZF%202026%2F1");
+    let other = open(&case("GZF 2026/1", json!({ "resident_id": *WIDOWED, "marital_status": "married" })));
+    assert_eq!((other.status, other.problem().as_str()), (422, "CASE_EXISTS"), "{other:?}");
     let slip = desk.call("GET", "/v1/cases/GZF%202026%2F1/slip").send();
     assert!(String::from_utf8(slip.body).unwrap().contains("婚姻状况证明"));
 

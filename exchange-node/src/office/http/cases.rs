@@ -28,7 +28,7 @@ pub(super) fn refused(api: &Api, refusal: &Refusal) -> Problem {
 }
 
 /// Opens a case: the node asks for all proofs that its item needs at once, and says proof by proof what is left to do. The same
-/// case number again shows the case.
+/// again, after a broken connection, shows the case; the same case number with anything else is refused (`CASE_EXISTS`).
 #[utoipa::path(
     post,
     path = "/v1/cases",
@@ -36,6 +36,10 @@ pub(super) fn refused(api: &Api, refusal: &Refusal) -> Problem {
     operation_id = "open_case",
     request_body(content = NewCase, content_type = "application/json"),
     responses(
+        (status = 200, description = "The case, which the same has opened before", body = Case, headers(
+            ("Location" = String, description = "Where it is looked up"),
+            ("ETag" = String, description = "Changes with the content"),
+        )),
         (status = 201, description = "The case", body = Case, headers(
             ("Location" = String, description = "Where it is looked up"),
             ("ETag" = String, description = "Changes with the content"),
@@ -46,9 +50,11 @@ pub(super) fn refused(api: &Api, refusal: &Refusal) -> Problem {
 pub(super) async fn open(State(api): State<Arc<Api>>, known: Known<Nothing>, body: Body) -> Result<Response, Problem> {
     let new: NewCase = extract::read(&api, &known.headers, body).await?;
     let new = new.into_case(known.caller.system.clone())?;
-    let case = api.office.open_case(&known.caller, new).await?.map_err(|refusal| refused(&api, &refusal))?;
+    let opened = api.office.open_case(&known.caller, new).await?;
+    let (case, is_new) = opened.map_err(|refusal| refused(&api, &refusal))?;
     let location = format!("/v1/cases/{}", encoded(&case.case_number));
-    Ok(made(StatusCode::CREATED, &location, &Case::from(case)))
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(made(status, &location, &Case::from(case)))
 }
 
 /// Lists cases, the newest first. Names nobody.

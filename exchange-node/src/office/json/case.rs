@@ -29,7 +29,7 @@ pub struct CasePerson {
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCase {
-    /// The case number. The same number again shows the case.
+    /// The case number. The same case again is shown; with anything else its number is refused.
     #[schema(example = "GZF-2026-0001")]
     pub case_number: String,
     /// The public service item of this department, by its id.
