@@ -134,6 +134,8 @@ pub struct AddToCase {
     pub authorisation: Option<Consent>,
     /// Proofs for which a paper was taken in.
     pub papers: Vec<String>,
+    /// About whom the papers are, where the item asks for one of that name about several people; empty otherwise.
+    pub papers_about: String,
     /// For all questions together, in milliseconds; 0 for the node's setting.
     pub deadline_ms: u32,
 }
@@ -233,6 +235,9 @@ pub struct Proof {
     pub broken: bool,
     /// A paper was taken in.
     pub paper: bool,
+    /// The answer is doubted, and a correction of it is open.
+    #[serde(default)]
+    pub doubted: bool,
     /// Not a proof of the item: the node's own look at whether the person is who he says.
     pub identity: bool,
     /// Whether a match here says who the person is: his name, by his number.

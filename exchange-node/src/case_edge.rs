@@ -102,6 +102,7 @@ impl Service for CasesEdge {
             people: people(request.people),
             authorisation: request.authorisation.map(consent),
             papers: request.papers,
+            papers_about: request.papers_about,
             deadline_ms: request.deadline_ms,
         };
         let cases = Arc::clone(&self.cases);

@@ -233,7 +233,15 @@ async fn charge(parts: &Parts, question: &Question, answer: &Answer) -> Result<(
     let seen = parts.view.seen();
     for (index, asked) in pair::answered(question, answer).into_iter().enumerate() {
         if let Ok(permit) = decide(seen.directory(), &asked, at_ms) {
-            guessed.push(guesses(parts.budget.key(), &parts.config.guesses, seen.directory(), &asked, &permit, &[], at_ms));
+            guessed.push(guesses(
+                parts.budget.key(),
+                &parts.config.guesses,
+                seen.directory(),
+                &asked,
+                &permit,
+                &[],
+                at_ms,
+            ));
         }
         if index % IN_A_TURN == IN_A_TURN - 1 {
             tokio::task::yield_now().await;

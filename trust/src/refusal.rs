@@ -95,6 +95,7 @@ codes! {
     OperatorNotCovered "OPERATOR_NOT_COVERED" "The grant does not cover the operator" "apply for access with this operator, or use one that is covered";
     OperatorUnknown "OPERATOR_UNKNOWN" "The attribute does not allow the operator" "look the operators up with `services list`";
     Overloaded "OVERLOADED" "The node takes no more questions for the moment" "try again later";
+    PaperNotAccepted "PAPER_NOT_ACCEPTED" "The record says otherwise, and no paper settles that" "correct what was stated, or open a correction with the receipt (`corrections open`): while it is open the paper is accepted";
     PayloadTypeWrong "PAYLOAD_TYPE_WRONG" "The payload is of another type" "send the message that this call takes";
     ProofUnknown "PROOF_UNKNOWN" "The item has no such proof" "look the proofs up (`case show`)";
     ProviderUnreachable "PROVIDER_UNREACHABLE" "The provider has no node in the directory" "ask the provider's operator";

@@ -4,6 +4,7 @@
 mod checks;
 mod commit;
 mod later;
+mod papers;
 mod round;
 mod watch;
 
@@ -232,18 +233,11 @@ impl Cases {
         let turn = self.turn(&more.number);
         let _turn = turn.lock().await;
         let mut case = self.load(&self.head(&more.number).ok_or(Error::Unknown)?)?;
-        for paper in &more.papers {
-            let mut named = case.proofs.iter_mut().filter(|proof| proof.proof == *paper && !proof.identity).peekable();
-            if named.peek().is_none() {
-                let refusal = Refusal::new(Code::ProofUnknown).at("papers").because("the item asks for no such paper");
-                return Ok(Err(refusal));
-            }
-            named.for_each(|proof| proof.paper = true);
-        }
-        case.officer = more.officer;
-        if let Err(refusal) = case.take_people(more.people) {
+        let taken = papers::take(&mut case, &more.papers, &more.papers_about);
+        if let Err(refusal) = taken.and_then(|()| case.take_people(more.people)) {
             return Ok(Err(refusal));
         }
+        case.officer = more.officer;
         case.take_given();
         if more.authorisation.is_some() {
             case.authorisation = more.authorisation;
@@ -347,9 +341,7 @@ impl Cases {
     fn load(&self, head: &Head) -> Result<Case, Error> {
         let mut case = self.vault.read(&self.parts.duties, head)?;
         case.blocked = self.is_blocked(&case);
-        if !refresh(&self.parts.asker, &mut case) {
-            case.settle();
-        }
+        refresh(&self.parts.asker, &mut case);
         accept_paper_while_doubted(&self.parts.corrected, &mut case);
         Ok(case)
     }

@@ -1,12 +1,13 @@
 //! From what came of a question to what the applicant has to do. Out of scope: the sentences.
 //!
 //! **Invariant:** only a `MATCH` makes a paper unnecessary; a `MATCH` by absence only beside one of the person's name by his
-//! number. Only a `MISMATCH` says that something is wrong; whatever keeps a provider from answering never does.
+//! number. Only a `MISMATCH` says that something is wrong; whatever keeps a provider from answering never does. A paper settles
+//! a proof that no record decides; what a record says it settles only while that is doubted.
 
 use proto::exchange::v1::Verdict;
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Outcome, Proof};
+use super::{Case, Outcome, Proof, refresh::CORRECTION_OPEN};
 use crate::ask::{Asked, Ending};
 
 /// What came of asking for a proof.
@@ -148,10 +149,18 @@ impl Case {
 }
 
 fn outcome(proof: &Proof, is_known: bool, blocked: bool) -> (Outcome, String) {
-    let reason = proof.answer.reason();
-    if proof.paper {
-        return (Outcome::PaperAccepted, "paper".to_owned());
+    let (found, reason) = without_paper(proof, is_known, blocked);
+    // What the record says counts before a paper, unless it is doubted; a broken commitment is put right with one.
+    let is_decided = matches!(found, Outcome::DoesNotMatch | Outcome::NotRequired) && !proof.broken;
+    match proof.paper {
+        true if proof.doubted || !is_decided => (Outcome::PaperAccepted, "paper".to_owned()),
+        false if proof.doubted => (Outcome::SubmitOnPaper, CORRECTION_OPEN.to_owned()),
+        _ => (found, reason),
     }
+}
+
+fn without_paper(proof: &Proof, is_known: bool, blocked: bool) -> (Outcome, String) {
+    let reason = proof.answer.reason();
     if proof.broken {
         return (Outcome::DoesNotMatch, "commitment_broken".to_owned());
     }

@@ -4,7 +4,7 @@
 use trust::evidence::Receipt;
 
 use super::{
-    Case, Outcome, Proof,
+    Case, Proof,
     judge::{Answer, answer_of, given_of},
 };
 use crate::{ask::Asker, correction::Book};
@@ -12,14 +12,13 @@ use crate::{ask::Asker, correction::Book};
 /// The reason of an outcome while the answer is doubted.
 pub(super) const CORRECTION_OPEN: &str = "correction_open";
 
-/// Lets the paper stand in for every answer that is doubted, until that is decided.
+/// Says anew what is left to do: the paper stands in for every answer that is doubted, until that is decided.
 pub(super) fn accept_paper_while_doubted(corrected: &Book, case: &mut Case) {
-    for proof in case.proofs.iter_mut().filter(|proof| !proof.paper) {
-        let Ok(receipt) = proof.receipt.parse::<Receipt>() else { continue };
-        if corrected.open_for(&receipt, None).is_some() {
-            (proof.outcome, proof.reason) = (Outcome::SubmitOnPaper, CORRECTION_OPEN.to_owned());
-        }
+    for proof in &mut case.proofs {
+        let receipt = proof.receipt.parse::<Receipt>().ok();
+        proof.doubted = receipt.is_some_and(|receipt| corrected.open_for(&receipt, None).is_some());
     }
+    case.settle();
 }
 
 /// Takes in what has come; whether anything did.

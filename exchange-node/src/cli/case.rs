@@ -34,7 +34,7 @@ pub enum Command {
     Open(FileArgs),
     /// Adds people, values, an authorisation or papers to a case, and asks what is missing.
     #[command(
-        after_help = "Examples:\n  exchange-node case add GZF-2026-0001 --officer 1024 --file spouse.yaml\n  exchange-node case add GZF-2026-0001 --officer 1024 --paper 无房证明"
+        after_help = "Examples:\n  exchange-node case add GZF-2026-0001 --officer 1024 --file spouse.yaml\n  exchange-node case add GZF-2026-0001 --officer 1024 --paper 无房证明 --about spouse"
     )]
     Add(AddArgs),
     /// Shows a case, proof by proof.
@@ -142,6 +142,9 @@ pub struct AddArgs {
     /// A proof for which the paper was taken in; may be given several times.
     #[arg(long, value_name = "PROOF")]
     paper: Vec<String>,
+    /// About whom the papers are, where the item asks for one of that name about several people.
+    #[arg(long, value_name = "ROLE", requires = "paper")]
+    about: Option<String>,
     /// For all questions together, in milliseconds; without it the node's setting.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0, hide_default_value = true)]
     deadline_ms: u32,
@@ -262,6 +265,7 @@ async fn add(args: AddArgs, folder: &Folder, output: Output) -> Result<Exit, Err
     request.case_number = args.case;
     request.officer = args.officer;
     request.papers.extend(args.paper);
+    request.papers_about = args.about.unwrap_or(request.papers_about);
     let case = client(folder).await?.add(request).await?.into_inner();
     show::outcome(output, case)
 }

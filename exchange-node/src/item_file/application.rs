@@ -30,6 +30,8 @@ pub struct Application {
     pub authorisation: Option<Authorisation>,
     /// Papers that were taken in.
     pub papers: Vec<String>,
+    /// About whom they are, where the item asks for one of that name about several people.
+    pub papers_about: String,
 }
 
 impl Application {
@@ -53,6 +55,7 @@ impl Application {
             people: self.people,
             authorisation: self.authorisation,
             papers: self.papers,
+            papers_about: self.papers_about,
             deadline_ms,
         }
     }
@@ -79,6 +82,7 @@ pub fn parse(content: &str, file_name: &str) -> Result<Application, Vec<Problem>
         item: fields.optional_text("item", &mut problems),
         officer: fields.optional_text("officer", &mut problems),
         papers: fields.texts("papers", &mut problems),
+        papers_about: fields.optional_text("papers_about", &mut problems),
         ..Application::default()
     };
     if let Some((node, field)) = fields.optional("people") {

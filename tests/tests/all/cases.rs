@@ -15,7 +15,9 @@ use crate::support::{
         self, Desk, MARRIAGE_ALONE, NAMES, RENTAL, SPOUSE, applicant, application, outcomes, person, proof, publish,
         rental_with_given_spouse,
     },
-    exit, marital_status, marriage_records, said, verdict,
+    exit,
+    http::Call,
+    marital_status, marriage_records, said, verdict,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -177,6 +179,24 @@ async fn a_doubted_answer_lets_the_paper_stand_in(place: &Place) {
     assert_eq!(state, "waiting", "{doubted}");
     let slip = said(&place.cli("housing", &["case", "slip", "C-1"]).await);
     assert!(slip.contains("校核期间可凭有效纸质证明办理"), "{slip}");
+
+    // The paper is taken in meanwhile, and only while the answer is doubted.
+    let paper = ["case", "add", "C-1", "--officer", "1024", "--paper", "收入证明"];
+    assert_eq!(place.json("housing", &paper).await["proofs"][3]["outcome"], "PAPER_ACCEPTED");
+    let (state, taken) = income().await;
+    assert_eq!((state.as_str(), &taken["outcome"]), ("complete", &"PAPER_ACCEPTED".into()), "{taken}");
+    let certain = cases::refused(place, &["case", "add", "C-2", "--officer", "1024", "--paper", "无房证明"]).await;
+    assert!(certain.contains("PAPER_NOT_ACCEPTED"), "{certain}");
+    let office = place.town.office("housing").await.unwrap();
+    let over_http = |about: &str| {
+        let more = serde_json::json!({ "officer": "1024", "papers": ["收入证明"], "papers_about": about });
+        let address = format!("http://{}/v1/cases/C-2/additions", office.address());
+        Call::new("POST", &address).key(office.api_key()).json(&more).send()
+    };
+    for (about, code) in [("household", "PAPER_NOT_ACCEPTED"), ("spouse", "PROOF_UNKNOWN")] {
+        let refused = over_http(about);
+        assert_eq!((refused.status, refused.problem().as_str()), (422, code), "{refused:?}");
+    }
 
     let decide = ["corrections", "decide", id, "--record-is-right", "RECORD_CONFIRMED", "--officer", "2001"];
     let decided = async || exit(&place.cli("taxation", &decide).await) == 0;

@@ -22,9 +22,10 @@ use crate::{
     ask::{self, OfficeQuestion},
     asked::{Asked, ticket_of},
     case::{
-        Case, Error, Proof,
+        Case, Error, Outcome, Proof,
         judge::{Answer, answer_of, given_of},
         plan::{self, Planned},
+        refresh::accept_paper_while_doubted,
     },
 };
 
@@ -65,7 +66,7 @@ impl Cases {
         let (proofs, waiting) = merge(&case.proofs, planned);
         case.proofs = proofs;
         case.blocked = self.is_blocked(&case);
-        case.settle();
+        accept_paper_while_doubted(&self.parts.corrected, &mut case);
         self.save(&case, Vec::new()).await?;
         lock(&self.under_way).insert(case.number.clone(), case.clone());
         let deadline_ms = match deadline_ms {
@@ -106,7 +107,7 @@ impl Cases {
         case.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         // What another case broke meanwhile counts.
         case.blocked = self.is_blocked(&case);
-        case.settle();
+        accept_paper_while_doubted(&self.parts.corrected, &mut case);
         self.keep_time(&mut case);
         let saved = self.save(&case, Vec::new()).await;
         lock(&self.under_way).remove(&case.number);
@@ -217,7 +218,9 @@ fn merge(known: &[Proof], planned: Vec<Planned>) -> (Vec<Proof>, BTreeMap<usize,
             .find(|known| (&known.proof, &known.about, known.identity) == (&proof.proof, &proof.about, proof.identity));
         let is_same = before.is_some_and(|known| known.asked == proof.asked && question.is_some());
         match before {
-            Some(known) if known.paper || known.commitment.is_some() || known.broken => proofs.push(known.clone()),
+            Some(known) if known.outcome == Outcome::PaperAccepted || known.commitment.is_some() || known.broken => {
+                proofs.push(known.clone())
+            }
             Some(known) if is_same && (known.answer.is_final() || matches!(known.answer, Answer::Deferred { .. })) => {
                 proofs.push(known.clone());
             }
@@ -245,6 +248,7 @@ pub(super) fn key_of(proof: &Proof) -> String {
 /// Takes in what came of a question.
 pub(super) fn take(proof: &mut Proof, asked: &Asked) {
     proof.answer = answer_of(asked);
+    proof.doubted = false;
     if !proof.gives.is_empty() {
         proof.given = given_of(asked);
     }

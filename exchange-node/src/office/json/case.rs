@@ -63,6 +63,10 @@ pub struct CaseAdditions {
     /// Proofs for which a paper was taken in, by their names.
     #[serde(default)]
     pub papers: Vec<String>,
+    /// About whom the papers are, where the item asks for one of that name about several people.
+    #[serde(default)]
+    #[schema(example = "applicant")]
+    pub papers_about: String,
     /// For all questions together, in milliseconds; 0 for the node's setting.
     #[serde(default)]
     pub deadline_ms: u32,
@@ -98,6 +102,7 @@ impl CaseAdditions {
             people: self.people.into_iter().map(Person::from).collect(),
             authorisation: self.authorisation.map(consent).transpose()?,
             papers: self.papers,
+            papers_about: self.papers_about,
             deadline_ms: self.deadline_ms,
         })
     }
