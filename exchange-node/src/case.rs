@@ -81,6 +81,9 @@ pub struct Person {
     pub role: String,
     /// What is known or stated of him, by name.
     pub values: BTreeMap<String, String>,
+    /// What he has signed himself.
+    #[serde(default)]
+    pub authorisation: Option<Consent>,
 }
 
 impl fmt::Debug for Person {
@@ -89,7 +92,7 @@ impl fmt::Debug for Person {
     }
 }
 
-/// The applicant's consent to be asked about.
+/// Somebody's consent to be asked about.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Consent {
     /// SHA-256 of the signed form, 64 hex digits.
@@ -115,7 +118,7 @@ pub struct OpenCase {
     pub system: String,
     /// The people.
     pub people: Vec<Person>,
-    /// The applicant's authorisation.
+    /// The applicant's own authorisation.
     pub authorisation: Option<Consent>,
     /// For all questions together, in milliseconds; 0 for the node's setting.
     pub deadline_ms: u32,
@@ -130,7 +133,7 @@ pub struct AddToCase {
     pub officer: String,
     /// People, or further values of people who are in it.
     pub people: Vec<Person>,
-    /// The authorisation, where it was not there before.
+    /// The applicant's own authorisation, where it was not there before.
     pub authorisation: Option<Consent>,
     /// Proofs for which a paper was taken in.
     pub papers: Vec<String>,
@@ -372,7 +375,10 @@ impl Case {
             let given = (name.to_owned(), proof.given.clone());
             match self.people.iter_mut().find(|person| person.role == role) {
                 Some(known) => drop(known.values.insert(given.0, given.1)),
-                None => self.people.push(Person { role: role.to_owned(), values: BTreeMap::from([given]) }),
+                None => {
+                    let (role, values) = (role.to_owned(), BTreeMap::from([given]));
+                    self.people.push(Person { role, values, authorisation: None });
+                }
             }
         }
     }

@@ -292,7 +292,12 @@ fn proof_to_wire(proof: &Proof) -> wire::CaseProof {
 }
 
 fn people(people: Vec<CasePerson>) -> Vec<Person> {
-    people.into_iter().map(|person| Person { role: person.role, values: person.values.into_iter().collect() }).collect()
+    let read = |CasePerson { role, values, authorisation }: CasePerson| Person {
+        role,
+        values: values.into_iter().collect(),
+        authorisation: authorisation.map(consent),
+    };
+    people.into_iter().map(read).collect()
 }
 
 fn consent(form: Authorisation) -> Consent {

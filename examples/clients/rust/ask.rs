@@ -39,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{} receipt {}", answer.verdicts[0].verdict().as_str_name().replace("VERDICT_", ""), answer.receipt);
     // A case asks for everything that its item needs, all departments at once.
     let values = [("resident_id".to_owned(), subject), ("marital_status".to_owned(), status)].into();
-    let people = vec![CasePerson { role: "applicant".into(), values }];
+    let people = vec![CasePerson { role: "applicant".into(), values, ..CasePerson::default() }];
     let (case_number, item, officer) = ("GZF-2026-0006".into(), "公租房申请".into(), "1024".into());
     let open = OpenCaseRequest { case_number, item, officer, people, ..OpenCaseRequest::default() };
     let case = CasesClient::with_interceptor(channel, signed_in).open(open).await?.into_inner();

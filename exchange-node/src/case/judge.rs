@@ -6,8 +6,9 @@
 
 use proto::exchange::v1::Verdict;
 use serde::{Deserialize, Serialize};
+use trust::refusal::Code;
 
-use super::{Case, Outcome, Proof, refresh::CORRECTION_OPEN};
+use super::{Case, Outcome, Proof, people::is_consent, refresh::CORRECTION_OPEN};
 use crate::ask::{Asked, Ending};
 
 /// What came of asking for a proof.
@@ -88,6 +89,9 @@ impl Answer {
         match self {
             Self::None => "not_asked".to_owned(),
             Self::Deferred { .. } => "deferred".to_owned(),
+            Self::Missing(names) if names.iter().all(|name| is_consent(name)) => {
+                Code::AuthorisationMissing.as_str().to_owned()
+            }
             Self::LeftOut | Self::Missing(_) => "not_stated".to_owned(),
             Self::NoService => "no_service".to_owned(),
             Self::Refused { code, .. } => code.clone(),

@@ -14,16 +14,26 @@ pub(super) fn opening(salt: &str, new: &OpenCase) -> String {
     };
     take(salt);
     take(&new.item);
-    for Person { role, values } in &new.people {
+    for Person { role, values, authorisation } in &new.people {
         take(role);
         take(&values.len().to_string());
-        values.iter().for_each(|(name, value)| [name, value].into_iter().for_each(|text| take(text)));
+        for (name, value) in values {
+            take(name);
+            take(value);
+        }
+        take_consent(&mut take, authorisation.as_ref());
     }
-    if let Some(Consent { form_digest, scope, signed_by, valid_until_ms }) = &new.authorisation {
-        [form_digest, scope, signed_by, &valid_until_ms.to_string()].into_iter().for_each(|text| take(text));
-    }
+    take_consent(&mut take, new.authorisation.as_ref());
     let digest: [u8; 32] = hash.finalize().into();
     data_encoding::HEXLOWER.encode(&digest)
+}
+
+fn take_consent(take: &mut impl FnMut(&str), consent: Option<&Consent>) {
+    let Some(Consent { form_digest, scope, signed_by, valid_until_ms }) = consent else { return take("") };
+    for text in [form_digest, scope, signed_by] {
+        take(text);
+    }
+    take(&valid_until_ms.to_string());
 }
 
 impl Case {
@@ -39,7 +49,7 @@ mod tests {
 
     fn new(role: &str, values: &[(&str, &str)]) -> OpenCase {
         let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let people = vec![Person { role: role.to_owned(), values }];
+        let people = vec![Person { role: role.to_owned(), values, authorisation: None }];
         OpenCase { item: "公租房申请".to_owned(), people, ..OpenCase::default() }
     }
 

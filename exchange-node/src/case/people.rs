@@ -8,7 +8,10 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use super::{Case, Person};
+use super::{Case, Consent, Person};
+
+/// Whose authorisation may stand in the case itself.
+const APPLICANT: &str = "applicant";
 
 /// The role that several people of a case may have.
 const CHILD: &str = "child";
@@ -21,6 +24,11 @@ const NAME: &str = "name";
 
 /// The most people in a case.
 pub(crate) const MOST_PEOPLE: usize = 16;
+
+/// Whether what is missing is somebody's signature, as in `spouse.authorisation`.
+pub(crate) fn is_consent(missing: &str) -> bool {
+    missing.ends_with(".authorisation")
+}
 
 /// The role, and which one of it, in `spouse` or `child-2`.
 pub(crate) fn which(whom: &str) -> Option<(&str, usize)> {
@@ -63,6 +71,12 @@ impl Case {
         (!value.trim().is_empty()).then_some(value)
     }
 
+    /// What the one who is called that has signed himself: nobody else's consent stands in for it.
+    pub(crate) fn consent(&self, whom: &str) -> Option<&Consent> {
+        let own = self.person(whom).and_then(|person| person.authorisation.as_ref());
+        own.or_else(|| self.authorisation.as_ref().filter(|_| whom == APPLICANT))
+    }
+
     /// About whom a proof of the item is asked in this case: about each child, and about one where none was stated.
     pub(crate) fn each_of(&self, about: &str) -> Vec<String> {
         if about != CHILD {
@@ -82,7 +96,11 @@ impl Case {
         };
         for (index, person) in people.into_iter().enumerate() {
             match self.place_of(&person).map_err(|why| refused(index, why))? {
-                Some(place) => self.people[place].values.extend(person.values),
+                Some(place) => {
+                    let known = &mut self.people[place];
+                    known.values.extend(person.values);
+                    known.authorisation = person.authorisation.or(known.authorisation.take());
+                }
                 None if self.people.len() >= MOST_PEOPLE => return Err(refused(index, "at most 16 people in a case")),
                 None => {
                     let role = which(&person.role).map_or(person.role.as_str(), |(role, _)| role).to_owned();
@@ -165,6 +183,22 @@ mod tests {
             case.take_people(vec![more]).unwrap();
             assert_eq!((case.people.len(), case.value("child-2", "resident_id")), (2, Some("2")));
         }
+    }
+
+    #[test]
+    fn one_persons_consent_is_no_others() {
+        let signed = |scope: &str| Some(Consent { scope: scope.to_owned(), ..Consent::default() });
+        let spouse = Person { authorisation: signed("spouse"), ..person("spouse", &[]) };
+        let people = vec![person("applicant", &[]), spouse, person("child", &[])];
+        let mut case = Case { people, authorisation: signed("applicant"), ..Case::default() };
+        let of = |case: &Case, whom: &str| case.consent(whom).map(|consent| consent.scope.clone());
+        assert_eq!(of(&case, "applicant"), Some("applicant".to_owned()));
+        assert_eq!(of(&case, "spouse"), Some("spouse".to_owned()));
+        assert_eq!((of(&case, "child"), of(&case, "mother")), (None, None));
+        // It is added with the person, and stays where nothing is said of it.
+        case.take_people(vec![Person { authorisation: signed("child"), ..person("child", &[]) }]).unwrap();
+        case.take_people(vec![person("spouse", &[("name", "安")])]).unwrap();
+        assert_eq!((of(&case, "child"), of(&case, "spouse")), (Some("child".into()), Some("spouse".into())));
     }
 
     #[test]

@@ -15,7 +15,11 @@ use trust::{
     service::Service,
 };
 
-use super::{Case, Consent, Proof, household, judge::Answer, people::which};
+use super::{
+    Case, Consent, Proof, household,
+    judge::Answer,
+    people::{is_consent, which},
+};
 use crate::ask::OfficeQuestion;
 
 /// The paper's name of the node's own look at who a person is.
@@ -142,7 +146,8 @@ pub(super) fn one(directory: &Directory, item: &ItemPublished, requirement: &Pro
             proof.asked = fingerprint(case, &question);
             Planned { proof, question: Some(question), requirement: requirement.clone() }
         }
-        Err(_) if requirement.optional => {
+        // Where all but a signature was stated, it is meant to be asked.
+        Err(missing) if requirement.optional && !missing.iter().all(|name| is_consent(name)) => {
             proof.answer = Answer::LeftOut;
             Planned { proof, question: None, requirement: requirement.clone() }
         }
@@ -190,9 +195,12 @@ fn question(
         HOUSEHOLD => household_subjects(service, case, &mut missing),
         _ => Vec::new(),
     };
+    if service.needs_authorisation() {
+        missing.extend(unsigned(case, requirement, person));
+    }
     let Some(subject) = subject.filter(|_| missing.is_empty()) else { return Err(missing) };
     let statement = data_encoding::HEXLOWER.decode(case.item_statement.as_bytes()).unwrap_or_default();
-    let consent = case.authorisation.as_ref().filter(|_| service.needs_authorisation());
+    let consent = case.consent(person).filter(|_| service.needs_authorisation());
     Ok(OfficeQuestion {
         provider: service.id.department.to_string(),
         service: service.id.service.to_string(),
@@ -215,6 +223,14 @@ fn question(
         unreached_ms: UNREACHED_MS,
         ..OfficeQuestion::default()
     })
+}
+
+/// Whoever is asked about and has not signed, each such as `spouse.authorisation`.
+fn unsigned(case: &Case, requirement: &ProofRequirement, person: &str) -> Vec<String> {
+    let is_household = requirement.about == HOUSEHOLD;
+    let others = household::others(case).filter(|_| is_household).map(|(whom, _)| whom);
+    let asked_about = std::iter::once(person.to_owned()).chain(others);
+    asked_about.filter(|whom| case.consent(whom).is_none()).map(|whom| format!("{whom}.authorisation")).collect()
 }
 
 /// The person by the first number that the service takes and the case has.
@@ -382,6 +398,36 @@ mod tests {
             ProofRequirement { value_from: "applicant.marital_status".to_owned(), ..marriage("spouse") };
         let planned = one(&directory, &ItemPublished::default(), &from_applicant, &case);
         assert_eq!(asked(&planned).1, &text("single"));
+    }
+
+    #[test]
+    fn nobody_is_asked_about_on_somebody_elses_consent() {
+        let directory = Fixture::town().directory;
+        let id = ServiceId::read("civil-affairs/marriage-registration", 1).unwrap();
+        let mut service = directory.service(&id).unwrap().clone();
+        service.published.needs_authorisation = Some(wire::LegalBasis::default());
+        let signed = |scope: &str| Some(Consent { scope: scope.to_owned(), ..Consent::default() });
+        let stated = [(RESIDENT, "890101198203070057"), ("marital_status", "single")];
+        let people = vec![person("applicant", &stated), person("spouse", &stated)];
+        let mut case = Case { people, authorisation: signed("applicant"), ..Case::default() };
+        let ask = |case: &Case, about: &str| {
+            let requirement = marriage(about);
+            let claim = requirement.claim.clone().unwrap();
+            question(&ItemPublished::default(), &requirement, &claim, &service, case, person_of(about))
+        };
+        let scope = |question: OfficeQuestion| question.authorisation.map(|form| form.scope);
+        assert_eq!(ask(&case, "applicant").map(scope).unwrap(), Some("applicant".to_owned()));
+        for about in ["spouse", HOUSEHOLD] {
+            assert_eq!(ask(&case, about).map(scope), Err(vec!["spouse.authorisation".to_owned()]), "{about}");
+        }
+        assert_eq!(
+            Answer::Missing(vec!["spouse.authorisation".to_owned()]).reason(),
+            "AUTHORISATION_MISSING",
+            "it is told why"
+        );
+        case.people[1].authorisation = signed("spouse");
+        assert_eq!(ask(&case, "spouse").map(scope).unwrap(), Some("spouse".to_owned()));
+        assert_eq!(ask(&case, HOUSEHOLD).map(scope).unwrap(), Some("applicant".to_owned()));
     }
 
     #[test]

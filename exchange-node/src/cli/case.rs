@@ -109,7 +109,7 @@ const FILE_HELP: &str = "The application, as YAML or JSON:
   officer: \"1024\"
   people:
     - {role: applicant, resident_id: …, name: …, marital_status: married}
-    - {role: spouse, resident_id: …}
+    - {role: spouse, resident_id: …, authorisation: {form_digest: …, scope: …, signed_by: subject, until: 2026-12-31}}
 
 The exit code is 0 where nothing is missing, 4 where something does not match, and otherwise 6.
 

@@ -26,7 +26,7 @@ pub struct Application {
     pub officer: String,
     /// The people.
     pub people: Vec<CasePerson>,
-    /// The applicant's authorisation.
+    /// The applicant's own authorisation; another person's stands in his entry of `people`.
     pub authorisation: Option<Authorisation>,
     /// Papers that were taken in.
     pub papers: Vec<String>,
@@ -112,6 +112,10 @@ fn people(node: &Node, field: &str, problems: &mut Problems) -> Vec<CasePerson> 
         let mut person = CasePerson::default();
         for entry in entries {
             let named = format!("{field}.{}", entry.key);
+            if entry.key == "authorisation" {
+                person.authorisation = authorisation(&entry.value, &named, problems);
+                continue;
+            }
             let Some(value) = text(&entry.value, &named, problems) else { continue };
             match entry.key.as_str() {
                 "role" => person.role = value,

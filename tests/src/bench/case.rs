@@ -90,7 +90,7 @@ async fn open(client: &CasesClient<Channel>, key: &str, number: usize) -> anyhow
         case_number: format!("B-{number}"),
         item: ITEM.into(),
         officer: "1024".into(),
-        people: vec![CasePerson { role: "applicant".into(), values }],
+        people: vec![CasePerson { role: "applicant".into(), values, ..CasePerson::default() }],
         ..OpenCaseRequest::default()
     });
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse()?);

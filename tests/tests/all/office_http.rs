@@ -391,6 +391,13 @@ async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
     let again = open(&case("GZF 2026/1", json!({ "resident_id": *MARRIED, "marital_status": "married" })));
     assert_eq!((again.status, &again.json()["proofs"]), (200, &opened["proofs"]), "{again:?}");
     assert_eq!(again.headers["location"], "/v1/cases/GZF%202026%2F1");
+    let mut signed = case("GZF-5", json!({ "resident_id": *MARRIED }));
+    signed["people"][0]["authorisation"] = json!({
+        "form_digest": "00", "scope": "婚姻状况", "signed_by": "subject", "valid_until": "2036-12-31T00:00:00Z"
+    });
+    let unusable = open(&signed);
+    let field = Some("people[0].authorisation.form_digest");
+    assert_eq!((unusable.status, unusable.json()["field"].as_str()), (422, field), "{unusable:?}");
     let other = open(&case("GZF 2026/1", json!({ "resident_id": *WIDOWED, "marital_status": "married" })));
     assert_eq!((other.status, other.problem().as_str()), (422, "CASE_EXISTS"), "{other:?}");
     let slip = desk.call("GET", "/v1/cases/GZF%202026%2F1/slip").send();

@@ -23,6 +23,10 @@ pub struct CasePerson {
     pub role: String,
     /// What is known or stated of the person, by name: `resident_id`, `name` and whatever the item asks for.
     pub values: BTreeMap<String, String>,
+    /// What this person (or a guardian for him) has signed: for the services that need it when they are asked about him. The
+    /// applicant's may stand beside the people instead.
+    #[serde(default)]
+    pub authorisation: Option<Authorisation>,
 }
 
 /// A new case.
@@ -40,7 +44,7 @@ pub struct NewCase {
     pub officer: String,
     /// The people.
     pub people: Vec<CasePerson>,
-    /// The applicant's authorisation, for the services that need one.
+    /// The applicant's own authorisation, for the services that need one.
     #[serde(default)]
     pub authorisation: Option<Authorisation>,
     /// For all questions together, in milliseconds; 0 for the node's setting.
@@ -57,7 +61,7 @@ pub struct CaseAdditions {
     /// People, or further values of people who are in it.
     #[serde(default)]
     pub people: Vec<CasePerson>,
-    /// The authorisation, where it was not there before.
+    /// The applicant's own authorisation, where it was not there before.
     #[serde(default)]
     pub authorisation: Option<Authorisation>,
     /// Proofs for which a paper was taken in, by their names.
@@ -83,7 +87,7 @@ impl NewCase {
             item: self.item,
             officer: self.officer,
             system,
-            people: self.people.into_iter().map(Person::from).collect(),
+            people: people(self.people)?,
             authorisation: self.authorisation.map(consent).transpose()?,
             deadline_ms: self.deadline_ms,
         })
@@ -99,7 +103,7 @@ impl CaseAdditions {
         Ok(AddToCase {
             number,
             officer: self.officer,
-            people: self.people.into_iter().map(Person::from).collect(),
+            people: people(self.people)?,
             authorisation: self.authorisation.map(consent).transpose()?,
             papers: self.papers,
             papers_about: self.papers_about,
@@ -108,10 +112,14 @@ impl CaseAdditions {
     }
 }
 
-impl From<CasePerson> for Person {
-    fn from(person: CasePerson) -> Self {
-        Self { role: person.role, values: person.values }
-    }
+fn people(people: Vec<CasePerson>) -> Result<Vec<Person>, Problem> {
+    let read = |(index, person): (usize, CasePerson)| -> Result<Person, Problem> {
+        let CasePerson { role, values, authorisation } = person;
+        let authorisation = authorisation.map(consent).transpose();
+        let authorisation = authorisation.map_err(|problem| problem.within(&format!("people[{index}]")))?;
+        Ok(Person { role, values, authorisation })
+    };
+    people.into_iter().enumerate().map(read).collect()
 }
 
 fn consent(authorisation: Authorisation) -> Result<Consent, Problem> {
@@ -198,7 +206,7 @@ pub struct CaseProof {
     pub optional: bool,
     /// The commitment that stands in, or stood; empty for none.
     pub commitment: String,
-    /// What has to be stated, for `information_missing`.
+    /// What has to be stated, for `information_missing`, such as `spouse.resident_id`; or who has to sign, `spouse.authorisation`.
     pub missing: String,
     /// The verdict stands on the absence of a record.
     pub by_absence: bool,

@@ -125,7 +125,7 @@ pub(crate) fn item_file(place: &Place, yaml: &str) -> String {
 /// A person with these values.
 pub(crate) fn person(role: &str, values: &[(&str, &str)]) -> CasePerson {
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    CasePerson { role: role.into(), values }
+    CasePerson { role: role.into(), values, ..CasePerson::default() }
 }
 
 /// An applicant by number and name who states this, in the region and the year that the records are of.
