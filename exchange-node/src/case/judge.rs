@@ -8,7 +8,7 @@ use proto::exchange::v1::Verdict;
 use serde::{Deserialize, Serialize};
 use trust::refusal::Code;
 
-use super::{Case, Outcome, Proof, people::is_consent, refresh::CORRECTION_OPEN};
+use super::{Case, CommitmentState, Outcome, Proof, people::is_consent, plan::person_of, refresh::CORRECTION_OPEN};
 use crate::ask::{Asked, Ending};
 
 /// What came of asking for a proof.
@@ -54,6 +54,9 @@ pub(super) const MISMATCH: &str = "MISMATCH";
 pub(super) const NO_RECORD: &str = "NO_RECORD";
 pub(super) const UNAVAILABLE: &str = "UNAVAILABLE";
 
+/// The reason where an answer stands on an absence, and nobody has told who the person is.
+pub(super) const IDENTITY_NOT_CONFIRMED: &str = "identity_not_confirmed";
+
 /// Refusals that are about what was stated, which the applicant can put right.
 const ABOUT_WHAT_WAS_STATED: &[&str] = &[
     "AUTHORISATION_EXPIRED",
@@ -74,6 +77,15 @@ impl Answer {
     /// Whether another question, under another key, has to be asked to hear anything else: the provider's answer is kept.
     pub(super) fn needs_new_key(&self) -> bool {
         matches!(self, Self::Verdict { verdict, .. } if verdict == UNAVAILABLE) || matches!(self, Self::Refused { .. })
+    }
+
+    /// Whether it tells nothing now and may tell more one day without anything else being stated.
+    pub(super) fn may_come(&self) -> bool {
+        match self {
+            Self::LeftOut | Self::Missing(_) => false,
+            Self::Refused { code, .. } => !ABOUT_WHAT_WAS_STATED.contains(&code.as_str()),
+            _ => !self.is_final(),
+        }
     }
 
     /// Whether it is a match, and whether by absence.
@@ -137,17 +149,37 @@ pub(super) fn given_of(asked: &Asked) -> String {
 impl Case {
     /// Says anew what is left to do for each proof, from what came of all of them.
     pub(super) fn settle(&mut self) {
-        let named: Vec<String> = self
-            .proofs
-            .iter()
-            .filter(|proof| proof.names && proof.answer.matched() == Some(false))
-            .map(|proof| proof.about.clone())
-            .collect();
+        let named: Vec<String> = self.named().map(str::to_owned).collect();
         let blocked = self.blocked;
         for proof in &mut self.proofs {
-            let person = if proof.about == trust::item::HOUSEHOLD { "applicant" } else { &proof.about };
-            let is_known = named.iter().any(|about| about == person);
+            let is_known = named.iter().any(|about| about == person_of(&proof.about));
             (proof.outcome, proof.reason) = outcome(proof, is_known, blocked);
+        }
+    }
+
+    /// Whose names a register has by their numbers.
+    fn named(&self) -> impl Iterator<Item = &str> {
+        let naming = self.proofs.iter().filter(|proof| proof.names && proof.answer.matched() == Some(false));
+        naming.map(|proof| proof.about.as_str())
+    }
+
+    /// Whether the answer to a proof stands on an absence, and nobody has told who the person is: then it proves nothing.
+    pub(super) fn is_unidentified(&self, index: usize) -> bool {
+        let proof = &self.proofs[index];
+        let is_absence = matches!(&proof.answer,
+            Answer::Verdict { verdict, by_absence: true, .. } if verdict == MATCH || verdict == MISMATCH);
+        is_absence && self.named().all(|about| about != person_of(&proof.about))
+    }
+
+    /// What a commitment for a proof comes to by the answer; `None` while there is none that stays.
+    pub(super) fn checked(&self, index: usize) -> Option<CommitmentState> {
+        let Answer::Verdict { verdict, .. } = &self.proofs[index].answer else { return None };
+        match verdict.as_str() {
+            UNAVAILABLE => None,
+            _ if self.is_unidentified(index) => Some(CommitmentState::Unconfirmed),
+            MATCH => Some(CommitmentState::Fulfilled),
+            MISMATCH => Some(CommitmentState::Broken),
+            _ => Some(CommitmentState::Unconfirmed),
         }
     }
 }
@@ -184,10 +216,11 @@ fn without_paper(proof: &Proof, is_known: bool, blocked: bool) -> (Outcome, Stri
         }
         Answer::Verdict { verdict, by_absence, .. } => match verdict.as_str() {
             MATCH if !by_absence || is_known => (Outcome::NotRequired, reason),
-            MATCH => (Outcome::SubmitOnPaper, "identity_not_confirmed".to_owned()),
             // Nobody's name can be taken from a register that has nobody of this number.
             MISMATCH if !by_absence || is_known => (Outcome::DoesNotMatch, reason),
-            MISMATCH => (Outcome::SubmitOnPaper, "identity_not_confirmed".to_owned()),
+            // Who the person is may yet be told: until then what he committed to stands.
+            MATCH | MISMATCH if proof.commitment.is_some() => (Outcome::Committed, IDENTITY_NOT_CONFIRMED.to_owned()),
+            MATCH | MISMATCH => (Outcome::SubmitOnPaper, IDENTITY_NOT_CONFIRMED.to_owned()),
             NO_RECORD => (Outcome::SubmitOnPaper, reason),
             _ => unobtainable(reason),
         },
@@ -264,6 +297,48 @@ mod tests {
         );
         let malformed = Answer::Refused { code: "SUBJECT_MALFORMED".into(), field: "subject".into() };
         assert_eq!(outcome(name(), malformed, |_| {}), Outcome::InformationMissing);
+    }
+
+    #[test]
+    fn what_stands_on_absence_stays_committed_to_while_it_may_yet_be_told_who_the_person_is() {
+        let absent = |name: Answer| case(name, verdict(MATCH, true), |proof| proof.commitment = Some("c".into()));
+        for away in [
+            Answer::None,
+            Answer::Unanswered("unreachable".into()),
+            Answer::Deferred { due_at_ms: 5 },
+            Answer::Refused { code: "GRANT_MISSING".into(), field: String::new() },
+            verdict(UNAVAILABLE, false),
+        ] {
+            assert!(away.may_come(), "{away:?}");
+            let case = absent(away);
+            assert!(case.is_unidentified(1));
+            let proof = &case.proofs[1];
+            assert_eq!((proof.outcome, proof.reason.as_str()), (Outcome::Committed, IDENTITY_NOT_CONFIRMED));
+        }
+        let malformed = Answer::Refused { code: "SUBJECT_MALFORMED".into(), field: "subject".into() };
+        for told in [verdict(MISMATCH, false), verdict(NO_RECORD, false), Answer::LeftOut, malformed] {
+            assert!(!told.may_come(), "{told:?}");
+        }
+        assert!(!absent(verdict(MATCH, false)).is_unidentified(1));
+    }
+
+    #[test]
+    fn what_a_commitment_comes_to_follows_from_the_answer_alone() {
+        let known = || verdict(MATCH, false);
+        // A paper, or that it was broken once, changes nothing of what the register says.
+        let touched = |proof: &mut Proof| (proof.paper, proof.broken) = (true, true);
+        for (name, answer, state) in [
+            (known(), verdict(MATCH, false), Some(CommitmentState::Fulfilled)),
+            (known(), verdict(MATCH, true), Some(CommitmentState::Fulfilled)),
+            (known(), verdict(MISMATCH, true), Some(CommitmentState::Broken)),
+            (known(), verdict(NO_RECORD, false), Some(CommitmentState::Unconfirmed)),
+            (verdict(MISMATCH, false), verdict(MATCH, true), Some(CommitmentState::Unconfirmed)),
+            (Answer::None, verdict(MISMATCH, false), Some(CommitmentState::Broken)),
+            (known(), verdict(UNAVAILABLE, false), None),
+            (known(), Answer::Deferred { due_at_ms: 5 }, None),
+        ] {
+            assert_eq!(case(name, answer.clone(), touched).checked(1), state, "{answer:?}");
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(super) fn requirements(item: &ItemPublished, case: &Case) -> Vec<ProofRequir
 }
 
 /// The person whom a proof is asked about first.
-fn person_of(about: &str) -> &str {
+pub(super) fn person_of(about: &str) -> &str {
     if about == HOUSEHOLD { "applicant" } else { about }
 }
 

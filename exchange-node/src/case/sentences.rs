@@ -94,7 +94,7 @@ fn paper(proof: &Proof) -> Sentences {
             format!("{title}的登记信息正在校核，校核期间可凭有效纸质证明办理。"),
             format!("{name}: the record is being looked at again; meanwhile a valid paper proof is accepted."),
         ),
-        (_, "identity_not_confirmed") => (
+        (_, super::judge::IDENTITY_NOT_CONFIRMED) => (
             format!("登记中没有{title}的记录，且未能核实身份，不能据此认定。"),
             format!(
                 "{name}: there is no entry, and as it could not be confirmed who the person is, nothing follows from that."

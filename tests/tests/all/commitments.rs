@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use town::harness::{Plan, Scope, eventually};
 
 use crate::support::{
-    MARRIAGE, MARRIED, Place, WIDOWED,
+    MARRIAGE, MARRIED, Place, SINGLE, WIDOWED,
     cases::{self, Desk, MARRIAGE_ALONE, NAMES, RENTAL, applicant, application, outcomes, proof, publish, refused},
     exit,
     http::Call,
@@ -115,23 +115,75 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
         "{listed}"
     );
 
+    Box::pin(a_record_that_was_wrong_says_anew_what_they_came_to(&place, &told)).await;
+
     // Who broke one may not commit again, in any case, until it is put right.
     place.town.node("civil-affairs").kill();
-    let blocked = desk.open(application("E-3", vec![applicant(&WIDOWED, NAMES[1], "widowed")])).await;
+    let blocked = desk.open(application("E-3", vec![applicant(&MARRIED, NAMES[0], "divorced")])).await;
     assert_eq!(proof(&blocked, PROOF).reason, "commitment_blocked", "{blocked:?}");
     let blocked = refused(&place, &["case", "commit", "E-3", PROOF, "--form", form, "--officer", "1024"]).await;
     assert!(blocked.contains("COMMITMENT_BLOCKED"), "{blocked}");
-    let id = commitment(&place, "E-2").await["commitment"].as_str().unwrap().to_owned();
+    let id = commitment(&place, "E-1").await["commitment"].as_str().unwrap().to_owned();
     let repair = serde_json::json!({ "officer": "1024", "how": "已补交证明" });
     let repaired = call("POST", &format!("/v1/commitments/{id}/repair")).json(&repair).send();
     assert_eq!((repaired.status, &repaired.json()["state"]), (200, &"repaired".into()), "{repaired:?}");
     heard("E-2", "commitment.repaired").await;
     let shown = place.json("housing", &["case", "show", "E-3"]).await;
     assert_eq!(shown["proofs"][1]["outcome"], "MAY_COMMIT", "{shown}");
-    let shown = place.json("housing", &["case", "show", "E-2"]).await;
+    let shown = place.json("housing", &["case", "show", "E-1"]).await;
     assert_eq!(shown["flagged"], false, "{shown}");
     let again = refused(&place, &["case", "repair", &id, "--officer", "1024", "--how", "再次"]).await;
     assert!(again.contains("COMMITMENT_NOT_NEEDED"), "{again}");
+    Box::pin(what_stands_on_an_absence_waits_for_who_the_person_is(&place, &desk, form)).await;
+}
+
+/// Records were wrong by which commitments were checked: the one that counted as true is broken, the other one is not any more.
+async fn a_record_that_was_wrong_says_anew_what_they_came_to(place: &Place, told: &Receiver) {
+    let mut ids = Vec::new();
+    for number in ["E-1", "E-2"] {
+        let receipt = commitment(place, number).await["receipt"].as_str().unwrap().to_owned();
+        let open = ["corrections", "open", &receipt, "--reason", "PAPER_SAYS_OTHERWISE", "--officer", "1024"];
+        ids.push(place.json("housing", &open).await["id"].as_str().unwrap().to_owned());
+    }
+    let mended = place.dir().join("mended.csv");
+    let rows = format!(
+        "resident_id,marital_status,spouse_resident_id,registered_on\n{},divorced,,2026-05-20\n{},married,,2021-11-03\n",
+        *MARRIED, *WIDOWED
+    );
+    fs::write(&mended, rows).unwrap();
+    place.town.import("civil-affairs", "marriage-registration", &mended).await.unwrap();
+    for id in &ids {
+        let decide = ["corrections", "decide", id, "--record-was-wrong", "ENTRY_MENDED", "--officer", "2001"];
+        let decided = async || exit(&place.cli("civil-affairs", &decide).await) == 0;
+        assert!(eventually(LONG, decided).await, "civil-affairs has {id}");
+    }
+    for (number, state, kind) in [("E-1", "broken", "commitment.broken"), ("E-2", "fulfilled", "commitment.fulfilled")]
+    {
+        let anew = async || commitment(place, number).await["state"] == state;
+        assert!(eventually(LONG, anew).await, "{number}: {}", commitment(place, number).await);
+        let shown = place.json("housing", &["case", "show", number]).await;
+        assert_eq!(shown["flagged"], state == "broken", "{shown}");
+        let is_told = async || told.of(kind).iter().any(|notice| notice["data"]["case_number"] == number);
+        assert!(eventually(LONG, is_told).await, "{kind}: {:?}", told.notices());
+    }
+}
+
+/// The marriage register has nobody of this number, and who he is could not be asked when he committed himself: he is asked about
+/// once that can be done, and until then nothing is said of his commitment.
+async fn what_stands_on_an_absence_waits_for_who_the_person_is(place: &Place, desk: &Desk, form: &str) {
+    place.town.node("public-security").kill();
+    let case = desk.open(application("E-4", vec![applicant(&SINGLE, NAMES[2], "single")])).await;
+    assert_eq!(proof(&case, PROOF).outcome(), MayCommit, "{case:?}");
+    place.json("housing", &["case", "commit", "E-4", PROOF, "--form", form, "--officer", "1024"]).await;
+    place.town.node("civil-affairs").start().await.unwrap();
+    let waits = async || commitment(place, "E-4").await["last_reason"] == "identity_not_confirmed";
+    assert!(eventually(LONG, waits).await, "{}", commitment(place, "E-4").await);
+    assert_eq!(commitment(place, "E-4").await["state"], "open");
+    let shown = place.json("housing", &["case", "show", "E-4"]).await;
+    assert_eq!(shown["proofs"][1]["outcome"], "COMMITTED", "{shown}");
+    place.town.node("public-security").start().await.unwrap();
+    let fulfilled = async || commitment(place, "E-4").await["state"] == "fulfilled";
+    assert!(eventually(LONG, fulfilled).await, "{}", commitment(place, "E-4").await);
 }
 
 /// How many commitments, and how many kills; long by environment variable.

@@ -12,14 +12,15 @@ use trust::{
 };
 
 use super::{
-    Cases, lock,
+    Cases, Proof, lock,
     round::{key_of, take},
 };
 use crate::{
+    ask::OfficeQuestion,
     case::{
         Case, Commitment, CommitmentState, Error, NewCommitment, Outcome, commitment,
-        judge::{Answer, MATCH, MISMATCH},
-        plan,
+        judge::{Answer, IDENTITY_NOT_CONFIRMED},
+        plan::{self, Planned},
     },
     duty::{Acted, Change, Duty, What},
     outbox::Happened,
@@ -27,6 +28,9 @@ use crate::{
 
 /// How soon a check looks again for a service that is not there yet, or an answer that a person has yet to give.
 const LOOK_AGAIN_MS: u64 = 3_600_000;
+
+/// How long after an answer was due it is asked for anew: whoever had it does not seem to have it any more.
+const DEFERRED_GRACE_MS: u64 = 7 * 86_400_000;
 
 /// How soon a check looks again whose question a crash interrupted.
 const RESUMED_SOON_MS: u64 = 500;
@@ -160,8 +164,11 @@ impl Cases {
         let Some(index) = place(&case, &row) else { return self.unconfirmed(row).await.map(Acted::Done) };
         let now_ms = self.parts.clock.now_ms();
         if let Answer::Deferred { due_at_ms } = case.proofs[index].answer {
-            // A person has it; it is not asked twice.
-            return Ok(Acted::Later(Some(due_at_ms.clamp(now_ms + 1000, now_ms + LOOK_AGAIN_MS))));
+            if !is_given_up(due_at_ms, now_ms) {
+                // A person has it; it is not asked twice. Once it comes, the check is woken.
+                return Ok(Acted::Later(Some(while_deferred(due_at_ms, now_ms))));
+            }
+            case.proofs[index].attempt = case.proofs[index].attempt.saturating_add(1);
         }
         if !case.proofs[index].answer.is_final() {
             let Some(question) = self.question(&mut case, index)? else {
@@ -175,23 +182,22 @@ impl Cases {
             take(&mut case.proofs[index], &asked);
             case.take_given();
         }
-        let proof = &mut case.proofs[index];
-        let answer = proof.answer.clone();
-        row.last_reason = answer.reason();
-        let Answer::Verdict { verdict, .. } = &answer else { return self.not_yet(case, row).await };
-        if !answer.is_final() {
-            return self.not_yet(case, row).await;
+        row.last_reason = case.proofs[index].answer.reason();
+        if case.checked(index).is_none() {
+            let again = match case.proofs[index].answer {
+                Answer::Deferred { due_at_ms } => Some(while_deferred(due_at_ms, now_ms)),
+                _ => None,
+            };
+            self.keep_open(case, row).await?;
+            return Ok(Acted::Later(again));
         }
-        row.state = match verdict.as_str() {
-            MATCH => CommitmentState::Fulfilled,
-            MISMATCH => CommitmentState::Broken,
-            _ => CommitmentState::Unconfirmed,
-        };
-        case.settle();
-        // A match that stands on absence alone proves nothing of somebody who is not known; nor does a mismatch.
-        if case.proofs[index].reason == "identity_not_confirmed" {
-            row.state = CommitmentState::Unconfirmed;
+        // What stands on an absence tells nothing of somebody who is not known; whoever has yet to say who he is, is asked.
+        if let Some(later) = self.identify(&mut case, index).await? {
+            IDENTITY_NOT_CONFIRMED.clone_into(&mut row.last_reason);
+            self.keep_open(case, row).await?;
+            return Ok(later);
         }
+        row.state = case.checked(index).unwrap_or(CommitmentState::Unconfirmed);
         case.proofs[index].broken = row.state == CommitmentState::Broken;
         if row.state == CommitmentState::Unconfirmed {
             case.proofs[index].commitment = None;
@@ -217,7 +223,7 @@ impl Cases {
 
     /// What to ask for a proof now: as its case's version of the item says, or, where no service answered it then, as the one
     /// in force says. `None` where nothing can be asked yet.
-    fn question(&self, case: &mut Case, index: usize) -> Result<Option<crate::ask::OfficeQuestion>, Error> {
+    fn question(&self, case: &mut Case, index: usize) -> Result<Option<OfficeQuestion>, Error> {
         let seen = self.parts.view.seen();
         let directory = seen.directory();
         let filed = self.item_of(directory, case)?;
@@ -246,16 +252,76 @@ impl Cases {
         Ok(None)
     }
 
+    /// Asks who the person is, where an answer stands on an absence and nobody has told; when to look again, where that is
+    /// still so and may yet be told.
+    async fn identify(&self, case: &mut Case, index: usize) -> Result<Option<Acted>, Error> {
+        if !case.is_unidentified(index) {
+            return Ok(None);
+        }
+        let now_ms = self.parts.clock.now_ms();
+        let mut later = None;
+        for (place, question) in self.naming(case, index)? {
+            let again = match case.proofs[place].answer {
+                Answer::Deferred { due_at_ms } if !is_given_up(due_at_ms, now_ms) => while_deferred(due_at_ms, now_ms),
+                ref answer if !answer.may_come() => continue,
+                _ if self.parts.asker.is_resuming(&question.system, &question.idempotency_key) => {
+                    now_ms.saturating_add(RESUMED_SOON_MS)
+                }
+                _ => {
+                    let asked = self.parts.asker.ask(question).await?;
+                    take(&mut case.proofs[place], &asked);
+                    if case.proofs[place].answer.may_come() {
+                        later = later.or(Some(Acted::Later(None)));
+                    }
+                    continue;
+                }
+            };
+            later = Some(Acted::Later(Some(again)));
+        }
+        Ok(later.filter(|_| case.is_unidentified(index)))
+    }
+
+    /// Where in the case stands who the person of a proof is, each with its question; what was not in the case is put there.
+    fn naming(&self, case: &mut Case, index: usize) -> Result<Vec<(usize, OfficeQuestion)>, Error> {
+        let person = plan::person_of(&case.proofs[index].about).to_owned();
+        let seen = self.parts.view.seen();
+        let directory = seen.directory();
+        let item = self.item_of(directory, case)?;
+        let now_ms = self.parts.clock.now_ms();
+        let mut found = Vec::new();
+        for planned in plan::plan(directory, &item, case, now_ms) {
+            let Planned { proof, question: Some(mut question), .. } = planned else { continue };
+            if !proof.names || proof.about != person {
+                continue;
+            }
+            let is_it = |known: &Proof| {
+                (&known.proof, &known.about, known.identity) == (&proof.proof, &proof.about, proof.identity)
+            };
+            let known = case.proofs.iter().position(is_it);
+            let place = known.unwrap_or_else(|| {
+                case.proofs.push(proof.clone());
+                case.proofs.len() - 1
+            });
+            let known = &mut case.proofs[place];
+            if known.asked != proof.asked && !known.answer.is_final() {
+                *known = Proof { paper: known.paper, commitment: known.commitment.clone(), ..proof };
+            }
+            if matches!(known.answer, Answer::Deferred { due_at_ms } if is_given_up(due_at_ms, now_ms)) {
+                known.attempt = known.attempt.saturating_add(1);
+            }
+            question.idempotency_key = key_of(known);
+            question.timeout_ms = self.parts.settings.deadline_ms;
+            found.push((place, question));
+        }
+        Ok(found)
+    }
+
     /// It could not be checked now: what came is kept, the duty stays.
-    async fn not_yet(&self, mut case: Case, row: Commitment) -> Result<Acted, Error> {
+    async fn keep_open(&self, mut case: Case, row: Commitment) -> Result<(), Error> {
         case.settle();
-        let later = match &case.proofs[place(&case, &row).unwrap_or(0)].answer {
-            Answer::Deferred { .. } => Some(self.parts.clock.now_ms().saturating_add(1000)),
-            _ => None,
-        };
         self.save(&case, vec![Change::row(commitment::BOOK, row.id.clone(), &row)]).await?;
         lock(&self.commitments).insert(row.id.clone(), row);
-        Ok(Acted::Later(later))
+        Ok(())
     }
 
     async fn unconfirmed(&self, mut row: Commitment) -> Result<Vec<Change>, Error> {
@@ -273,7 +339,7 @@ impl Cases {
 }
 
 /// What the office is told of a commitment as it stands.
-fn happened(row: &Commitment) -> Happened {
+pub(super) fn happened(row: &Commitment) -> Happened {
     Happened::Commitment { commitment: row.id.clone(), state: row.state }
 }
 
@@ -281,6 +347,17 @@ fn happened(row: &Commitment) -> Happened {
 pub(super) fn check_duty(id: &str, at_ms: u64) -> Change {
     let what = What::CheckCommitment { commitment: id.to_owned() };
     Change::Put(Duty { id: duty_id(id), order: duty_id(id), at_ms, what })
+}
+
+/// When to look again for an answer that a person has yet to give.
+fn while_deferred(due_at_ms: u64, now_ms: u64) -> u64 {
+    let longest = now_ms.saturating_add(LOOK_AGAIN_MS);
+    if due_at_ms > now_ms { due_at_ms.min(longest) } else { longest }
+}
+
+/// Whether a person was to answer so long ago that nobody seems to have it any more.
+fn is_given_up(due_at_ms: u64, now_ms: u64) -> bool {
+    now_ms > due_at_ms.saturating_add(DEFERRED_GRACE_MS)
 }
 
 fn duty_id(commitment: &str) -> String {
@@ -300,5 +377,22 @@ fn may_commit(case: &Case, index: usize) -> Result<(), Refusal> {
         Outcome::MayCommit => Ok(()),
         _ if proof.reason == "commitment_blocked" => Err(Refusal::new(Code::CommitmentBlocked).at("proof")),
         outcome => Err(Refusal::new(Code::CommitmentNotNeeded).at("proof").because(outcome.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_person_does_not_look_every_second() {
+        let now_ms = 1_000_000_000;
+        assert_eq!(while_deferred(now_ms + 5_000, now_ms), now_ms + 5_000, "when it is due");
+        for due_at_ms in [0, now_ms - 1, now_ms, now_ms + LOOK_AGAIN_MS + 1, u64::MAX] {
+            assert_eq!(while_deferred(due_at_ms, now_ms), now_ms + LOOK_AGAIN_MS, "{due_at_ms}");
+        }
+        assert!(
+            !is_given_up(now_ms - DEFERRED_GRACE_MS, now_ms) && is_given_up(now_ms - DEFERRED_GRACE_MS - 1, now_ms)
+        );
     }
 }

@@ -1,9 +1,14 @@
 //! What comes to a case by itself, after the office was answered: it is taken in at once, kept, and told. Out of scope: how it
 //! comes (`ask::later`), commitments (`commit`).
 
-use super::{Cases, commit::check_duty, lock, refresh};
+use super::{
+    Cases,
+    commit::{check_duty, happened},
+    lock, refresh,
+};
 use crate::{
-    case::{Commitment, CommitmentState, Error},
+    case::{Case, Commitment, CommitmentState, Error, commitment},
+    duty::Change,
     outbox::Happened,
 };
 
@@ -33,23 +38,56 @@ impl Cases {
         };
         let mut case = before.clone();
         case.blocked = self.is_blocked(&case);
-        if !refresh(&self.parts.asker, &mut case) {
+        let is_news = refresh(&self.parts.asker, &mut case);
+        // Whoever read the case in between may have kept what came: the commitments have not heard of it all the same.
+        let rechecked = self.recheck(&mut case);
+        if !is_news && rechecked.is_empty() {
             return Ok(());
         }
         self.keep_time(&mut case);
         let mut noting = self.parts.outbox.begin().await;
         let mut changes = noting.note(&case.system, &case.number, Happened::Case { number: case.number.clone() });
+        for row in &rechecked {
+            changes.push(Change::row(commitment::BOOK, row.id.clone(), row));
+            changes.extend(noting.note(&row.system, &row.case_number, happened(row)));
+        }
         let proofs = before.proofs.iter().zip(&case.proofs).enumerate();
         let changed: Vec<usize> = proofs.filter(|(_, (before, now))| before != now).map(|(index, _)| index).collect();
         // What a commitment waited for is there: it is checked now, and not when it was due.
         let is_open = |id: &&String| self.commitment(id).is_some_and(|row| row.state == CommitmentState::Open);
-        let answered = changed.iter().filter_map(|index| case.proofs[*index].commitment.as_ref()).filter(is_open);
+        let answered = case.proofs.iter().filter_map(|proof| proof.commitment.as_ref()).filter(is_open);
         changes.extend(answered.map(|id| check_duty(id, self.parts.clock.now_ms())));
         self.save(&case, changes).await?;
         noting.done();
+        for row in rechecked {
+            tracing::info!(commitment = row.id, state = row.state.as_str(), "a checked commitment came out otherwise");
+            lock(&self.commitments).insert(row.id.clone(), row);
+        }
         for index in changed {
             self.tell(&case, index, "proof");
         }
         Ok(())
+    }
+
+    /// Says anew what commitments came to that were checked by an answer which another one has taken the place of since,
+    /// because a record was wrong. Those that were put right, or that no record told of, stay what they are.
+    fn recheck(&self, case: &mut Case) -> Vec<Commitment> {
+        let mut rechecked = Vec::new();
+        for index in 0..case.proofs.len() {
+            let Some(row) = case.proofs[index].commitment.as_ref().and_then(|id| self.commitment(id)) else { continue };
+            let Some(state) = case.checked(index).filter(|state| *state != row.state) else { continue };
+            if !matches!(row.state, CommitmentState::Broken | CommitmentState::Fulfilled) {
+                continue;
+            }
+            let proof = &mut case.proofs[index];
+            proof.broken = state == CommitmentState::Broken;
+            if state == CommitmentState::Unconfirmed {
+                proof.commitment = None;
+            }
+            let (receipt, checked_ms) = (proof.receipt.clone(), self.parts.clock.now_ms());
+            rechecked.push(Commitment { state, receipt, checked_ms, ..row });
+        }
+        case.settle();
+        rechecked
     }
 }
