@@ -42,7 +42,7 @@ use crate::{
     export::{self, Exporter},
     journal::JournalError,
     notices,
-    office_keys::Caller,
+    office_keys::{Caller, Limits},
     outbox::Outbox,
     parts::Parts,
     view::View,
@@ -262,8 +262,8 @@ impl Office {
         }
     }
 
-    /// What was asked through this caller's office system, the newest first; an operator sees everything. `before` is
-    /// where the last page ended.
+    /// What was asked through this caller's office system, as far as his key could have asked it, the newest first; an operator
+    /// sees everything. `before` is where the last page ended.
     ///
     /// # Errors
     /// What is stored cannot be read.
@@ -275,9 +275,11 @@ impl Office {
         state: Option<String>,
     ) -> Result<(Vec<Seen>, Option<u64>), Failure> {
         let (asker, system) = (Arc::clone(&self.asker), (!caller.is_operator()).then(|| caller.system.clone()));
+        let limits = caller.limits.clone();
         let listed = tokio::task::spawn_blocking(move || {
             asker.list(before, most, |of, asked| {
                 system.as_deref().is_none_or(|system| system == of)
+                    && is_visible(&limits, asked)
                     && state.as_deref().is_none_or(|state| state == asked.ending.state())
             })
         });
@@ -301,7 +303,7 @@ impl Office {
         let directory = seen.directory();
         let now_ms = self.clock.now_ms();
         // Whether it may be used for some item says the question.
-        let limits = crate::office_keys::Limits { items: None, ..caller.limits.clone() };
+        let limits = Limits { items: None, ..caller.limits.clone() };
         let services = directory
             .scan_services()
             .filter(|service| only.as_ref().is_none_or(|only| service.id.department == *only))
@@ -339,8 +341,10 @@ impl Office {
 
     /// A key with limits sees what it could have asked, and nothing else.
     fn check_visible(&self, caller: &Caller, asked: &Asked) -> Result<(), Failure> {
-        let provider = asked.provider.split_once('/').map_or("", |(_, department)| department);
-        caller.limits.covers(provider, &asked.service, &asked.item).map_err(|_| not_found(NotFound::Unknown))
+        match is_visible(&caller.limits, asked) {
+            true => Ok(()),
+            false => Err(not_found(NotFound::Unknown)),
+        }
     }
 }
 
@@ -348,6 +352,12 @@ impl std::fmt::Debug for Office {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Office").field("me", &self.me).finish_non_exhaustive()
     }
+}
+
+/// Whether a key with these limits could have asked it.
+fn is_visible(limits: &Limits, asked: &Asked) -> bool {
+    let provider = asked.provider.split_once('/').map_or("", |(_, department)| department);
+    limits.covers(provider, &asked.service, &asked.item).is_ok()
 }
 
 fn seen_service(service: &Service, may_ask: bool, now_ms: u64) -> ServiceSeen {

@@ -47,7 +47,7 @@ impl Office {
         before: Option<u64>,
         most: usize,
     ) -> Result<Vec<(u64, wire::Subscription)>, Failure> {
-        let (asker, may_read, now_ms) = (Arc::clone(&self.asker), reader(caller), self.now_ms());
+        let (asker, may_read, now_ms) = (Arc::clone(&self.asker), reader(&self.asker, caller), self.now_ms());
         let listed = tokio::task::spawn_blocking(move || {
             let rows = asker.subscriptions().into_iter().filter(|row| may_read(row));
             let rows = rows.filter(|row| before.is_none_or(|before| row.question < before));
@@ -91,7 +91,7 @@ impl Office {
     /// # Errors
     /// They cannot be read.
     pub async fn notices(&self, caller: &Caller, most: usize) -> Result<(Vec<(wire::Notice, String)>, bool), Failure> {
-        let (asker, may_read) = (Arc::clone(&self.asker), reader(caller));
+        let (asker, may_read) = (Arc::clone(&self.asker), reader(&self.asker, caller));
         let listed = tokio::task::spawn_blocking(move || asker.unacknowledged(most, may_read)).await?;
         let (notices, more) = listed.map_err(failed)?;
         let told = notices.into_iter().map(|notice| {
@@ -107,23 +107,38 @@ impl Office {
     /// A receipt is no notice's, or our own failure.
     pub async fn acknowledge(&self, caller: &Caller, receipts: &[String]) -> Result<u32, Failure> {
         let receipts = receipts.iter().map(|receipt| read_receipt(receipt)).collect::<Result<Vec<_>, _>>()?;
-        let (asker, may_read) = (Arc::clone(&self.asker), reader(caller));
+        let (asker, may_read) = (Arc::clone(&self.asker), reader(&self.asker, caller));
         let acknowledged = tokio::spawn(async move { asker.acknowledge(&receipts, may_read).await }).await?;
         Ok(u32::try_from(acknowledged.map_err(not_found)?).unwrap_or(u32::MAX))
     }
 
     fn own_subscription(&self, caller: &Caller, ticket: &str) -> Result<Subscribed, Failure> {
-        let row = self.asker.subscription(ticket.trim()).filter(reader(caller));
+        let row = self.asker.subscription(ticket.trim()).filter(reader(&self.asker, caller));
         row.ok_or_else(|| {
             Failure::NotFound("there is no subscription with this ticket for this office system".to_owned())
         })
     }
 }
 
-/// Who may read which subscriptions.
-fn reader(caller: &Caller) -> impl Fn(&Subscribed) -> bool + Clone + Send + 'static + use<> {
-    let (system, all) = (caller.system.clone(), caller.is_operator());
-    move |row| all || row.system == system
+/// Who may read which subscriptions: an office system its own, as far as its key could have subscribed to them.
+fn reader(asker: &Arc<Asker>, caller: &Caller) -> impl Fn(&Subscribed) -> bool + Clone + Send + 'static + use<> {
+    let (asker, caller) = (Arc::clone(asker), caller.clone());
+    move |row| {
+        if !caller.is_operator() && row.system != caller.system {
+            return false;
+        }
+        let provider = row.provider.split_once('/').map_or("", |(_, department)| department);
+        // For which item it was asked stands in the question alone.
+        let item = match caller.limits.items.as_ref().map(|_| asker.question_of(row)) {
+            None => String::new(),
+            Some(Ok((request, _))) => request.purpose.unwrap_or_default().item,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a subscription cannot be read, and is not shown to a key that is limited to items");
+                return false;
+            }
+        };
+        caller.limits.covers(provider, &row.service, &item).is_ok()
+    }
 }
 
 fn subscription_seen(asker: &Asker, row: &Subscribed, now_ms: u64) -> Result<wire::Subscription, ask::Error> {

@@ -105,6 +105,7 @@ async fn many_questions_are_one_job_that_its_own_system_sees(place: &Place, desk
     let narrow = Desk { base: desk.base.clone(), key: narrow["key"].as_str().unwrap().to_owned() };
     for stranger in [other, &narrow] {
         assert_eq!(stranger.call("GET", "/v1/batches").send().json()["batches"], json!([]));
+        assert_eq!(stranger.call("GET", "/v1/verifications").send().json()["verifications"], json!([]));
         for (method, path) in
             [("GET", location.clone()), ("GET", format!("{location}/results")), ("DELETE", location.clone())]
         {

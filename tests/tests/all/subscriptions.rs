@@ -253,6 +253,17 @@ async fn an_office_system_subscribes_over_http_and_is_told(place: &Place) {
     let waiting = desk.call("GET", "/v1/notices").send().json();
     assert_eq!((&waiting["notices"][0]["subject"]["value"], &waiting["more"]), (&json!(*MARRIED), &json!(false)));
     let receipts = json!({ "receipts": [waiting["notices"][0]["receipt"]] });
+    // A key of the same system that could not have subscribed to it sees nothing of it.
+    for limit in [["--service", "tax/tax-paid"], ["--item", "别的事项"]] {
+        let add = ["office-key", "add", "housing-desk", limit[0], limit[1]];
+        let narrow = place.json("housing", &add).await["key"].as_str().unwrap().to_owned();
+        let narrow = Desk { base: desk.base.clone(), key: narrow };
+        assert_eq!(narrow.call("GET", "/v1/subscriptions?all=true").send().json()["subscriptions"], json!([]));
+        assert_eq!(narrow.call("GET", "/v1/notices").send().json()["notices"], json!([]));
+        assert_eq!(narrow.call("GET", &location).send().status, 404, "{limit:?}");
+        let acknowledged = narrow.call("POST", "/v1/notices/acknowledgements").json(&receipts).send();
+        assert_eq!(acknowledged.status, 404, "{acknowledged:?}");
+    }
     let acknowledged = desk.call("POST", "/v1/notices/acknowledgements").json(&receipts).send().json();
     assert_eq!(acknowledged, json!({ "acknowledged": 1 }));
     assert_eq!(desk.call("GET", "/v1/notices").send().json()["notices"], json!([]));
