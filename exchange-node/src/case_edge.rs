@@ -51,13 +51,13 @@ impl CasesEdge {
     }
 
     /// Who calls about a case, which he may know of.
-    fn about<T>(&self, request: &Request<T>, number: &str) -> Result<(), Status> {
+    fn about<T>(&self, request: &Request<T>, number: &str) -> Result<Caller, Status> {
         let caller = self.caller(request)?;
-        if caller.limits.is_open() {
-            return Ok(());
+        if !caller.limits.is_open() {
+            let case = self.cases.show(number).map_err(|error| failed(&error))?;
+            caller.limits.covers_case(&case.item).map_err(|_| failed(&Error::Unknown))?;
         }
-        let case = self.cases.show(number).map_err(|error| failed(&error))?;
-        caller.limits.covers_case(&case.item).map_err(|_| failed(&Error::Unknown))
+        Ok(caller)
     }
 
     fn answer(&self, outcome: Result<Result<Case, Refusal>, Error>) -> Result<Response<wire::Case>, Status> {
@@ -119,10 +119,14 @@ impl Service for CasesEdge {
     type WatchStream = BoxStream<'static, Result<CaseEvent, Status>>;
 
     async fn watch(&self, request: Request<ShowCaseRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        self.about(&request, &request.get_ref().case_number)?;
+        let caller = self.about(&request, &request.get_ref().case_number)?;
         let watched = self.cases.watch(&request.into_inner().case_number).map_err(|error| failed(&error))?;
         let cases = Arc::clone(&self.cases);
-        Ok(Response::new(ReceiverStream::new(watched).map(move |seen| Ok(event_to_wire(&cases, &seen))).boxed()))
+        let events = ReceiverStream::new(watched).map(move |seen| Ok::<_, Status>(event_to_wire(&cases, &seen)));
+        Ok(Response::new(match &self.sign_in {
+            Some(sign_in) => sign_in.while_known(&caller, events).boxed(),
+            None => events.boxed(),
+        }))
     }
 
     async fn list(&self, request: Request<ListCasesRequest>) -> Result<Response<ListCasesResponse>, Status> {

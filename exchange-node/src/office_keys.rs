@@ -122,6 +122,8 @@ impl Limits {
 pub struct Caller {
     /// The office system; empty for an operator.
     pub system: String,
+    /// The id of the key that it signed in with; empty for an operator.
+    pub key: String,
     /// What it may do.
     pub limits: Limits,
 }
@@ -251,6 +253,11 @@ impl OfficeKeys {
         self.key_of(presented, now_ms).filter(|key| key.portal).map(|key| key.system)
     }
 
+    /// Whether somebody who has signed in may still: his key has neither been removed nor ended.
+    pub fn still_counts(&self, caller: &Caller, now_ms: u64) -> bool {
+        caller.is_operator() || self.keys.find(|key| key.id == caller.key && key.counts(now_ms)).is_some()
+    }
+
     fn key_of(&self, presented: &str, now_ms: u64) -> Option<OfficeKey> {
         let (id, secret) = presented.split_once('.')?;
         let secret = Zeroizing::new(HEXLOWER.decode(secret.as_bytes()).ok()?);
@@ -275,7 +282,7 @@ impl OfficeKey {
     }
 
     fn caller(&self) -> Caller {
-        Caller { system: self.system.clone(), limits: self.limits.clone() }
+        Caller { system: self.system.clone(), key: self.id.clone(), limits: self.limits.clone() }
     }
 }
 
@@ -350,11 +357,15 @@ mod tests {
         assert!(matches!(keys.add(new.clone(), &random, 1000), Err(Error::AlreadyOver)));
         let (old, text) = keys.add(new, &random, 5).unwrap();
         let text = text.unwrap();
-        let (_, next) = keys.rotate(&old.id, 500, 2000, &random, 100).unwrap();
+        let (new, next) = keys.rotate(&old.id, 500, 2000, &random, 100).unwrap();
         let keys = OfficeKeys::open(dir.path()).unwrap();
         assert!(keys.caller(&text, 499).is_some() && keys.caller(&text, 500).is_none());
         let caller = keys.caller(&next.unwrap(), 1999).unwrap();
-        assert_eq!(caller, Caller { system: "desk".into(), limits });
+        assert_eq!(caller, Caller { system: "desk".into(), key: new.id.clone(), limits });
+        // Who signed in before stays in until then, and no longer.
+        assert!(keys.still_counts(&caller, 1999) && !keys.still_counts(&caller, 2000));
+        keys.remove(&new.id).unwrap();
+        assert!(!keys.still_counts(&caller, 1999) && keys.still_counts(&Caller::default(), 1999));
         assert_eq!(caller.limits.covers("tax", "tax-paid", "x"), Err("purpose.item"));
         assert_eq!(caller.limits.covers("civil-affairs", "death", "x"), Err("service"));
         let open = Limits { items: None, ..caller.limits };

@@ -73,7 +73,8 @@ impl Batches for BatchesEdge {
     }
 
     async fn watch(&self, request: Request<ShowBatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let job = self.job_of(&request, &request.get_ref().job)?;
+        let caller = signed_in(self.sign_in.as_ref(), &request)?;
+        let job = self.bulk.job_for(&caller, &request.get_ref().job).map_err(failed)?;
         let changes = stream::unfold(Some((job.watch(), true)), |state| async move {
             let (mut changes, is_first) = state?;
             if !is_first {
@@ -81,9 +82,12 @@ impl Batches for BatchesEdge {
             }
             let shown = changes.borrow_and_update().clone();
             let next = (shown.ended_at_ms == 0).then_some((changes, false));
-            Some((Ok(shown), next))
+            Some((Ok::<_, Status>(shown), next))
         });
-        Ok(Response::new(changes.boxed()))
+        Ok(Response::new(match &self.sign_in {
+            Some(sign_in) => sign_in.while_known(&caller, changes).boxed(),
+            None => changes.boxed(),
+        }))
     }
 
     async fn show_batch(&self, request: Request<ShowBatchRequest>) -> Result<Response<BatchJob>, Status> {

@@ -58,6 +58,7 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     };
     let heard = || std::fs::read_to_string(&events).unwrap();
     let mut listener = listen("");
+    a_key_that_is_removed_ends_its_stream(&place, &base).await;
 
     let mut ids = Vec::new();
     for subject in [&MARRIED, &SINGLE] {
@@ -128,6 +129,23 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     }
     names.dedup();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+/// Whoever listens with a key that is removed hears nothing more.
+async fn a_key_that_is_removed_ends_its_stream(place: &Place, base: &str) {
+    let made = place.json("housing", &["office-key", "add", "housing-desk"]).await;
+    let heard = place.dir().join("removed");
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--include", "--no-buffer", "--noproxy", "*", "--max-time", "120"]);
+    command.args(["--header", &format!("Authorization: Bearer {}", made["key"].as_str().unwrap())]);
+    let file = std::fs::File::create(&heard).unwrap();
+    let mut listener = command.arg(format!("{base}/v1/events")).stdout(Stdio::from(file)).spawn().expect("curl runs");
+    let listens = async || std::fs::read_to_string(&heard).unwrap().contains("text/event-stream");
+    assert!(eventually(LONG, listens).await);
+    assert!(listener.try_wait().unwrap().is_none(), "it goes on while the key counts");
+    place.json("housing", &["office-key", "remove", made["id"].as_str().unwrap()]).await;
+    let ended = tokio::task::spawn_blocking(move || listener.wait()).await.unwrap().unwrap();
+    assert!(ended.success(), "the node ends it, and not curl's own patience: {ended:?}");
 }
 
 /// An answer that comes later changes the case that it was asked for, and a job ends: the office hears of both.

@@ -30,7 +30,7 @@ use crate::office::{
     operation_id = "listen",
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the caller saw; left out, the stream begins now")),
     responses(
-        (status = 200, description = "The stream (WHATWG server-sent events); it does not end by itself", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The stream (WHATWG server-sent events); it ends with the key, and not by itself", body = String, content_type = "text/event-stream"),
         Problems
     )
 )]
@@ -42,7 +42,8 @@ pub(super) async fn listen(State(api): State<Arc<Api>>, known: Known<Nothing>) -
                 .ok_or_else(|| Problem::malformed("it is no id of an event that this node sent").at("Last-Event-ID"))?,
         ),
     };
-    let events = api.office.events(known.caller, behind, api.stop.clone());
+    let events = api.office.events(known.caller.clone(), behind, api.stop.clone());
+    let events = api.sign_in.while_known(&known.caller, events);
     let events =
         events.map(|event| event.map(|event| Event::default().id(event.id).event(event.kind).data(event.data)));
     Ok(stream(events))
@@ -57,7 +58,7 @@ pub(super) async fn listen(State(api): State<Arc<Api>>, known: Known<Nothing>) -
     operation_id = "watch_case",
     params(("number" = String, Path, description = "The case number")),
     responses(
-        (status = 200, description = "The stream (WHATWG server-sent events); it does not end by itself", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The stream (WHATWG server-sent events); it ends with the key, and not by itself", body = String, content_type = "text/event-stream"),
         Problems
     )
 )]
@@ -67,7 +68,7 @@ pub(super) async fn watch_case(
     Id(number): Id,
 ) -> Result<Response, Problem> {
     let events = api.office.watch_case(&known.caller, &number, api.stop.clone())?;
-    let events = events.map(|event| {
+    let events = api.sign_in.while_known(&known.caller, events).map(|event| {
         // A plain structure; it can always be written.
         let data = serde_json::to_string(&event).unwrap_or_default();
         Ok(Event::default().event(event.kind).data(data))
