@@ -37,6 +37,7 @@ use trust::{
     ids::{Digest, NodeId, Party},
     question::Question,
     refusal::{Code, Refusal},
+    subject::Subject,
 };
 
 pub use self::{
@@ -296,6 +297,11 @@ impl Asker {
     /// What was answered under each grant.
     pub fn answered(&self) -> &Usage {
         &self.answered
+    }
+
+    /// Every number that a subject is known by here, itself alone where the table of former numbers cannot be read.
+    pub(crate) fn numbers_of(&self, subject: &Subject) -> Vec<Subject> {
+        self.aliases.numbers(subject, &[]).unwrap_or_else(|_| vec![subject.clone()])
     }
 
     /// Says whether there is too little disk to go on.

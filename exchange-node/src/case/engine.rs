@@ -9,7 +9,7 @@ mod round;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -23,7 +23,6 @@ use trust::{
     directory::Directory,
     ids::Party,
     refusal::{Code, Refusal},
-    subject::Subject,
 };
 
 use self::checks::{check_head, check_people};
@@ -371,21 +370,21 @@ impl Cases {
         let _ = self.events.send(Event { number: case.number.clone(), kind, proof: case.proofs[index].clone(), at_ms });
     }
 
-    /// The applicant, as a keyed hash; empty where he is known by no number.
-    fn applicant(&self, case: &Case) -> String {
-        let seen = self.parts.view.seen();
-        let schemes = &seen.directory().profile().schemes;
-        let of = |scheme: &&str| -> Option<Subject> { schemes.parse(scheme, case.value("applicant", scheme)?).ok() };
-        let subject = ["resident_id", "uscc", "passport", "certificate_no"].iter().find_map(of);
-        let hash = subject.map(|subject| self.parts.budget_key.subject(&subject));
-        hash.map(|hash| data_encoding::HEXLOWER.encode(&hash)).unwrap_or_default()
+    /// The numbers that the applicant is known by, now or before, as keyed hashes.
+    fn applicant(&self, case: &Case) -> Vec<String> {
+        let stated = commitment::numbers_of_applicant(&self.parts.view.seen().directory().profile().schemes, case);
+        let known: BTreeSet<_> = stated.iter().flat_map(|number| self.parts.asker.numbers_of(number)).collect();
+        // What was stated first: there is room for so many.
+        let former = known.difference(&stated);
+        let hash = |number| data_encoding::HEXLOWER.encode(&self.parts.budget_key.subject(number));
+        stated.iter().chain(former).map(hash).take(commitment::MOST_NUMBERS).collect()
     }
 
     /// Whether the applicant has a broken commitment that was not put right.
     fn is_blocked(&self, case: &Case) -> bool {
-        let applicant = self.applicant(case);
-        let broken = |row: &Commitment| row.state == CommitmentState::Broken && row.subject == applicant;
-        !applicant.is_empty() && lock(&self.commitments).values().any(broken)
+        let numbers = self.applicant(case);
+        let broken = |row: &Commitment| row.state == CommitmentState::Broken && row.is_of(&numbers);
+        lock(&self.commitments).values().any(broken)
     }
 
     fn turn(&self, number: &str) -> Arc<tokio::sync::Mutex<()>> {

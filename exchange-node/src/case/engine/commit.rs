@@ -81,7 +81,8 @@ impl Cases {
             ..Commitment::default()
         };
         proof.commitment = Some(id.clone());
-        let row = Commitment { subject: self.applicant(&case), ..row };
+        let mut numbers = self.applicant(&case).into_iter();
+        let row = Commitment { subject: numbers.next().unwrap_or_default(), also: numbers.collect(), ..row };
         case.settle();
         self.keep_time(&mut case);
         let at_ms = now_ms.saturating_add(u64::from(self.parts.settings.check_after_seconds) * 1000);
