@@ -262,6 +262,11 @@ impl Asker {
         }
     }
 
+    /// Takes one use of the officer who asks, where it is he who does.
+    fn officer_of(&self, office: &OfficeQuestion, question: &Question) -> Result<Option<Mark>, Refusal> {
+        if office.uncharged { Ok(None) } else { self.take_officer(question) }
+    }
+
     /// Takes one use of the officer who asks.
     fn take_officer(&self, question: &Question) -> Result<Option<Mark>, Refusal> {
         let seen = self.view.seen();
@@ -348,7 +353,7 @@ impl Asker {
             return self.refuse(office, Refusal::new(Code::Overloaded)).await;
         };
         let sent = match self.prepare(office) {
-            Ok((question, patience)) => match self.take_officer(&question) {
+            Ok((question, patience)) => match self.officer_of(office, &question) {
                 Ok(officer) => self.record_question(question, patience, key, officer).await?,
                 Err(refusal) => return self.refuse(office, refusal).await,
             },

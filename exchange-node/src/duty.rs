@@ -54,6 +54,9 @@ const BACK_OFF: Restart = Restart {
     settled_after: Duration::from_secs(600),
 };
 
+/// The pauses after a check of a commitment failed: nobody waits for it, and each attempt stays in the evidence.
+const CHECK_BACK_OFF: Restart = Restart { longest: Duration::from_secs(3600), ..BACK_OFF };
+
 /// Why the list cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -381,7 +384,11 @@ impl Duties {
             Acted::Later(at_ms) => {
                 let mut queue = self.locked();
                 let failures = queue.failed(&duty.id);
-                let pause = BACK_OFF.wait(failures, self.random.as_ref());
+                let back_off = match duty.what {
+                    What::CheckCommitment { .. } => CHECK_BACK_OFF,
+                    _ => BACK_OFF,
+                };
+                let pause = back_off.wait(failures, self.random.as_ref());
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 queue.again(&duty.id, at_ms.unwrap_or_else(|| self.clock.now_ms().saturating_add(pause_ms)));
                 Ok(())

@@ -168,6 +168,7 @@ pub(crate) fn question(request: VerifyRequest, trace: Option<String>) -> OfficeQ
         unreached_ms: 0,
         accepts_deferral: request.accepts_deferral,
         subscribe_until_ms: None,
+        uncharged: false,
         trace,
         also_about: Vec::new(),
     }

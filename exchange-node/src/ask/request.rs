@@ -70,6 +70,8 @@ pub struct OfficeQuestion {
     pub accepts_deferral: bool,
     /// Asks to be told changes until then, Unix milliseconds; `None` asks once.
     pub subscribe_until_ms: Option<u64>,
+    /// Asked by the node itself, later: it takes nothing of what the officer may ask.
+    pub uncharged: bool,
     /// Correlates logs; `None` lets the node choose.
     pub trace: Option<String>,
 }

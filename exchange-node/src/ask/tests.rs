@@ -456,4 +456,12 @@ async fn an_own_officer_over_the_limit_is_refused_before_anything_is_sent() {
     }
     let other = town.asker.ask(OfficeQuestion { officer: "1025".into(), ..question() }).await.unwrap();
     assert!(matches!(other.ending, Ending::Answered { .. }), "{other:?}");
+    // What the node asks by itself later is nobody's use.
+    for _ in 0..=OFFICERS_DAY {
+        let own = town.asker.ask(OfficeQuestion { uncharged: true, ..question() }).await.unwrap();
+        assert!(matches!(own.ending, Ending::Answered { .. }), "{own:?}");
+    }
+    town.restart();
+    let another = town.asker.ask(OfficeQuestion { officer: "1025".into(), ..question() }).await.unwrap();
+    assert!(matches!(another.ending, Ending::Answered { .. }), "{another:?}");
 }

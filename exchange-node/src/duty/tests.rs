@@ -98,3 +98,41 @@ async fn what_is_too_long_changes_nothing_and_stops_nothing() {
     list.commit(vec![Change::Put(duty("a", "a", 0))]).await.unwrap();
     assert_eq!(list.count(), 1);
 }
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_holds_up_neither_another_one_nor_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = duties(dir.path(), Arc::new(MockClock::at(0)));
+    let told = |webhook: &str, case: u64| Duty {
+        id: format!("{webhook}/{case:02}"),
+        order: format!("{webhook}/{case:02}"),
+        at_ms: case,
+        what: What::Webhook { webhook: webhook.into(), event: case },
+    };
+    let deaf = (1..=40).map(|case| told("deaf", case));
+    let others = ["a", "b", "c", "d"].map(|webhook| told(webhook, 50));
+    let all = deaf.chain(others).chain([duty("check", "check", 60)]);
+    list.commit(all.map(Change::Put).collect()).await.unwrap();
+    let take = || list.locked().take(100).map(|duty| duty.id);
+    assert_eq!(take().as_deref(), Some("deaf/01"));
+    // One thing at a time to each of them, four of them at once, and whatever else there is.
+    for expected in ["a/50", "b/50", "c/50", "check"] {
+        assert_eq!(take().as_deref(), Some(expected));
+    }
+    assert_eq!((take(), list.locked().next_at()), (None, None), "there is no place for what is left");
+    list.commit(vec![Change::Done("a/50".into())]).await.unwrap();
+    assert_eq!(take().as_deref(), Some("d/50"), "the deaf one has its place already");
+    // Where it was told in vain, it is another one's turn; its next is due as before.
+    list.locked().again("deaf/01", 1000);
+    assert_eq!(list.locked().next_at(), Some(2));
+    assert_eq!((take().as_deref(), take()), (Some("deaf/02"), None));
+    assert_eq!(list.count(), 44);
+}
+
+#[test]
+fn a_check_of_a_commitment_is_tried_more_and_more_seldom() {
+    let random = SeededRandom::new(1);
+    assert!(CHECK_BACK_OFF.wait(1, &random) <= Duration::from_millis(250));
+    assert!(BACK_OFF.wait(30, &random) <= Duration::from_secs(300));
+    assert!(CHECK_BACK_OFF.wait(30, &random) >= Duration::from_secs(1800));
+}

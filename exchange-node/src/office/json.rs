@@ -216,6 +216,7 @@ impl Question {
             trace,
             also_about: Vec::new(),
             subscribe_until_ms: None,
+            uncharged: false,
         })
     }
 }

@@ -248,6 +248,7 @@ impl Cases {
             proof.service.clone_from(&planned.proof.service);
             question.idempotency_key = key_of(proof);
             question.timeout_ms = self.parts.settings.deadline_ms;
+            question.uncharged = true;
             return Ok(Some(question));
         }
         Ok(None)
@@ -312,6 +313,7 @@ impl Cases {
             }
             question.idempotency_key = key_of(known);
             question.timeout_ms = self.parts.settings.deadline_ms;
+            question.uncharged = true;
             found.push((place, question));
         }
         Ok(found)
