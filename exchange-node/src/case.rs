@@ -279,6 +279,9 @@ impl Proof {
     }
 }
 
+/// The reason of the pause while something is missing.
+const WAITING: &str = "待申请人补正 waiting for the applicant";
+
 /// A time at which the clock of a case stood still.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Pause {
@@ -363,6 +366,15 @@ impl Case {
         self.proofs.iter().any(|proof| proof.broken)
     }
 
+    /// Stops the clock for a reason, or, without one, ends what an office stopped it for.
+    fn stand_still(&mut self, reason: &str, now_ms: u64) {
+        let ended = |pause: &&mut Pause| pause.until_ms.is_none() && (!reason.is_empty() || pause.reason != WAITING);
+        self.pauses.iter_mut().filter(ended).for_each(|pause| pause.until_ms = Some(now_ms));
+        if !reason.is_empty() {
+            self.pauses.push(Pause { reason: reason.to_owned(), from_ms: now_ms, until_ms: None });
+        }
+    }
+
     /// The proofs of the item.
     pub fn item_proofs(&self) -> impl Iterator<Item = &Proof> {
         self.proofs.iter().filter(|proof| !proof.identity)
@@ -381,5 +393,23 @@ impl Case {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_office_ends_its_own_pause_and_not_the_wait_for_the_applicant() {
+        let pause = |reason: &str| Pause { reason: reason.to_owned(), from_ms: 1, until_ms: None };
+        let mut case = Case { pauses: vec![pause(WAITING)], ..Case::default() };
+        case.stand_still("", 5);
+        assert_eq!(case.pauses, [pause(WAITING)]);
+        case.stand_still("现场踏勘", 6);
+        assert_eq!(case.pauses.iter().filter(|pause| pause.until_ms.is_none()).count(), 1, "one reason at a time");
+        case.stand_still("", 7);
+        let ends: Vec<_> = case.pauses.iter().map(|pause| (pause.reason.as_str(), pause.until_ms)).collect();
+        assert_eq!(ends, [(WAITING, Some(6)), ("现场踏勘", Some(7))]);
     }
 }

@@ -19,7 +19,8 @@ use trust::refusal::{Code, Refusal};
 
 use crate::{
     case::{
-        AddToCase, Answer, Case, Cases, Consent, Error, Head, NewCommitment, OpenCase, Outcome, Person, Proof, Watched,
+        AddToCase, Answer, Case, Cases, CommitmentState, Consent, Error, Head, NewCommitment, OpenCase, Outcome,
+        Person, Proof, Watched,
     },
     journal::JournalError,
     office::sign_in::SignIn,
@@ -135,6 +136,9 @@ impl Service for CasesEdge {
         let limit = if limit == 0 { USUAL_LIST } else { limit as usize };
         let open = self.cases.commitments("open", "");
         let seen = |head: &Head| caller.limits.covers_case(&head.item).is_ok();
+        if !after.is_empty() && self.cases.head(&after).is_none_or(|head| !seen(&head)) {
+            return Err(Status::invalid_argument("after: there is no such case"));
+        }
         let cases = self.cases.list(limit.min(1000), &after, seen).into_iter().map(|head| CaseSummary {
             open_commitments: u32::try_from(open.iter().filter(|row| row.case_number == head.number).count())
                 .unwrap_or(u32::MAX),
@@ -170,6 +174,9 @@ impl Service for CasesEdge {
     ) -> Result<Response<ListCommitmentsResponse>, Status> {
         let caller = self.caller(&request)?;
         let ListCommitmentsRequest { state, case_number } = request.into_inner();
+        if !state.is_empty() && CommitmentState::parse(&state).is_none() {
+            return Err(Status::invalid_argument("state: open, fulfilled, broken, unconfirmed or repaired"));
+        }
         let rows = self.cases.commitments(&state, &case_number);
         let rows = rows.iter().filter(|row| caller.limits.covers_case(&row.item).is_ok());
         let commitments = rows.map(crate::case::Commitment::to_wire).collect();

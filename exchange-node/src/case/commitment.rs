@@ -44,6 +44,12 @@ impl CommitmentState {
         }
     }
 
+    /// The state of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Broken, Self::Fulfilled, Self::Open, Self::Repaired, Self::Unconfirmed];
+        all.into_iter().find(|state| state.as_str() == name)
+    }
+
     /// The kind of the event that tells of it.
     pub(super) fn event(self) -> &'static str {
         match self {

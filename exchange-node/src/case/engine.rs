@@ -29,7 +29,8 @@ use self::checks::{check_head, check_people};
 pub use self::watch::Watched;
 pub use super::store::Head;
 use super::{
-    AddToCase, Case, CaseSettings, Commitment, CommitmentState, Error, Notice, OpenCase, Pause, Proof, commitment,
+    AddToCase, Case, CaseSettings, Commitment, CommitmentState, Error, Notice, OpenCase, Pause, Proof, WAITING,
+    commitment,
     opening::opening,
     refresh::{accept_paper_while_doubted, refresh},
     store::{self, Vault},
@@ -47,9 +48,6 @@ use crate::{
 
 /// How many events wait for a slow listener.
 const EVENTS: usize = 1024;
-
-/// The reason of the pause while something is missing.
-const WAITING: &str = "待申请人补正 waiting for the applicant";
 
 /// Something happened in a case.
 #[derive(Clone, Debug)]
@@ -257,10 +255,9 @@ impl Cases {
         let _turn = turn.lock().await;
         let mut case = self.load(&self.head(number).ok_or(Error::Unknown)?)?;
         let now_ms = self.parts.clock.now_ms();
-        case.pauses.iter_mut().filter(|pause| pause.until_ms.is_none()).for_each(|pause| pause.until_ms = Some(now_ms));
-        if !reason.trim().is_empty() {
-            case.pauses.push(Pause { reason: reason.trim().to_owned(), from_ms: now_ms, until_ms: None });
-        }
+        case.stand_still(reason.trim(), now_ms);
+        // What is awaited of the applicant stops the clock for as long as it is missing, whoever lets it run.
+        self.keep_time(&mut case);
         self.save(&case, Vec::new()).await?;
         Ok(Ok(case))
     }
@@ -333,7 +330,8 @@ impl Cases {
         Ok(version.ok_or_else(lost)?.published.read())
     }
 
-    fn head(&self, number: &str) -> Option<Head> {
+    /// What may be read of a case without a key.
+    pub fn head(&self, number: &str) -> Option<Head> {
         lock(&self.heads).get(number).cloned()
     }
 

@@ -181,7 +181,8 @@ pub struct CommitArgs {
 pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Result<Exit, Error> {
     match command {
         Command::Open(FileArgs { file, deadline_ms }) => {
-            let request = read(&file)?.open(deadline_ms);
+            let wrong = |reason| Error::FileWrong(format!("{}: {reason}", file.display()));
+            let request = read(&file)?.open(deadline_ms).map_err(wrong)?;
             let case = client(folder).await?.open(request).await?.into_inner();
             show::outcome(output, case)
         }

@@ -160,6 +160,7 @@ fn key_json(key: &OfficeKey) -> Value {
         "added_ms": key.added_ms,
         "expires_at_ms": key.expires_at_ms,
         "certificate_key": key.certificate_key,
+        "portal": key.portal,
         "services": limits.limits_services.then_some(limits.services),
         "items": limits.limits_items.then_some(limits.items),
     })
@@ -171,11 +172,16 @@ fn row(key: &OfficeKey) -> [String; 7] {
     [
         key.id.clone(),
         key.system.clone(),
-        if key.certificate_key.is_empty() { "key" } else { "certificate" }.to_owned(),
+        match (key.portal, key.certificate_key.is_empty()) {
+            (true, _) => "key of a citizens' portal",
+            (false, true) => "key",
+            (false, false) => "certificate",
+        }
+        .to_owned(),
         output::moment(key.added_ms),
         ends(key.expires_at_ms),
-        list(limits.limits_services, limits.services),
-        list(limits.limits_items, limits.items),
+        if key.portal { "none".to_owned() } else { list(limits.limits_services, limits.services) },
+        if key.portal { "none".to_owned() } else { list(limits.limits_items, limits.items) },
     ]
 }
 

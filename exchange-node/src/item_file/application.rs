@@ -36,15 +36,21 @@ pub struct Application {
 
 impl Application {
     /// As a new case.
-    pub fn open(self, deadline_ms: u32) -> OpenCaseRequest {
-        OpenCaseRequest {
+    ///
+    /// # Errors
+    /// What stands in it and is no part of a new case.
+    pub fn open(self, deadline_ms: u32) -> Result<OpenCaseRequest, String> {
+        if !self.papers.is_empty() {
+            return Err("papers: a new case takes none; `case add` takes in what was brought".to_owned());
+        }
+        Ok(OpenCaseRequest {
             case_number: self.case,
             item: self.item,
             officer: self.officer,
             people: self.people,
             authorisation: self.authorisation,
             deadline_ms,
-        }
+        })
     }
 
     /// As more for a case.
@@ -150,4 +156,21 @@ fn authorisation(node: &Node, field: &str, problems: &mut Problems) -> Option<Au
         problems.add(line, &format!("{field}.until"), reason.as_str());
     }
     Some(Authorisation { form_digest: form_digest?, scope, signed_by, valid_until_ms: valid_until_ms.ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn papers_are_for_a_case_that_is_open_and_are_not_dropped_from_a_new_one() {
+        let read = |papers: &str| {
+            let text =
+                format!("case: C-1\nitem: 公租房申请\nofficer: \"1024\"\npeople: [{{role: applicant}}]\n{papers}");
+            parse(&text, "application.yaml").unwrap_or_else(|problems| panic!("{}", problems[0]))
+        };
+        assert!(read("papers: [收入证明]\n").open(0).unwrap_err().starts_with("papers: "));
+        assert_eq!(read("").open(0).unwrap().case_number, "C-1");
+        assert_eq!(read("papers: [收入证明]\n").addition(0).papers, ["收入证明"]);
+    }
 }

@@ -145,8 +145,16 @@ impl Office {
     }
 
     /// Cases, the newest first, behind a case number.
-    pub fn case_list(&self, caller: &Caller, after: &str, most: usize) -> Vec<Head> {
-        self.cases.list(most, after, |head| caller.limits.covers_case(&head.item).is_ok())
+    ///
+    /// # Errors
+    /// There is no such case for this caller.
+    pub fn case_list(&self, caller: &Caller, after: &str, most: usize) -> Result<Vec<Head>, Failure> {
+        let seen = |head: &Head| caller.limits.covers_case(&head.item).is_ok();
+        if !after.is_empty() && self.cases.head(after).is_none_or(|head| !seen(&head)) {
+            let reason = "the cursor is none that this node gave out".to_owned();
+            return Err(Failure::Malformed { field: "cursor", reason });
+        }
+        Ok(self.cases.list(most, after, seen))
     }
 
     fn own_case(&self, caller: &Caller, number: &str) -> Result<Case, Failure> {

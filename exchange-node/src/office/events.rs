@@ -2,15 +2,19 @@
 //! he saw, across restarts of either side. Out of scope: which events there are (`outbox`), what is said of them
 //! (`office::notice`), sending them to webhooks (`webhooks`).
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use data_encoding::HEXLOWER;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Office;
+use super::{Failure, Office};
 use crate::{office_keys::Caller, outbox};
+
+/// How often it is tried to read an event that cannot be read, before the stream ends; and how long between.
+const MOST_FAILURES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One event of the stream.
 pub struct Event {
@@ -36,15 +40,31 @@ impl Office {
         // A number that this node has not given yet is from before it was restored: then whatever is kept is told.
         let last = self.outbox.last();
         let mut behind = behind.map_or(last, |behind| if behind > last { 0 } else { behind });
+        let mut failures = 0;
         tokio::spawn(async move {
             loop {
                 news.mark_unchanged();
                 while let Some(event) = office.outbox.next_for(&caller.system, behind) {
-                    behind = event.number;
-                    if let Some(event) = office.event(&caller, event).await
-                        && sender.send(Ok(event)).await.is_err()
-                    {
-                        return;
+                    let number = event.number;
+                    match office.event(&caller, event).await {
+                        Ok(told) => {
+                            (behind, failures) = (number, 0);
+                            if let Some(told) = told
+                                && sender.send(Ok(told)).await.is_err()
+                            {
+                                return;
+                            }
+                        }
+                        Err(_) if failures < MOST_FAILURES => {
+                            failures += 1;
+                            tokio::select! {
+                                () = stop.cancelled() => return,
+                                () = sender.closed() => return,
+                                () = tokio::time::sleep(PAUSE) => {}
+                            }
+                        }
+                        // It is not passed over: whoever comes back behind what he saw last hears of it.
+                        Err(_) => return,
                     }
                 }
                 tokio::select! {
@@ -57,22 +77,17 @@ impl Office {
         ReceiverStream::new(receiver)
     }
 
-    async fn event(&self, caller: &Caller, event: outbox::Event) -> Option<Event> {
+    /// What is said of an event to a caller; `None` where nothing is.
+    async fn event(&self, caller: &Caller, event: outbox::Event) -> Result<Option<Event>, Failure> {
         let (notices, number) = (Arc::clone(&self.notices), event.number);
-        let notice = match tokio::task::spawn_blocking(move || notices.notice(&event)).await {
-            Ok(Ok(notice)) => notice,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "what came later cannot be told of");
-                None
-            }
-            Err(error) => {
-                tracing::error!(%error, "what came later cannot be told of");
-                None
-            }
-        };
-        let (notice, _) = notice.filter(|(_, scope)| scope.is_open_to(&caller.limits))?;
-        let data = String::from_utf8(notice.to_json()).unwrap_or_default();
-        Some(Event { id: event_id(number), data, kind: notice.kind })
+        let notice = tokio::task::spawn_blocking(move || notices.notice(&event)).await?.map_err(|error| {
+            tracing::error!(%error, "what came later cannot be told now");
+            Failure::Unavailable(error.to_string())
+        })?;
+        Ok(notice.filter(|(_, scope)| scope.is_open_to(&caller.limits)).map(|(notice, _)| {
+            let data = String::from_utf8(notice.to_json()).unwrap_or_default();
+            Event { id: event_id(number), data, kind: notice.kind }
+        }))
     }
 }
 

@@ -113,6 +113,8 @@ async fn what_goes_wrong_is_a_problem_with_code_field_and_next_step() {
         (post().header(json_type).body(&too_large).send(), 413, "BODY_TOO_LARGE", ""),
         (desk.call("GET", "/v1/verifications?colour=1").send(), 400, "REQUEST_MALFORMED", "colour"),
         (desk.call("GET", "/v1/verifications?cursor=x").send(), 400, "REQUEST_MALFORMED", "cursor"),
+        (desk.call("GET", "/v1/cases?cursor=x").send(), 400, "REQUEST_MALFORMED", "cursor"),
+        (desk.call("GET", "/v1/commitments?state=brokn").send(), 400, "REQUEST_MALFORMED", "state"),
         (desk.call("GET", "/v1/verifications/none").send(), 400, "REQUEST_MALFORMED", "receipt"),
         (desk.call("GET", "/v1/verifications/0-0011223344556677").send(), 404, "NOT_FOUND", ""),
         (desk.call("DELETE", "/v1/verifications").send(), 405, "METHOD_NOT_ALLOWED", ""),
@@ -235,7 +237,11 @@ async fn a_key_ends_and_does_what_it_is_for() {
     assert_eq!(with_key(&rotated).ask(&question(&MARRIED, "married")).status, 201);
     assert!(eventually(LONG, async || limited.ask(&question(&MARRIED, "married")).status == 401).await);
     let listed = place.json("housing", &["office-key", "list"]).await;
-    assert_eq!(listed["keys"].as_array().unwrap().last().unwrap()["items"], json!([ITEM]));
+    let last = listed["keys"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["items"], &last["portal"]), (&json!([ITEM]), &json!(false)));
+    place.json("housing", &["office-key", "add", "citizens", "--portal"]).await;
+    let listed = place.json("housing", &["office-key", "list"]).await;
+    assert_eq!(listed["keys"].as_array().unwrap().last().unwrap()["portal"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,12 +136,12 @@ fn cells(language: Language, claims: &[String], result: &BatchResult) -> Vec<Str
 /// From so many digits on a spreadsheet program makes 8.9E+17 of a number.
 const LONG: usize = 11;
 
-/// A cell that a spreadsheet program shows as the text that it is: a tab before a long number or one that begins with a zero,
-/// an apostrophe before what would be a formula.
+/// A cell that a spreadsheet program shows as the text that it is: a tab before a long number or one that begins with a zero, and
+/// before what it would take for a date or a power of ten, as many case numbers look; an apostrophe before what would be a formula.
 fn safe(cell: &str) -> String {
     let digits = cell.bytes().filter(u8::is_ascii_digit).count();
     let is_number = digits > 0 && cell.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'X' | b'x'));
-    if is_number && (cell.len() >= LONG || (cell.len() > 1 && cell.starts_with('0'))) {
+    if is_number && (cell.len() >= LONG || (cell.len() > 1 && cell.starts_with('0'))) || is_mistaken(cell) {
         return format!("\t{cell}");
     }
     let rest = cell.trim_start_matches(['\t', '\r', '\n', ' ']);
@@ -149,6 +149,20 @@ fn safe(cell: &str) -> String {
         return format!("'{rest}");
     }
     cell.to_owned()
+}
+
+/// Whether it looks like a power of ten (`12E34`), or like a date (`2026-11`, `3/4`) and is not one that is written in full, which
+/// stays what it is.
+fn is_mistaken(cell: &str) -> bool {
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((digits, power)) = cell.split_once(['E', 'e']) {
+        let power = power.strip_prefix(['+', '-']).unwrap_or(power);
+        let digits = digits.split('.').collect::<Vec<_>>();
+        return digits.len() <= 2 && digits.iter().all(|digits| is_digits(digits)) && is_digits(power);
+    }
+    let parts: Vec<&str> = cell.split(['-', '/']).collect();
+    let is_full_date = parts.len() == 3 && parts[0].len() == 4 && cell.len() == 10 && !cell.contains('/');
+    (2..=3).contains(&parts.len()) && parts.iter().all(|part| is_digits(part) && part.len() <= 4) && !is_full_date
 }
 
 #[cfg(test)]
@@ -162,6 +176,13 @@ mod tests {
         assert_eq!(safe("007"), "\t007");
         assert_eq!(safe("0"), "0");
         assert_eq!(safe("60000.50"), "60000.50");
+        for mistaken in ["2026-11", "11-2026", "3/4", "2026-1-2", "12E34", "1.5e-3", "7e+12"] {
+            assert_eq!(safe(mistaken), format!("\t{mistaken}"));
+        }
+        for plain in ["2026-11-30", "GZF-2026-0001", "2026-00001", "1-2-3-4", "E12", "12E", "12E3A", "-", "A-1"] {
+            let safe = safe(plain);
+            assert!(safe == plain || safe == "'-", "{plain}: {safe}");
+        }
         assert_eq!(safe("=HYPERLINK(\"http://x\")"), "'=HYPERLINK(\"http://x\")");
         assert_eq!(safe("\t=1+1"), "'=1+1");
         for begin in ["+1", "-1", "@SUM(A1)", "＝1"] {

@@ -76,7 +76,7 @@ pub(super) async fn open(State(api): State<Arc<Api>>, known: Known<Nothing>, bod
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<Paging>) -> Result<Response, Problem> {
     let page = known.query.page(LARGEST)?;
-    let heads = api.office.case_list(&known.caller, page.behind(), page.most);
+    let heads = api.office.case_list(&known.caller, page.behind(), page.most)?;
     let next_cursor = page.next(heads.len(), heads.last().map(|head| head.number.clone()));
     let cases = heads.into_iter().map(|head| CaseSummary {
         case_number: head.number,

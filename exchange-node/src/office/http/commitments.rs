@@ -13,9 +13,12 @@ use super::{
     extract::{self, Id, Known, Nothing},
     page::{LARGEST, Page},
 };
-use crate::office::{
-    json::{Case, Commitment, CommitmentPage, NewCommitment, Repair},
-    problem::{Problem, Problems},
+use crate::{
+    case::CommitmentState,
+    office::{
+        json::{Case, Commitment, CommitmentPage, NewCommitment, Repair},
+        problem::{Problem, Problems},
+    },
 };
 
 /// Takes a signed commitment in place of a proof that nobody can confirm now, where the item allows that. It is checked by
@@ -72,6 +75,11 @@ pub(super) struct OfCase {
 pub(super) async fn list(State(api): State<Arc<Api>>, known: Known<OfCase>) -> Result<Response, Problem> {
     let OfCase { cursor, limit, state, case_number } = known.query;
     let page = Page::of(cursor, limit, LARGEST)?;
+    let state = state.filter(|state| !state.is_empty());
+    if state.as_deref().is_some_and(|state| CommitmentState::parse(state).is_none()) {
+        let known = "state is open, fulfilled, broken, unconfirmed or repaired";
+        return Err(Problem::malformed(known).at("state"));
+    }
     let of = (state.as_deref().unwrap_or_default(), case_number.as_deref().unwrap_or_default());
     let commitments = api.office.commitments(&known.caller, of, page.behind(), page.most);
     let next_cursor = page.next(commitments.len(), commitments.last().map(|row| row.id.clone()));
