@@ -68,6 +68,10 @@ impl Corrections {
             return Ok(Err(Refusal::new(Code::NotCorrectable).at("receipt").because("no department gave this answer")));
         };
         if let Some(open) = self.book.opened_by(|row| row.question == question && row.state.is_open()) {
+            // The same again, because the answer was lost on its way, is the one that is there.
+            if self.is_same(&open, &new) {
+                return Ok(Ok(open));
+            }
             let detail = super::book::id_of(&open.digest).to_owned();
             return Ok(Err(Refusal::new(Code::CorrectionOpen).at("receipt").because(detail)));
         }
@@ -118,6 +122,14 @@ impl Corrections {
         self.book.keep_opened(row.clone(), vec![duty(Step::Send, row.entry, now_ms)]).await?;
         tracing::info!(provider = row.provider, service = row.service, "a correction was opened");
         Ok(Ok(row))
+    }
+
+    /// Whether a correction that is open says the same.
+    fn is_same(&self, open: &Opened, new: &NewCorrection) -> bool {
+        let said = find::message::<wire::Correction>(self.journal.as_ref(), open.entry);
+        said.is_ok_and(|(said, _)| {
+            said.reason == new.reason && said.text == new.text && said.officer == new.officer.trim()
+        })
     }
 
     pub(super) async fn commit(

@@ -186,6 +186,7 @@ async fn everyone_who_relied_on_a_record_that_was_wrong_is_told_whoever_is_down(
     assert_eq!(exit(&twice), 7, "{}", said(&twice));
     assert!(said(&twice).contains("CORRECTION_OPEN"), "{}", said(&twice));
     restart(&place, "housing").await;
+    assert_eq!(open(&place, "housing", &doubted.receipt).await["id"], id.as_str(), "the same again is the same");
     civil_affairs.start().await.unwrap();
     let waiting = received(&place, &id).await;
     assert_eq!((&waiting["state"], &waiting["clock"]), (&"open".into(), &"green".into()), "{waiting}");

@@ -36,7 +36,7 @@ const DEFERRED_GRACE_MS: u64 = 7 * 86_400_000;
 const RESUMED_SOON_MS: u64 = 500;
 
 impl Cases {
-    /// Takes a commitment in place of a proof.
+    /// Takes a commitment in place of a proof. The same form again shows the case.
     ///
     /// # Errors
     ///
@@ -61,6 +61,12 @@ impl Cases {
             [] => return Ok(Err(Refusal::new(Code::ProofUnknown).at("proof"))),
             _ => return Ok(Err(Refusal::new(Code::ProofUnknown).at("about").because("several proofs have this name"))),
         };
+        let digest = HEXLOWER.encode(&new.form_digest);
+        let taken = case.proofs[index].commitment.as_ref().and_then(|id| self.commitment(id));
+        if taken.is_some_and(|taken| taken.form_digest == digest) {
+            // The same again, because the answer was lost on its way, is the one that was taken.
+            return Ok(Ok(case));
+        }
         if let Err(refusal) = may_commit(&case, index) {
             return Ok(Err(refusal));
         }
@@ -74,7 +80,7 @@ impl Cases {
             item: case.item.clone(),
             proof: proof.proof.clone(),
             about: proof.about.clone(),
-            form_digest: HEXLOWER.encode(&new.form_digest),
+            form_digest: digest,
             officer: new.officer,
             made_ms: now_ms,
             last_reason: proof.answer.reason(),

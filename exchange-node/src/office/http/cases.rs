@@ -28,7 +28,8 @@ pub(super) fn refused(api: &Api, refusal: &Refusal) -> Problem {
 }
 
 /// Opens a case: the node asks for all proofs that its item needs at once, and says proof by proof what is left to do. The same
-/// again, after a broken connection, shows the case; the same case number with anything else is refused (`CASE_EXISTS`).
+/// again, after a broken connection, shows the case, so that no idempotency key is needed; the same case number with anything
+/// else is refused (`CASE_EXISTS`).
 #[utoipa::path(
     post,
     path = "/v1/cases",
@@ -113,7 +114,7 @@ pub(super) async fn show(
     Ok(document(&known.headers, &Case::from(api.office.case(&known.caller, &number)?)))
 }
 
-/// Adds people, values or papers to a case; only what is missing is asked.
+/// Adds people, values or papers to a case; only what is missing is asked. The same again changes nothing, and asks nothing that is known.
 #[utoipa::path(
     post,
     path = "/v1/cases/{number}/additions",

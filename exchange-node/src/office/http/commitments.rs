@@ -22,7 +22,8 @@ use crate::{
 };
 
 /// Takes a signed commitment in place of a proof that nobody can confirm now, where the item allows that. It is checked by
-/// itself later; what comes of it is told (`commitment.fulfilled`, `commitment.broken`, `commitment.unconfirmed`).
+/// itself later; what comes of it is told (`commitment.fulfilled`, `commitment.broken`, `commitment.unconfirmed`). The same form again
+/// for the same proof is the commitment that was taken, and shows the case: it needs no idempotency key.
 #[utoipa::path(
     post,
     path = "/v1/cases/{number}/commitments",

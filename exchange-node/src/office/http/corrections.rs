@@ -18,7 +18,8 @@ use crate::office::{
 };
 
 /// Opens a correction of an answer that the office doubts: the provider's clerk looks at the record again, within the time that
-/// the authority sets. Meanwhile the applicant's paper is accepted. What is decided is told (`correction.decided`).
+/// the authority sets. Meanwhile the applicant's paper is accepted. What is decided is told (`correction.decided`). The same again
+/// while it is open is the one that is there: it needs no idempotency key.
 #[utoipa::path(
     post,
     path = "/v1/corrections",
