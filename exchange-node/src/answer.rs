@@ -13,7 +13,7 @@ mod correct;
 mod defer;
 mod evaluate;
 mod known;
-mod lookup;
+pub(crate) mod lookup;
 mod notices;
 pub(crate) mod rate;
 mod reply;

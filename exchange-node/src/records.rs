@@ -48,7 +48,7 @@ pub enum Lookup {
     ),
     /// No records of this service were ever imported. `UNAVAILABLE`.
     NotImported,
-    /// The rows, from an import that was made before the service had all of its attributes.
+    /// The rows, from an import that was made before the service had all of its attributes, or that set rows of nobody aside.
     Partial {
         /// As in [`Lookup::Rows`].
         rows: Vec<Row>,
@@ -56,6 +56,9 @@ pub enum Lookup {
         as_of: Option<Date>,
         /// The attributes that the rows say nothing about: a claim on one is `UNAVAILABLE`.
         lacking: Vec<String>,
+        /// The attributes that a row more would change, where an import set rows aside that may be this subject's: a claim on
+        /// one is `UNAVAILABLE`.
+        uncertain: Vec<String>,
     },
     /// An import set rows of the subject aside, or rows that may have been the subject's. `UNAVAILABLE`.
     Quarantined,

@@ -5,7 +5,7 @@
 use proto::{exchange::v1 as wire, registry::v1 as statement};
 
 use crate::{
-    claim::{Claim, RowRule},
+    claim::{AttributeRule, Claim},
     clerk::AnsweredBy,
     directory::{
         AccessKey, Directory,
@@ -427,10 +427,7 @@ fn read_others(
         }
         read.push(other);
     }
-    let adds_up = |claim: &Claim| {
-        let rule = service.attributes.get(claim.attribute());
-        rule.is_some_and(|rule| matches!(rule.rows(), RowRule::Count | RowRule::Sum))
-    };
+    let adds_up = |claim: &Claim| service.attributes.get(claim.attribute()).is_some_and(AttributeRule::adds_up);
     match claims.iter().position(|claim| !adds_up(claim)).filter(|_| !read.is_empty()) {
         Some(index) => Err(Refusal::new(Code::ClaimMalformed)
             .at(format!("claims[{index}].attribute"))

@@ -48,7 +48,7 @@ impl Answerer {
             (AnsweredBy::Clerk, None) => return Outcome::Verdicts(unavailable(permit, Reason::SourceDown)),
             (AnsweredBy::Record | AnsweredBy::RecordThenClerk, _) => {}
         }
-        let verdicts = self.evaluate(permit, question, Reading::Kept, now_ms).await;
+        let verdicts = self.evaluate(permit, question, Reading::KeptFor(&question.sender), now_ms).await;
         let missing = verdicts.verdicts.iter().any(|claim| claim.verdict() == wire::Verdict::NoRecord);
         // An outage is no missing record: nobody is kept busy because a database is down.
         if answered_by == AnsweredBy::RecordThenClerk

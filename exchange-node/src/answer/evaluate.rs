@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use proto::exchange::v1 as wire;
 use trust::{
-    claim::{AttributeRule, ClaimOutcome, Reason, Row, RowRule, evaluate},
+    claim::{ClaimOutcome, Reason, Row, evaluate},
     decision::Permit,
     question::Question,
     subject::Subject,
@@ -27,7 +27,7 @@ impl Answerer {
         &self,
         permit: &Permit<'_>,
         question: &Question,
-        reading: Reading,
+        reading: Reading<'_>,
         now_ms: u64,
     ) -> wire::Verdicts {
         let limit = match permit.service.published.time_to_answer_ms {
@@ -38,12 +38,12 @@ impl Answerer {
             return unavailable(permit, self.told(permit, trouble, now_ms));
         }
         let subject = (&permit.subject, permit.former_subjects.as_slice());
-        let mut found = match self.rows_of(permit, question, subject, (reading, limit)).await {
+        let mut found = match self.rows_of(permit, subject, (reading, limit)).await {
             Ok(found) => found,
             Err(reason) => return unavailable(permit, self.told(permit, reason, now_ms)),
         };
         for other in &permit.also_about {
-            match self.rows_of(permit, question, (other, &[]), (reading, limit)).await {
+            match self.rows_of(permit, (other, &[]), (reading, limit)).await {
                 Ok(theirs) => found.add(theirs),
                 Err(reason) => return unavailable(permit, self.told(permit, reason, now_ms)),
             }
@@ -74,7 +74,7 @@ impl Answerer {
     /// Compares what was found with each claim.
     fn compared(&self, permit: &Permit<'_>, question: &Question, found: Found, now_ms: u64) -> wire::Verdicts {
         let today = calendar_day(now_ms);
-        let Found { rows, as_of, lacking, is_anybody_absent, is_repeated } = found;
+        let Found { rows, as_of, lacking, uncertain, is_anybody_absent, is_repeated } = found;
         // A day that has not come says nothing about how fresh a row is, and neither does the oldest of rows that bear one.
         let column = permit.service.published.record_as_of_column.as_str();
         let is_ahead = |row: &Row| matches!(row.value(column), Some(Value::Date(day)) if *day > today);
@@ -89,7 +89,10 @@ impl Answerer {
             .claims
             .iter()
             .map(|claim| match (too_old, permit.service.attributes.get(claim.attribute())) {
-                (None, Some(rule)) if is_repeated && adds_up(rule) => {
+                (None, Some(rule)) if uncertain.iter().any(|name| name == rule.name()) => {
+                    ClaimOutcome::unavailable(Reason::Quarantined).to_proto(claim)
+                }
+                (None, Some(rule)) if is_repeated && rule.adds_up() => {
                     ClaimOutcome::unavailable(repeated()).to_proto(claim)
                 }
                 (None, Some(rule)) if lacking.iter().any(|name| name == rule.name()) => {
@@ -119,6 +122,7 @@ struct Found {
     rows: Vec<Row>,
     as_of: Option<Date>,
     lacking: Vec<String>,
+    uncertain: Vec<String>,
     is_anybody_absent: bool,
     is_repeated: bool,
 }
@@ -133,6 +137,7 @@ impl Found {
         };
         self.rows.extend(other.rows);
         self.lacking.extend(other.lacking);
+        self.uncertain.extend(other.uncertain);
         self.is_anybody_absent |= other.is_anybody_absent;
         self.is_repeated |= other.is_repeated;
     }
@@ -146,13 +151,11 @@ impl Answerer {
     async fn rows_of(
         &self,
         permit: &Permit<'_>,
-        question: &Question,
         (subject, former): (&Subject, &[Subject]),
-        (reading, limit): (Reading, Duration),
+        (reading, limit): (Reading<'_>, Duration),
     ) -> Result<Found, Trouble> {
         let numbers = self.aliases.numbers(subject, former).map_err(|error| untold(&error))?;
-        let (records, consumer) = (self.records.as_ref(), &question.sender);
-        let lookup = under_all(records, reading, consumer, permit.service, &numbers, &permit.inputs);
+        let lookup = under_all(self.records.as_ref(), reading, permit.service, &numbers, &permit.inputs);
         let found = tokio::time::timeout(limit, lookup).await;
         found_in(permit, found.unwrap_or_else(|_| Together::of(Lookup::Failed("it took too long".to_owned()))))
     }
@@ -188,9 +191,9 @@ impl Answerer {
 
 /// What a lookup found of one person.
 fn found_in(permit: &Permit<'_>, found: Together) -> Result<Found, Trouble> {
-    let (rows, as_of, lacking) = match found.lookup {
-        Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new()),
-        Lookup::Partial { rows, as_of, lacking } => (rows, as_of, lacking),
+    let (rows, as_of, lacking, uncertain) = match found.lookup {
+        Lookup::Rows { rows, as_of } => (rows, as_of, Vec::new(), Vec::new()),
+        Lookup::Partial { rows, as_of, lacking, uncertain } => (rows, as_of, lacking, uncertain),
         Lookup::NotImported => return Err((Reason::NotImported, None)),
         Lookup::Quarantined => return Err((Reason::Quarantined, None)),
         Lookup::Failed(reason) | Lookup::SchemeNotHeld(reason) => {
@@ -199,12 +202,7 @@ fn found_in(permit: &Permit<'_>, found: Together) -> Result<Found, Trouble> {
     };
     // Of one person alone the rule for rows says what no row means.
     let is_anybody_absent = rows.is_empty() && !permit.also_about.is_empty();
-    Ok(Found { rows, as_of, lacking, is_anybody_absent, is_repeated: found.is_repeated })
-}
-
-/// Whether one row more or less makes another value.
-fn adds_up(rule: &AttributeRule) -> bool {
-    matches!(rule.rows(), RowRule::Count | RowRule::Sum)
+    Ok(Found { rows, as_of, lacking, uncertain, is_anybody_absent, is_repeated: found.is_repeated })
 }
 
 /// A subject whose numbers cannot be told.

@@ -6,35 +6,34 @@ use trust::{claim::Row, ids::Party, service::Service, subject::Subject, value::V
 use crate::records::{Lookup, RecordSource};
 
 /// Whether what a source allows to be kept for a while may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
-    /// As the records are now: they may have just changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reading<'a> {
+    /// Nothing of it: the records may have just changed.
     Anew,
-    /// As usual.
-    Kept,
+    /// What is kept for this consumer.
+    KeptFor(&'a Party),
 }
 
 /// What was found under all numbers of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Together {
-    pub(super) lookup: Lookup,
+pub(crate) struct Together {
+    pub(crate) lookup: Lookup,
     /// Set where a source gave an equal row under several of the numbers. It may know former numbers itself and mean one row,
     /// or hold two that are alike: nothing says which, so that nothing may be counted or summed.
-    pub(super) is_repeated: bool,
+    pub(crate) is_repeated: bool,
 }
 
 impl Together {
     /// What was found under one number.
-    pub(super) fn of(lookup: Lookup) -> Self {
+    pub(crate) fn of(lookup: Lookup) -> Self {
         Self { lookup, is_repeated: false }
     }
 }
 
 /// The rows of a subject under all of its `numbers`. Whatever cannot be told under one of them cannot be told at all.
-pub(super) async fn under_all(
+pub(crate) async fn under_all(
     records: &dyn RecordSource,
-    reading: Reading,
-    consumer: &Party,
+    reading: Reading<'_>,
     service: &Service,
     numbers: &[Subject],
     inputs: &[(String, Value)],
@@ -43,7 +42,7 @@ pub(super) async fn under_all(
     for number in numbers.iter().filter(|number| service.schemes.contains(&number.scheme())) {
         found.push(match reading {
             Reading::Anew => records.lookup_anew(service, number, inputs).await,
-            Reading::Kept => records.lookup_for(consumer, service, number, inputs).await,
+            Reading::KeptFor(consumer) => records.lookup_for(consumer, service, number, inputs).await,
         });
     }
     merged(found, records.may_repeat(service))
@@ -51,7 +50,7 @@ pub(super) async fn under_all(
 
 /// What was found under each of a subject's numbers, as one. `may_repeat` says whether the source may give one row under
 /// several of them.
-pub(super) fn merged(found: impl IntoIterator<Item = Lookup>, may_repeat: bool) -> Together {
+pub(crate) fn merged(found: impl IntoIterator<Item = Lookup>, may_repeat: bool) -> Together {
     let found = found.into_iter().map(Together::of).reduce(|one, other| merge(one, other, may_repeat));
     found.unwrap_or_else(|| {
         Together::of(Lookup::SchemeNotHeld("the service takes none of the subject's schemes".to_owned()))
@@ -67,7 +66,10 @@ fn merge(one: Together, other: Together, may_repeat: bool) -> Together {
         (Lookup::NotImported, _) | (_, Lookup::NotImported) => Lookup::NotImported,
         (Lookup::Quarantined, _) | (_, Lookup::Quarantined) => Lookup::Quarantined,
         (one, other) => match (parts(one), parts(other)) {
-            (Some((mut rows, as_of, mut lacking)), Some((more, more_as_of, more_lacking))) => {
+            (
+                Some((mut rows, as_of, mut lacking, mut uncertain)),
+                Some((more, more_as_of, more_lacking, more_uncertain)),
+            ) => {
                 // Where one side holds nothing, the other's rows are as fresh as they are.
                 let as_of = match (rows.is_empty(), more.is_empty()) {
                     (true, false) => more_as_of,
@@ -77,7 +79,12 @@ fn merge(one: Together, other: Together, may_repeat: bool) -> Together {
                 is_repeated |= may_repeat && more.iter().any(|row| rows.contains(row));
                 rows.extend(more);
                 lacking.extend(more_lacking);
-                if lacking.is_empty() { Lookup::Rows { rows, as_of } } else { Lookup::Partial { rows, as_of, lacking } }
+                uncertain.extend(more_uncertain);
+                if lacking.is_empty() && uncertain.is_empty() {
+                    Lookup::Rows { rows, as_of }
+                } else {
+                    Lookup::Partial { rows, as_of, lacking, uncertain }
+                }
             }
             _ => Lookup::Failed("what was found under several numbers cannot be joined".to_owned()),
         },
@@ -85,12 +92,12 @@ fn merge(one: Together, other: Together, may_repeat: bool) -> Together {
     Together { lookup, is_repeated }
 }
 
-type Parts = (Vec<Row>, Option<jiff::civil::Date>, Vec<String>);
+type Parts = (Vec<Row>, Option<jiff::civil::Date>, Vec<String>, Vec<String>);
 
 fn parts(lookup: Lookup) -> Option<Parts> {
     match lookup {
-        Lookup::Rows { rows, as_of } => Some((rows, as_of, Vec::new())),
-        Lookup::Partial { rows, as_of, lacking } => Some((rows, as_of, lacking)),
+        Lookup::Rows { rows, as_of } => Some((rows, as_of, Vec::new(), Vec::new())),
+        Lookup::Partial { rows, as_of, lacking, uncertain } => Some((rows, as_of, lacking, uncertain)),
         _ => None,
     }
 }

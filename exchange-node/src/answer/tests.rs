@@ -185,6 +185,14 @@ async fn a_question_that_is_answered_anew_uses_nothing_that_was_kept() {
 }
 
 #[tokio::test]
+async fn an_attribute_that_a_lost_row_would_change_is_unavailable() {
+    let Lookup::Rows { rows, as_of } = married() else { panic!() };
+    let lost = Lookup::Partial { rows, as_of, lacking: Vec::new(), uncertain: vec!["marital_status".to_owned()] };
+    let provider = Provider::new(RecordsDouble::saying(lost)).await;
+    assert_eq!(verdicts(&provider.ask(|_| {}).await), [(Verdict::Unavailable, "quarantined")]);
+}
+
+#[tokio::test]
 async fn a_record_that_is_older_than_asked_for_is_unavailable() {
     let today = calendar_day(NOW_MS);
     let as_of = |days: i64| Lookup::Rows {

@@ -86,7 +86,7 @@ impl Fixture {
     /// What a column of the rows of a resident holds, as text.
     pub(super) fn column(&self, service: &Service, index: u32, inputs: &[(&str, &str)], column: &str) -> Vec<String> {
         match self.records.lookup(service, &resident(index), &typed(service, inputs)) {
-            Lookup::Rows { rows, .. } => {
+            Lookup::Rows { rows, .. } | Lookup::Partial { rows, .. } => {
                 rows.iter().map(|row| row.value(column).map(Value::to_text).unwrap_or_default()).collect()
             }
             other => panic!("{other:?}"),

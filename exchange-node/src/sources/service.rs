@@ -187,7 +187,7 @@ impl ServiceSource {
         let as_of = self.as_of(service, &found, today);
         match found.lacking.as_slice() {
             [] => Lookup::Rows { rows: found.rows, as_of },
-            _ => Lookup::Partial { rows: found.rows, as_of, lacking: found.lacking },
+            _ => Lookup::Partial { rows: found.rows, as_of, lacking: found.lacking, uncertain: Vec::new() },
         }
     }
 

@@ -127,6 +127,12 @@ impl AttributeRule {
         self.sensitive
     }
 
+    /// Whether rows are counted or summed, so that one row more or less makes another value.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        matches!(self.rows, RowRule::Count | RowRule::Sum)
+    }
+
     /// Whether rows need a column of the attribute's name: the number of rows needs none.
     #[must_use]
     pub fn needs_column(&self) -> bool {

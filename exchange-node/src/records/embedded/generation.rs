@@ -352,8 +352,9 @@ impl Open {
         let is_selected =
             |row: &Vec<Option<Value>>| selected.iter().all(|(position, value)| row[*position].as_ref() == Some(*value));
         let rows = rows.into_iter().filter(is_selected).collect::<Vec<_>>();
-        if rows.is_empty() && self.manifest.unattributed_rows > 0 && service.published.completeness.is_some() {
-            // A row that was set aside may be this subject's. To call it absent would be to guess.
+        let is_any_lost = self.manifest.unattributed_rows > 0;
+        if rows.is_empty() && is_any_lost {
+            // A row that was set aside may be this subject's. To say that it has no record would be to guess.
             return Ok(Lookup::Quarantined);
         }
         let as_of = match fit.as_of.filter(|_| !rows.is_empty()) {
@@ -361,9 +362,12 @@ impl Open {
             None => Some(self.imported_or_changed(&rows)),
         };
         let rows = rows.into_iter().map(|row| self.named(row)).collect();
-        Ok(match lacking.as_slice() {
-            [] => Lookup::Rows { rows, as_of },
-            lacking => Lookup::Partial { rows, as_of, lacking: lacking.to_vec() },
+        let uncertain = service.attributes.values().filter(|rule| is_any_lost && rule.adds_up());
+        let uncertain = uncertain.map(|rule| rule.name().to_owned()).collect::<Vec<_>>();
+        Ok(if lacking.is_empty() && uncertain.is_empty() {
+            Lookup::Rows { rows, as_of }
+        } else {
+            Lookup::Partial { rows, as_of, lacking: lacking.clone(), uncertain }
         })
     }
 

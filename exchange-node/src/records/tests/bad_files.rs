@@ -166,8 +166,10 @@ fn rows_set_aside_make_their_subjects_unavailable() {
     let fixture = fixture.reopen();
     assert_eq!(fixture.lookup(&service, 1), Lookup::Quarantined);
     assert_eq!(fixture.column(&service, 2, &[], "name"), ["李四"]);
-    // This register is not declared complete: having no row says nothing, whatever was set aside.
-    assert_eq!(fixture.column(&service, 3, &[], "name").len(), 0);
+    // The row that was set aside may be anybody's: nobody has no record, and nothing is summed without it.
+    assert_eq!(fixture.lookup(&service, 3), Lookup::Quarantined);
+    let Lookup::Partial { lacking, uncertain, .. } = fixture.lookup(&service, 2) else { panic!() };
+    assert_eq!((lacking.len(), uncertain), (0, vec!["annual_income".to_owned()]));
     let status = &fixture.records.status()[0];
     assert_eq!((status.quarantined_rows, status.quarantined_subjects, status.unattributed_rows), (2, 1, 1));
     let file = status.quarantine_file.clone().unwrap();
@@ -180,6 +182,8 @@ fn rows_set_aside_make_their_subjects_unavailable() {
     // Put right and imported, nothing is set aside any more.
     fixture.quarantine(&service, &csv.replace("much", "3.00").replace(unreadable, "")).unwrap();
     assert_eq!(fixture.column(&service, 1, &[], "annual_income"), ["1.00", "3.00"]);
+    assert!(matches!(fixture.lookup(&service, 1), Lookup::Rows { .. }));
+    assert_eq!(fixture.column(&service, 3, &[], "name").len(), 0);
     assert!(!file.exists());
 }
 
