@@ -19,8 +19,9 @@ use trust::{
 
 use super::{Answer, lookup::own_service};
 use crate::{
+    answer::lookup::{Reading, under_all},
     parts::Parts,
-    records::{Lookup, RecordSource as _, calendar_day},
+    records::{Lookup, calendar_day},
     sources::{Asked, Seen},
 };
 
@@ -63,21 +64,34 @@ impl Sources for SourcesEdge {
         let claims = request.claims.iter().map(|claim| read_claim(&service, claim)).collect::<Result<Vec<_>, _>>();
         let claims = claims.map_err(invalid)?;
 
-        let asked = Asked { service: Arc::new(service.clone()), subject: subject.clone(), inputs: inputs.clone() };
-        let steps = match parts.sources.of_service(&service) {
-            Some(source) => source.ask(&asked).await.into_iter().map(step).collect(),
-            None => Vec::new(),
-        };
-        let found = parts.sources.lookup(&service, &subject, &inputs).await;
+        // As a question is looked up: under every number that the subject has or has had.
+        let numbers = parts.aliases.numbers(&subject, &[]);
+        let numbers = numbers.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let mut steps = Vec::new();
+        if let Some(source) = parts.sources.of_service(&service) {
+            let of = Arc::new(service.clone());
+            let held = numbers.iter().filter(|number| service.schemes.contains(&number.scheme()));
+            for subject in held {
+                let asked = Asked { service: Arc::clone(&of), subject: subject.clone(), inputs: inputs.clone() };
+                steps.extend(source.ask(&asked).await.into_iter().map(step));
+            }
+        }
+        let found = under_all(&*parts.sources, Reading::Anew, &service, &numbers, &inputs).await;
         let mut response = CheckLookupResponse { sources: steps, ..CheckLookupResponse::default() };
-        let (rows, as_of) = match found {
+        if found.is_repeated {
+            "the source gives equal rows under several numbers of the subject: whether they are one is not known"
+                .clone_into(&mut response.reason);
+        }
+        let mut uncertain = Vec::new();
+        let (rows, as_of) = match found.lookup {
             Lookup::Rows { rows, as_of } => {
                 "rows".clone_into(&mut response.outcome);
                 (Ok(rows), as_of)
             }
-            Lookup::Partial { rows, as_of, lacking } => {
+            Lookup::Partial { rows, as_of, lacking, uncertain: of_lost } => {
                 "partial".clone_into(&mut response.outcome);
                 response.lacking = lacking;
+                uncertain = of_lost;
                 (Ok(rows), as_of)
             }
             Lookup::Quarantined => {
@@ -98,6 +112,12 @@ impl Sources for SourcesEdge {
         let verdict = |claim: &Claim| match (&rows, service.attributes.get(claim.attribute())) {
             (Ok(_), Some(rule)) if response.lacking.iter().any(|name| name == rule.name()) => {
                 ClaimOutcome::unavailable(Reason::NotImported).to_proto(claim)
+            }
+            (Ok(_), Some(rule)) if uncertain.iter().any(|name| name == rule.name()) => {
+                ClaimOutcome::unavailable(Reason::Quarantined).to_proto(claim)
+            }
+            (Ok(_), Some(rule)) if found.is_repeated && rule.adds_up() => {
+                ClaimOutcome::unavailable(Reason::Ambiguous).to_proto(claim)
             }
             (Ok(rows), Some(rule)) => evaluate(rule, claim, rows, today).to_proto(claim),
             (Err(reason), _) => ClaimOutcome::unavailable(*reason).to_proto(claim),

@@ -245,6 +245,12 @@ async fn a_former_number_finds_the_record_whichever_side_knows_it() {
         let counted = place.ask(at_most(count)).await;
         assert_eq!(verdict(&counted).verdict(), expected, "at most {count}");
     }
+    // The operator sees what a question finds.
+    let look = ["records", "check", "houses", "--subject-stdin", "--json"];
+    let checked = place.town.cli_with_input("civil-affairs", &look, &format!("{corrected}\n")).await.unwrap();
+    assert_eq!(exit(&checked), 0, "{}", said(&checked));
+    let shown: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!((shown["outcome"].as_str(), shown["rows"].as_array().map(Vec::len)), (Some("rows"), Some(2)), "{shown}");
     // After a restart too.
     place.town.node("civil-affairs").stop().await.unwrap();
     place.town.node("civil-affairs").start().await.unwrap();
