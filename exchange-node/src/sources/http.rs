@@ -5,7 +5,8 @@
 //! nothing about anybody is ever put into it.
 //!
 //! **Invariant:** what is not exactly the answer that was configured is trouble: another status, another type, a cut or
-//! overlong body, a redirect. That a person is not known has to be said in the way that the configuration names.
+//! overlong body, a redirect, a null in the rows' place. That a person is not known has to be said in the way that the
+//! configuration names.
 //!
 //! Out of scope: bounds on time and number ([`super::guard`]), what a cell means ([`super::mapping`]).
 
@@ -100,6 +101,9 @@ pub struct HttpAsk {
     /// For each column, where in a row it stands.
     pointers: Vec<(String, String)>,
     no_rows_status: Vec<StatusCode>,
+    null_means_no_rows: bool,
+    /// What stands where in an answer when all is well.
+    success: Vec<(String, String)>,
 }
 
 impl HttpAsk {
@@ -135,8 +139,13 @@ impl HttpAsk {
         if let Some((column, _)) = pointers.iter().find(|(_, pointer)| !is_pointer(pointer)) {
             table.mistake("pointers", format!("{column}: must be a JSON Pointer, such as /income/amount"));
         }
+        let null_means_no_rows = table.flag("null_means_no_rows").unwrap_or(false);
+        let success = table.pairs("success").unwrap_or_default().into_iter().collect::<Vec<_>>();
+        if let Some((pointer, _)) = success.iter().find(|(pointer, _)| !is_pointer(pointer)) {
+            table.mistake("success", format!("{pointer}: must be a JSON Pointer, such as {{ \"/code\" = \"0\" }}"));
+        }
         match body {
-            Ok(body) => Some(Self { path, body, rows, pointers, no_rows_status }),
+            Ok(body) => Some(Self { path, body, rows, pointers, no_rows_status, null_means_no_rows, success }),
             Err(reason) => {
                 if table.has("body") {
                     table.mistake("body", reason);
@@ -238,7 +247,8 @@ impl HttpSource {
             None => down("its answer broke off".to_owned()),
         })?;
         let document = Document::parse(&body.to_bytes()).map_err(|reason| wrong(reason.to_owned()))?;
-        let rows = document.rows(&self.ask.rows, &self.ask.pointers).map_err(wrong)?;
+        document.check(&self.ask.success).map_err(wrong)?;
+        let rows = document.rows(&self.ask.rows, self.ask.null_means_no_rows, &self.ask.pointers).map_err(wrong)?;
         Ok(Fetched { columns: self.columns(), rows })
     }
 

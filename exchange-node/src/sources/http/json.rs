@@ -20,11 +20,41 @@ impl Document {
         Ok(Self { root })
     }
 
-    /// The rows at `rows`, with the cells at `pointers`. Says what is wrong without repeating what stands there.
-    pub(super) fn rows(&self, rows: &str, pointers: &[(String, String)]) -> Result<Vec<Vec<Raw>>, String> {
+    /// That the answer says so itself that all is well: at each pointer of `success` its value stands, a text, a number or a
+    /// truth value. Many systems report their errors within a 200.
+    pub(super) fn check(&self, success: &[(String, String)]) -> Result<(), String> {
+        for (pointer, expected) in success {
+            let is_there = find(&self.root, pointer)?.is_some_and(|value| match first(value) {
+                b'"' => string(value.get()).as_ref() == Some(expected),
+                b'{' | b'[' | b'n' => false,
+                _ => value.get() == expected,
+            });
+            if !is_there {
+                return Err(format!(
+                    "its answer does not have at {pointer:?} what stands there when all is well (success)"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows at `rows`, with the cells at `pointers`. Says what is wrong without repeating what stands there. A null there
+    /// is no rows only where somebody who knows the system has said so.
+    pub(super) fn rows(
+        &self,
+        rows: &str,
+        null_means_no_rows: bool,
+        pointers: &[(String, String)],
+    ) -> Result<Vec<Vec<Raw>>, String> {
         let found = find(&self.root, rows)?.ok_or_else(|| format!("its answer has nothing at {rows:?} (rows)"))?;
         let found = match first(found) {
-            b'n' => Vec::new(),
+            b'n' if null_means_no_rows => Vec::new(),
+            b'n' => {
+                return Err(format!(
+                    "what its answer has at {rows:?} (rows) is null, which may be an error: null_means_no_rows = true says \
+                     that it means no rows"
+                ));
+            }
             b'{' => vec![found],
             b'[' => items(found)?,
             _ => return Err(format!("what its answer has at {rows:?} (rows) is neither a list nor an object")),
@@ -107,7 +137,7 @@ mod tests {
 
     fn rows(text: &str, rows: &str, pointers: &[(&str, &str)]) -> Result<Vec<Vec<Raw>>, String> {
         let pointers = pointers.iter().map(|(name, at)| ((*name).to_owned(), (*at).to_owned())).collect::<Vec<_>>();
-        Document::parse(text.as_bytes()).map_err(str::to_owned)?.rows(rows, &pointers)
+        Document::parse(text.as_bytes()).map_err(str::to_owned)?.rows(rows, false, &pointers)
     }
 
     #[test]
@@ -119,7 +149,7 @@ mod tests {
         assert!(found[0][2] == Raw::List(vec![Raw::Text("y".into())]));
         assert!(found[1][0] == Raw::Integer(890_101_199_003_070_011) && matches!(found[1][1], Raw::Foreign(_)));
         assert!(rows("[]", "", &[("x", "/x")]).unwrap().is_empty());
-        assert!(rows("null", "", &[("x", "/x")]).unwrap().is_empty());
+        assert!(Document::parse(b"null").unwrap().rows("", true, &[]).unwrap().is_empty());
         assert!(rows(r#"{"x":true}"#, "", &[("x", "/x")]).unwrap() == [vec![Raw::Boolean(true)]]);
         assert!(rows(r#"{"x":8.9E+17}"#, "", &[("x", "/x")]).unwrap() == [vec![Raw::Inexact]]);
     }
@@ -128,6 +158,7 @@ mod tests {
     fn what_is_not_where_it_should_be_is_said_without_what_is_there() {
         for (text, at) in [
             ("{}", "/rows"),
+            ("{\"rows\":null}", "/rows"),
             ("[1]", ""),
             ("\"张三\"", ""),
             ("{\"rows\":7}", "/rows"),
@@ -138,5 +169,21 @@ mod tests {
             assert!(!error.contains("张三"), "{error}");
         }
         assert!(Document::parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn an_answer_says_itself_that_all_is_well() {
+        let wanted = |pointer: &str, value: &str| vec![(pointer.to_owned(), value.to_owned())];
+        let check = |text: &str, success: &[(String, String)]| Document::parse(text.as_bytes()).unwrap().check(success);
+        for text in ["{\"code\":0}", "{\"code\":\"0\"}", "{\"code\": 0 ,\"data\":null}"] {
+            check(text, &wanted("/code", "0")).unwrap();
+        }
+        check("{\"head\":{\"ok\":true}}", &wanted("/head/ok", "true")).unwrap();
+        for text in ["{\"code\":500}", "{\"code\":null}", "{\"code\":[0]}", "{\"code\":0,\"code\":500}", "{}", "[0]"] {
+            check(text, &wanted("/code", "0")).unwrap_err();
+        }
+        let both = [wanted("/a", "1"), wanted("/b", "x")].concat();
+        check("{\"a\":1,\"b\":\"x\"}", &both).unwrap();
+        check("{\"a\":1,\"b\":\"y\"}", &both).unwrap_err();
     }
 }

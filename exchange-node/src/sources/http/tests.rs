@@ -134,6 +134,7 @@ async fn every_failure_is_trouble_and_no_absence() {
         ("a page", answer("200 OK", "text/html", row), "is not called JSON", false),
         ("garbage", json("\u{1f}\u{8b}garbage"), "is no JSON", false),
         ("two documents", json(&format!("{row}{row}")), "is no JSON", false),
+        ("an error inside", json("{\"code\":500,\"data\":null}"), "is null, which may be an error", false),
         ("no rows there", json("{\"rows\":[]}"), "has nothing at \"/data\"", false),
         ("a row that is none", json("{\"data\":[7]}"), "is no object", false),
         ("cut off", cut, "broke off", true),
@@ -150,6 +151,18 @@ async fn every_failure_is_trouble_and_no_absence() {
         assert!(trouble.to_string().contains(expected), "{name}: {trouble}");
         assert_eq!(matches!(trouble, Trouble::Down(_)), is_down, "{name}: {trouble}");
         assert!(!trouble.to_string().contains(&number(1)), "{name}: the number is repeated");
+    }
+    // Where the operator has said what stands in an answer when all is well, nothing else is believed, rows or none.
+    let told = format!("{ASK}null_means_no_rows = true\nsuccess = {{ \"/code\" = \"0\" }}\n");
+    for body in ["{\"code\":500,\"data\":null}", "{\"code\":\"500\",\"data\":[]}", "{\"data\":[]}", row] {
+        let (url, _) = server(json(body)).await;
+        let trouble = source(&url, "", &told, dir.path()).unwrap().fetch(&asked()).await.unwrap_err();
+        assert!(matches!(&trouble, Trouble::Wrong(reason) if reason.contains("(success)")), "{body}: {trouble}");
+    }
+    for body in ["{\"code\":0,\"data\":null}", "{\"code\":\"0\",\"data\":[]}"] {
+        let (url, _) = server(json(body)).await;
+        let fetched = source(&url, "", &told, dir.path()).unwrap().fetch(&asked()).await.unwrap();
+        assert!(fetched.rows.is_empty(), "{body}");
     }
     let nobody = source("http://127.0.0.1:1/api", "", ASK, dir.path()).unwrap().fetch(&asked()).await.unwrap_err();
     assert!(matches!(nobody, Trouble::Down(_)), "{nobody}");
