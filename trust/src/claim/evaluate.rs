@@ -282,17 +282,17 @@ fn decimal_sum(values: &[&Value]) -> Option<Decimal> {
     Some(sum).filter(|sum| sum.abs() < limit).and_then(|sum| Decimal::try_from_i128_with_scale(sum, scale).ok())
 }
 
-/// A name reduced to what identifies it: NFKC, without white space, middle dots of any kind as one, in lower case.
+/// A name reduced to what identifies it: NFKC, without white space and middle dots of any kind, in lower case. A system that
+/// has no such dot stores a name without it.
 fn name_key(value: &Value) -> Option<String> {
     let Value::Text(text) = value else { return None };
     let key = text
         .nfkc()
-        .filter(|c| !c.is_whitespace())
-        .map(|c| if is_middle_dot(c) { '·' } else { c })
+        .filter(|c| !c.is_whitespace() && !is_middle_dot(*c))
         .flat_map(char::to_lowercase)
         .collect::<String>();
     // Nothing but dots names nobody.
-    key.chars().any(|c| c != '·').then_some(key)
+    (!key.is_empty()).then_some(key)
 }
 
 /// What stands between the parts of a name such as 买买提·吐尔逊: the dot that GB 18030 calls for, and what keyboards and
