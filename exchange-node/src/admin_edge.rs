@@ -175,10 +175,16 @@ impl Node for AdminEdge {
         records.use_schemes(&known);
         let quarantine = header.quarantine;
         let changes = header.changes.map(import::changes).transpose()?;
-        let progress = import::run(first.chunk, pieces, move |reader, progress| match changes {
-            None => records.import(&service, format, quarantine, reader, progress, now_ms).map(import::Done::from),
-            Some(changes) => {
-                records.apply(&service, format, &changes, reader, progress, now_ms).map(import::Done::from)
+        let mapping = import::mapping(&self.parts.sources, &service)?;
+        let progress = import::run(first.chunk, pieces, move |reader, progress| {
+            let form = (format, &mapping);
+            match changes {
+                None => {
+                    records.import_mapped(&service, form, quarantine, reader, progress, now_ms).map(import::Done::from)
+                }
+                Some(changes) => {
+                    records.apply_mapped(&service, form, &changes, reader, progress, now_ms).map(import::Done::from)
+                }
             }
         });
         Ok(Response::new(ReceiverStream::new(progress)))

@@ -28,12 +28,18 @@ pub mod watch;
 use std::{collections::BTreeMap, fmt, path::Path, pin::Pin, sync::Arc};
 
 use host::clock::Clock;
-use trust::{ids::Party, service::Service, subject::Subject, value::Value};
+use trust::{
+    ids::{Party, ServiceName},
+    service::Service,
+    subject::Subject,
+    value::Value,
+};
 
 pub use self::service::{Noticed, Seen, ServiceSource};
 use self::{
     folder::WatchedFolder,
     guard::Guard,
+    mapping::Mapping,
     raw::{Fetched, Shape, Trouble},
     settings::{Ask, Kind, Settings},
 };
@@ -123,6 +129,15 @@ pub struct Sources {
     records: Arc<Records>,
     services: Vec<Arc<ServiceSource>>,
     folders: Vec<Arc<WatchedFolder>>,
+    imported: Vec<Imported>,
+}
+
+/// A service that the file names and whose records are imported ones.
+struct Imported {
+    service: ServiceName,
+    major: Option<u32>,
+    /// How a file is read that an operator imports.
+    mapping: Mapping,
 }
 
 /// A source that is opened and not yet asked for any service.
@@ -166,8 +181,13 @@ impl Sources {
             let guard = Guard::new(bounds, Arc::clone(&clock));
             opened.insert(name.as_str(), (place.map_err(set_up)?, guard));
         }
-        let (mut services, mut folders) = (Vec::new(), Vec::new());
+        let (mut services, mut folders, mut imported) = (Vec::new(), Vec::new(), Vec::new());
         for settings in &settings.services {
+            if let [settings::Place { ask: Ask::Imported, mapping, .. }] = settings.places.as_slice() {
+                let (service, major) = (settings.service.clone(), settings.major);
+                imported.push(Imported { service, major, mapping: mapping.clone() });
+                continue;
+            }
             if let [settings::Place { source, ask: Ask::Files(ask), .. }] = settings.places.as_slice()
                 && let Some((Opened::Folder(folder), _)) = opened.get(source.as_str())
             {
@@ -195,7 +215,7 @@ impl Sources {
             let places = places.collect::<Result<Vec<_>, Error>>()?;
             services.push(Arc::new(ServiceSource::new(settings, places, Arc::clone(&clock))));
         }
-        Ok(Self { records, services, folders })
+        Ok(Self { records, services, folders, imported })
     }
 
     /// The source of `service`; `None` where its records are imported ones.
@@ -204,7 +224,20 @@ impl Sources {
             *source.service() == service.id.service && source.major() == major
         };
         let found = self.services.iter().find(|source| is_of(source, Some(service.id.major)));
+        if found.is_none() && self.imported(service, Some(service.id.major)).is_some() {
+            return None;
+        }
         found.or_else(|| self.services.iter().find(|source| is_of(source, None)))
+    }
+
+    /// How a file is read that is imported for `service`: as the configuration says, or in the service's own words.
+    pub fn mapping_of_imports(&self, service: &Service) -> Mapping {
+        let found = self.imported(service, Some(service.id.major)).or_else(|| self.imported(service, None));
+        found.map(|imported| imported.mapping.clone()).unwrap_or_default()
+    }
+
+    fn imported(&self, service: &Service, major: Option<u32>) -> Option<&Imported> {
+        self.imported.iter().find(|imported| imported.service == service.id.service && imported.major == major)
     }
 
     /// The folders that are watched.

@@ -10,9 +10,13 @@ use proto::admin::v1::{BadRow, ImportRecordsProgress, ImportRecordsRequest, Reco
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
+use trust::service::Service;
 
-use crate::records::{
-    self, ChangeOperation, ChangeReport, Changes, Format, ImportError, ImportReport, Phase, Progress,
+use crate::{
+    records::{
+        self, ChangeOperation, ChangeReport, Changes, Columns, Format, ImportError, ImportReport, Phase, Progress,
+    },
+    sources::{Sources, mapping::Mapping},
 };
 
 /// How many pieces wait for the import, and how many reports for the operator.
@@ -26,6 +30,19 @@ pub(super) fn format(name: &str) -> Result<Format, Status> {
         "xlsx" => Ok(Format::Xlsx),
         _ => Err(Status::invalid_argument("format: must be csv, jsonl or xlsx")),
     }
+}
+
+/// How the columns and values of a file for `service` are read.
+pub(super) fn mapping(sources: &Sources, service: &Service) -> Result<Mapping, Status> {
+    let mapping = sources.mapping_of_imports(service);
+    // A service whose columns do not stand is refused by the import itself, by field.
+    if let Ok(columns) = Columns::of(service)
+        && let Some(stray) = mapping.stray(&columns)
+    {
+        let why = format!("sources.toml says how {stray} is read, and the service has no such column");
+        return Err(Status::failed_precondition(why));
+    }
+    Ok(mapping)
 }
 
 /// How a file of changes is to be read.

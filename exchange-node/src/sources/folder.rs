@@ -214,10 +214,7 @@ impl WatchedFolder {
     /// Takes what is whole and was not handled before. Blocks.
     fn take_all(&self, service: &Service, records: &Records, now_ms: u64) -> Result<(), String> {
         let columns = Columns::of(service).map_err(|error| error.reason)?;
-        let is_column = |name: &str| {
-            columns.position(name).is_some() || columns.schemes().iter().any(|scheme| scheme.as_str() == name)
-        };
-        if let Some(stray) = self.ask.mapping.columns.keys().find(|name| !is_column(name)) {
+        if let Some(stray) = self.ask.mapping.stray(&columns) {
             return Err(format!("sources.toml says how {stray} is read, and the service has no such column"));
         }
         let found = pick::files(&self.folder, &self.ask.prefix)

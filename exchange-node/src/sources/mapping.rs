@@ -199,6 +199,14 @@ impl Mapping {
         mapping
     }
 
+    /// A column that the configuration reads and the service has not, where there is one.
+    pub fn stray(&self, columns: &Columns) -> Option<&str> {
+        let is_column = |name: &str| {
+            columns.position(name).is_some() || columns.schemes().iter().any(|scheme| scheme.as_str() == name)
+        };
+        self.columns.keys().map(String::as_str).find(|name| !is_column(name))
+    }
+
     /// Where each column of the service is found among `given`, by its name or by the one that the configuration says.
     pub fn position(&self, column: &str, given: &[String]) -> Option<usize> {
         let name = self.columns.get(column).and_then(|mapping| mapping.from.as_deref()).unwrap_or(column);

@@ -1,5 +1,6 @@
 //! `sources.toml` in the node's folder: where the records of each service are, and how they are read. A service that the
-//! file does not name is answered from the records that were imported, as is every service of a node without the file.
+//! file does not name is answered from the records that were imported, as is every service of a node without the file. One
+//! with `kind = "embedded"` is too, and the file says how what is imported is read.
 //!
 //! Out of scope: connecting to anything.
 
@@ -164,6 +165,8 @@ pub enum Ask {
     Files(FolderAsk),
     /// A question to an endpoint.
     Http(Box<HttpAsk>),
+    /// Nothing: the records are imported ones, and their files are read so.
+    Imported,
     /// A database's query.
     Query(Query),
 }
@@ -285,7 +288,7 @@ fn service(
     major: Option<u32>,
     sources: &BTreeMap<String, SourceSettings>,
 ) -> Option<ServiceSettings> {
-    let mut places = vec![place(table, sources)];
+    let mut places = vec![if table.has("kind") { Some(imported(table)) } else { place(table, sources) }];
     if let Some(second) = table.table("must_agree_with") {
         places.push(place(&second, sources));
         second.finish();
@@ -299,8 +302,8 @@ fn service(
         line: table.line(),
         places: places.into_iter().collect::<Option<_>>()?,
     };
-    let is_folder = |place: &Place| matches!(place.ask, Ask::Files(_));
-    if settings.places.iter().any(is_folder) {
+    let is_imported = |place: &Place| matches!(place.ask, Ask::Files(_) | Ask::Imported);
+    if settings.places.iter().any(is_imported) {
         for (name, is_there) in [
             ("must_agree_with", settings.places.len() > 1),
             ("cache", settings.cache.is_some()),
@@ -314,6 +317,17 @@ fn service(
     }
     table.finish();
     Some(settings)
+}
+
+/// A service without a source: how the files are read that an operator imports.
+fn imported(table: &Table<'_, '_>) -> Place {
+    if table.text("kind").is_some_and(|kind| kind != "embedded") {
+        table.mistake(
+            "kind",
+            "must be embedded, for records that are imported; where they are elsewhere, source says where",
+        );
+    }
+    Place { source: String::new(), ask: Ask::Imported, mapping: Mapping::read(table) }
 }
 
 fn place(table: &Table<'_, '_>, sources: &BTreeMap<String, SourceSettings>) -> Option<Place> {

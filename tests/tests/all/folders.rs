@@ -105,11 +105,11 @@ async fn an_export_that_lands_becomes_the_records_and_a_bad_one_leaves_them_answ
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_in_its_own_words_is_read_as_the_configuration_says() {
     let place = Place::start(|plan, _| {
-        plan.department("civil-affairs").service_without_records(MARRIAGE).department("housing").granting(
-            "civil-affairs/marriage-registration",
-            "housing",
-            housings_scope(),
-        )
+        plan.department("civil-affairs")
+            .service_without_records(MARRIAGE)
+            .service_without_records(HOUSES)
+            .department("housing")
+            .granting("civil-affairs/marriage-registration", "housing", housings_scope())
     })
     .await;
     let node = place.town.node("civil-affairs");
@@ -122,7 +122,10 @@ async fn an_export_in_its_own_words_is_read_as_the_configuration_says() {
          [services.marriage-registration.columns.resident_id]\nfrom = \"身份证号\"\n\
          [services.marriage-registration.columns.marital_status]\nfrom = \"婚姻状况\"\n\
          codes = {{ \"10\" = \"single\", \"20\" = \"married\", \"40\" = \"widowed\" }}\n\
-         [services.marriage-registration.columns.registered_on]\nfrom = \"登记日期\"\n",
+         [services.marriage-registration.columns.registered_on]\nfrom = \"登记日期\"\n\
+         [services.houses]\nkind = \"embedded\"\n\
+         [services.houses.columns.resident_id]\nfrom = \"身份证号\"\n\
+         [services.houses.columns.kind]\nfrom = \"类型\"\ncodes = {{ \"1\" = \"flat\", \"2\" = \"house\" }}\n",
         folder.display()
     );
     fs::write(node.dir().join("sources.toml"), sources).unwrap();
@@ -140,6 +143,24 @@ async fn an_export_in_its_own_words_is_read_as_the_configuration_says() {
     let problems = shown().await["folder"]["problems"].to_string();
     assert!(problems.contains("`codes` does not name"), "{problems}");
     comes_to(&place, &MARRIED, "married", Verdict::Match).await;
+
+    // A file that an operator imports or applies by hand too, where the configuration says so of a service without a source.
+    let rows = |code: &str| format!("身份证号,类型\n{},{code}\n", *MARRIED);
+    let (one, two, bad) =
+        (file(&place, "1.csv", rows("1")), file(&place, "2.csv", rows("2")), file(&place, "3.csv", rows("3")));
+    place.json("civil-affairs", &["records", "import", "houses", &one]).await;
+    let kind = async || {
+        let look = ["records", "check", "houses", "--subject-stdin", "--json"];
+        let checked = place.town.cli_with_input("civil-affairs", &look, &format!("{}\n", *MARRIED)).await.unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+        shown["rows"][0]["kind"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(kind().await, "flat");
+    place.json("civil-affairs", &["records", "apply", "houses", &two, "--upsert"]).await;
+    assert_eq!(kind().await, "house");
+    let refused = place.cli("civil-affairs", &["records", "import", "houses", &bad]).await;
+    assert!(exit(&refused) != 0 && said(&refused).contains("`codes` does not name"), "{}", said(&refused));
+    assert_eq!(kind().await, "house");
     place.town.stop().await.unwrap();
 }
 

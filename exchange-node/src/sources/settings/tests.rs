@@ -71,6 +71,24 @@ fn every_mistake_is_named_with_its_line() {
 }
 
 #[test]
+fn a_service_without_a_source_says_how_its_files_are_read() {
+    let text = "[services.houses]\nkind = \"embedded\"\n[services.houses.columns.kind]\nfrom = \"类型\"\ncodes = { \"1\" = \"flat\" }\n";
+    let settings = Settings::parse(text).unwrap();
+    let [place] = settings.services[0].places.as_slice() else { panic!("one place") };
+    assert!(matches!(place.ask, Ask::Imported));
+    assert_eq!(place.mapping.columns["kind"].from.as_deref(), Some("类型"));
+    for (wrong, field) in [
+        (text.replace("embedded", "elsewhere"), "services.houses.kind"),
+        (text.replace("\"embedded\"", "\"embedded\"\nsource = \"civil\""), "services.houses.source"),
+        (text.replace("\"embedded\"", "\"embedded\"\ncache = \"30s\""), "services.houses.cache"),
+        (text.replace("kind = \"embedded\"", ""), "services.houses.source"),
+    ] {
+        let mistakes = Settings::parse(&wrong).unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.field == field), "{field}: {mistakes:?}");
+    }
+}
+
+#[test]
 fn what_is_not_there_cannot_be_asked() {
     let mistakes = Settings::parse("[services.x]\nsource = \"nowhere\"\n").unwrap_err();
     assert!(mistakes[0].reason.contains("[sources.nowhere]"), "{mistakes:?}");
