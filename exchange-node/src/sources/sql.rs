@@ -4,6 +4,7 @@
 //! Every question has a transaction of its own that the database itself holds to reading: what a query set for its session
 //! counts for nothing in the next. Out of scope: what a cell means ([`super::mapping`]), bounds ([`super::guard`]).
 
+mod bounded;
 mod many;
 mod mysql;
 mod postgres;
@@ -357,7 +358,7 @@ where
         match outcome {
             Ok(Err(error)) if is_broken(&error) && tries_left > 0 => tries_left -= 1,
             Ok(outcome) => {
-                if outcome.as_ref().err().is_none_or(|error| !is_broken(error)) {
+                if outcome.as_ref().err().is_none_or(|error| !is_broken(error) && bounded::given_up(error).is_none()) {
                     tokio::spawn(connection.return_to_pool());
                 }
                 return outcome;
@@ -403,7 +404,10 @@ fn trouble(error: &sqlx::Error, place: &str) -> Trouble {
             let text = format!("{place} says ({number}): {words}");
             if is_passing { Trouble::Down(text) } else { Trouble::Wrong(text) }
         }
-        error => Trouble::Down(format!("{place}: {error}")),
+        error => match bounded::given_up(error) {
+            Some(reason) => Trouble::Wrong(format!("{place}: {reason}")),
+            None => Trouble::Down(format!("{place}: {error}")),
+        },
     }
 }
 

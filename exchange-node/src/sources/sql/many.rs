@@ -11,7 +11,7 @@ use sqlx::{
     SqlSafeStr as _, Statement as _, TypeInfo as _, postgres::PgArguments,
 };
 
-use super::{Parameter, asked, postgres};
+use super::{Parameter, asked, bounded, postgres};
 use crate::sources::{
     query::{Query, SUBJECT, SUBJECT_15, SUBJECT_LOWER},
     raw::Fetched,
@@ -65,7 +65,7 @@ async fn fetch_on(
     }
     let statement = (&mut *reading).prepare_with(AssertSqlSafe(text).into_sql_str(), &types).await?;
     let columns: Vec<String> = statement.columns().iter().skip(1).map(|column| column.name().to_owned()).collect();
-    let rows = statement.query_with(arguments).fetch_all(&mut *reading).await?;
+    let rows = bounded::rows(statement.query_with(arguments).fetch(&mut *reading), bounded::ABOUT_MANY).await?;
     let mut fetched = vec![Fetched { columns, rows: Vec::new() }; parameters.len()];
     for row in &rows {
         let number: i64 = row.try_get(0)?;

@@ -16,7 +16,7 @@ use sqlx::{
 use trust::value::Type;
 
 use self::ending::Endings;
-use super::{DatabaseSettings, Parameter, asked, union_all};
+use super::{DatabaseSettings, Parameter, asked, bounded, union_all};
 use crate::sources::{
     Examined, FoundColumn,
     query::Query,
@@ -94,7 +94,7 @@ async fn fetch_on(
     parameters: &[Parameter],
 ) -> Result<Fetched, sqlx::Error> {
     let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
-    read(&mut reading, text, parameters).await
+    read(&mut reading, text, parameters, bounded::ABOUT_ONE).await
 }
 
 /// Within a transaction that only reads.
@@ -102,10 +102,12 @@ async fn read(
     connection: &mut MySqlConnection,
     text: String,
     parameters: &[Parameter],
+    most: usize,
 ) -> Result<Fetched, sqlx::Error> {
     let statement = (&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?;
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *connection).await?;
+    let rows = statement.query_with(arguments(parameters)?).fetch(&mut *connection);
+    let rows = bounded::rows(rows, most).await?;
     Ok(Fetched { columns, rows: rows.iter().map(cells).collect() })
 }
 
@@ -138,7 +140,7 @@ async fn fetch_many_on(
     let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
     let mut fetched = Vec::with_capacity(parameters.len());
     for statement in union_all::statements(alone, parameters) {
-        let found = read(&mut reading, statement.text.clone(), &statement.parameters).await?;
+        let found = read(&mut reading, statement.text.clone(), &statement.parameters, bounded::ABOUT_MANY).await?;
         fetched.extend(statement.split(found)?);
     }
     Ok(fetched)

@@ -21,7 +21,7 @@ use sqlx::{
 };
 use trust::value::Type;
 
-use super::{DatabaseSettings, Parameter, asked};
+use super::{DatabaseSettings, Parameter, asked, bounded};
 use crate::sources::{
     Examined, FoundColumn, dates,
     query::Query,
@@ -92,7 +92,8 @@ async fn fetch_on(
     let types = vec![unknown(); parameters.len()];
     let statement = (&mut *reading).prepare_with(AssertSqlSafe(text).into_sql_str(), &types).await?;
     let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let rows = statement.query_with(arguments(parameters)?).fetch_all(&mut *reading).await?;
+    let rows = statement.query_with(arguments(parameters)?).fetch(&mut *reading);
+    let rows = bounded::rows(rows, bounded::ABOUT_ONE).await?;
     // What is dropped here is rolled back: there is nothing to keep, and nobody waits for it.
     Ok(Fetched { columns, rows: rows.iter().map(cells).collect() })
 }

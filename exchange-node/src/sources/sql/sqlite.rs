@@ -19,7 +19,7 @@ use sqlx::{
 };
 use trust::value::Value;
 
-use super::{Parameter, asked, union_all};
+use super::{Parameter, asked, bounded, union_all};
 use crate::sources::{
     Examined, FoundColumn,
     query::Query,
@@ -51,7 +51,7 @@ pub(super) async fn fetch(
         let (text, parameters) = (text.clone(), parameters.to_vec());
         Box::pin(async move {
             let running = watch(connection).await?;
-            let outcome = fetch_on(connection, text, &parameters).await;
+            let outcome = fetch_on(connection, text, &parameters, bounded::ABOUT_ONE).await;
             running.over();
             outcome
         })
@@ -63,9 +63,10 @@ async fn fetch_on(
     connection: &mut SqliteConnection,
     text: String,
     parameters: &[Parameter],
+    most: usize,
 ) -> Result<Fetched, sqlx::Error> {
-    let rows =
-        sqlx::query_with(AssertSqlSafe(text.clone()), arguments(parameters)?).fetch_all(&mut *connection).await?;
+    let rows = sqlx::query_with(AssertSqlSafe(text.clone()), arguments(parameters)?).fetch(&mut *connection);
+    let rows = bounded::rows(rows, most).await?;
     let columns = match rows.first() {
         Some(row) => names(row.columns()),
         // Only the statement itself can tell then.
@@ -131,7 +132,8 @@ async fn fetch_many_on(
 ) -> Result<Vec<Fetched>, sqlx::Error> {
     let mut fetched = Vec::with_capacity(parameters.len());
     for statement in union_all::statements(alone, parameters) {
-        let found = fetch_on(&mut *connection, statement.text.clone(), &statement.parameters).await?;
+        let (text, most) = (statement.text.clone(), bounded::ABOUT_MANY);
+        let found = fetch_on(&mut *connection, text, &statement.parameters, most).await?;
         fetched.extend(statement.split(found)?);
     }
     Ok(fetched)

@@ -89,6 +89,28 @@ async fn what_nobody_waits_for_ends_in_sqlite_and_its_thread_is_free() {
 }
 
 #[tokio::test]
+async fn more_rows_than_a_subject_may_have_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let mut writer = writer(&path).await;
+    writer.execute("CREATE TABLE t (id TEXT, state TEXT)").await.unwrap();
+    let database = database(&path);
+    let of = |count: u32| {
+        let numbers = format!("WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {count})");
+        database.asked_by(Query::unchecked(&format!("{numbers} SELECT :subject AS state FROM n")))
+    };
+    let many = of(300_000);
+    let Err(Trouble::Wrong(reason)) = many.fetch(asked()).await else { panic!("it was read") };
+    assert!(reason.ends_with("there are more than 10000 rows for one subject"), "{reason}");
+    let Err(Trouble::Wrong(reason)) = many.fetch_many(&[asked(), asked()]).unwrap().await else {
+        panic!("it was read")
+    };
+    assert!(reason.ends_with("there are more than 100000 rows for the subjects of one pass"), "{reason}");
+    // As many as one may have are all there.
+    assert_eq!(of(10_000).fetch(asked()).await.unwrap().rows.len(), 10_000);
+}
+
+#[tokio::test]
 async fn every_kind_of_cell_of_sqlite_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
