@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use trust::service::Service;
+use trust::{service::Service, value::Value};
 
 use self::{connect::Connector, json::Document, template::Template};
 use super::{
@@ -104,6 +104,8 @@ pub struct HttpAsk {
     null_means_no_rows: bool,
     /// What stands where in an answer when all is well.
     success: Vec<(String, String)>,
+    /// The inputs of the question that is about nobody, at the start.
+    example_inputs: Vec<(String, String)>,
 }
 
 impl HttpAsk {
@@ -126,6 +128,7 @@ impl HttpAsk {
         if no_rows_status.len() != statuses.len() {
             table.mistake("no_rows_status", "must be texts from \"400\" to \"499\", such as [\"404\"]");
         }
+        let example_inputs = table.pairs("example_inputs").unwrap_or_default().into_iter().collect::<Vec<_>>();
         let is_pointer = |pointer: &str| pointer.is_empty() || pointer.starts_with('/');
         if !is_pointer(&rows) {
             table.mistake(
@@ -145,7 +148,9 @@ impl HttpAsk {
             table.mistake("success", format!("{pointer}: must be a JSON Pointer, such as {{ \"/code\" = \"0\" }}"));
         }
         match body {
-            Ok(body) => Some(Self { path, body, rows, pointers, no_rows_status, null_means_no_rows, success }),
+            Ok(body) => {
+                Some(Self { path, body, rows, pointers, no_rows_status, null_means_no_rows, success, example_inputs })
+            }
             Err(reason) => {
                 if table.has("body") {
                     table.mistake("body", reason);
@@ -252,6 +257,30 @@ impl HttpSource {
         Ok(Fetched { columns: self.columns(), rows })
     }
 
+    /// The question about nobody: whether it is answered in the way that was configured shows in no other way.
+    async fn probe(&self, service: Arc<Service>) -> Result<(), Trouble> {
+        let example = |(name, text): &(String, String)| {
+            let input = service.inputs.iter().find(|input| input.name == *name);
+            let value = input.and_then(|input| Value::read(text, &input.ty).ok());
+            let none =
+                || Trouble::Wrong(format!("example_inputs: {name} is no input of the service, or not of its type"));
+            value.map(|value| (name.clone(), value)).ok_or_else(none)
+        };
+        let inputs = self.ask.example_inputs.iter().map(example).collect::<Result<Vec<_>, _>>()?;
+        let lacks = service
+            .inputs
+            .iter()
+            .find(|input| input.required && !inputs.iter().any(|(name, _)| *name == input.name))
+            .map(|input| input.name.clone());
+        let subject = example_subject(&service)?;
+        match (self.fetch(&Asked { service, subject, inputs }).await, lacks) {
+            (Err(Trouble::Wrong(reason)), Some(name)) => Err(Trouble::Wrong(format!(
+                "{reason}; it was asked without the input {name}: where it needs that, give example_inputs"
+            ))),
+            (outcome, _) => outcome.map(drop),
+        }
+    }
+
     fn columns(&self) -> Vec<String> {
         self.ask.pointers.iter().map(|(column, _)| column.clone()).collect()
     }
@@ -266,10 +295,7 @@ impl Source for HttpSource {
     fn examine(&self, service: Arc<Service>) -> Work<Result<Examined, Trouble>> {
         let source = self.clone();
         Box::pin(async move {
-            // Asked about nobody: whether it answers in the way that was configured shows in no other way.
-            let subject = example_subject(&service)?;
-            let asked = Asked { service, subject, inputs: Vec::new() };
-            Self::fetch(&source, &asked).await?;
+            source.probe(service).await?;
             let found = |name: String| FoundColumn { name, shape: Shape::Unknown, nullable: None };
             Ok(Examined { columns: source.columns().into_iter().map(found).collect(), remarks: Vec::new() })
         })

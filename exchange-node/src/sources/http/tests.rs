@@ -117,6 +117,28 @@ async fn the_subject_stands_in_the_body_and_the_rows_are_read_by_pointer() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_needs_an_input_is_looked_at_with_an_example_of_it() {
+    let needed = Arc::new(service(&INCOME.replace("{type: integer}", "{type: integer, required: true}")));
+    let dir = tempfile::tempdir().unwrap();
+    let (url, requests) = server(json("{\"data\":[]}")).await;
+    let with = format!("{ASK}example_inputs = {{ year = \"2025\" }}\n");
+    let looked = source(&url, "", &with, dir.path()).unwrap().examine(Arc::clone(&needed)).await;
+    assert!(looked.is_ok(), "{looked:?}");
+    let request = requests.lock().unwrap()[0].clone();
+    let body: serde_json::Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body["year"], 2025);
+    let wrong = format!("{ASK}example_inputs = {{ month = \"1\" }}\n");
+    let looked = source(&url, "", &wrong, dir.path()).unwrap().examine(Arc::clone(&needed)).await;
+    assert!(looked.unwrap_err().to_string().contains("example_inputs: month"));
+    assert_eq!(requests.lock().unwrap().len(), 1, "nothing was asked");
+    // Without it the operator reads what may be missing.
+    let (url, _) = server(answer("400 Bad Request", "application/json", "{}")).await;
+    let looked = source(&url, "", ASK, dir.path()).unwrap().examine(needed).await;
+    let reason = looked.unwrap_err().to_string();
+    assert!(reason.contains("400") && reason.contains("without the input year"), "{reason}");
+}
+
+#[tokio::test]
 async fn every_failure_is_trouble_and_no_absence() {
     let row = "{\"data\":[{\"amount\":1,\"person\":{\"name\":\"x\"}}]}";
     let cut = [&json(row)[..json(row).len() - 7]].concat();
