@@ -66,6 +66,11 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// What an operator should think of, though nothing shows that it is wrong.
+    fn hint(&self, _service: &Service) -> Option<String> {
+        None
+    }
+
     /// Whether the source itself selects rows by the input `name`.
     fn selects_by(&self, name: &str) -> bool;
 

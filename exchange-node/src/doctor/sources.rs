@@ -46,7 +46,8 @@ pub(super) async fn examine(parts: &Parts) -> Vec<Finding> {
                 format!("put it right in {names} or in sources.toml; `records check` shows one lookup step by step");
             warning(&check, remarks.join("; "), advice)
         } else {
-            ok(&check, format!("they are in {names}, and fit the service"))
+            let hints = source.hints(&service).into_iter().map(|hint| format!("; {hint}"));
+            ok(&check, format!("they are in {names}, and fit the service{}", hints.collect::<String>()))
         });
     }
     for source in parts.sources.services() {

@@ -37,9 +37,12 @@ const LONGEST_READING: Duration = Duration::from_secs(120);
 /// So many pieces are cut before they are read.
 const PIECES_AHEAD: usize = 4;
 
+/// A piece of an answer, or why there is none.
+type Piece = Result<BatchPiece, Status>;
+
 #[tonic::async_trait]
 impl Bulk for PeerEdge {
-    type VerifyBatchStream = BoxStream<'static, Result<BatchPiece, Status>>;
+    type VerifyBatchStream = BoxStream<'static, Piece>;
 
     async fn verify_batch(
         &self,
@@ -71,7 +74,7 @@ impl Bulk for PeerEdge {
 
 /// The pieces of an answer, once there is one. Its place is free again when all of them are read, or when the time for that is
 /// over, or when whoever asked has hung up.
-fn told<F>(answering: F) -> BoxStream<'static, Result<BatchPiece, Status>>
+fn told<F>(answering: F) -> BoxStream<'static, Piece>
 where
     F: Future<Output = Result<(Signed, OwnedSemaphorePermit), Unanswered>> + Send + 'static,
 {
@@ -108,7 +111,7 @@ where
         }
         drop(place);
     });
-    let next = |state: Option<(mpsc::Receiver<Result<BatchPiece, Status>>, Arc<AtomicBool>)>| async move {
+    let next = |state: Option<(mpsc::Receiver<Piece>, Arc<AtomicBool>)>| async move {
         let (mut telling, is_whole) = state?;
         match telling.recv().await {
             Some(piece) => {
@@ -130,7 +133,7 @@ mod tests {
     use super::*;
 
     /// An answer of many more pieces than are cut ahead, given after `pause`, and what its place is among.
-    async fn answer_after(pause: Duration) -> (BoxStream<'static, Result<BatchPiece, Status>>, Signed, Arc<Semaphore>) {
+    async fn answer_after(pause: Duration) -> (BoxStream<'static, Piece>, Signed, Arc<Semaphore>) {
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
         let batch = Batch { items: vec![vec![7; 1000]; 2000], ..Batch::default() };

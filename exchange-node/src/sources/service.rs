@@ -217,6 +217,12 @@ impl ServiceSource {
         futures_util::future::join_all(asking).await
     }
 
+    /// What an operator should think of, though nothing shows that it is wrong.
+    pub fn hints(&self, service: &Service) -> Vec<String> {
+        let hint = |place: &AskedPlace| Some(format!("source {}: {}", place.name, place.source.hint(service)?));
+        self.places.iter().filter_map(hint).collect()
+    }
+
     /// Looks at every source before anybody asks: what does not fit, or how it cannot be reached.
     pub async fn examine(&self, service: &Service) -> Vec<Result<Vec<String>, String>> {
         let service = Arc::new(service.clone());

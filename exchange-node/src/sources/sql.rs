@@ -243,6 +243,11 @@ impl Source for SqlSource {
         true
     }
 
+    fn hint(&self, service: &Service) -> Option<String> {
+        let is_alone = self.query.uses(SUBJECT) && !self.query.uses(SUBJECT_15) && !self.query.uses(SUBJECT_LOWER);
+        (is_alone && service.schemes.contains(&Scheme::ResidentId)).then(|| ONE_FORM.to_owned())
+    }
+
     fn selects_by(&self, name: &str) -> bool {
         self.query.uses(name)
     }
@@ -251,6 +256,10 @@ impl Source for SqlSource {
         self.query.to_string()
     }
 }
+
+/// What is said of a query that knows a resident number in one form.
+const ONE_FORM: &str = "the query compares the number with :subject alone, 18 characters and a capital X; one that is stored with 15 \
+    digits or a small x is no record for it: add :subject_15 and :subject_lower where there are such, as docs/providers.md shows";
 
 /// What is bound at one place of a query. `Debug` names the type alone.
 #[derive(Clone, Debug, PartialEq, Eq)]

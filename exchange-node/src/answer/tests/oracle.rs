@@ -1,5 +1,7 @@
 //! Attackers who search for a value by asking, through every path there is, and what they are left with.
 
+mod search;
+
 use std::collections::BTreeSet;
 
 use host::random::SeededRandom;
@@ -558,5 +560,3 @@ async fn equal_rows_under_two_numbers_are_counted_twice_or_not_at_all() {
     let answer = imported.put_as(2, Ask::of(vec![claim("at_most", &[3])]), twice).await;
     assert_eq!(verdicts(&answer), [(Verdict::Unavailable, "ambiguous")]);
 }
-
-mod search;

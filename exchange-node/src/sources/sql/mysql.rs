@@ -167,12 +167,24 @@ async fn examine_on(
 ) -> Result<Examined, sqlx::Error> {
     let mut reading = connection.begin_with("START TRANSACTION READ ONLY").await?;
     let statement = (&mut *reading).prepare(AssertSqlSafe(text.clone()).into_sql_str()).await?;
-    let found = |column: &sqlx::mysql::MySqlColumn| FoundColumn {
-        name: column.name().to_owned(),
-        shape: shape(column.type_info().name()),
-        nullable: None,
-    };
-    let columns = statement.columns().iter().map(found).collect();
+    let mut columns = Vec::new();
+    for column in statement.columns() {
+        let origin = column.origin();
+        // A table by another name in the query is not found, and nothing is said of its columns.
+        let of = origin.table_column().and_then(|of| Some((of.table.split_once('.')?, &of.name)));
+        let nullable = match of {
+            Some(((schema, table), name)) => {
+                let asked = "SELECT CAST(is_nullable = 'YES' AS SIGNED) FROM information_schema.columns
+                             WHERE table_schema = ? AND table_name = ? AND column_name = ?";
+                let asked = sqlx::query_scalar::<_, i64>(asked).bind(schema.to_owned()).bind(table.to_owned());
+                let found = asked.bind(name.to_string()).fetch_optional(&mut *reading).await?;
+                found.map(|nullable| nullable != 0)
+            }
+            None => None,
+        };
+        let shape = shape(column.type_info().name());
+        columns.push(FoundColumn { name: column.name().to_owned(), shape, nullable });
+    }
     let explain = (&mut *reading).prepare(AssertSqlSafe(format!("EXPLAIN {text}")).into_sql_str()).await?;
     let plan = explain.query_with(arguments(parameters)?).fetch_all(&mut *reading).await?;
     let named = |row: &MySqlRow, name: &str| -> Option<String> {

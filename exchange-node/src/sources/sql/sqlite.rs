@@ -160,12 +160,21 @@ async fn examine_on(
 ) -> Result<Examined, sqlx::Error> {
     let statement = (&mut *connection).prepare(AssertSqlSafe(text.clone()).into_sql_str()).await?;
     // What a column is declared as binds nobody in SQLite: each value says its own type.
-    let found = |column: &sqlx::sqlite::SqliteColumn| FoundColumn {
-        name: column.name().to_owned(),
-        shape: if column.type_info().name() == "REAL" { Shape::Inexact } else { Shape::Unknown },
-        nullable: None,
-    };
-    let columns = statement.columns().iter().map(found).collect();
+    let mut columns = Vec::new();
+    for column in statement.columns() {
+        let origin = column.origin();
+        let nullable = match origin.table_column() {
+            // Whether it may be null does bind.
+            Some(of) => {
+                let asked = "SELECT \"notnull\" = 0 AND pk = 0 FROM pragma_table_info(?) WHERE name = ?";
+                let asked = sqlx::query_scalar::<_, i64>(asked).bind(of.table.to_string()).bind(of.name.to_string());
+                asked.fetch_optional(&mut *connection).await?.map(|nullable| nullable != 0)
+            }
+            None => None,
+        };
+        let shape = if column.type_info().name() == "REAL" { Shape::Inexact } else { Shape::Unknown };
+        columns.push(FoundColumn { name: column.name().to_owned(), shape, nullable });
+    }
     // Whoever plans knows the tables as they were when the connection last read: so it reads.
     sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").persistent(false).fetch_optional(&mut *connection).await?;
     // Not kept: a plan that was made before there was an index is told again, whatever has happened since.

@@ -136,10 +136,30 @@ async fn a_missing_index_and_a_missing_column_are_found_before_anybody_asks() {
     let examined = source.examine(service()).await.unwrap();
     assert_eq!(examined.remarks, [""; 0]);
     let fit = crate::sources::mapping::Mapping::default().fit(&service(), &|_| false, &examined.columns);
-    assert_eq!(fit, ["there is no column registered_on: what needs it is UNAVAILABLE"]);
+    let nullable = "column marital_status may be null: a claim on it is UNAVAILABLE then";
+    assert_eq!(fit, [nullable, "there is no column registered_on: what needs it is UNAVAILABLE"]);
+    writer.execute("CREATE TABLE u (id TEXT PRIMARY KEY, marital_status TEXT NOT NULL)").await.unwrap();
+    let strict = "SELECT id, marital_status, marital_status || 'x' AS made FROM u WHERE id = :subject";
+    let strict = database(&path).asked_by(Query::parse(strict).unwrap()).examine(service()).await.unwrap();
+    let nullable: Vec<_> = strict.columns.iter().map(|column| column.nullable).collect();
+    assert_eq!(nullable, [Some(false), Some(false), None]);
     let unknown = database(&path).asked_by(Query::parse("SELECT a FROM t WHERE id = :subject AND :colour").unwrap());
     let wrong = unknown.fetch(asked()).await.unwrap_err();
     assert!(matches!(&wrong, Trouble::Wrong(reason) if reason.contains(":colour")), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_query_that_knows_one_form_of_a_number_is_told_of_the_others() {
+    let path = Path::new("there is no such file");
+    let hint = |query: &str| {
+        let bounds = Bounds::default();
+        let database = Database::sqlite(path, bounds).unwrap();
+        database.asked_by(Query::parse(query).unwrap()).hint(&service())
+    };
+    let told = hint("SELECT a FROM t WHERE id = :subject").unwrap();
+    assert!(told.contains(":subject_15") && told.contains(":subject_lower"), "{told}");
+    assert_eq!(hint("SELECT a FROM t WHERE id IN (:subject, :subject_15)"), None);
+    assert_eq!(hint("SELECT a FROM t WHERE id IN (:subject, :subject_lower)"), None);
 }
 
 /// Somebody who does not exist.
