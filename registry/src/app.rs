@@ -225,7 +225,8 @@ impl App {
         };
         let most_connections = limits.max_connections;
         let grpc = bind(config.listen, Security::Tls(tls), limits.clone()).await?;
-        let members = ClientAuthentication::Required(Arc::new(tile_edge::Members::new(sequencer.clone())));
+        let members = tile_edge::Members::new(sequencer.clone(), Arc::clone(&clock));
+        let members = ClientAuthentication::Required(Arc::new(members));
         let members_tls = ServerTls::new(&keys.tls, members)?;
         let tiles = bind(config.tiles, Security::Either(Arc::clone(&members_tls)), limits).await?;
         let addresses = Addresses {
@@ -356,7 +357,8 @@ impl App {
         spawn_grpc(&supervisor, router, grpc.incoming());
 
         let readers = CatalogueEdge::new(sequencer.clone(), Arc::clone(&shared), Arc::clone(&clock));
-        let routes = tile_edge::router(sequencer.clone(), Arc::clone(&shared), witnesses.clone(), Arc::clone(&anchors));
+        let (served, taken, ticking) = (Arc::clone(&shared), Arc::clone(&anchors), Arc::clone(&clock));
+        let routes = tile_edge::router(sequencer.clone(), served, witnesses.clone(), taken, ticking);
         let stopping = stop.clone();
         supervisor.essential("tiles", async move {
             tile_edge::serve(tiles, routes, stopping).await;

@@ -22,6 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use host::{
+    clock::Clock,
     edge::{Listener, PeerInfo, PeerStream},
     tls::{PeerPolicy, TlsKeyDigest},
 };
@@ -30,6 +31,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use proto::registry::v1::RegistryAnnounced;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -90,16 +92,17 @@ struct Logs {
     members: Members,
 }
 
-/// Who is a member: a node of a department that takes part.
+/// Who is a member: a node of a department that takes part, and the registry itself, whose commands read like anybody.
 #[derive(Clone)]
 pub struct Members {
     sequencer: Sequencer,
+    clock: Arc<dyn Clock>,
 }
 
 impl Members {
     /// As the registry's own directory says.
-    pub fn new(sequencer: Sequencer) -> Self {
-        Self { sequencer }
+    pub fn new(sequencer: Sequencer, clock: Arc<dyn Clock>) -> Self {
+        Self { sequencer, clock }
     }
 
     fn are_all_there_is(&self) -> bool {
@@ -110,9 +113,15 @@ impl Members {
 impl PeerPolicy for Members {
     fn accepts(&self, key: &TlsKeyDigest) -> bool {
         let directory = self.sequencer.directory();
+        let is_own =
+            |known: &RegistryAnnounced| known.tls_key == key.as_bytes() || known.next_tls_key == key.as_bytes();
+        if directory.registry().is_some_and(is_own) {
+            return true;
+        }
         let node = directory.node_by_tls_key(key.as_bytes());
         let department = node.and_then(|node| directory.department(&node.department));
-        department.is_some_and(|department| department.suspended.is_none())
+        let now_ms = self.clock.now_ms();
+        department.is_some_and(|department| department.suspended.is_none() && department.closed_at(now_ms).is_none())
     }
 }
 
@@ -123,10 +132,16 @@ fn witnessed(sequencer: &Sequencer, witnesses: &Witnesses) -> Head {
 }
 
 /// The routes.
-pub fn router(sequencer: Sequencer, ledger: Arc<dyn Ledger>, witnesses: Witnesses, anchors: Arc<Anchors>) -> Router {
+pub fn router(
+    sequencer: Sequencer,
+    ledger: Arc<dyn Ledger>,
+    witnesses: Witnesses,
+    anchors: Arc<Anchors>,
+    clock: Arc<dyn Clock>,
+) -> Router {
     let second = anchors.ledger();
     let logs = Logs {
-        members: Members::new(sequencer.clone()),
+        members: Members::new(sequencer.clone(), clock),
         directory: Tiles::new(Box::new(move || witnessed(&sequencer, &witnesses)), ledger),
         anchors: Tiles::new(Box::new(move || anchors.head()), second),
     };

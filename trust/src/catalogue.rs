@@ -48,6 +48,8 @@ pub enum Error {
 
 /// How far the directory goes. The checkpoint, the root at another size and the tiles' addresses are the caller's.
 pub fn head(directory: &Directory) -> wire::HeadEntry {
+    let registry = directory.registry();
+    let tls_keys = registry.iter().flat_map(|registry| [&registry.tls_key, &registry.next_tls_key]);
     wire::HeadEntry {
         exchange_id: directory.exchange().to_string(),
         authority_key: directory.authority_key().to_string(),
@@ -55,7 +57,9 @@ pub fn head(directory: &Directory) -> wire::HeadEntry {
         root: directory.root().as_bytes().to_vec(),
         checkpoint: String::new(),
         root_at_size: Vec::new(),
-        tile_addresses: directory.registry().map(|registry| registry.tile_addresses.clone()).unwrap_or_default(),
+        tile_addresses: registry.map(|registry| registry.tile_addresses.clone()).unwrap_or_default(),
+        tiles_members_only: directory.profile().tiles_members_only,
+        registry_tls_keys: tls_keys.filter(|key| !key.is_empty()).cloned().collect(),
     }
 }
 

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use directory_reader::{Own, Shown};
 use host::published::Place;
-use proto::registry::v1::HeadEntry;
 use trust::{audit::Trusted, log::note::key::NoteKey};
 
 use super::{Error, Exit, node::Folder, output::Output, read::say};
+use crate::keys::NodeKeys;
 
 /// The commands about the directory's log.
 #[derive(Debug, Subcommand)]
@@ -76,23 +76,22 @@ async fn verify(arguments: VerifyArguments, folder: &Folder) -> Result<Shown, Er
         (None, None, Some(own)) => Trusted::Authority(directory_reader::authority_key(&own.head.authority_key)?),
         (None, None, None) => return Err(Error::NoFolder),
     };
-    let place = match (arguments.from, &own) {
-        (Some(place), _) => place,
-        (None, Some(own)) => announced(&own.head)?,
+    // As this node itself, where the tiles are for members alone.
+    let identity = || -> Result<_, directory_reader::Error> {
+        let dir = folder.path().map_err(|error| directory_reader::Error::Usage(error.to_string()))?;
+        let keys = NodeKeys::read(&dir).map_err(|error| directory_reader::Error::Usage(error.to_string()))?;
+        Ok(keys.tls)
+    };
+    let places = match (arguments.from, &own) {
+        (Some(place), own) => directory_reader::named(place, own.as_ref().map(|own| &own.head), identity)?,
+        (None, Some(own)) => directory_reader::announced(&own.head.tile_addresses, &own.head, identity)?,
         (None, None) => return Err(Error::NoFolder),
     };
-    Ok(directory_reader::verify(place, trusted, own, arguments.keep.as_deref()).await?)
+    Ok(directory_reader::verify(places, trusted, own, arguments.keep.as_deref()).await?)
 }
 
 /// This node's own view.
 async fn own(folder: &Folder) -> Result<Own, Error> {
     let mut client = folder.catalogue().await?;
     Ok(Own { head: directory_reader::head(&mut client, 0).await?, client, name: "this node's own view" })
-}
-
-fn announced(own: &HeadEntry) -> Result<Place, Error> {
-    let address = own.tile_addresses.first().ok_or_else(|| {
-        Error::Usage("the directory does not say where its tiles are served: give the place with --from".to_owned())
-    })?;
-    Ok(format!("http://{address}").parse()?)
 }

@@ -19,7 +19,7 @@ use trust::refusal::Refusal;
 
 pub use self::{
     departments::{department, departments},
-    log::{Own, authority_key, head, statement, verify},
+    log::{Own, announced, authority_key, head, named, statement, verify},
     services::{ServiceFilter, service, service_path, services},
 };
 

@@ -1,7 +1,7 @@
 //! `services`, `departments` and `log`: what the registry's directory means to a reader, and the full audit of its log.
 //! Out of scope: what is said, which a node says alike (`directory_reader`).
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Subcommand};
 use directory_reader::{Client, Own, ServiceFilter};
@@ -13,7 +13,10 @@ use super::{
     Cli,
     operate::{Failure, Shown, channel, folder},
 };
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    keys::Keys,
+};
 
 /// `registry services …`.
 #[derive(Debug, Subcommand)]
@@ -149,15 +152,21 @@ async fn verify(cli: &Cli, arguments: &VerifyArguments) -> Result<Shown, Failure
         (None, Some(key)) => Trusted::Log(key.clone()),
         (None, None) => Trusted::Authority(configured(cli)?.authority_key),
     };
-    let place = match (&arguments.from, &own) {
-        (Some(place), _) => place.clone(),
-        (None, Some(_)) => {
+    // As the registry itself, where the tiles are for members alone.
+    let identity = || -> Result<_, directory_reader::Error> {
+        let dir = folder(cli).map_err(|error| directory_reader::Error::Usage(error.to_string()))?;
+        let keys = Keys::read(&dir).map_err(|error| directory_reader::Error::Usage(error.to_string()))?;
+        Ok(Arc::new(keys.tls))
+    };
+    let places = match (&arguments.from, &own) {
+        (Some(place), own) => directory_reader::named(place.clone(), own.as_ref().map(|own| &own.head), identity)?,
+        (None, Some(own)) => {
             let status = super::operate::standing(cli).await?;
-            format!("http://{}", status.tile_address).parse().map_err(Failure::failed)?
+            directory_reader::announced(&[status.tile_address], &own.head, identity)?
         }
         (None, None) => return Err(Failure::Usage("where is the log? Give --from PLACE".to_owned())),
     };
-    Ok(directory_reader::verify(place, trusted, own, arguments.keep.as_deref()).await?.into())
+    Ok(directory_reader::verify(places, trusted, own, arguments.keep.as_deref()).await?.into())
 }
 
 /// The running registry's own directory.

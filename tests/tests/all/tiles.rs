@@ -85,6 +85,16 @@ async fn nodes_that_poll_follow_and_tiles_for_members_alone_are_served_to_member
     let reader = member(registry, &housing.tls);
     let checkpoint = reader.read("checkpoint", CHECKPOINT_LIMIT).await.unwrap();
     assert!(checkpoint.starts_with(b"ninghe/directory\n"));
+    // Both programs' audits read them too, each as who it is; and a node also where the place is named.
+    let named = format!("http://{}", registry.tile_address());
+    for arguments in [&["log", "verify"][..], &["log", "verify", "--from", &named]] {
+        place.json("housing", arguments).await;
+        let audited = place.town.registry_cli(arguments).await.unwrap();
+        assert!(exit(&audited) == 0 && said(&audited).contains("The log is sound"), "{}", said(&audited));
+    }
+    let civil_affairs = NodeKeys::read(place.town.node("civil-affairs").dir()).unwrap();
+    let ending = member(registry, &civil_affairs.tls);
+    ending.read("checkpoint", CHECKPOINT_LIMIT).await.unwrap();
     // The nodes go on following, as members.
     set_profile(&place, "clock_skew_seconds = 61\n\n[tiles]\ntiles_members_only = true\n").await;
 
@@ -93,6 +103,11 @@ async fn nodes_that_poll_follow_and_tiles_for_members_alone_are_served_to_member
     let suspended = place.town.registry_cli(&suspend).await.unwrap();
     assert_eq!(exit(&suspended), 0, "{}", said(&suspended));
     assert!(reader.read("checkpoint", CHECKPOINT_LIMIT).await.is_err());
+    // Nor is one that has ended.
+    let close = ["department", "close", "civil-affairs", "--reason", "机构改革方案"];
+    let closed = place.town.registry_cli(&close).await.unwrap();
+    assert_eq!(exit(&closed), 0, "{}", said(&closed));
+    assert!(ending.read("checkpoint", CHECKPOINT_LIMIT).await.is_err());
 }
 
 /// Whoever finds no place to watch the registry reads its tiles instead, and misses nothing.
