@@ -62,7 +62,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     number!("", evidence_retention_days, 1 to 36_500, 1096,
         "How long evidence is kept at least, in days (条例 29: three years). 存证的最短保存期（天）。"),
     number!("clocks", reply_unconditional_days, 1 to 366, 1,
-        "To reply about an unconditional service (条例 21). 无条件共享的答复时限。"),
+        "To reply about an unconditional service (条例 21). Its own statement is the reply, so no clock runs. 无条件共享的答复时限；服务声明即为答复，不另计时。"),
     number!("clocks", reply_conditional_days, 1 to 366, 10,
         "To reply to an application (条例 21). 有条件共享的答复时限。"),
     number!("clocks", extension_days, 1 to 366, 10,

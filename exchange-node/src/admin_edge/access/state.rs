@@ -6,13 +6,14 @@ use proto::{
 };
 use trust::{
     calendar::{Colour, Limit},
+    clerk::AnsweredBy,
     directory::{
         AccessKey, Directory,
         kept::Kept,
         model::{self, Access, Profile},
     },
-    ids::{DepartmentId, Digest},
-    service::Sharing,
+    ids::{DepartmentId, Digest, ServiceId, ServiceName},
+    service::{Service, Sharing},
 };
 
 use super::super::answers::access_words;
@@ -42,6 +43,7 @@ pub(super) async fn list(parts: &Parts) -> ListAccessResponse {
         me,
         directory,
         records: parts.records.status(),
+        is_sourced: &|service| parts.sources.of_service(service).is_some(),
         pending: &parts.pending,
         given: shared.as_ref().and_then(|uses| uses.as_ref().ok()).unwrap_or(parts.answerer.usage()),
         asked: parts.asker.asked(),
@@ -77,6 +79,8 @@ pub(super) struct Looked<'a> {
     pub(super) me: &'a DepartmentId,
     pub(super) directory: &'a Directory,
     pub(super) records: Vec<RecordsStatus>,
+    /// Whether sources.toml names where the records of a service are.
+    pub(super) is_sourced: &'a dyn Fn(&Service) -> bool,
     pub(super) pending: &'a PendingDecisions,
     pub(super) given: &'a Usage,
     pub(super) asked: &'a Usage,
@@ -127,14 +131,21 @@ impl Looked<'_> {
         (limit.colour != Colour::Red || !never_asked).then(|| clock(profile, "supply", limit))
     }
 
-    /// Whether this node, as the provider's, has records to answer from.
+    /// Whether this node, as the provider's, has something to answer from: records, a source of them, or a person.
     fn supplies(&self, key: &AccessKey, access: &Access) -> bool {
-        key.provider == *self.me
-            && self.records.iter().any(|records| {
-                records.service.as_str() == access.applied.service
-                    && records.major == access.applied.major_version
-                    && records.fault.is_none()
-            })
+        let (name, major) = (&access.applied.service, access.applied.major_version);
+        let Ok(service) = name.parse::<ServiceName>() else { return false };
+        let id = ServiceId { department: key.provider.clone(), service, major };
+        if key.provider != *self.me {
+            return false;
+        }
+        let stands =
+            |service: &Service| AnsweredBy::of(&service.published) != AnsweredBy::Record || (self.is_sourced)(service);
+        self.directory.service(&id).is_some_and(stands)
+            || self
+                .records
+                .iter()
+                .any(|records| records.service == id.service && records.major == major && records.fault.is_none())
     }
 
     /// What is used of a grant by this node's evidence.

@@ -1,7 +1,10 @@
 //! What a decision states, and which application an id means. The whole way, over real sockets, is in the scenarios.
 
 use proto::admin::v1::DecideAccessRequest;
-use trust::fixture::{self, Fixture, NOW_MS};
+use trust::{
+    fixture::{self, Fixture, NOW_MS},
+    service::Service,
+};
 
 use super::*;
 use crate::{pending::PendingDecisions, usage::Usage};
@@ -74,6 +77,17 @@ fn two_applications_with_one_id_are_told_apart() {
 
 /// What an operator of a department is told of the first application.
 fn told(fixture: &Fixture, me: &str, now_ms: u64, uses: [&Usage; 3]) -> proto::admin::v1::AccessState {
+    told_by(fixture, me, now_ms, uses, &|_| false)
+}
+
+/// The same, where sources.toml names services.
+fn told_by(
+    fixture: &Fixture,
+    me: &str,
+    now_ms: u64,
+    uses: [&Usage; 3],
+    is_sourced: &dyn Fn(&Service) -> bool,
+) -> proto::admin::v1::AccessState {
     let dir = tempfile::tempdir().unwrap();
     let pending = PendingDecisions::open(dir.path()).unwrap();
     let me = fixture::department(me);
@@ -81,6 +95,7 @@ fn told(fixture: &Fixture, me: &str, now_ms: u64, uses: [&Usage; 3]) -> proto::a
         me: &me,
         directory: &fixture.directory,
         records: Vec::new(),
+        is_sourced,
         pending: &pending,
         given: uses[0],
         asked: uses[1],
@@ -93,6 +108,29 @@ fn told(fixture: &Fixture, me: &str, now_ms: u64, uses: [&Usage; 3]) -> proto::a
 
 fn colour(state: &proto::admin::v1::AccessState) -> Option<(&str, &str)> {
     state.clock.as_ref().map(|clock| (clock.what.as_str(), clock.colour.as_str()))
+}
+
+/// A provider that answers from its own database, or by a person, supplies: it imports nothing, and nobody need have asked.
+#[test]
+fn supply_stands_where_a_source_or_a_person_answers() {
+    const LATE_MS: u64 = NOW_MS + 29 * 86_400_000;
+    let none = [&Usage::default(), &Usage::default(), &Usage::default()];
+    let fixture = Fixture::town();
+    let by_source = |service: &Service| service.id.service.as_str() == "marriage-registration";
+    assert_eq!(colour(&told(&fixture, "civil-affairs", LATE_MS, none)), Some(("supply", "red")));
+    assert_eq!(colour(&told_by(&fixture, "civil-affairs", LATE_MS, none, &by_source)), None);
+    for answered_by in ["clerk", "record_then_clerk"] {
+        let mut fixture = Fixture::founded();
+        for department in ["civil-affairs", "housing"] {
+            fixture.admit(department);
+        }
+        let mut service = fixture::marriage_registration();
+        service.answered_by = answered_by.into();
+        fixture.publish(service);
+        fixture.apply_for_access(ID);
+        fixture.grant(ID, |_| {});
+        assert_eq!(colour(&told(&fixture, "civil-affairs", LATE_MS, none)), None, "{answered_by}");
+    }
 }
 
 #[test]
