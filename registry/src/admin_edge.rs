@@ -134,7 +134,7 @@ impl registry_server::Registry for AdminEdge {
             (_, None) => return Err(refused(&Refusal::new(Code::DepartmentUnknown).at("department"))),
             ("suspend", Some(false)) => self.authority.suspend(&department, &request.reason).await,
             ("suspend", Some(true)) => return Err(wrong_state("the department is suspended already")),
-            ("resume", Some(true)) => self.authority.resume(&department).await,
+            ("resume", Some(true)) => self.authority.resume(&department, &request.reason).await,
             ("resume", Some(false)) => return Err(wrong_state("the department is not suspended")),
             _ => return Err(Status::invalid_argument("action: suspend or resume")),
         };

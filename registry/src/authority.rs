@@ -139,8 +139,8 @@ impl Authority {
     }
 
     /// Lets a suspended department take part again.
-    pub async fn resume(&self, department: &DepartmentId) -> Result<Accepted, Error> {
-        let body = wire::DepartmentResumed { department: department.to_string() };
+    pub async fn resume(&self, department: &DepartmentId, reason: &str) -> Result<Accepted, Error> {
+        let body = wire::DepartmentResumed { department: department.to_string(), reason: reason.to_owned() };
         self.say(Object::Department(department.clone()), Body::DepartmentResumed(body)).await
     }
 

@@ -216,7 +216,7 @@ pub enum DepartmentCommand {
     Resume {
         /// The department's id.
         id: DepartmentId,
-        /// Why.
+        /// Why; it stands in the directory.
         #[arg(long, default_value = "")]
         reason: String,
     },

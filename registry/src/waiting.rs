@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn resumed() -> Draft {
-        let body = wire::DepartmentResumed { department: "housing".into() };
+        let body = wire::DepartmentResumed { department: "housing".into(), reason: String::new() };
         draft(Body::DepartmentResumed(body))
     }
 

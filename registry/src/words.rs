@@ -46,7 +46,12 @@ fn sentence(statement: &Statement) -> String {
         Some(Body::DepartmentSuspended(body)) => {
             format!("SUSPENDS the department {}: it neither asks nor answers. Reason: {}", body.department, body.reason)
         }
-        Some(Body::DepartmentResumed(body)) => format!("RESUMES the suspended department {}", body.department),
+        Some(Body::DepartmentResumed(body)) if body.reason.is_empty() => {
+            format!("RESUMES the suspended department {}", body.department)
+        }
+        Some(Body::DepartmentResumed(body)) => {
+            format!("RESUMES the suspended department {}. Reason: {}", body.department, body.reason)
+        }
         Some(Body::KeyRevoked(body)) => {
             format!("REVOKES the key {} of the department {}. Reason: {}", body.key_id, body.department, body.reason)
         }

@@ -225,6 +225,6 @@ async fn the_catalogue_lists_who_takes_part_and_who_has_yet_to_come() {
     assert_eq!(states().await, [named("civil-affairs", "awaiting enrolment"), named("housing", "admitted")]);
     office.rooms.authority.suspend(&"housing".parse().unwrap(), "inquiry").await.unwrap();
     assert_eq!(states().await[1], named("housing", "suspended"));
-    office.rooms.authority.resume(&"housing".parse().unwrap()).await.unwrap();
+    office.rooms.authority.resume(&"housing".parse().unwrap(), "").await.unwrap();
     assert_eq!(states().await[1], named("housing", "admitted"));
 }

@@ -217,9 +217,12 @@ async fn a_suspended_department_is_refused_and_a_resumed_one_is_not(place: &Plac
     let peer = HandMadePeer::new(&place.town, "housing", "civil-affairs").await;
     let answer = peer.answer_to(peer.seal(&peer.question(&MARRIED))).await;
     assert_eq!(refusal(&answer).code, "DEPARTMENT_SUSPENDED");
-    let resume =
-        place.town.registry_cli(&["department", "resume", "housing", "--reason", "inquiry over"]).await.unwrap();
+    let resume = ["--json", "department", "resume", "housing", "--reason", "inquiry over"];
+    let resume = place.town.registry_cli(&resume).await.unwrap();
     assert_eq!(exit(&resume), 0, "{}", said(&resume));
+    let stated: serde_json::Value = serde_json::from_slice(&resume.stdout).unwrap();
+    let shown = place.town.registry_cli(&["log", "show", &stated["statement"].to_string()]).await.unwrap();
+    assert!(said(&shown).contains("takes part again: inquiry over"), "{}", said(&shown));
     place.town.settled().await.unwrap();
     assert_eq!(verdict(&place.ask(marital_status(&MARRIED, "married")).await).verdict(), Verdict::Match);
 }

@@ -25,7 +25,11 @@ fn town(statements: usize) -> Fixture {
         let department = "housing".to_owned();
         let suspended = DepartmentSuspended { department: department.clone(), reason: "audit".into() };
         town.say("authority", Body::DepartmentSuspended(suspended), "department/housing");
-        town.say("authority", Body::DepartmentResumed(DepartmentResumed { department }), "department/housing");
+        town.say(
+            "authority",
+            Body::DepartmentResumed(DepartmentResumed { department, reason: String::new() }),
+            "department/housing",
+        );
     }
     town
 }

@@ -63,7 +63,8 @@ pub(super) fn says(body: &Body, statement: &Statement) -> String {
             format!("{} ({}) is admitted.", both_names(body.name.as_ref()), body.department)
         }
         Body::DepartmentSuspended(body) => format!("{} is suspended: {}", body.department, body.reason),
-        Body::DepartmentResumed(body) => format!("{} takes part again.", body.department),
+        Body::DepartmentResumed(body) if body.reason.is_empty() => format!("{} takes part again.", body.department),
+        Body::DepartmentResumed(body) => format!("{} takes part again: {}", body.department, body.reason),
         Body::KeyAdded(body) => {
             let node = if body.node.is_empty() { String::new() } else { format!(" of node {}", body.node) };
             format!("{} has a new {} key{node}.", body.department, body.key.as_ref().map_or("", role))
