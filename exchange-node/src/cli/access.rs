@@ -35,6 +35,8 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  exchange-node access apply civil-affairs/marriage-registration --item 公租房申请 \
                       --attributes marital_status --operators equals --basis \"公共租赁住房管理办法 7\" --until 2027-12-31\n  \
+                      exchange-node access apply civil-affairs/marriage-registration --item 公租房申请 --attributes marital_status,registered_on \
+                      --operators marital_status=equals,one_of --operators registered_on=before --disclose=registered_on --basis \"公共租赁住房管理办法 7\"\n  \
                       exchange-node access apply civil-affairs/marriage-registration --again 0011223344556677 --item 公租房申请 \
                       --attributes marital_status --operators equals --basis \"公共租赁住房管理办法 7\""
     )]
@@ -193,7 +195,7 @@ async fn apply(args: ApplyArgs, folder: &Folder, output: Output) -> Result<Exit,
         // The node fills in who applies, and an id where none is given.
         id: args.again.unwrap_or_default(),
         major_version: service.major_version,
-        scope: scope::asked(&service.attributes, &args.attributes, &args.operators, args.disclose)
+        scope: scope::asked(&service.attributes, &args.attributes, &args.operators, args.disclose.as_deref())
             .map_err(Error::Usage)?,
         item: args.item.unwrap_or_default(),
         scenario: args.scenario.unwrap_or_default(),
@@ -211,10 +213,11 @@ async fn apply(args: ApplyArgs, folder: &Folder, output: Output) -> Result<Exit,
 }
 
 async fn approval(args: ApproveArgs, folder: &Folder) -> Result<DecideAccessRequest, Error> {
-    let narrows = !args.attributes.is_empty() || !args.operators.is_empty() || args.verdicts_only;
+    let narrows = !args.attributes.is_empty() || !args.operators.is_empty() || args.verdicts_only.is_some();
     let scope = if narrows {
         let applied = find(folder, &args.id).await?.applied.unwrap_or_default().scope;
-        scope::narrowed(applied, &args.attributes, &args.operators, args.verdicts_only).map_err(Error::Usage)?
+        let verdicts_only = args.verdicts_only.as_deref();
+        scope::narrowed(applied, &args.attributes, &args.operators, verdicts_only).map_err(Error::Usage)?
     } else {
         Vec::new()
     };

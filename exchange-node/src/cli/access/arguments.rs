@@ -31,12 +31,14 @@ pub struct ApplyArgs {
     /// What is to be asked, with commas between.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
     pub(super) attributes: Vec<String>,
-    /// How it is to be asked; each attribute gets those that it allows.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+    /// How it is to be asked, with commas between; each attribute gets those that it allows. ATTRIBUTE=NAMES says it of one
+    /// attribute alone; may be given several times.
+    #[arg(long, value_name = "[ATTRIBUTE=]NAMES", required = true)]
     pub(super) operators: Vec<String>,
-    /// Applies for the values too, not for verdicts alone.
-    #[arg(long)]
-    pub(super) disclose: bool,
+    /// Applies for the values too, not for verdicts alone: of these attributes, or without names of all that the service
+    /// discloses.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0..=1, require_equals = true)]
+    pub(super) disclose: Option<Vec<String>>,
     /// Applies for notices too: to be told when a verdict changes (`subscriptions add`).
     #[arg(long)]
     pub(super) subscribe: bool,
@@ -92,12 +94,12 @@ pub struct ApproveArgs {
     /// Approves only these attributes of those applied for.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) attributes: Vec<String>,
-    /// Approves only these operators of those applied for.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    /// Approves only these operators of those applied for; ATTRIBUTE=NAMES says it of one attribute alone.
+    #[arg(long, value_name = "[ATTRIBUTE=]NAMES")]
     pub(super) operators: Vec<String>,
-    /// Approves verdicts alone, where values were applied for.
-    #[arg(long)]
-    pub(super) verdicts_only: bool,
+    /// Approves verdicts alone, where values were applied for: of these attributes, or without names of all.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0..=1, require_equals = true)]
+    pub(super) verdicts_only: Option<Vec<String>>,
     /// Approves no notices of changes, where they were applied for.
     #[arg(long)]
     pub(super) without_notices: bool,
