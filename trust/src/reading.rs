@@ -6,6 +6,7 @@
 
 mod body;
 mod department;
+mod description;
 mod service;
 mod statement;
 
@@ -16,6 +17,7 @@ use crate::service::words;
 pub use self::{
     body::kind,
     department::{DepartmentWords, KeyWords, NodeWords},
+    description::DescriptionWords,
     service::{AttributeWords, InputWords, ServiceWords},
     statement::{Detail, SignerWords, StatementError, StatementWords},
 };

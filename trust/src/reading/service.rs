@@ -3,7 +3,7 @@
 use proto::registry::v1::{ServiceEntry, ServicePublished};
 use serde::Serialize;
 
-use super::{Fact, bases, both_names, moment};
+use super::{DescriptionWords, Fact, bases, both_names, moment};
 use crate::service::words;
 
 /// A data service for machines. Its keys are stable.
@@ -52,6 +52,9 @@ pub struct ServiceWords {
     pub contact: String,
     /// Its code in the national catalogue.
     pub catalogue_code: String,
+    /// What its description says besides.
+    #[serde(flatten)]
+    pub description: DescriptionWords,
     /// Index of the last statement about it.
     pub last_statement: u64,
 }
@@ -73,8 +76,12 @@ pub struct AttributeWords {
     pub operators: Vec<String>,
     /// Whether the value may be disclosed at all.
     pub discloses: bool,
+    /// "ordinary" or "sensitive".
+    pub sensitivity: String,
     /// How several rows count.
     pub rows: &'static str,
+    /// Where the latest row counts, the column that says which it is.
+    pub latest_by: String,
     /// Whether having no row means something.
     pub absence: bool,
 }
@@ -97,7 +104,8 @@ impl ServiceWords {
     pub const HEADER: [&'static str; 6] = ["service", "version", "name", "sharing", "state", "attributes"];
 
     /// The header of [`Self::attribute_rows`].
-    pub const ATTRIBUTE_HEADER: [&'static str; 6] = ["attribute", "label", "type", "operators", "rows", "no row"];
+    pub const ATTRIBUTE_HEADER: [&'static str; 8] =
+        ["attribute", "label", "type", "operators", "rows", "no row", "value", "sensitivity"];
 
     /// From the catalogue's entry.
     pub fn of(entry: &ServiceEntry) -> Self {
@@ -115,6 +123,7 @@ impl ServiceWords {
             inputs: inputs(&service),
             legal_bases: bases(&service.legal_bases).lines().map(str::to_owned).collect(),
             needs_authorisation: service.needs_authorisation.is_some(),
+            description: DescriptionWords::of(&service),
             last_statement: entry.last_statement,
             provider: service.department,
             service: service.service,
@@ -162,15 +171,7 @@ impl ServiceWords {
             let required = if input.required { ", required" } else { "" };
             format!("{}: {}{required}", input.name, input.ty)
         });
-        let complete = service
-            .completeness
-            .as_ref()
-            .map(|complete| format!("complete for {} since {}", complete.territories.join(", "), complete.since));
-        let time_to_answer = match service.time_to_answer_ms {
-            0 => String::new(),
-            milliseconds => format!("{milliseconds} ms"),
-        };
-        vec![
+        let mut facts = vec![
             (
                 "service",
                 format!("{}/{} {}.{}", words.provider, words.service, words.major_version, words.minor_version),
@@ -182,22 +183,19 @@ impl ServiceWords {
             ("subjects", words.subject_schemes.join(", ")),
             ("inputs", inputs.collect::<Vec<_>>().join("\n")),
             ("legal bases", bases(&service.legal_bases)),
-            ("needs authorisation", bases(service.needs_authorisation.as_slice())),
-            ("forbidden by", bases(service.forbidden_by.as_slice())),
-            ("conditions", service.conditions.clone()),
             ("items", words.items.join("\n")),
             ("replaces", words.replaces_proofs.join("\n")),
-            ("register", complete.unwrap_or_default()),
             ("updated", words.update_cycle.clone()),
-            ("answers within", time_to_answer),
             ("catalogue code", words.catalogue_code.clone()),
             ("contact", words.contact.clone()),
-            ("last statement", words.last_statement.to_string()),
-        ]
+        ];
+        facts.extend(words.description.facts());
+        facts.push(("last statement", words.last_statement.to_string()));
+        facts
     }
 
     /// Its attributes, for people.
-    pub fn attribute_rows(&self) -> Vec<[String; 6]> {
+    pub fn attribute_rows(&self) -> Vec<[String; 8]> {
         let row = |attribute: &AttributeWords| {
             let ty = match attribute.members.as_slice() {
                 [] => attribute.ty.clone(),
@@ -209,8 +207,10 @@ impl ServiceWords {
                 attribute.label.clone(),
                 ty,
                 attribute.operators.join(", "),
-                attribute.rows.to_owned(),
+                [attribute.rows, attribute.latest_by.as_str()].join(" ").trim_end().to_owned(),
                 absence.to_owned(),
+                if attribute.discloses { "disclosed" } else { "verdict only" }.to_owned(),
+                attribute.sensitivity.clone(),
             ]
         };
         self.attributes.iter().map(row).collect()
@@ -225,6 +225,8 @@ fn attributes(service: &ServicePublished) -> Vec<AttributeWords> {
         members: attribute.members.clone(),
         operators: attribute.operators.clone(),
         discloses: attribute.discloses,
+        sensitivity: attribute.sensitivity.clone(),
+        latest_by: attribute.latest_by.clone(),
         rows: words::rows(attribute.rows()),
         absence: attribute.absence.is_some(),
     };

@@ -1,8 +1,14 @@
 //! How data services look, for people and for machines.
 
-use proto::{admin::v1::ServiceState, registry::v1::ServicePublished};
+use proto::{
+    admin::v1::ServiceState,
+    registry::v1::{ServiceEntry, ServicePublished},
+};
 use serde_json::{Value, json};
-use trust::{reading::bases, service::words};
+use trust::{
+    reading::{ServiceWords, bases},
+    service::words,
+};
 
 use super::super::output;
 
@@ -57,27 +63,8 @@ pub(super) fn state_details(state: &ServiceState) -> String {
 
 pub(super) fn published_json(service: &ServicePublished) -> Value {
     let name = service.name.clone().unwrap_or_default();
-    let attributes: Vec<Value> = service
-        .attributes
-        .iter()
-        .map(|attribute| {
-            json!({
-                "name": attribute.name,
-                "type": attribute.r#type,
-                "members": attribute.members,
-                "operators": attribute.operators,
-                "discloses": attribute.discloses,
-                "rows": words::rows(attribute.rows()),
-                "absence": attribute.absence.is_some(),
-            })
-        })
-        .collect();
-    let inputs: Vec<Value> = service
-        .inputs
-        .iter()
-        .map(|input| json!({ "name": input.name, "type": input.r#type, "required": input.required }))
-        .collect();
-    json!({
+    let read = in_words(service);
+    let mut machine = json!({
         "provider": service.department,
         "service": service.service,
         "major_version": service.major_version,
@@ -86,18 +73,25 @@ pub(super) fn published_json(service: &ServicePublished) -> Value {
         "name_en": name.en,
         "sharing": words::sharing(service.sharing()),
         "subject_schemes": service.subject_schemes,
-        "attributes": attributes,
-        "inputs": inputs,
+        "attributes": read.attributes,
+        "inputs": read.inputs,
         "legal_bases": service.legal_bases.iter().map(words::basis).collect::<Vec<_>>(),
         "update_cycle": service.update_cycle,
-        "conditions": service.conditions,
-        "classification": service.classification,
         "contact": service.contact,
         "catalogue_code": service.catalogue_code,
         "needs_authorisation": service.needs_authorisation.is_some(),
         "items": service.items,
         "replaces_proofs": service.replaces_proofs,
-    })
+    });
+    if let (Value::Object(machine), Value::Object(rest)) = (&mut machine, json!(read.description)) {
+        machine.extend(rest);
+    }
+    machine
+}
+
+/// As every reader of the directory is shown it.
+fn in_words(service: &ServicePublished) -> ServiceWords {
+    ServiceWords::of(&ServiceEntry { service: Some(service.clone()), ..ServiceEntry::default() })
 }
 
 pub(super) fn details(service: &ServicePublished) -> String {
@@ -108,43 +102,29 @@ pub(super) fn details(service: &ServicePublished) -> String {
         .map(|input| format!("{}: {}{}", input.name, input.r#type, if input.required { ", required" } else { "" }))
         .collect();
     let provider = if service.department.is_empty() { String::new() } else { format!("{}/", service.department) };
-    let general = output::pairs([
+    let read = in_words(service);
+    let mut general = vec![
         ("service", format!("{provider}{} {}.{}", service.service, service.major_version, service.minor_version)),
         ("name", [name.zh, name.en].join(" ").trim().to_owned()),
         ("sharing", words::sharing(service.sharing()).to_owned()),
         ("subjects", service.subject_schemes.join(", ")),
         ("inputs", inputs.join("\n")),
         ("legal bases", bases(&service.legal_bases)),
-        ("needs authorisation", bases(service.needs_authorisation.as_slice())),
-        ("forbidden by", bases(service.forbidden_by.as_slice())),
-        ("conditions", service.conditions.clone()),
         ("items", service.items.join("\n")),
         ("replaces", service.replaces_proofs.join("\n")),
         ("updated", service.update_cycle.clone()),
         ("contact", service.contact.clone()),
-        ("classification", service.classification.clone()),
         ("catalogue code", service.catalogue_code.clone()),
-    ]);
-    let attributes = service.attributes.iter().map(|attribute| {
-        let ty = match attribute.members.as_slice() {
-            [] => attribute.r#type.clone(),
-            members => format!("{}: {}", attribute.r#type, members.join(", ")),
-        };
-        let absence = if attribute.absence.is_some() { "means something" } else { "" };
-        [
-            attribute.name.clone(),
-            ty,
-            attribute.operators.join(", "),
-            words::rows(attribute.rows()).to_owned(),
-            absence.to_owned(),
-        ]
-    });
-    format!("{general}\n{}", output::table(["attribute", "type", "operators", "rows", "no row"], attributes))
+    ];
+    general.extend(read.description.facts());
+    let attributes = output::table(ServiceWords::ATTRIBUTE_HEADER, read.attribute_rows());
+    format!("{}\n{attributes}", output::pairs(general))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service_file;
 
     #[test]
     fn a_service_is_shown_with_what_an_asker_must_know() {
@@ -159,6 +139,110 @@ mod tests {
         let text = details(&trust::fixture::marriage_registration());
         for part in ["civil-affairs/marriage-registration 1.0", "婚姻登记条例 4", "single, married", "latest"] {
             assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    /// An operator who reads what others publish must not have to guess what was left out.
+    #[test]
+    fn every_field_of_a_description_is_in_its_text_and_its_json() {
+        let text = r#"service: horse-register
+version: "1.7"
+name: {zh: 马匹登记, en: Horse register}
+subject: [uscc]
+sharing: not_shared
+forbidden_by: 某保密法 13
+legal_basis: ["某登记条例 4"]
+attributes:
+  owner:
+    type: enum
+    members: [herd, stable]
+    operators: [equals, one_of]
+    discloses: true
+    sensitivity: sensitive
+    rows: latest seen_on
+    absence: herd
+    label: {zh: 所属, en: Owner}
+  count:
+    type: integer
+    operators: [at_least]
+    sensitivity: ordinary
+    rows: count
+    label: {zh: 数量}
+inputs:
+  region: {type: string, required: true}
+complete: {territory: ["890000"], since: 2003-04-05}
+needs_authorisation: 某救助办法 58
+items: [马匹补贴]
+replaces_proofs: [马匹证明]
+update_cycle: weekly
+time_to_answer_ms: 567
+record_as_of: seen_on_day
+conditions: 仅限补贴
+classification: 三级
+contact: 0890-1
+catalogue_code: 890000-0099
+answered_by: record_then_clerk
+clerk_answers_within: 7 working days
+guesses_per_day: 2
+guesses_per_year: 5
+"#;
+        let service = service_file::parse(text, "f.yaml").unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let told = details(&service);
+        let machine = published_json(&service).to_string();
+        for part in [
+            "horse-register",
+            "马匹登记",
+            "Horse register",
+            "uscc",
+            "not_shared",
+            "某保密法 13",
+            "某登记条例 4",
+            "owner",
+            "enum",
+            "herd",
+            "stable",
+            "equals",
+            "one_of",
+            "sensitive",
+            "latest",
+            "seen_on",
+            "所属",
+            "count",
+            "integer",
+            "at_least",
+            "ordinary",
+            "数量",
+            "region",
+            "890000",
+            "2003-04-05",
+            "某救助办法 58",
+            "马匹补贴",
+            "马匹证明",
+            "weekly",
+            "567",
+            "seen_on_day",
+            "仅限补贴",
+            "三级",
+            "0890-1",
+            "890000-0099",
+            "7",
+            "2",
+            "5",
+        ] {
+            assert!(told.contains(part), "{part} is not in the text: {told}");
+            assert!(machine.contains(part), "{part} is not in the JSON: {machine}");
+        }
+        for part in ["disclosed", "verdict only", "a person where there is none", "7 working days", "means something"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let read = published_json(&service);
+        assert_eq!((read["answered_by"].as_str(), read["clerk_days"].as_u64()), (Some("record_then_clerk"), Some(7)));
+        assert_eq!((read["guesses_per_day"].as_u64(), read["guesses_per_year"].as_u64()), (Some(2), Some(5)));
+        assert_eq!(read["attributes"][0]["discloses"], true);
+        // The same as the readers' service of both programs tells.
+        let reader = json!(in_words(&service));
+        for key in ["conditions", "classification", "forbidden_by", "record_as_of", "answered_by", "complete_in"] {
+            assert_eq!(reader[key], read[key], "{key}");
         }
     }
 }
