@@ -40,7 +40,7 @@ use crate::{
     parts::Parts,
 };
 
-/// How long another node may take for all it holds.
+/// How long another node may take for its next message. All that it holds may take hours; one that says nothing is away.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// So much before the last entry that was kept others are asked what they hold.
@@ -118,12 +118,10 @@ pub async fn reconcile(parts: &Parts, departments: &[DepartmentId]) -> Result<Ve
             outcomes.push((node.department.clone(), Fetched::default()));
         }
         let Some((_, fetched)) = outcomes.last_mut() else { continue };
-        let outcome = timeout(PATIENCE, fetch(parts, &node, since_ms, &mut known, fetched)).await;
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(Fault::Unreachable(why))) => fetched.unreachable = Some(format!("node {}: {why}", node.node)),
-            Ok(Err(Fault::Here(error))) => return Err(error),
-            Err(_) => fetched.unreachable = Some(format!("node {}: it did not answer in time", node.node)),
+        match fetch(parts, &node, since_ms, &mut known, fetched).await {
+            Ok(()) => {}
+            Err(Fault::Unreachable(why)) => fetched.unreachable = Some(format!("node {}: {why}", node.node)),
+            Err(Fault::Here(error)) => return Err(error),
         }
     }
     let complete = outcomes.iter().filter(|(_, fetched)| fetched.unreachable.is_none()).map(|(of, _)| of.clone());
@@ -144,6 +142,20 @@ impl From<TooMuch> for Fault {
     }
 }
 
+impl From<tonic::Status> for Fault {
+    fn from(status: tonic::Status) -> Self {
+        Self::Unreachable(status.message().to_owned())
+    }
+}
+
+/// The other node's next word; it is away where it says nothing for too long.
+async fn in_time<T>(word: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, Fault> {
+    match timeout(PATIENCE, word).await {
+        Ok(said) => Ok(said?),
+        Err(_) => Err(Fault::Unreachable("it did not answer in time".to_owned())),
+    }
+}
+
 impl From<tokio::task::JoinError> for Fault {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::Here(error.into())
@@ -157,12 +169,11 @@ async fn fetch(
     known: &mut HashSet<Digest>,
     fetched: &mut Fetched,
 ) -> Result<(), Fault> {
-    let told = |status: tonic::Status| Fault::Unreachable(status.message().to_owned());
-    let mut custody = parts.peers.custody(node).map_err(told)?;
+    let mut custody = parts.peers.custody(node)?;
     let request = HeldRequest { since_ms, until_ms: 0, batches: HeldBatches::Whole.into() };
-    let mut stream = custody.held(request).await.map_err(told)?.into_inner();
+    let mut stream = in_time(custody.held(request)).await?.into_inner();
     let (mut pieces, mut answers) = (Pieces::default(), Waiting::default());
-    while let Some(held) = stream.message().await.map_err(told)? {
+    while let Some(held) = in_time(stream.message()).await? {
         let Some(held) = pieces.take(held)? else { continue };
         let (me, own, other) = (parts.config.party(), parts.config.node.clone(), node.department.clone());
         // Hashing ten thousand questions is no work for a thread that others wait for; nor is comparing them, below.
@@ -313,4 +324,24 @@ fn digest_of(message: &Signed) -> Option<Digest> {
 /// Whether an entry is a question of this department's.
 fn is_own_question(kind: EntryKind) -> bool {
     kind == EntryKind::QuestionSent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partner_that_holds_much_may_take_long_and_one_that_says_nothing_may_not() {
+        let begun = tokio::time::Instant::now();
+        for number in 0..10 {
+            let word = async {
+                tokio::time::sleep(PATIENCE / 2).await;
+                Ok(number)
+            };
+            assert!(matches!(in_time(word).await, Ok(said) if said == number));
+        }
+        assert!(begun.elapsed() > PATIENCE * 4);
+        let silent = in_time(std::future::pending::<Result<(), tonic::Status>>()).await;
+        assert!(matches!(silent, Err(Fault::Unreachable(why)) if why.contains("in time")));
+    }
 }

@@ -218,6 +218,8 @@ impl Witnesses {
     }
 
     async fn keep(&self) -> Result<(), ledger::Error> {
+        // Another registry over the same ledger may have a newer one of the same witness: that one stays.
+        self.merge().await?;
         let notes: Vec<(String, String)> = self
             .book()
             .newest_of_departments()

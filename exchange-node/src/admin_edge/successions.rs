@@ -93,7 +93,8 @@ impl Successions for SuccessionsEdge {
     }
 
     async fn accept_succession(&self, request: Request<AcceptSuccessionRequest>) -> Answer<StatementResponse> {
-        let from = department("department", &request.into_inner().department)?;
+        let AcceptSuccessionRequest { department: from, statement } = request.into_inner();
+        let from = department("department", &from)?;
         let offered = self.parts.view.seen().directory().succession(&from, self.me()).map(|known| known.offered);
         let Some(offered) = offered else {
             let refusal = Refusal::new(Code::StatementRefused).at("department");
@@ -101,6 +102,11 @@ impl Successions for SuccessionsEdge {
                 &refusal.because(format!("{from} hands nothing over to this department")),
             )));
         };
+        // What was looked at, and not what was put in its place since.
+        if !statement.is_empty() && statement != offered.to_string() {
+            let reason = format!("{from} offers something else now ({offered}): look at it again (department list)");
+            return Ok(Response::new(refused(&Refusal::new(Code::StatementRefused).at("statement").because(reason))));
+        }
         let body = SuccessionAccepted {
             department: from.to_string(),
             successor: self.me().to_string(),
@@ -124,6 +130,7 @@ impl Successions for SuccessionsEdge {
                 }
                 .to_owned(),
                 from_ms: known.from_ms.unwrap_or(0),
+                statement: known.offered.to_string(),
             })
             .collect();
         Ok(Response::new(ListSuccessionsResponse { successions }))

@@ -26,11 +26,14 @@ pub enum Command {
     )]
     HandOver(HandOverArgs),
     /// Accepts what another department hands over to this one.
-    #[command(after_help = "Example:\n  exchange-node department accept --from civil-affairs")]
+    #[command(after_help = "Example:\n  exchange-node department accept --from civil-affairs --statement 5f0c…")]
     Accept {
         /// The department that hands over.
         #[arg(long, value_name = "DEPARTMENT")]
         from: DepartmentId,
+        /// The offer that was looked at, from `department list`. Left out: the one that stands now.
+        #[arg(long, value_name = "DIGEST", default_value = "", hide_default_value = true)]
+        statement: String,
     },
     /// Lists every hand-over of the exchange, and whether it counts.
     #[command(after_help = "Example:\n  exchange-node department list")]
@@ -77,8 +80,8 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             let next = format!("It is offered. Next: {} accepts it, and the authority confirms it", args.to);
             node::stated(output, handed, &next)
         }
-        Command::Accept { from } => {
-            let request = AcceptSuccessionRequest { department: from.to_string() };
+        Command::Accept { from, statement } => {
+            let request = AcceptSuccessionRequest { department: from.to_string(), statement };
             let accepted = successions.accept_succession(request).await?.into_inner();
             node::stated(output, accepted, "It is accepted. Next: the authority confirms it")
         }
@@ -88,7 +91,16 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             output.show(&json!({ "successions": machine }), || match listed.as_slice() {
                 [] => "Nothing was ever handed over.".to_owned(),
                 listed => {
-                    let header = ["department", "successor", "services", "grants held", "evidence", "state", "from"];
+                    let header = [
+                        "department",
+                        "successor",
+                        "services",
+                        "grants held",
+                        "evidence",
+                        "state",
+                        "from",
+                        "statement",
+                    ];
                     output::table(header, listed.iter().map(row))
                 }
             });
@@ -108,10 +120,11 @@ fn succession_json(state: &SuccessionState) -> Value {
         "reason": offer.reason,
         "state": state.state,
         "from_ms": state.from_ms,
+        "statement": state.statement,
     })
 }
 
-fn row(state: &SuccessionState) -> [String; 7] {
+fn row(state: &SuccessionState) -> [String; 8] {
     let offer = state.offer.clone().unwrap_or_default();
     let services: Vec<String> =
         offer.services.iter().map(|handed| format!("{} v{}", handed.service, handed.major_version)).collect();
@@ -125,5 +138,6 @@ fn row(state: &SuccessionState) -> [String; 7] {
         custody.to_owned(),
         state.state.clone(),
         output::moment(state.from_ms),
+        state.statement.clone(),
     ]
 }

@@ -44,9 +44,10 @@ impl department_changes_server::DepartmentChanges for DepartmentsEdge {
     ) -> Result<Response<wire::ChangeDepartmentResponse>, Status> {
         let request = request.into_inner();
         let id = department(&request.department)?;
+        let strictness = if request.lenient_uscc { Strictness::Lenient } else { Strictness::Strict };
         let uscc = match request.uscc.as_str() {
             "" => String::new(),
-            text => Uscc::parse(text, Strictness::Strict)
+            text => Uscc::parse(text, strictness)
                 .map_err(|error| refused(&Refusal::new(Code::StatementRefused).at("uscc").because(error)))?
                 .into_string(),
         };

@@ -28,6 +28,9 @@ pub struct RenameArguments {
     /// Its new unified social credit code (统一社会信用代码); left out where it stays.
     #[arg(long, default_value = "")]
     pub uscc: String,
+    /// Take a credit code whose check character is wrong, as some early pilot codes' are.
+    #[arg(long)]
+    pub lenient_uscc: bool,
     /// Its new division code (GB/T 2260); left out where it stays.
     #[arg(long, default_value = "")]
     pub division: String,
@@ -103,6 +106,7 @@ pub(super) async fn rename(cli: &Cli, arguments: &RenameArguments) -> Result<Sho
         division: arguments.division.clone(),
         from_ms: arguments.from.unwrap_or(0),
         document: arguments.document.clone(),
+        lenient_uscc: arguments.lenient_uscc,
     };
     let renamed = client(cli).await?.rename_department(request).await?.into_inner();
     let facts = [("department", arguments.id.to_string()), ("name", arguments.name.clone())];

@@ -247,9 +247,12 @@ impl Ledger for PostgresLedger {
         Box::pin(async move {
             let mut transaction = self.pool.begin().await.map_err(explain)?;
             for (witness, note) in notes {
+                // Another registry may have kept one of a larger directory meanwhile: the second line of a note is its size.
                 sqlx::query(
                     "INSERT INTO cosignatures (witness, note) VALUES ($1, $2)
-                     ON CONFLICT (witness) DO UPDATE SET note = excluded.note",
+                     ON CONFLICT (witness) DO UPDATE SET note = excluded.note
+                     WHERE coalesce(substring(excluded.note from E'^[^\\n]*\\n([0-9]{1,18})\\n')::bigint, 0)
+                        >= coalesce(substring(cosignatures.note from E'^[^\\n]*\\n([0-9]{1,18})\\n')::bigint, 0)",
                 )
                 .bind(witness)
                 .bind(note)

@@ -109,6 +109,23 @@ async fn cosignatures_survive_a_restart() {
     assert!(open(&rooms).await.latest().is_empty());
 }
 
+/// Two registries over one database: a load balancer leads a witness now to the one, now to the other.
+#[tokio::test]
+async fn an_older_cosignature_never_takes_the_place_of_a_newer_one() {
+    let (rooms, one) = town().await;
+    let other = open(&rooms).await;
+    let older = rooms.sequencer.head();
+    one.take(&cosigned(&text(&older), "housing", 3, NOW_SECONDS)).unwrap();
+    rooms.admit_second("health").await;
+    let newer = rooms.sequencer.head();
+    other.take(&cosigned(&text(&newer), "housing", 3, NOW_SECONDS + 1)).unwrap();
+    other.keep().await.unwrap();
+    one.keep().await.unwrap();
+    let kept = open(&rooms).await.latest();
+    assert_eq!((kept.len(), kept[0].size), (1, newer.size));
+    assert_eq!(one.latest()[0].size, newer.size);
+}
+
 #[tokio::test]
 async fn many_witnesses_are_asked_to_come_less_often_and_few_are_served() {
     let (rooms, witnesses) = town().await;
