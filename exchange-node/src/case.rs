@@ -21,7 +21,7 @@ mod sentences;
 mod slip;
 mod store;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,16 @@ pub struct CaseSettings {
 impl Default for CaseSettings {
     fn default() -> Self {
         Self { deadline_ms: 5000, check_after_seconds: 5 }
+    }
+}
+
+impl CaseSettings {
+    /// How long all questions of a case may take, in milliseconds: as the office says, else as is set here, and no longer than the
+    /// office waits.
+    pub fn deadline(self, wished_ms: u32, waits: Option<Duration>) -> u32 {
+        let wished_ms = if wished_ms == 0 { self.deadline_ms } else { wished_ms };
+        let waits_ms = waits.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+        wished_ms.min(waits_ms.unwrap_or(u32::MAX)).max(1)
     }
 }
 
@@ -411,5 +421,23 @@ mod tests {
         case.stand_still("", 7);
         let ends: Vec<_> = case.pauses.iter().map(|pause| (pause.reason.as_str(), pause.until_ms)).collect();
         assert_eq!(ends, [(WAITING, Some(6)), ("现场踏勘", Some(7))]);
+    }
+
+    #[test]
+    fn a_case_takes_no_longer_than_its_office_waits() {
+        let settings = CaseSettings { deadline_ms: 5000, ..CaseSettings::default() };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (wished_ms, waits, deadline_ms) in [
+            (0, None, 5000),
+            (0, seconds(2), 2000),
+            (0, seconds(30), 5000),
+            (9000, None, 9000),
+            (9000, seconds(30), 9000),
+            (9000, seconds(2), 2000),
+            (0, seconds(0), 1),
+            (0, seconds(u64::MAX), 5000),
+        ] {
+            assert_eq!(settings.deadline(wished_ms, waits), deadline_ms, "{wished_ms} {waits:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Cases for office systems, on the office port with an API key and on the admin socket without. Translates; what a case is,
 //! and what becomes of it, is `case`'s.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{BoxStream, StreamExt as _};
 use proto::{
@@ -14,7 +14,7 @@ use proto::{
     },
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 use trust::refusal::{Code, Refusal};
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     },
     journal::JournalError,
     office::sign_in::SignIn,
-    office_edge::{LARGEST_MESSAGE, signed_in},
+    office_edge::{LARGEST_MESSAGE, deadline, signed_in},
     office_keys::Caller,
 };
 
@@ -73,6 +73,7 @@ impl CasesEdge {
 impl Service for CasesEdge {
     async fn open(&self, request: Request<OpenCaseRequest>) -> Result<Response<wire::Case>, Status> {
         let caller = self.caller(&request)?;
+        let waits = waits(request.metadata());
         let request = request.into_inner();
         if let Err(field) = caller.limits.covers_case(&request.item) {
             return self.answer(Ok(Err(Refusal::new(Code::OfficeKeyNotCovering).at(field))));
@@ -85,7 +86,7 @@ impl Service for CasesEdge {
             system,
             people: people(request.people),
             authorisation: request.authorisation.map(consent),
-            deadline_ms: request.deadline_ms,
+            deadline_ms: self.cases.deadline(request.deadline_ms, waits),
         };
         let cases = Arc::clone(&self.cases);
         // In a task of its own: where the office hangs up, what came is kept all the same.
@@ -96,6 +97,7 @@ impl Service for CasesEdge {
 
     async fn add(&self, request: Request<AddToCaseRequest>) -> Result<Response<wire::Case>, Status> {
         self.about(&request, &request.get_ref().case_number)?;
+        let waits = waits(request.metadata());
         let request = request.into_inner();
         let more = AddToCase {
             number: request.case_number,
@@ -104,7 +106,7 @@ impl Service for CasesEdge {
             authorisation: request.authorisation.map(consent),
             papers: request.papers,
             papers_about: request.papers_about,
-            deadline_ms: request.deadline_ms,
+            deadline_ms: self.cases.deadline(request.deadline_ms, waits),
         };
         let cases = Arc::clone(&self.cases);
         let added = tokio::spawn(async move { cases.add(more).await }).await;
@@ -300,6 +302,11 @@ fn proof_to_wire(proof: &Proof) -> wire::CaseProof {
         },
         identity: proof.identity,
     }
+}
+
+/// How long the office waits, a twentieth less, so that it hears what became of it.
+fn waits(metadata: &MetadataMap) -> Option<Duration> {
+    deadline(metadata).map(|time| time - time / 20)
 }
 
 fn people(people: Vec<CasePerson>) -> Vec<Person> {

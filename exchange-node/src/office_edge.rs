@@ -117,7 +117,7 @@ impl From<Failure> for Status {
 }
 
 /// How long the caller waits, as gRPC says it: at most eight digits and a unit.
-fn deadline(metadata: &MetadataMap) -> Option<Duration> {
+pub(crate) fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;

@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use host::{
@@ -216,6 +217,11 @@ impl Cases {
         drop(seen);
         let case = self.round(case, new.deadline_ms).await?;
         Ok(case.map(|case| Opened { case, is_new: true }))
+    }
+
+    /// How long all questions of a case may take, in milliseconds, for an office that waits so long.
+    pub fn deadline(&self, wished_ms: u32, waits: Option<Duration>) -> u32 {
+        self.parts.settings.deadline(wished_ms, waits)
     }
 
     /// Adds to a case, and asks only what is missing.

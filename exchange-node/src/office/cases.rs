@@ -1,6 +1,6 @@
 //! Cases for office systems: what a caller may see and do of them. Out of scope: what a case is (`case`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{Stream, StreamExt as _};
 use tokio_stream::wrappers::ReceiverStream;
@@ -48,6 +48,11 @@ impl Office {
         let cases = Arc::clone(&self.cases);
         let added = tokio::spawn(async move { cases.add(more).await }).await?;
         Ok(added.map_err(failed)?.map(|case| self.case_seen(&case)))
+    }
+
+    /// How long all questions of a case may take, in milliseconds, for an office that waits so long.
+    pub fn case_deadline(&self, wished_ms: u32, waits: Option<Duration>) -> u32 {
+        self.cases.deadline(wished_ms, waits)
     }
 
     /// A case as it stands.

@@ -15,6 +15,7 @@ mod page;
 mod subject_log;
 mod subscriptions;
 mod verifications;
+mod wait;
 
 use std::sync::Arc;
 

@@ -414,8 +414,9 @@ async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
     assert_eq!(open_end["proofs"][0]["outcome"], "information_missing", "{open_end}");
     let more =
         json!({ "officer": "1024", "people": [{ "role": "applicant", "values": { "marital_status": "married" } }] });
-    let added = desk.call("POST", "/v1/cases/GZF-2/additions").json(&more).send();
+    let added = desk.call("POST", "/v1/cases/GZF-2/additions").header("Prefer: wait=60").json(&more).send();
     assert_eq!((added.status, added.json()["state"].as_str()), (200, Some("complete")), "{added:?}");
+    assert_eq!(added.headers["preference-applied"], "wait=60");
     // Watched, it is shown whole at first; its clock stands still and runs again.
     let events = place.dir().join("case-events");
     let mut watching = Command::new("curl")

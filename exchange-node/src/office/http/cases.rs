@@ -16,6 +16,7 @@ use super::{
     answer::{document, made, uncached},
     extract::{self, Id, Known, Nothing},
     page::{LARGEST, Paging},
+    wait::Wait,
 };
 use crate::office::{
     Failure,
@@ -36,6 +37,7 @@ pub(super) fn refused(api: &Api, refusal: &Refusal) -> Problem {
     tag = "cases",
     operation_id = "open_case",
     request_body(content = NewCase, content_type = "application/json"),
+    params(("Prefer" = Option<String>, Header, description = "`wait=<seconds>` (RFC 7240): all questions together take no longer")),
     responses(
         (status = 200, description = "The case, which the same has opened before", body = Case, headers(
             ("Location" = String, description = "Where it is looked up"),
@@ -49,13 +51,15 @@ pub(super) fn refused(api: &Api, refusal: &Refusal) -> Problem {
     )
 )]
 pub(super) async fn open(State(api): State<Arc<Api>>, known: Known<Nothing>, body: Body) -> Result<Response, Problem> {
+    let wait = Wait::of(&known.headers)?;
     let new: NewCase = extract::read(&api, &known.headers, body).await?;
-    let new = new.into_case(known.caller.system.clone())?;
+    let mut new = new.into_case(known.caller.system.clone())?;
+    new.deadline_ms = api.office.case_deadline(new.deadline_ms, wait.time());
     let opened = api.office.open_case(&known.caller, new).await?;
     let (case, is_new) = opened.map_err(|refusal| refused(&api, &refusal))?;
     let location = format!("/v1/cases/{}", encoded(&case.case_number));
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(made(status, &location, &Case::from(case)))
+    Ok(wait.applied(made(status, &location, &Case::from(case))))
 }
 
 /// Lists cases, the newest first. Names nobody.
@@ -120,7 +124,10 @@ pub(super) async fn show(
     path = "/v1/cases/{number}/additions",
     tag = "cases",
     operation_id = "add_to_case",
-    params(("number" = String, Path, description = "The case number")),
+    params(
+        ("number" = String, Path, description = "The case number"),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>` (RFC 7240): all questions together take no longer"),
+    ),
     request_body(content = CaseAdditions, content_type = "application/json"),
     responses((status = 200, description = "The case", body = Case), Problems)
 )]
@@ -130,10 +137,12 @@ pub(super) async fn add(
     Id(number): Id,
     body: Body,
 ) -> Result<Response, Problem> {
+    let wait = Wait::of(&known.headers)?;
     let more: CaseAdditions = extract::read(&api, &known.headers, body).await?;
-    let more = more.into_case(number)?;
+    let mut more = more.into_case(number)?;
+    more.deadline_ms = api.office.case_deadline(more.deadline_ms, wait.time());
     let case = api.office.add_to_case(&known.caller, more).await?.map_err(|refusal| refused(&api, &refusal))?;
-    Ok(uncached(&Case::from(case)))
+    Ok(wait.applied(uncached(&Case::from(case))))
 }
 
 /// The slip for the applicant, in Chinese and English, as text to print.

@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     answer::{document, made},
     extract::{self, Id, Known, Nothing},
     page::{LARGEST, Page, cursor_of},
+    wait::Wait,
 };
 use crate::{
     ask::Ending,
@@ -60,12 +61,12 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let key = extract::idempotency_key(&known.headers)?;
-    let wait = wait(&known.headers)?;
+    let wait = Wait::of(&known.headers)?;
     let trace = trace_of(extract::text(&known.headers, "x-request-id")?);
     let question: Question = extract::read(&api, &known.headers, body).await?;
     let mut question = question.into_office(key, trace)?;
-    if let Some(seconds) = wait {
-        let wait_ms = u32::try_from(seconds.saturating_mul(1000)).unwrap_or(u32::MAX).max(1);
+    if let Some(time) = wait.time() {
+        let wait_ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
         question.timeout_ms = if question.timeout_ms == 0 { wait_ms } else { question.timeout_ms.min(wait_ms) };
     }
     let seen = api.office.ask(&known.caller, question).await?;
@@ -80,16 +81,11 @@ pub(super) async fn create(
     };
     let status = if due_ms.is_some() { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     let mut response = made(status, &location, &Verification::from(seen));
-    let headers = response.headers_mut();
     if let Some(due_ms) = due_ms {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_until(due_ms, now_ms).min(LOOK_AGAIN)));
+        let after = HeaderValue::from(seconds_until(due_ms, now_ms).min(LOOK_AGAIN));
+        response.headers_mut().insert(header::RETRY_AFTER, after);
     }
-    if let Some(seconds) = wait
-        && let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}"))
-    {
-        headers.insert("preference-applied", applied);
-    }
-    Ok(response)
+    Ok(wait.applied(response))
 }
 
 /// The parameters of the list.
@@ -177,19 +173,4 @@ pub(super) async fn evidence(
     let file = format!("attachment; filename=\"{id}.evidence\"");
     let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, file.as_str())];
     Ok((headers, bundle).into_response())
-}
-
-/// How many seconds the caller waits (RFC 7240, 4.3). Other preferences are none of this port's.
-fn wait(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    for preference in preferences.flat_map(|list| list.split([',', ';'])) {
-        let Some((name, value)) = preference.split_once('=') else { continue };
-        if name.trim().eq_ignore_ascii_case("wait") {
-            let seconds = value.trim().trim_matches('"').parse();
-            return seconds
-                .map(Some)
-                .map_err(|_| Problem::malformed("wait=<seconds> takes a whole number").at("Prefer"));
-        }
-    }
-    Ok(None)
 }
