@@ -195,6 +195,19 @@ impl Corrections {
         self.book.received_by(|row| row.id() == id).ok_or(Error::Unknown)
     }
 
+    /// The case that the answer was given for which a correction doubts, once what became of the correction counts here. Reads the
+    /// evidence.
+    pub(crate) async fn case_of(&self, entry: u64) -> Result<Option<String>, Error> {
+        let _turn = self.turn.lock().await;
+        let Some(row) = self.book.opened_at(entry) else { return Ok(None) };
+        match find::message::<wire::Request>(self.journal.as_ref(), row.question) {
+            Ok((asked, _)) => Ok(Some(asked.case_number)),
+            // Gone with its month's key, and the case with it.
+            Err(Error::StoredUnreadable) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A correction that another department opened as it was signed. Reads the evidence.
     ///
     /// # Errors

@@ -134,6 +134,11 @@ pub enum What {
         /// The answer's entry.
         answer: u64,
     },
+    /// Have the case whose answer is doubted, or no longer, say so.
+    CaseDoubted {
+        /// The correction's entry.
+        entry: u64,
+    },
     /// Tell an office system of an event.
     Webhook {
         /// Which of its webhooks.

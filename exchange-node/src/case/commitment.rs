@@ -159,6 +159,7 @@ mod tests {
         let person = |role: &str, values: &[(&str, &str)]| Person {
             role: role.into(),
             values: values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            authorisation: None,
         };
         let others = person("spouse", &[("passport", "E99999999")]);
         let case = Case { people: vec![others, person("applicant", values)], ..Case::default() };

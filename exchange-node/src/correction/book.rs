@@ -318,6 +318,10 @@ impl Book {
     }
 
     pub(super) async fn keep_opened(&self, row: Opened, mut changes: Vec<Change>) -> Result<(), duty::Error> {
+        let was_open = self.opened_at(row.entry).is_some_and(|known| known.state.is_open());
+        if was_open != row.state.is_open() {
+            changes.push(case_duty(&row));
+        }
         changes.push(Change::row(OPENED, key(row.entry), &row));
         self.duties.commit(changes).await?;
         self.locked().opened.insert(row.entry, row);
@@ -429,6 +433,14 @@ pub(super) fn tell(entry: u64, of: Of, at_ms: u64) -> Change {
         at_ms,
         what: What::Correction { step: Step::Tell, entry, question, item },
     })
+}
+
+/// The case that the doubted answer was given for hears that it is doubted, and that it is no longer.
+fn case_duty(row: &Opened) -> Change {
+    let order = format!("case-doubted/{:020}", row.entry);
+    // In the order of their names.
+    let id = format!("{order}/{}", if row.state.is_open() { "1-open" } else { "2-over" });
+    Change::Put(Duty { id, order, at_ms: row.opened_ms, what: What::CaseDoubted { entry: row.entry } })
 }
 
 pub(super) fn duty_id(step: Step, entry: u64) -> String {

@@ -73,6 +73,7 @@ impl Actor for Acting {
             let acted = match duty.what {
                 What::CheckCommitment { ref commitment } => self.cases.check(commitment).await.map_err(NotDone::from),
                 What::CaseAnswer { answer } => self.case_answer(answer).await,
+                What::CaseDoubted { entry } => self.case_doubted(entry).await,
                 What::Webhook { ref webhook, event } => self.tell(&duty.id, webhook, event).await,
                 What::Deliver { question, answer } => self.deliver(question, answer).await,
                 What::Fetch { question } => self.fetch(question).await,
@@ -176,6 +177,14 @@ impl Acting {
             Err(NotFound::Failed(error)) => return Err(error.into()),
             // Its month's key was destroyed, and the case with it.
             Err(_) => {}
+        }
+        Ok(Acted::Done(Vec::new()))
+    }
+
+    /// A correction was opened, or is over: the case says so.
+    async fn case_doubted(&self, entry: u64) -> Result<Acted, NotDone> {
+        if let Some(number) = self.corrections.case_of(entry).await? {
+            self.cases.take_in(&number).await?;
         }
         Ok(Acted::Done(Vec::new()))
     }

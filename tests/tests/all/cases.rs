@@ -18,6 +18,7 @@ use crate::support::{
     exit,
     http::Call,
     marital_status, marriage_records, said, verdict,
+    webhook::Receiver,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -169,6 +170,9 @@ async fn a_doubted_answer_lets_the_paper_stand_in(place: &Place) {
         (state, proofs.find(|proof| proof["proof"] == "收入证明").unwrap().clone())
     };
     let receipt = income().await.1["receipt"].as_str().unwrap().to_owned();
+    let told = Receiver::default();
+    told.take(true);
+    place.json("housing", &["webhook", "add", "housing-desk", &told.start().await]).await;
     let opened = ["corrections", "open", &receipt, "--reason", "PAPER_SAYS_OTHERWISE", "--officer", "1024"];
     let opened = place.json("housing", &opened).await;
     let id = opened["id"].as_str().unwrap();
@@ -180,6 +184,15 @@ async fn a_doubted_answer_lets_the_paper_stand_in(place: &Place) {
     let slip = said(&place.cli("housing", &["case", "slip", "C-1"]).await);
     assert!(slip.contains("校核期间可凭有效纸质证明办理"), "{slip}");
 
+    // The list says so too, and the office hears of it by itself.
+    let is_listed = async || {
+        let listed = place.json("housing", &["case", "list"]).await;
+        let mut cases = listed["cases"].as_array().unwrap().iter();
+        cases.find(|case| case["case"] == "C-1").unwrap()["state"] == "waiting"
+    };
+    assert!(eventually(LONG, is_listed).await);
+    let heard = || told.of("case.changed").iter().filter(|notice| notice["data"]["case_number"] == "C-1").count();
+    assert!(eventually(LONG, async || heard() >= 1).await, "{:?}", told.notices());
     // The paper is taken in meanwhile, and only while the answer is doubted.
     let paper = ["case", "add", "C-1", "--officer", "1024", "--paper", "收入证明"];
     assert_eq!(place.json("housing", &paper).await["proofs"][3]["outcome"], "PAPER_ACCEPTED");
@@ -207,6 +220,7 @@ async fn a_doubted_answer_lets_the_paper_stand_in(place: &Place) {
         state == "complete" && found == (Some("NOT_REQUIRED"), Some(receipt.as_str()))
     };
     assert!(eventually(LONG, counts).await, "{:?}", income().await);
+    assert!(eventually(LONG, async || heard() >= 2).await, "{:?}", told.notices());
 }
 
 /// The spouse's number comes from the marriage register's answer, in the same call.

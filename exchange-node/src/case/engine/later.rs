@@ -2,7 +2,7 @@
 //! comes (`ask::later`), commitments (`commit`).
 
 use super::{
-    Cases,
+    Cases, accept_paper_while_doubted,
     commit::{check_duty, happened},
     lock, refresh,
 };
@@ -18,8 +18,8 @@ impl Cases {
         lock(&self.commitments).get(id).cloned()
     }
 
-    /// Takes in what has come to the questions of a case, and has its office told where that changes anything. Without such
-    /// a case there is nothing to do.
+    /// Takes in what has come to the questions of a case, and which of its answers are doubted, and has its office told where that
+    /// changes anything. Without such a case there is nothing to do.
     ///
     /// # Errors
     ///
@@ -38,10 +38,11 @@ impl Cases {
         };
         let mut case = before.clone();
         case.blocked = self.is_blocked(&case);
-        let is_news = refresh(&self.parts.asker, &mut case);
+        refresh(&self.parts.asker, &mut case);
+        accept_paper_while_doubted(&self.parts.corrected, &mut case);
         // Whoever read the case in between may have kept what came: the commitments have not heard of it all the same.
         let rechecked = self.recheck(&mut case);
-        if !is_news && rechecked.is_empty() {
+        if case.proofs == before.proofs && rechecked.is_empty() {
             return Ok(());
         }
         self.keep_time(&mut case);

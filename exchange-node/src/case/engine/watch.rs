@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 
 use super::{Cases, Event};
 use crate::case::{Case, Error};
@@ -45,6 +48,9 @@ impl Cases {
             if sender.send(whole(shown.clone())).await.is_err() {
                 return;
             }
+            // One for all turns: what happens in other cases puts no look off.
+            let mut again = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
+            again.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 let told = tokio::select! {
                     () = sender.closed() => return,
@@ -54,7 +60,7 @@ impl Cases {
                         Err(RecvError::Lagged(_)) => cases.show(&number).ok().map(whole),
                         Err(RecvError::Closed) => return,
                     },
-                    () = tokio::time::sleep(LOOK_AGAIN) => {
+                    _ = again.tick() => {
                         let now = cases.show(&number).ok();
                         let now = now.filter(|case| case.proofs != shown.proofs || case.state() != shown.state());
                         now.map(|case| {
