@@ -20,6 +20,7 @@ mod refresh;
 mod sentences;
 mod slip;
 mod store;
+mod words;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -31,6 +32,7 @@ pub use self::{
     engine::{Cases, CasesParts, Event, Head, Opened, Watched},
     judge::Answer,
     sentences::Sentences,
+    words::Words,
 };
 use crate::{ask, duty, journal::JournalError};
 
@@ -271,6 +273,9 @@ pub struct Proof {
     /// The paper whose answer should have told what is missing.
     #[serde(default)]
     pub giver: String,
+    /// What people call what it needs, by name (`spouse.marital_status`) and by the field of a question (`claims[0]`).
+    #[serde(default)]
+    pub words: BTreeMap<String, Words>,
 }
 
 impl fmt::Debug for Proof {

@@ -19,6 +19,7 @@ use super::{
     Case, Consent, Proof, household,
     judge::Answer,
     people::{is_consent, which},
+    words,
 };
 use crate::ask::OfficeQuestion;
 
@@ -140,8 +141,11 @@ pub(super) fn one(directory: &Directory, item: &ItemPublished, requirement: &Pro
         return Planned { proof, question: None, requirement: requirement.clone() };
     };
     proof.names = claim.attribute == NAME && matches!(claim.operator.as_str(), "equals" | "matches_name");
-    match question(item, requirement, claim, service, case, person_of(&about)) {
+    let person = person_of(&about);
+    proof.words = words::stated(requirement, service, person);
+    match question(item, requirement, claim, service, case, person) {
         Ok(question) => {
+            proof.words.extend(words::refused(requirement, service, person, &question));
             proof.names &= question.subject.as_ref().is_some_and(|subject| subject.scheme == RESIDENT);
             proof.asked = fingerprint(case, &question);
             Planned { proof, question: Some(question), requirement: requirement.clone() }

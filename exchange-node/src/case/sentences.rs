@@ -1,7 +1,14 @@
 //! What an outcome means, for the person who stands at the window: one sentence and the next step that is permitted, in
 //! Chinese and in English. No values of records or people are in them. Out of scope: where they are printed (`slip`).
 
-use super::{Outcome, Proof, judge::Answer, people::which};
+use trust::item::HOUSEHOLD;
+
+use super::{
+    Outcome, Proof,
+    judge::Answer,
+    people::which,
+    words::{self, Words, whom_zh},
+};
 
 /// The sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,18 +141,28 @@ fn cause_en(proof: &Proof) -> &'static str {
     }
 }
 
-/// What has to be stated, for people.
+/// What has to be stated, or put right, for people.
 fn missing(proof: &Proof) -> (String, String) {
+    let called = |name: &str| proof.words.get(name).cloned().unwrap_or_else(|| words::named(name));
     match &proof.answer {
         Answer::Missing(names) => {
-            let zh = names.iter().map(|name| name_zh(name)).collect::<Vec<_>>().join("、");
-            let en = names.join(", ");
+            let called: Vec<Words> = names.iter().map(|name| called(name)).collect();
+            let zh = called.iter().map(|words| words.zh.as_str()).collect::<Vec<_>>().join("、");
+            let en = called.iter().map(|words| words.en.as_str()).collect::<Vec<_>>().join(", ");
             match proof.giver.as_str() {
                 "" => (zh, en),
                 giver => (format!("{zh}（未能从《{giver}》的核验中取得）"), format!("{en} ({giver} did not tell it)")),
             }
         }
-        Answer::Refused { field, .. } => (format!("更正 {field}"), format!("a correct {field}")),
+        Answer::Refused { code, .. } if code.starts_with("AUTHORISATION_") => {
+            let person = if proof.about == HOUSEHOLD { "applicant" } else { &proof.about };
+            let Words { zh, en } = words::named(&format!("{person}.authorisation"));
+            (format!("{zh}（需重新签署）"), format!("{en}, signed again"))
+        }
+        Answer::Refused { field, .. } => {
+            let Words { zh, en } = called(words::head(field));
+            (format!("更正后的{zh}"), format!("{en}, put right"))
+        }
         _ => (String::new(), String::new()),
     }
 }
@@ -157,34 +174,6 @@ fn title(proof: &Proof) -> (String, String) {
         None | Some(("applicant", _)) => (format!("《{name}》"), name.clone()),
         Some(_) => (format!("《{name}》（{}）", whom_zh(about)), format!("{name} ({about})")),
     }
-}
-
-fn whom_zh(whom: &str) -> String {
-    let Some((role, place)) = which(whom) else { return whom.to_owned() };
-    let role = match role {
-        "applicant" => "申请人",
-        "spouse" => "配偶",
-        "child" if place > 1 => return format!("第{place}个子女"),
-        "child" => "子女",
-        "guardian" => "监护人",
-        "father" => "父亲",
-        "mother" => "母亲",
-        other => other,
-    };
-    role.to_owned()
-}
-
-fn name_zh(name: &str) -> String {
-    let (whom, what) = name.split_once('.').unwrap_or(("", name));
-    let whom = whom_zh(whom);
-    let what = match what {
-        "resident_id" => "公民身份号码",
-        "name" => "姓名",
-        "certificate_no" => "证件编号",
-        "uscc" => "统一社会信用代码",
-        other => other,
-    };
-    format!("{whom}{what}")
 }
 
 #[cfg(test)]
@@ -221,6 +210,52 @@ mod tests {
         let proof = Proof { giver: "婚姻登记证明".into(), ..proof };
         let said = of(&proof);
         assert!(said.zh.contains("未能从《婚姻登记证明》的核验中取得"), "{said:?}");
-        assert!(said.en.contains("spouse.resident_id (婚姻登记证明 did not tell it)"), "{said:?}");
+        assert!(said.en.contains("identity number of the spouse (婚姻登记证明 did not tell it)"), "{said:?}");
+    }
+
+    #[test]
+    fn what_is_missing_or_refused_is_called_as_people_call_it() {
+        let called = |name: &str, zh: &str, en: &str| (name.to_owned(), Words { zh: zh.to_owned(), en: en.to_owned() });
+        let words = [
+            called("applicant.marital_status", "申请人婚姻状况", "Marital status of the applicant"),
+            called("claims[0]", "申请人婚姻状况", "Marital status of the applicant"),
+        ];
+        let said = |answer: Answer| {
+            let proof = Proof {
+                proof: "婚姻状况证明".into(),
+                about: "applicant".into(),
+                outcome: Outcome::InformationMissing,
+                answer,
+                words: words.clone().into(),
+                ..Proof::default()
+            };
+            of(&proof)
+        };
+        let refused = |code: &str, field: &str| Answer::Refused { code: code.to_owned(), field: field.to_owned() };
+        for (answer, zh, en) in [
+            (
+                Answer::Missing(vec!["applicant.marital_status".into(), "spouse.resident_id".into()]),
+                "还缺少：申请人婚姻状况、配偶公民身份号码。",
+                "Marital status of the applicant, identity number of the spouse.",
+            ),
+            (
+                Answer::Missing(vec!["child-2.authorisation".into()]),
+                "还缺少：第2个子女签署的授权书。",
+                "signed authorisation of child 2.",
+            ),
+            (
+                refused("CLAIM_MALFORMED", "claims[0].operands[0]"),
+                "还缺少：更正后的申请人婚姻状况。",
+                "Marital status of the applicant, put right.",
+            ),
+            (
+                refused("AUTHORISATION_EXPIRED", "authorisation.valid_until_ms"),
+                "还缺少：申请人签署的授权书（需重新签署）。",
+                "signed authorisation of the applicant, signed again.",
+            ),
+        ] {
+            let said = said(answer);
+            assert!(said.zh.ends_with(zh) && said.en.ends_with(en), "{said:?}");
+        }
     }
 }
