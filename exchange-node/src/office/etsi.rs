@@ -6,9 +6,10 @@
 //! members of its value, and the fragments at `$.<name>`, are claims that the record's attributes equal them. `Match`: all do;
 //! `NoMatch`: one does not; `Unknown`: anything else, an outage and a missing record alike. `MatchWithVariation` is never
 //! said: the exchange does not guess. Who is asked about stands in an access token there; here it stands in the member
-//! `errand`, with purpose, case and officer, without which nobody may ask. Out of scope: mandates, authorisation servers.
+//! `errand`, with purpose, case and officer, without which nobody may ask. A question that is refused is `Unknown`, with its receipt
+//! and the stable code: what the others came to stands. Out of scope: mandates, authorisation servers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -18,10 +19,13 @@ use utoipa::ToSchema;
 
 use super::{
     Office,
-    json::{Claim, Operand, Purpose, Question, Subject},
+    json::{Authorisation, Claim, Input, Operand, Purpose, Question, Subject},
     problem::Problem,
 };
-use crate::{ask::Ending, office_keys::Caller};
+use crate::{
+    ask::{Ending, OfficeQuestion},
+    office_keys::Caller,
+};
 
 /// What stands before a service in an attribute's identifier.
 const IDENTIFIER: &str = "urn:errand:attribute:";
@@ -58,6 +62,28 @@ pub struct EtsiContext {
     pub case_number: String,
     /// The officer who asks.
     pub officer: String,
+    /// Values that select rows.
+    #[serde(default)]
+    pub inputs: Vec<EtsiInput>,
+    /// The subject's authorisation, where a service needs one.
+    #[serde(default)]
+    pub authorisation: Option<Authorisation>,
+    /// How long each question may take, in milliseconds; 0 for the node's setting. `Prefer: wait` may make it shorter.
+    #[serde(default)]
+    pub timeout_ms: u32,
+}
+
+/// A value that selects rows of a record.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EtsiInput {
+    /// Only for this attribute; left out for all.
+    #[serde(default)]
+    pub attribute_identifier: Option<String>,
+    /// Its name, as in the service description.
+    pub name: String,
+    /// Its value.
+    pub value: Operand,
 }
 
 /// An attribute with its claimed value.
@@ -123,6 +149,10 @@ pub struct EtsiAttributeResult {
     pub attribute_value: Option<Map<String, Value>>,
     /// The receipt of the question.
     pub receipt: String,
+    /// For `Unknown`, where the question was refused: the stable code.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    pub code: String,
 }
 
 /// A fragment's result.
@@ -140,23 +170,30 @@ pub struct EtsiFragmentResult {
     pub fragment_value: Option<Operand>,
     /// The receipt of the question.
     pub receipt: String,
+    /// For `Unknown`, where the question was refused: the stable code.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    pub code: String,
 }
 
 /// The verdicts about one record, in the order of its claims.
 struct Answered {
     verdicts: Vec<Verdict>,
     receipt: String,
+    /// Why it was refused; empty where it was not.
+    code: String,
 }
 
 impl Office {
     /// Verifies attributes: one question for each record, all at once.
     ///
     /// # Errors
-    /// The request cannot be read as questions, or one of them was refused.
+    /// The request cannot be read as questions, or our own failure.
     pub async fn verify_attributes(
         self: &Arc<Self>,
         caller: &Caller,
         request: EtsiVerifyRequest,
+        waits: Option<Duration>,
     ) -> Result<EtsiVerifyResponse, Problem> {
         let EtsiVerifyRequest { attributes, attribute_fragments: fragments, errand } = request;
         let mut questions = Vec::new();
@@ -192,6 +229,13 @@ impl Office {
             let detail = format!("1 to {MOST_RECORDS} attributes can be verified at once");
             return Err(Problem::unusable("attributes", detail));
         }
+        // All of them can be asked before any is.
+        let questions = questions.into_iter().map(|question: Question| -> Result<OfficeQuestion, Problem> {
+            let mut question = question.into_office(String::new(), None).map_err(|problem| problem.within("errand"))?;
+            question.shorten(waits);
+            Ok(question)
+        });
+        let questions = questions.collect::<Result<Vec<OfficeQuestion>, Problem>>()?;
         let asked = join_all(questions.into_iter().map(|question| self.answered(caller, question))).await;
         let mut asked = asked.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter();
         let results = attributes.into_iter().zip(asked.by_ref()).map(|(attribute, answered)| {
@@ -201,6 +245,7 @@ impl Office {
                 attribute_verification_result: format!("{RESULT}{result}"),
                 attribute_value: (result == "Match").then_some(attribute.attribute_value),
                 receipt: answered.receipt,
+                code: answered.code,
             }
         });
         let results = results.collect();
@@ -215,6 +260,7 @@ impl Office {
                     fragment_verification_result: format!("{RESULT}{result}"),
                     fragment_value: (result == "Match").then(|| fragment.value.clone()),
                     receipt: answered.receipt.clone(),
+                    code: answered.code.clone(),
                 });
             }
         }
@@ -225,18 +271,18 @@ impl Office {
         })
     }
 
-    async fn answered(&self, caller: &Caller, question: Question) -> Result<Answered, Problem> {
-        let seen = self.ask(caller, question.into_office(String::new(), None)?).await?;
-        let verdicts = match &seen.asked.ending {
-            Ending::Refused { refusal, by } => {
-                let instance = format!("/v1/verifications/{}", seen.id);
-                return Err(Problem::refused(refusal, by.as_deref(), self.now_ms()).of(instance));
+    async fn answered(&self, caller: &Caller, question: OfficeQuestion) -> Result<Answered, Problem> {
+        let seen = self.ask(caller, question).await?;
+        let (verdicts, code) = match &seen.asked.ending {
+            Ending::Answered { verdicts, .. } | Ending::Unanswered { verdicts, .. } => {
+                (verdicts.as_slice(), String::new())
             }
-            Ending::Answered { verdicts, .. } | Ending::Unanswered { verdicts, .. } => verdicts.as_slice(),
-            Ending::Deferred(_) => &[][..],
+            // It stands in the evidence, as whatever the others came to.
+            Ending::Refused { refusal, .. } => (&[][..], refusal.code.clone()),
+            Ending::Deferred(_) => (&[][..], String::new()),
         };
         let verdicts = verdicts.iter().map(|claim| Verdict::from_proto(claim.verdict).unwrap_or(Verdict::Unavailable));
-        Ok(Answered { verdicts: verdicts.collect(), receipt: seen.asked.receipt.to_string() })
+        Ok(Answered { verdicts: verdicts.collect(), receipt: seen.asked.receipt.to_string(), code })
     }
 }
 
@@ -249,19 +295,21 @@ fn question(identifier: &str, field: &str, claims: Vec<Claim>, errand: &EtsiCont
     let (provider, service, service_version) = read().ok_or_else(|| {
         Problem::unusable(field, format!("an attribute is written {IDENTIFIER}<department>/<service>/<major version>"))
     })?;
+    let is_of_it = |input: &&EtsiInput| input.attribute_identifier.as_deref().is_none_or(|of| of == identifier);
+    let input = |input: &EtsiInput| Input { name: input.name.clone(), value: input.value.clone() };
     Ok(Question {
         provider,
         service,
         service_version,
         subject: errand.subject.clone(),
-        inputs: Vec::new(),
+        inputs: errand.inputs.iter().filter(is_of_it).map(input).collect(),
         claims,
         purpose: errand.purpose.clone(),
         case_number: errand.case_number.clone(),
         officer: errand.officer.clone(),
-        authorisation: None,
+        authorisation: errand.authorisation.clone(),
         max_record_age_seconds: 0,
-        timeout_ms: 0,
+        timeout_ms: errand.timeout_ms,
         accepts_deferral: false,
     })
 }

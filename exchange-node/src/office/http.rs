@@ -190,6 +190,7 @@ async fn not_this_method(request: Request) -> Problem {
     path = "/verify",
     tag = "verifications",
     request_body(content = EtsiVerifyRequest, content_type = "application/json"),
+    params(("Prefer" = Option<String>, Header, description = "`wait=<seconds>` (RFC 7240): no question takes longer")),
     responses(
         (status = 200, description = "`Match`, `NoMatch` or `Unknown` for each attribute and fragment", body = EtsiVerifyResponse),
         Problems
@@ -200,9 +201,10 @@ async fn verify_attributes(
     known: Known<extract::Nothing>,
     body: Body,
 ) -> Result<Response, Problem> {
+    let wait = wait::Wait::of(&known.headers)?;
     let request: EtsiVerifyRequest = extract::read(&api, &known.headers, body).await?;
-    let response = api.office.verify_attributes(&known.caller, request).await?;
-    Ok(answer::uncached(&response))
+    let response = api.office.verify_attributes(&known.caller, request, wait.time()).await?;
+    Ok(wait.applied(answer::uncached(&response)))
 }
 
 /// Lists the data services that the directory knows, and whether this department may ask them.

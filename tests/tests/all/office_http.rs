@@ -358,6 +358,29 @@ async fn attributes_are_verified_as_etsi_ts_119_478_asks_it() {
     assert_eq!(answer["attributeVerificationResults"][1]["attributeValue"], Value::Null);
     // The register is complete, so whoever is not in it is not married; of a day it says nothing.
     assert_eq!(results(&verify(&about(&SINGLE)).json()), ["NoMatch", "NoMatch", "NoMatch", "Unknown"]);
+    // One that is refused leaves the others standing, and says why.
+    let mut partly = about(&MARRIED);
+    partly["attributes"][1]["attributeIdentifier"] = json!("urn:errand:attribute:civil-affairs/no-such-service/1");
+    partly["errand"]["timeoutMs"] = json!(60_000);
+    let refused = desk.call("POST", "/verify").header("Prefer: wait=60").json(&partly).send();
+    assert_eq!((refused.status, refused.headers["preference-applied"].as_str()), (200, "wait=60"), "{refused:?}");
+    let refused = refused.json();
+    assert_eq!(results(&refused), ["Match", "Unknown", "Match", "NoMatch"], "{refused}");
+    let unknown = &refused["attributeVerificationResults"][1];
+    assert_eq!((&unknown["code"], unknown["receipt"].as_str().unwrap().is_empty()), (&json!("SERVICE_UNKNOWN"), false));
+    assert_eq!(refused["attributeVerificationResults"][0]["code"], Value::Null);
+    // What selects rows goes to the record that it is said for.
+    let mut selecting = about(&MARRIED);
+    selecting["errand"]["inputs"] =
+        json!([{ "attributeIdentifier": "urn:errand:attribute:other/one/1", "name": "region", "value": "890101" }]);
+    assert_eq!(results(&verify(&selecting).json())[0], "Match");
+    selecting["errand"]["inputs"][0]["attributeIdentifier"] = json!(attribute);
+    let unfit = verify(&selecting).json();
+    assert_eq!(unfit["attributeVerificationResults"][0]["code"], "INPUT_UNKNOWN", "{unfit}");
+    let mut unsigned = about(&MARRIED);
+    unsigned["errand"]["authorisation"] = json!({ "form_digest": "00", "scope": "婚姻状况", "signed_by": "subject", "valid_until": "2036-12-31T00:00:00Z" });
+    let field = verify(&unsigned).json()["field"].clone();
+    assert_eq!(field, "errand.authorisation.form_digest");
     let mut wrong = about(&MARRIED);
     wrong["attributes"][1]["attributeIdentifier"] = json!("urn:other");
     let refused = verify(&wrong);
