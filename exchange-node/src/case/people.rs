@@ -67,7 +67,7 @@ impl Case {
 
     /// What is known of the one who is called that.
     pub(crate) fn value(&self, whom: &str, name: &str) -> Option<&str> {
-        let value = self.person(whom)?.values.get(name)?;
+        let value = self.person(whom)?.values.get(name)?.as_str();
         (!value.trim().is_empty()).then_some(value)
     }
 

@@ -21,9 +21,8 @@ pub(super) fn accept_paper_while_doubted(corrected: &Book, case: &mut Case) {
     case.settle();
 }
 
-/// Takes in what has come; whether anything did.
-pub(super) fn refresh(asker: &Asker, case: &mut Case) -> bool {
-    let mut changed = false;
+/// Takes in what has come. What is left to do has to be said anew after it.
+pub(super) fn refresh(asker: &Asker, case: &mut Case) {
     let mut told_anew = Vec::new();
     let may_change = |answer: &Answer| matches!(answer, Answer::Deferred { .. } | Answer::Verdict { .. });
     for proof in case.proofs.iter_mut().filter(|proof| may_change(&proof.answer)) {
@@ -42,7 +41,6 @@ pub(super) fn refresh(asker: &Asker, case: &mut Case) -> bool {
             proof.attempt = proof.attempt.saturating_add(1);
         }
         proof.answer = answer;
-        changed = true;
         let given = given_of(&asked);
         if !proof.gives.is_empty() && proof.given != given {
             proof.given = given;
@@ -57,8 +55,4 @@ pub(super) fn refresh(asker: &Asker, case: &mut Case) -> bool {
             (proof.answer, proof.given) = (Answer::None, String::new());
         }
     }
-    if changed {
-        case.settle();
-    }
-    changed
 }
