@@ -39,6 +39,8 @@ pub enum OpenedState {
     RecordWasWrong,
     /// The record is right.
     RecordIsRight,
+    /// The provider has not taken it, or not decided it, for so long that nobody asks any longer.
+    Unanswered,
 }
 
 impl OpenedState {
@@ -50,7 +52,13 @@ impl OpenedState {
             Self::Refused => "refused",
             Self::RecordWasWrong => "record_was_wrong",
             Self::RecordIsRight => "record_is_right",
+            Self::Unanswered => "unanswered",
         }
+    }
+
+    /// Whether a word of the provider says something new; a decision does that also where nobody asks any longer.
+    pub(super) fn is_news(self, decides: bool) -> bool {
+        self == Self::Sending || decides && matches!(self, Self::Open | Self::Unanswered)
     }
 
     /// Whether a decision is awaited; meanwhile the applicant's paper is accepted.
@@ -459,7 +467,10 @@ pub(super) fn duty_id(step: Step, entry: u64) -> String {
 mod tests {
     use host::clock::SystemClock;
 
-    use super::*;
+    use super::{
+        OpenedState::{Open, RecordIsRight, RecordWasWrong, Refused, Sending, Unanswered},
+        *,
+    };
     use crate::duty::tests::duties;
 
     #[tokio::test]
@@ -512,5 +523,20 @@ mod tests {
         assert_eq!(book.corrected((5, Some(1))).unwrap().answers[0].answer, 21);
         assert!(book.corrected((5, None)).is_none());
         list.close().await.unwrap();
+    }
+
+    #[test]
+    fn a_decision_counts_once_and_also_after_it_was_given_up() {
+        for (state, accepted, decided) in [
+            (Sending, true, true),
+            (Open, false, true),
+            (Unanswered, false, true),
+            (Refused, false, false),
+            (RecordWasWrong, false, false),
+            (RecordIsRight, false, false),
+        ] {
+            assert_eq!((state.is_news(false), state.is_news(true)), (accepted, decided), "{state:?}");
+        }
+        assert!(!Unanswered.is_open(), "then the paper is accepted no longer, and the answer may be doubted again");
     }
 }

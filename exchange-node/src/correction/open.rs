@@ -178,11 +178,7 @@ impl Corrections {
         let Some(row) = of_it else { return Ok(false) };
         let (said, reply) =
             correction::open_reply(self.view.seen().directory(), &signed, (provider, &self.me), &digest)?;
-        let is_new = match (&said.said, row.state) {
-            (Some(Said::Decided(_)), state) => state.is_open(),
-            (_, state) => state == OpenedState::Sending,
-        };
-        if !is_new {
+        if !row.state.is_news(matches!(said.said, Some(Said::Decided(_)))) {
             return Ok(true);
         }
         let entry =
@@ -222,11 +218,25 @@ impl Corrections {
             None => return Ok(()),
         };
         tracing::info!(provider = row.provider, state = row.state.as_str(), "something was said of a correction");
+        self.keep_told(row, changes).await
+    }
+
+    /// The provider has said nothing for so long that nobody asks any longer; the office is told.
+    pub(super) async fn give_up(&self, entry: u64) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let Some(row) = self.book.opened_at(entry).filter(|row| row.state.is_open()) else { return Ok(()) };
+        tracing::error!(provider = row.provider, "a correction was never taken or decided; it is given up");
+        self.keep_told(Opened { state: OpenedState::Unanswered, ..row }, Vec::new()).await
+    }
+
+    /// Keeps a row, and has the office told where that is the end of it.
+    async fn keep_told(&self, row: Opened, mut changes: Vec<Change>) -> Result<(), Error> {
         let mut noting = self.outbox.begin().await;
         if !row.state.is_open() {
             match find::message::<wire::Request>(self.journal.as_ref(), row.question) {
                 Ok((asked, _)) => {
-                    changes.extend(noting.note(&asked.system, &asked.case_number, Happened::Correction { entry }));
+                    let happened = Happened::Correction { entry: row.entry };
+                    changes.extend(noting.note(&asked.system, &asked.case_number, happened));
                 }
                 // Gone with its month's key: then nobody is told.
                 Err(Error::StoredUnreadable) => {}

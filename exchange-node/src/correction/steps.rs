@@ -41,22 +41,17 @@ impl Corrections {
         if matches!(step, Step::Send | Step::Fetch) {
             let Some(row) = self.book.opened_at(entry).filter(|row| row.state.is_open()) else { return Ok(done()) };
             let said = self.send(entry).await;
+            let given_up = is_given_up(step, (row.opened_ms, row.due_ms), now_ms);
             return match (step, said) {
                 (Step::Send, Ok(true)) => Ok(done()),
                 (Step::Fetch, Ok(_)) if self.book.opened_at(entry).is_none_or(|row| !row.state.is_open()) => Ok(done()),
-                (Step::Fetch, _) if now_ms <= row.due_ms.saturating_add(GIVE_UP_MS) => {
-                    Ok(Acted::Later(Some(now_ms.saturating_add(ASK_AGAIN_MS))))
-                }
-                (_, Err(error)) if now_ms <= row.opened_ms.saturating_add(GIVE_UP_MS) => Err(error),
-                (_, Ok(false)) => Ok(Acted::Later(None)),
-                (_, said) => {
-                    tracing::error!(
-                        provider = row.provider,
-                        failed = said.is_err(),
-                        "a correction was never taken; it is not carried any longer"
-                    );
+                _ if given_up => {
+                    self.give_up(entry).await?;
                     Ok(done())
                 }
+                (Step::Fetch, _) => Ok(Acted::Later(Some(now_ms.saturating_add(ASK_AGAIN_MS)))),
+                (_, Err(error)) => Err(error),
+                (_, Ok(_)) => Ok(Acted::Later(None)),
             };
         }
         let Some(row) = self.book.received_at(entry) else { return Ok(done()) };
@@ -151,5 +146,24 @@ impl Corrections {
             }
             Outcome::Refused(refusal) => Err(format!("{}: {}", refusal.code, refusal.message).into()),
         }
+    }
+}
+
+/// Whether nobody asks any longer about a correction that was opened, or was to be decided, at these times.
+fn is_given_up(step: Step, (opened_ms, due_ms): (u64, u64), now_ms: u64) -> bool {
+    let since_ms = if step == Step::Fetch { due_ms.max(opened_ms) } else { opened_ms };
+    now_ms > since_ms.saturating_add(GIVE_UP_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_never_taken_and_what_is_never_decided_is_given_up_once() {
+        let (opened_ms, due_ms) = (1_000, 900_000_000);
+        let at = |step, now_ms| is_given_up(step, (opened_ms, due_ms), now_ms);
+        assert!(!at(Step::Send, opened_ms + GIVE_UP_MS) && at(Step::Send, opened_ms + GIVE_UP_MS + 1));
+        assert!(!at(Step::Fetch, due_ms + GIVE_UP_MS) && at(Step::Fetch, due_ms + GIVE_UP_MS + 1));
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The kinds of notices, in the order of the guide.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "verification.answered",
     "verification.refused",
     "verification.deferred",
@@ -34,6 +34,7 @@ pub const KINDS: [&str; 13] = [
     "commitment.repaired",
     "correction.decided",
     "correction.refused",
+    "correction.unanswered",
     "batch.finished",
     "subscription.changed",
     "subscription.ended",
@@ -59,7 +60,8 @@ pub enum Error {
 pub struct Notice {
     /// What kind it is: `verification.answered`, `verification.refused` or `verification.deferred` (again), `case.changed`,
     /// `commitment.fulfilled`, `commitment.broken`, `commitment.unconfirmed` or `commitment.repaired`, `correction.decided` or
-    /// `correction.refused`, `batch.finished`, `subscription.changed` or `subscription.ended`. There may be more one day: pass over what you do not know.
+    /// `correction.refused` or `correction.unanswered`, `batch.finished`, `subscription.changed` or `subscription.ended`. There may be
+    /// more one day: pass over what you do not know.
     #[serde(rename = "type")]
     #[schema(example = "verification.answered")]
     pub kind: String,
@@ -195,6 +197,7 @@ impl NoticeWriter {
         let Some(row) = self.corrections.opened(entry) else { return Ok(None) };
         let kind = match row.state {
             OpenedState::Refused => "correction.refused",
+            OpenedState::Unanswered => "correction.unanswered",
             _ => "correction.decided",
         };
         let scope = self.corrections.scope_of(row.question);

@@ -36,7 +36,7 @@ pub struct Correction {
     /// Its id; the provider has the same.
     #[schema(example = "9f3a2c1e4b5d6a70")]
     pub id: String,
-    /// `sending`, `open`, `refused`, `record_was_wrong` or `record_is_right`.
+    /// `sending`, `open`, `refused`, `record_was_wrong`, `record_is_right`, or `unanswered`: the provider never took or decided it.
     pub state: String,
     /// The receipt of the doubted answer.
     pub receipt: String,
