@@ -310,6 +310,16 @@ impl Duties {
         Ok(())
     }
 
+    /// What these duties waited for seems to be there: they are due now. A restart tries whatever is not done in any case, so this
+    /// is not kept.
+    pub fn hasten(&self, ids: &[String]) {
+        let now_ms = self.clock.now_ms();
+        let mut queue = self.locked();
+        ids.iter().for_each(|id| queue.hasten(id, now_ms));
+        drop(queue);
+        self.changed.notify_one();
+    }
+
     /// How many duties there are.
     pub fn count(&self) -> usize {
         self.locked().len()

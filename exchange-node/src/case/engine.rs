@@ -132,6 +132,8 @@ pub struct Cases {
     /// The numbers in the order in which the cases were opened: by the head's id.
     order: Mutex<BTreeMap<String, String>>,
     commitments: Mutex<BTreeMap<String, Commitment>>,
+    /// By item and proof, when checks that waited were asked at once because somebody answers again.
+    hastened: Mutex<HashMap<(String, String), u64>>,
     /// Cases that are being asked about now, as far as they have come.
     under_way: Mutex<HashMap<String, Case>>,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -154,6 +156,7 @@ impl Cases {
             heads: Mutex::new(heads.into_iter().map(|head| (head.number.clone(), head)).collect()),
             order: Mutex::new(order),
             commitments: Mutex::new(commitments.into_iter().map(|row| (row.id.clone(), row)).collect()),
+            hastened: Mutex::default(),
             under_way: Mutex::default(),
             turns: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),

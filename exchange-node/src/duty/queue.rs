@@ -108,6 +108,19 @@ impl Queue {
         self.ready(&order);
     }
 
+    /// A duty that waits for a later time is due from now on; one that is being done, or due sooner, stays as it is.
+    pub(super) fn hasten(&mut self, id: &str, at_ms: u64) {
+        let Some(waiting) = self.duties.get(id).filter(|waiting| !waiting.is_running && waiting.at_ms > at_ms) else {
+            return;
+        };
+        let order = waiting.duty.order.clone();
+        self.unready(&order);
+        if let Some(waiting) = self.duties.get_mut(id) {
+            waiting.at_ms = at_ms;
+        }
+        self.ready(&order);
+    }
+
     /// The first of an order, where none of the order is being done.
     fn first(&self, order: &str) -> Option<(u64, String)> {
         let ids = self.orders.get(order)?;

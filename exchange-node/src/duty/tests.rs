@@ -129,6 +129,20 @@ async fn a_webhook_that_never_answers_holds_up_neither_another_one_nor_anything_
     assert_eq!(list.count(), 44);
 }
 
+#[tokio::test]
+async fn what_was_tried_in_vain_is_due_at_once_when_what_it_waited_for_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = duties(dir.path(), Arc::new(MockClock::at(5000)));
+    let put = [("failed", 0), ("running", 0), ("later", 9_000_000)].map(|(id, at_ms)| Change::Put(duty(id, id, at_ms)));
+    list.commit(put.into()).await.unwrap();
+    let take = || list.locked().take(5000).map(|duty| duty.id);
+    assert_eq!((take().as_deref(), take().as_deref()), (Some("failed"), Some("running")));
+    list.locked().again("failed", 9_000_000);
+    assert_eq!(take(), None);
+    list.hasten(&["failed", "running", "none"].map(str::to_owned));
+    assert_eq!((take().as_deref(), take()), (Some("failed"), None), "what is being done is not done twice");
+}
+
 #[test]
 fn a_check_of_a_commitment_is_tried_more_and_more_seldom() {
     let random = SeededRandom::new(1);

@@ -32,6 +32,9 @@ const LOOK_AGAIN_MS: u64 = 3_600_000;
 /// How long after an answer was due it is asked for anew: whoever had it does not seem to have it any more.
 const DEFERRED_GRACE_MS: u64 = 7 * 86_400_000;
 
+/// How soon again one answer has others asked at once.
+const HASTEN_AGAIN_MS: u64 = 600_000;
+
 /// How soon a check looks again whose question a crash interrupted.
 const RESUMED_SOON_MS: u64 = 500;
 
@@ -223,9 +226,30 @@ impl Cases {
         self.remember(head);
         let kind = row.state.event();
         tracing::info!(commitment = id, state = row.state.as_str(), "a commitment was checked");
-        lock(&self.commitments).insert(id.to_owned(), row);
+        lock(&self.commitments).insert(id.to_owned(), row.clone());
         self.tell(&case, index, kind);
+        self.hasten_like(&row);
         Ok(Acted::Done(Vec::new()))
+    }
+
+    /// Somebody answers again: whatever else he was asked in vain for the same proof is asked now, and not after a long pause. Once
+    /// in a while: where some stay in vain, they are not asked again with each one that is answered.
+    fn hasten_like(&self, row: &Commitment) {
+        let now_ms = self.parts.clock.now_ms();
+        let last_ms = lock(&self.hastened).get(&(row.item.clone(), row.proof.clone())).copied();
+        if last_ms.is_some_and(|last_ms| now_ms < last_ms.saturating_add(HASTEN_AGAIN_MS)) {
+            return;
+        }
+        lock(&self.hastened).insert((row.item.clone(), row.proof.clone()), now_ms);
+        let deferred = Answer::Deferred { due_at_ms: 0 }.reason();
+        let waits = |other: &&Commitment| {
+            other.state == CommitmentState::Open
+                && (&other.item, &other.proof) == (&row.item, &row.proof)
+                && !other.last_reason.is_empty()
+                && other.last_reason != deferred
+        };
+        let ids: Vec<String> = lock(&self.commitments).values().filter(waits).map(|other| duty_id(&other.id)).collect();
+        self.parts.duties.hasten(&ids);
     }
 
     /// What to ask for a proof now: as its case's version of the item says, or, where no service answered it then, as the one
