@@ -108,11 +108,10 @@ impl Queue {
         self.ready(&order);
     }
 
-    /// A duty that waits for a later time is due from now on; one that is being done, or due sooner, stays as it is.
+    /// A duty that was tried in vain and waits for a later time is due from now on; any other stays as it is.
     pub(super) fn hasten(&mut self, id: &str, at_ms: u64) {
-        let Some(waiting) = self.duties.get(id).filter(|waiting| !waiting.is_running && waiting.at_ms > at_ms) else {
-            return;
-        };
+        let waits = |waiting: &&Waiting| !waiting.is_running && waiting.failures > 0 && waiting.at_ms > at_ms;
+        let Some(waiting) = self.duties.get(id).filter(waits) else { return };
         let order = waiting.duty.order.clone();
         self.unready(&order);
         if let Some(waiting) = self.duties.get_mut(id) {
