@@ -202,7 +202,7 @@ impl Cases {
             return Ok(Acted::Later(again));
         }
         // What stands on an absence tells nothing of somebody who is not known; whoever has yet to say who he is, is asked.
-        if let Some(later) = self.identify(&mut case, index).await? {
+        if let Some(later) = Box::pin(self.identify(&mut case, index)).await? {
             IDENTITY_NOT_CONFIRMED.clone_into(&mut row.last_reason);
             self.keep_open(case, row).await?;
             return Ok(later);
