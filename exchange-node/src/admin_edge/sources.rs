@@ -76,7 +76,8 @@ impl Sources for SourcesEdge {
                 steps.extend(source.ask(&asked).await.into_iter().map(step));
             }
         }
-        let found = under_all(&*parts.sources, Reading::Anew, &service, &numbers, &inputs).await;
+        let sources: &crate::sources::Sources = &parts.sources;
+        let found = under_all(sources, Reading::Anew, &service, &numbers, &inputs).await;
         let mut response = CheckLookupResponse { sources: steps, ..CheckLookupResponse::default() };
         if found.is_repeated {
             "the source gives equal rows under several numbers of the subject: whether they are one is not known"
