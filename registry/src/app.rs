@@ -267,6 +267,7 @@ impl App {
         }));
         // Before anything is said: a change of key that a crash interrupted is ended first.
         rotation.settle()?;
+        rotation.check_tls().await?;
         let own = RegistryAnnounced {
             addresses: addresses.advertised.clone(),
             tls_key: served_tls.key_digest().as_bytes().to_vec(),

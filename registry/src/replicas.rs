@@ -1,17 +1,19 @@
-//! The registries over one database, as each says of itself: where it is and which of the log's keys it holds. A change of
-//! the log's key waits until every one of them holds the new one: a registry without it could not go on.
+//! The registries over one database, as each says of itself: where it is and which of the log's keys and TLS keys it holds. A
+//! change of either waits until every one of them holds the new one: without the log's a registry could not go on, and
+//! without the TLS key no node would speak to it.
 //!
 //! Out of scope: making and using keys (`log_keys`, `rotation`). A registry that is not running cannot be asked; it says at
 //! its start which key it lacks.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use host::tls::{TlsIdentity, TlsKeyDigest};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use trust::key::{KeyId, Signer};
 
 use crate::{
-    keys::{self, LOG_NEXT_FILE},
+    keys::{self, LOG_NEXT_FILE, TLS_FILE, TLS_NEXT_FILE},
     ledger::{self, PostgresLedger},
     log_keys::LogKeys,
 };
@@ -84,7 +86,15 @@ impl Replicas {
                 Err(error) => tracing::warn!(%error, "the next key of the log cannot be read"),
             }
         }
-        let held: Vec<String> = self.log_keys.ids().iter().map(ToString::to_string).collect();
+        let mut held: Vec<String> = self.log_keys.ids().iter().map(ToString::to_string).collect();
+        for name in [TLS_FILE, TLS_NEXT_FILE] {
+            let path = self.folder.join(keys::FOLDER).join(name);
+            match path.exists().then(|| TlsIdentity::read(&path)) {
+                Some(Ok(identity)) => held.push(tls_key(&identity.key_digest())),
+                Some(Err(error)) => tracing::warn!(%error, "a TLS key cannot be read"),
+                None => {}
+            }
+        }
         sqlx::query(
             "INSERT INTO registries (id, place, held, seen) VALUES ($1, $2, $3, clock_timestamp())
              ON CONFLICT (id) DO UPDATE SET place = excluded.place, held = excluded.held, seen = excluded.seen",
@@ -98,23 +108,46 @@ impl Replicas {
         Ok(())
     }
 
-    /// The running registries that do not hold a key of the log.
+    /// The running registries that do not hold a key: one of the log by its id, or as [`tls_key`] names it.
     ///
     /// # Errors
     ///
     /// The database cannot be asked.
-    pub async fn lacking(&self, key: &KeyId) -> Result<Vec<String>, ledger::Error> {
+    pub async fn lacking(&self, key: &str) -> Result<Vec<String>, ledger::Error> {
         self.say().await?;
         sqlx::query_scalar(
             "SELECT place FROM registries
              WHERE NOT ($1 = ANY (held)) AND seen > clock_timestamp() - make_interval(secs => $2) ORDER BY place",
         )
-        .bind(key.to_string())
+        .bind(key)
         .bind(GONE_AFTER_SECONDS)
         .fetch_all(&self.pool)
         .await
         .map_err(ledger::postgres::explain)
     }
+
+    /// The other running registries that hold a key.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be asked.
+    pub async fn others_with(&self, key: &str) -> Result<Vec<String>, ledger::Error> {
+        sqlx::query_scalar(
+            "SELECT place FROM registries WHERE $1 = ANY (held) AND id <> $2
+             AND seen > clock_timestamp() - make_interval(secs => $3) ORDER BY place",
+        )
+        .bind(key)
+        .bind(&self.id)
+        .bind(GONE_AFTER_SECONDS)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(ledger::postgres::explain)
+    }
+}
+
+/// What a TLS key is called among the keys that are held.
+pub fn tls_key(digest: &TlsKeyDigest) -> String {
+    format!("tls {digest}")
 }
 
 impl LogKeys {

@@ -15,7 +15,7 @@ use host::{
     clock::Clock,
     files,
     random::Random,
-    tls::{IdentityError, ServerTls, SetupError, TlsIdentity},
+    tls::{IdentityError, ServerTls, SetupError, TlsIdentity, TlsKeyDigest},
 };
 use prost::Message;
 use proto::{
@@ -37,7 +37,7 @@ use crate::{
     keys::{self, AUTHORITY_FILE, AUTHORITY_NEXT_FILE, AUTHORITY_OLD_FILE, TLS_FILE, TLS_NEXT_FILE, TLS_SWITCH_FILE},
     ledger,
     log_keys::{self, LogKeys},
-    replicas::Replicas,
+    replicas::{self, Replicas},
     sequencer::{Accepted, Sequencer},
 };
 
@@ -56,7 +56,7 @@ pub enum Error {
     Ledger(#[from] ledger::Error),
     /// Other registries over the same directory could not go on with the new key.
     #[error(
-        "nothing was changed: the registries at {} do not hold the log's next key. Copy {} from this machine into the folder keys/ of each of them (mode 0600), and give the command again: they take it up by themselves",
+        "nothing was changed: the registries at {} do not hold the next key. Copy {} from this machine into the folder keys/ of each of them (mode 0600), and give the command again: they take it up by themselves",
         registries.join(", "),
         next.display()
     )]
@@ -75,6 +75,15 @@ pub enum Error {
     /// The new TLS key cannot be served with.
     #[error(transparent)]
     Tls(#[from] SetupError),
+    /// This registry was away when the TLS key was renewed.
+    #[error(
+        "this registry's TLS key is not the one that the directory names, and the registries at {} answer with that: copy keys/tls.pem of one of them into the folder keys/ of this one (mode 0600), and start it again",
+        registries.join(", ")
+    )]
+    TlsKeyOutOfUse {
+        /// Where the registries are that have the key in force.
+        registries: Vec<String>,
+    },
 }
 
 /// Changes keys. One change at a time.
@@ -163,7 +172,7 @@ impl Rotation {
         // Held before it is said: the checkpoint over the statement needs it.
         self.log_keys.hold(next);
         if let Some(replicas) = &self.replicas {
-            let registries = replicas.lacking(public.id()).await?;
+            let registries = replicas.lacking(&public.id().to_string()).await?;
             if !registries.is_empty() {
                 return Err(Error::NotEverywhere { next: self.path(keys::LOG_NEXT_FILE), registries });
             }
@@ -304,14 +313,39 @@ impl Rotation {
 
 /// The TLS key of the directory port.
 impl Rotation {
+    /// Before this registry says where it is: a TLS key that was renewed while it was away must not take the place of the one
+    /// that the others answer with.
+    ///
+    /// # Errors
+    ///
+    /// Others that run answer with the key that the directory names, and this one has another.
+    pub async fn check_tls(&self) -> Result<(), Error> {
+        let Some(replicas) = &self.replicas else { return Ok(()) };
+        let announced = self.announced();
+        let named = |key: &[u8]| <[u8; 32]>::try_from(key).map(TlsKeyDigest::from_bytes).ok();
+        let known = [named(&announced.tls_key), named(&announced.next_tls_key)];
+        let Some(in_force) = known[0] else { return Ok(()) };
+        if self.tls.iter().any(|tls| known.contains(&Some(tls.key_digest()))) {
+            return Ok(());
+        }
+        let registries = replicas.others_with(&replicas::tls_key(&in_force)).await?;
+        if registries.is_empty() { Ok(()) } else { Err(Error::TlsKeyOutOfUse { registries }) }
+    }
+
     /// Tells nodes of the next TLS key; the registry answers with it `lead_ms` later. The same command once more moves
-    /// that moment.
+    /// that moment. Where several registries share the directory, not before each of them holds the key.
     pub async fn announce_next_tls(
         &self,
         lead_ms: u64,
     ) -> Result<(Result<Accepted, authority::Error>, TlsIdentity), Error> {
         let _turn = self.turn.lock().await;
         let next = self.next_tls()?;
+        if let Some(replicas) = &self.replicas {
+            let registries = replicas.lacking(&replicas::tls_key(&next.key_digest())).await?;
+            if !registries.is_empty() {
+                return Err(Error::NotEverywhere { next: self.path(TLS_NEXT_FILE), registries });
+            }
+        }
         let switch_ms = self.clock.now_ms().saturating_add(lead_ms);
         files::replace_file(&self.path(TLS_SWITCH_FILE), switch_ms.to_string().as_bytes(), files::PRIVATE_MODE)?;
         let mut announced = self.announced();

@@ -189,6 +189,38 @@ async fn the_logs_key_changes_once_every_registry_holds_the_next_one() {
         assert_nothing_is_lost_or_doubled(&entries, &writer.said);
         assert_eq!(verified(&replicas, &entries, &checkpoint).await, entries.len() as u64);
     }
+    Box::pin(the_tls_key_is_renewed_once_every_registry_holds_the_next_one(&mut replicas)).await;
+}
+
+/// Behind one address nodes would meet a key that they accept only now and then.
+async fn the_tls_key_is_renewed_once_every_registry_holds_the_next_one(replicas: &mut Replicas) {
+    let folders = [0, 1].map(|number: usize| replicas.replicas[number].dir().to_owned());
+    let file = |number: usize, name: &str| folders[number].join("keys").join(name);
+    let before = std::fs::read(file(1, "tls.pem")).unwrap();
+    let renew = ["keys", "renew-tls", "--lead-hours", "0"];
+    let output = registry(&folders[0], &renew).await;
+    let refused = crate::support::said(&output);
+    let other = replicas.replicas[1].address().to_string();
+    assert!(!output.status.success(), "{refused}");
+    assert!(refused.contains(&other) && refused.contains("tls.next.pem"), "{refused}");
+    let copied =
+        std::process::Command::new("cp").arg("-p").arg(file(0, "tls.next.pem")).arg(folders[1].join("keys")).status();
+    assert!(copied.unwrap().success());
+    assert!(eventually(LIMIT, async || registry(&folders[0], &renew).await.status.success()).await);
+    let taken_up = async || {
+        let [one, two] = [0, 1].map(|number| std::fs::read(file(number, "tls.pem")).unwrap());
+        one == two && one != before && !file(1, "tls.next.pem").exists()
+    };
+    assert!(eventually(LIMIT, taken_up).await, "both answer with the new key");
+
+    // One that was away meanwhile does not announce its old key in the new one's place: it says what to copy.
+    replicas.replicas[1].kill();
+    std::fs::write(file(1, "tls.pem"), &before).unwrap();
+    let started = tokio::time::timeout(LIMIT, registry(&folders[1], &["serve"])).await;
+    let told = crate::support::said(&started.expect("it does not start"));
+    assert!(told.contains("copy keys/tls.pem"), "{told}");
+    std::fs::copy(file(0, "tls.pem"), file(1, "tls.pem")).unwrap();
+    replicas.replicas[1].start().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
