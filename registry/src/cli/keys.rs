@@ -2,7 +2,11 @@
 
 pub(super) mod sealed;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
 
 use clap::{Args, Subcommand};
 use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
@@ -17,7 +21,10 @@ use super::{
     Cli,
     operate::{Failure, Shown, channel, folder, moment, said},
 };
-use crate::replacement::Replacement;
+use crate::{
+    keys::{FOLDER, TLS_FILE},
+    replacement::Replacement,
+};
 
 /// `registry keys …`.
 #[derive(Debug, Subcommand)]
@@ -106,6 +113,27 @@ pub(super) async fn run(cli: &Cli, command: &KeysCommand) -> Result<Shown, Failu
     }
 }
 
+/// After so many days the registry's TLS key is better renewed; nodes renew theirs after as long by themselves.
+const TLS_KEY_OLD_DAYS: u64 = 365;
+
+/// For how many days the TLS key has been in its file; `None` where that cannot be told.
+pub(super) fn tls_days(folder: &Path, now_ms: u64) -> Option<u64> {
+    let written = fs::metadata(folder.join(FOLDER).join(TLS_FILE)).and_then(|file| file.modified()).ok()?;
+    let written_ms = u64::try_from(written.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()?;
+    Some(now_ms.saturating_sub(written_ms) / 86_400_000)
+}
+
+/// The same for people, with what to do where it is long.
+pub(super) fn tls_age_text(days: Option<u64>) -> String {
+    match days {
+        None => String::new(),
+        Some(days) if days > TLS_KEY_OLD_DAYS => {
+            format!("OLD: {days} days; renew it: registry keys renew-tls")
+        }
+        Some(days) => format!("{days} days old"),
+    }
+}
+
 fn replace_log(cli: &Cli, lost: &str) -> Result<Shown, Failure> {
     let dir = folder(cli)?;
     // Held until the key is made: a registry that is running has its key.
@@ -151,4 +179,26 @@ fn shown(listed: &wire::ListRegistryKeysResponse) -> Shown {
         next => format!("\nIt is being renewed; the next one is {next}."),
     };
     Shown { json, text: format!("{}\nThe TLS key's digest is {}.{next}", table.trim_fmt(), listed.tls_key) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tls_key_that_is_old_is_told_with_what_to_do() {
+        const DAY_MS: u64 = 86_400_000;
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(tls_days(folder.path(), 0), None);
+        fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        let path = folder.path().join(FOLDER).join(TLS_FILE);
+        fs::write(&path, "as if").unwrap();
+        let written = UNIX_EPOCH + std::time::Duration::from_millis(20_000 * DAY_MS);
+        fs::File::options().append(true).open(&path).unwrap().set_modified(written).unwrap();
+        assert_eq!(tls_days(folder.path(), 20_365 * DAY_MS), Some(365));
+        assert_eq!(tls_days(folder.path(), 0), Some(0), "a clock that is behind");
+        assert_eq!(tls_age_text(Some(365)), "365 days old");
+        assert!(tls_age_text(Some(366)).contains("registry keys renew-tls"));
+        assert_eq!(tls_age_text(None), "");
+    }
 }

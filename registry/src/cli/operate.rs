@@ -244,8 +244,10 @@ async fn serve(cli: &Cli, config: Option<&Path>, restored: bool) -> Result<(), F
 async fn status(cli: &Cli) -> Result<Shown, Failure> {
     let status = standing(cli).await?;
     let (key_backup, rehearsed_ms) = keys::sealed::last_rehearsal(&folder(cli)?);
+    let tls_days = keys::tls_days(&folder(cli)?, SystemClock.now_ms());
     let json = json!({
         "keys_rehearsed_ms": rehearsed_ms,
+        "tls_key_days": tls_days,
         "exchange": status.exchange_id,
         "directory_size": status.directory_size,
         "authority_key": status.authority_key,
@@ -264,6 +266,7 @@ async fn status(cli: &Cli) -> Result<Shown, Failure> {
         ("statements", status.directory_size.to_string()),
         ("signs", signs),
         ("key backup", key_backup),
+        ("TLS key", keys::tls_age_text(tls_days)),
         ("authority key", status.authority_key),
         ("address", status.address),
         ("tiles", status.tile_address),
