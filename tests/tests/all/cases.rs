@@ -151,12 +151,11 @@ async fn a_department_asks_its_own_conditional_service(place: &Place) {
     assert_eq!((&itself["consumer"], &itself["used"]["total"]), (&"housing".into(), &4.into()), "{usage}");
     let asked = place.asked_about("housing", &MARRIED).await;
     assert!(!asked.is_empty() && asked.iter().all(|asked| asked["department"] == "housing"), "{asked:?}");
-    let bundle = place.dir().join("own.evidence");
-    let bundle = bundle.to_str().unwrap();
     let authority = place.town.authority_key();
-    for receipt in [&answered.receipt, &proof(&case, "婚姻状况证明").receipt] {
-        place.json("housing", &["evidence", "export", receipt, "-o", bundle]).await;
-        let checked = place.json("housing", &["evidence", "verify", bundle, "--authority", authority]).await;
+    for (name, receipt) in [("alone", &answered.receipt), ("case", &proof(&case, "婚姻状况证明").receipt)] {
+        let bundle = place.dir().join(format!("own-{name}.evidence")).display().to_string();
+        place.json("housing", &["evidence", "export", receipt, "-o", &bundle]).await;
+        let checked = place.json("housing", &["evidence", "verify", &bundle, "--authority", authority]).await;
         assert_eq!(checked["sound"], true, "{checked}");
     }
 }

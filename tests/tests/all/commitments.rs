@@ -131,7 +131,7 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     let repair = serde_json::json!({ "officer": "1024", "how": "已补交证明" });
     let repaired = call("POST", &format!("/v1/commitments/{id}/repair")).json(&repair).send();
     assert_eq!((repaired.status, &repaired.json()["state"]), (200, &"repaired".into()), "{repaired:?}");
-    heard("E-2", "commitment.repaired").await;
+    heard("E-1", "commitment.repaired").await;
     let shown = place.json("housing", &["case", "show", "E-3"]).await;
     assert_eq!(shown["proofs"][1]["outcome"], "MAY_COMMIT", "{shown}");
     let shown = place.json("housing", &["case", "show", "E-1"]).await;

@@ -167,8 +167,8 @@ async fn a_backup_made_while_questions_are_answered_is_whole_and_the_same_log_go
 
 /// Whatever a node writes into its folder comes back, or stands here with the reason why it does not. The backup.
 async fn everything_that_a_used_node_keeps_is_in_its_backup(place: &Place) -> PathBuf {
-    // Keys on purpose; `log` is this harness's; the index is made again from the evidence.
-    const LEFT_OUT: [&str; 3] = ["keys", "log", "subject-index"];
+    // Keys on purpose; `log` is this harness's; the index is made again from the evidence; where it listens is the process's word.
+    const LEFT_OUT: [&str; 4] = ["keys", "log", "ready.json", "subject-index"];
     let dir = place.town.node("civil-affairs").dir().to_owned();
     let table = place.dir().join("former.csv");
     fs::write(&table, format!("number,former_number\n{},{}\n", resident(1991, 11, 26, 2), *SINGLE)).unwrap();
