@@ -63,7 +63,9 @@ pub(super) fn service_file(input: &[u8]) {
         }
         Err(problems) => {
             assert!(!problems.is_empty(), "refused without a reason");
-            let lines = u64::try_from(text.lines().count()).expect("a number") + 1;
+            // A line ends as YAML says (5.4): with a line feed, a carriage return, or both.
+            let ends = text.replace("\r\n", "\n").matches(['\n', '\r']).count();
+            let lines = u64::try_from(ends).expect("a number") + 2;
             assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)), "{problems:?}");
         }
     }
