@@ -270,11 +270,11 @@ impl WatchedFolder {
         // Changes build on those before them: one that is still written holds up what follows it.
         let until = found.iter().position(|file| !whole.contains(file)).unwrap_or(found.len());
         for file in &found[..until] {
-            let (is_known, newest) = {
-                let memory = self.memory();
-                (memory.same_file(file).is_some(), memory.newest_taken(now_ms))
-            };
-            if let Some((at_ms, name)) = newest.filter(|_| !is_known)
+            let memory = self.memory();
+            // What was handled is passed by: a folder that keeps years of them is looked at again and again.
+            let newest = if memory.same_file(file).is_some() { None } else { memory.newest_taken(now_ms) };
+            drop(memory);
+            if let Some((at_ms, name)) = newest
                 && file.place() < (at_ms, name.as_str())
             {
                 return Err(format!(

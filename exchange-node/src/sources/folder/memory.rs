@@ -101,7 +101,8 @@ impl Memory {
     pub(super) fn newest_taken(&self, now_ms: u64) -> Option<(u64, String)> {
         let taken = self.handled.iter().filter(|handled| handled.outcome == Outcome::Taken);
         let taken = taken.filter(|handled| !is_ahead(handled.changed_ms, now_ms));
-        taken.map(|handled| (handled.changed_ms, handled.name.clone())).max()
+        let newest = taken.map(|handled| (handled.changed_ms, handled.name.as_str())).max();
+        newest.map(|(at_ms, name)| (at_ms, name.to_owned()))
     }
 
     pub(super) fn last(&self) -> Option<&Handled> {
