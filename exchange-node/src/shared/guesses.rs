@@ -33,9 +33,21 @@ impl GuessBudget for SharedBudget {
     }
 }
 
+/// So many questions take in one transaction. A batch has ten thousand, and nearly every lock: while it takes, nobody else
+/// does, and single questions must not wait for all of them.
+const IN_ONE_TRANSACTION: usize = 1000;
+
 impl Shared {
     /// Takes what each question tries: all of one question or nothing of it, in their order.
     pub(super) async fn take_guesses(&self, questions: Vec<Vec<Guess>>, now_ms: u64) -> Result<Taken, Error> {
+        let mut taken = Taken::with_capacity(questions.len());
+        for some in questions.chunks(IN_ONE_TRANSACTION) {
+            taken.extend(self.take_some_guesses(some, now_ms).await?);
+        }
+        Ok(taken)
+    }
+
+    async fn take_some_guesses(&self, questions: &[Vec<Guess>], now_ms: u64) -> Result<Taken, Error> {
         let mut known: BTreeMap<About, Vec<(Tried, u64)>> = BTreeMap::new();
         for guess in questions.iter().flatten() {
             known.entry(guess.about).or_default();
@@ -58,7 +70,7 @@ impl Shared {
         }
         let mut taken = Taken::new();
         let mut new: Vec<(About, Tried)> = Vec::new();
-        for question in &questions {
+        for question in questions {
             let many = new.len();
             // What the question has changed, so that nothing of it stays where one of its claims is over.
             let mut before: Vec<(About, Vec<(Tried, u64)>)> = Vec::new();
