@@ -272,6 +272,12 @@ async fn batches_of_many_budgets_at_once_are_charged_at_either_node() {
     both[1].tries = vec![[1; 8], [2; 8], [3; 8]];
     let outcome = nodes[0].take_guesses(vec![both, question(30_000, 4), question(30_000, 5)], NOW_MS).await.unwrap();
     assert!(outcome[0].is_err_and(|spent| spent.claim == 1) && outcome[1].is_ok() && outcome[2].is_ok(), "{outcome:?}");
+    // A batch takes in several transactions: what it tried in the first counts in the second.
+    let mut long = vec![question(40_000, 1)];
+    long.extend((50_000..51_200).map(|subject| question(subject, 1)));
+    long.extend([question(40_000, 2), question(40_000, 3)]);
+    let outcome = nodes[1].take_guesses(long, NOW_MS).await.unwrap();
+    assert!(outcome.len() == 1_203 && outcome[..1_202].iter().all(Result::is_ok) && outcome[1_202].is_err());
 }
 
 #[tokio::test]
