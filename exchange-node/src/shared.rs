@@ -41,7 +41,8 @@ pub const PASSWORD_VARIABLE: &str = "EXCHANGE_SHARED_PASSWORD";
 /// How many connections a node opens at most.
 const MOST_CONNECTIONS: u32 = 16;
 
-/// After so long an unanswered claim of another node counts for nothing: longer than any answer takes.
+/// After so long an unanswered claim of another node counts for nothing: longer than any single answer takes. A batch over a slow
+/// source can take longer; it is sent again to the node that has it, and if another one takes it over, one of the two answers leaves.
 const LEASE_MS: u64 = 60_000;
 
 /// How long a question waits here for the answer that another node is making. Its asker tries again.
