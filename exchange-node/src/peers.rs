@@ -8,6 +8,7 @@
 //!
 //! Out of scope: what is sent, and when it is tried again (`ask`).
 
+mod alive;
 mod bulk;
 
 use std::{
@@ -37,6 +38,7 @@ use trust::{
     ids::{DepartmentId, NodeId},
 };
 
+use self::alive::{Heard, Sign};
 use crate::relay::way::ways_to;
 
 /// The connections of one peer: four saturate a provider of two cores; more would only cost memory.
@@ -107,6 +109,7 @@ struct Connection {
     channel: Channel,
     bulk: BulkClient<Channel>,
     in_flight: AtomicUsize,
+    heard: Heard,
 }
 
 /// How long somebody waits.
@@ -173,12 +176,33 @@ impl Peers {
         for (position, peer) in candidates.iter().enumerate() {
             let is_last = position + 1 == candidates.len();
             // Whoever waits a short time for a connection alone learns whether there is one before the question may be there.
-            let probes = !is_last || patience.unreached < patience.whole;
+            let is_hurried = patience.unreached < patience.whole;
             let probe = PROBE.min(left() / 2).min(patience.unreached);
-            if probes && !peer.proved.load(Ordering::Relaxed) && !peer.is_there(probe).await {
+            let probe_ends = Instant::now() + probe;
+            let is_proved = peer.proved.load(Ordering::Relaxed);
+            if (is_hurried || !is_last) && !is_proved && !peer.is_there(probe).await {
                 continue;
             }
-            let (connection, _guard) = peer.least_busy();
+            let chosen = peer.least_busy();
+            let sign = match is_hurried && chosen.0.heard.is_doubtful(is_proved) {
+                true => peer.sign_of_life(chosen.0, probe_ends).await,
+                false => Sign::Here,
+            };
+            let renewed;
+            let (peer, (connection, _guard)) = match sign {
+                Sign::Here => (peer, chosen),
+                Sign::OnlyAnew => {
+                    let Some(made) = self.renew(peer) else { continue };
+                    renewed = made;
+                    (&renewed, renewed.least_busy())
+                }
+                Sign::Nowhere => {
+                    if let Some(made) = self.renew(peer) {
+                        made.connector.give_up();
+                    }
+                    continue;
+                }
+            };
             let _counted = self.count(&peer.node);
             let mut client = connection.client.clone();
             let mut message = tonic::Request::new(wire::VerifyRequest { request: Some(request.clone()) });
@@ -187,6 +211,7 @@ impl Peers {
             let status = match timeout(left(), client.verify(message)).await {
                 Ok(Ok(response)) => {
                     peer.proved.store(true, Ordering::Relaxed);
+                    connection.heard.now();
                     let response = response.into_inner();
                     return match response.answer {
                         Some(_) => Ok(response),
@@ -344,6 +369,23 @@ impl Peers {
         if let Some(peer) = peers.get(&key).filter(|peer| peer.node == *node) {
             return Ok(Arc::clone(peer));
         }
+        let peer = self.connections_to(node)?;
+        peers.insert(key, Arc::clone(&peer));
+        Ok(peer)
+    }
+
+    /// Connections in place of those that have fallen silent: what is under way on them goes on, and nothing else does.
+    /// `None` where they were cut off meanwhile.
+    fn renew(&self, silent: &Arc<Peer>) -> Option<Arc<Peer>> {
+        let mut peers = self.locked();
+        let known = peers.get_mut(&(silent.node.department.clone(), silent.node.node.clone()))?;
+        if Arc::ptr_eq(known, silent) {
+            *known = self.connections_to(&silent.node).ok()?;
+        }
+        Some(Arc::clone(known))
+    }
+
+    fn connections_to(&self, node: &Node) -> Result<Arc<Peer>, SetupError> {
         let options = ConnectorOptions { attempt_timeout: ATTEMPT };
         let tls_keys = node.tls_keys().map(|key| TlsKeyDigest::from_bytes(*key));
         let identity = self.identity.load();
@@ -354,12 +396,10 @@ impl Peers {
                 let custody = CustodyClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
                 let bulk = BulkClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
                 let client = ExchangeClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
-                Connection { client, custody, channel, bulk, in_flight: AtomicUsize::new(0) }
+                Connection { client, custody, channel, bulk, in_flight: AtomicUsize::new(0), heard: Heard::default() }
             })
             .collect();
-        let peer = Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) });
-        peers.insert(key, Arc::clone(&peer));
-        Ok(peer)
+        Ok(Arc::new(Peer { node: node.clone(), connector, connections, proved: AtomicBool::new(false) }))
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<(DepartmentId, NodeId), Arc<Peer>>> {
@@ -432,11 +472,11 @@ mod tests {
 
     use super::*;
 
-    fn peers() -> Peers {
+    pub(super) fn peers() -> Peers {
         Peers::new(Arc::new(TlsIdentity::generate(&SeededRandom::new(1), &["housing.example"]).unwrap()))
     }
 
-    fn nodes(count: usize) -> Vec<Node> {
+    pub(super) fn nodes(count: usize) -> Vec<Node> {
         let node = Fixture::town().directory.nodes_of(&fixture::department("civil-affairs")).next().unwrap().clone();
         // Port 0 leads nowhere: every connection is refused at once.
         let address = vec!["127.0.0.1:0".to_owned()];
@@ -445,7 +485,7 @@ mod tests {
             .collect()
     }
 
-    fn request(number: u8) -> wire::Signed {
+    pub(super) fn request(number: u8) -> wire::Signed {
         let request = wire::Request { request_id: vec![number; 32], ..wire::Request::default() };
         envelope::signed(envelope::seal(&request, &fixture::key("housing node 1")).0)
     }
