@@ -270,7 +270,7 @@ fn household_subjects(service: &Service, case: &Case, missing: &mut Vec<String>)
 /// What the applicant states for an input, of whomever the question is.
 fn input_of_applicant(case: &Case, input: &ProofInput) -> Option<Value> {
     let name = if input.stated.is_empty() { &input.name } else { &input.stated };
-    let is_stated = input.value_from.is_empty() && name != NAME && name != RESIDENT;
+    let is_stated = input.value_from.is_empty() && item::given::may_be_the_applicants(name);
     case.value("applicant", name).filter(|_| is_stated).map(text)
 }
 

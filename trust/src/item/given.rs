@@ -30,7 +30,8 @@ pub(super) fn wrong(item: &ItemPublished, index: usize) -> Vec<(&'static str, &'
 }
 
 /// What has to be known of the people of a case before the proof can be asked, each such as `spouse.resident_id`: one of them
-/// for each value.
+/// for each value. What is compared with a record is the person's own or whose the item says; only what selects rows may
+/// be the applicant's.
 pub fn needs(service: &Service, proof: &ProofRequirement) -> BTreeSet<String> {
     let whom = about(proof);
     let one = [whom];
@@ -39,22 +40,30 @@ pub fn needs(service: &Service, proof: &ProofRequirement) -> BTreeSet<String> {
     let schemes = &service.published.subject_schemes;
     let mut needs: BTreeSet<String> =
         roles.iter().flat_map(|role| schemes.iter().map(move |scheme| format!("{role}.{scheme}"))).collect();
-    let mut value = |value_from: &str, stated: &str, otherwise: &str| {
+    let mut value = |value_from: &str, stated: &str, otherwise: &str, selects: bool| {
         if !value_from.is_empty() {
             needs.insert(value_from.to_owned());
             return;
         }
         let name = if stated.is_empty() { otherwise } else { stated };
         needs.insert(format!("{asked_first}.{name}"));
-        needs.insert(format!("applicant.{name}"));
+        if selects && may_be_the_applicants(name) {
+            needs.insert(format!("applicant.{name}"));
+        }
     };
     for input in proof.inputs.iter().filter(|input| input.value.is_none()) {
-        value(&input.value_from, &input.stated, &input.name);
+        value(&input.value_from, &input.stated, &input.name, true);
     }
     if let Some(claim) = proof.claim.as_ref().filter(|claim| claim.operands.is_empty() && claim.operator != "exists") {
-        value(&proof.value_from, &proof.stated, &claim.attribute);
+        value(&proof.value_from, &proof.stated, &claim.attribute, false);
     }
     needs
+}
+
+/// Whether an input that selects rows, stated under this name, is the applicant's where the person states nothing: a region
+/// or a period is, and never who somebody is.
+pub fn may_be_the_applicants(name: &str) -> bool {
+    !matches!(name, "name" | "resident_id")
 }
 
 /// For each proof, the places of those whose answers it waits for.

@@ -214,3 +214,23 @@ fn what_an_answer_gives_must_be_disclosed_and_may_not_wait_for_itself() {
     let circle = told(over);
     assert!(circle.contains("登记日期证明 → 婚姻状况证明 → 登记日期证明"), "{circle}");
 }
+
+#[test]
+fn a_claim_waits_for_nothing_of_the_applicants_and_what_selects_rows_may() {
+    let fixture = Fixture::town();
+    let mut item = giving("applicant.registered_on", "registered_on", &[("spouse", "")]);
+    let asked = &mut item.proofs[1];
+    let input = |name: &str| wire::ProofInput { name: name.into(), ..Default::default() };
+    asked.inputs = vec![input("region"), input("resident_id")];
+    let service = service_of(&fixture.directory, asked).unwrap();
+    let needs = given::needs(service, asked);
+    for (name, spouses, applicants) in
+        [("marital_status", true, false), ("region", true, true), ("resident_id", true, false)]
+    {
+        let has = |role: &str| needs.contains(&format!("{role}.{name}"));
+        assert_eq!((has("spouse"), has("applicant")), (spouses, applicants), "{name}: {needs:?}");
+    }
+    // What is asked about the spouse may therefore give what is the applicant's own under the same name.
+    item.proofs[0].about = "spouse".into();
+    assert_eq!(given::circle(&fixture.directory, &item), None);
+}
