@@ -229,7 +229,7 @@ impl Sources {
             *source.service() == service.id.service && source.major() == major
         };
         let found = self.services.iter().find(|source| is_of(source, Some(service.id.major)));
-        if found.is_none() && self.imported(service, Some(service.id.major)).is_some() {
+        if found.is_none() && self.is_of_imports(service) {
             return None;
         }
         found.or_else(|| self.services.iter().find(|source| is_of(source, None)))
@@ -239,6 +239,13 @@ impl Sources {
     pub fn mapping_of_imports(&self, service: &Service) -> Mapping {
         let found = self.imported(service, Some(service.id.major)).or_else(|| self.imported(service, None));
         found.map(|imported| imported.mapping.clone()).unwrap_or_default()
+    }
+
+    /// Whether the file says of just this version that its records are imported ones, by hand or from a folder.
+    fn is_of_imports(&self, service: &Service) -> bool {
+        let major = Some(service.id.major);
+        let is_of = |folder: &Arc<WatchedFolder>| *folder.service() == service.id.service && folder.major() == major;
+        self.imported(service, major).is_some() || self.folders.iter().any(is_of)
     }
 
     fn imported(&self, service: &Service, major: Option<u32>) -> Option<&Imported> {
@@ -330,5 +337,44 @@ impl RecordSource for Sources {
 impl fmt::Debug for Sources {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Sources").field("services", &self.services.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host::clock::SystemClock;
+    use trust::ids::ServiceId;
+
+    use super::*;
+    use crate::records::tests::{PROPERTY, service};
+
+    const DATABASE: &str = r#"
+[sources.copy]
+kind = "sqlite"
+path = "copy.db"
+[sources.exports]
+kind = "folder"
+path = "exports"
+[services.property-ownership]
+source = "copy"
+query = "SELECT region FROM property WHERE id = :subject"
+"#;
+
+    #[tokio::test]
+    async fn a_version_whose_records_are_imported_is_not_asked_of_the_database_of_the_others() {
+        let first = service(PROPERTY);
+        let second = Service { id: ServiceId { major: 2, ..first.id.clone() }, ..first.clone() };
+        for (second_is, of_second) in [
+            ("", true),
+            ("[services.\"property-ownership.2\"]\nkind = \"embedded\"\n", false),
+            ("[services.\"property-ownership.2\"]\nsource = \"exports\"\n", false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let settings = Settings::parse(&format!("{DATABASE}{second_is}")).unwrap();
+            let records = Arc::new(Records::open(dir.path()).unwrap());
+            let sources = Sources::of(&settings, dir.path(), records, Arc::new(SystemClock)).unwrap();
+            assert!(sources.of_service(&first).is_some(), "{second_is}");
+            assert_eq!(sources.of_service(&second).is_some(), of_second, "{second_is}");
+        }
     }
 }

@@ -170,6 +170,11 @@ impl WatchedFolder {
         &self.service
     }
 
+    /// Its major version, where the settings name one.
+    pub fn major(&self) -> Option<u32> {
+        self.major
+    }
+
     /// How it stands.
     pub fn status(&self) -> FolderStatus {
         let memory = self.memory();
