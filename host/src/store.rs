@@ -27,6 +27,9 @@ pub const MAX_VALUE_BYTES: usize = 4096;
 /// A sensible cache for one database: resident memory was seen to be 2 to 4 times the cache.
 pub const SMALL_CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// After so many bytes of a page it is looked at once more ([`Store::read_in_passing`]): a leaf has some 64 KiB.
+const LOOKED_AT_EVERY: usize = 1024;
+
 /// What can go wrong with a store. Each sentence says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,6 +108,20 @@ impl Store {
     /// switched to). Whatever must be durable before it is acknowledged goes through [`crate::committer::Committer`].
     pub fn db(&self) -> &sled::Db {
         &self.db
+    }
+
+    /// Reads one value in passing, for whoever reads far more than the cache holds.
+    ///
+    /// sled finds out that it holds more pages than its cache may only when a page was looked at: at every 64th look in
+    /// each of its 256 shares of all pages. An iterator looks at a page once, whatever is on it, so that whoever reads a
+    /// million entries with one has all of them in memory at the end. Each value is therefore looked up by itself, and
+    /// large ones as often as small ones would be that take their place: a page is let go of soon after it was read.
+    pub fn read_in_passing(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        let found = self.db.get(key).map_err(|error| self.explain(error))?;
+        for _ in 0..found.as_ref().map_or(0, |value| value.len() / LOOKED_AT_EVERY) {
+            self.db.contains_key(key).map_err(|error| self.explain(error))?;
+        }
+        Ok(found)
     }
 
     /// The folder of the database.
@@ -210,6 +227,18 @@ mod tests {
         let store = Store::open(&path, SMALL_CACHE_BYTES).unwrap();
         assert_eq!(store.db().get("key").unwrap().unwrap(), "value");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_is_read_in_passing_is_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), SMALL_CACHE_BYTES).unwrap();
+        for length in [0, 1, LOOKED_AT_EVERY, MAX_VALUE_BYTES] {
+            let (key, value) = (length.to_string(), vec![7_u8; length]);
+            assert_eq!(store.read_in_passing(key.as_bytes()).unwrap(), None);
+            store.db().insert(&key, value.as_slice()).unwrap();
+            assert_eq!(store.read_in_passing(key.as_bytes()).unwrap().unwrap(), value);
+        }
     }
 
     #[test]

@@ -27,9 +27,6 @@ use super::Error;
 /// How many entries a bundle has.
 pub(super) const BUNDLE: u64 = TILE_WIDTH as u64;
 
-/// After so many bytes of a page it is looked at once more ([`StoredDirectory::joined`]): a leaf has some 64 KiB.
-const LOOKED_AT_EVERY: usize = 1024;
-
 /// What is made durable together.
 pub(super) struct Batch {
     pub(super) start: u64,
@@ -218,21 +215,12 @@ impl StoredDirectory {
         Ok(found.into_iter().map(|(_, bytes)| bytes).collect())
     }
 
-    /// What lies in pieces under a prefix; `None` where nothing does.
-    ///
-    /// sled finds out that it holds more pages than its cache may only when a page was looked at: at every 64th look in
-    /// each of its 256 shares of all pages. An iterator looks at a page once, whatever is on it, so that whoever reads a
-    /// million statements with one has all of them in memory at the end. Each piece is therefore looked up by itself, and
-    /// large ones as often as small ones would be that take their place: a page is let go of soon after it was read.
+    /// What lies in pieces under a prefix; `None` where nothing does. Whoever reads a whole directory holds none of it.
     fn joined(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let mut joined: Option<Vec<u8>> = None;
         for number in 0..=u16::MAX {
             let key = [prefix, &number.to_be_bytes()].concat();
-            let found = self.store.db().get(&key).map_err(|error| self.failed(error))?;
-            let Some(piece) = found else { break };
-            for _ in 0..piece.len() / LOOKED_AT_EVERY {
-                self.store.db().contains_key(&key).map_err(|error| self.failed(error))?;
-            }
+            let Some(piece) = self.store.read_in_passing(&key)? else { break };
             joined.get_or_insert_with(Vec::new).extend_from_slice(&piece);
             if piece.len() < MAX_VALUE_BYTES {
                 break;

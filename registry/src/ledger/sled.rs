@@ -211,35 +211,37 @@ impl Entries {
             return Ok(entries);
         }
         let mut bytes = 0_usize;
-        let mut expected = start;
-        for stored in self.store.db().range(entry_key(start, 0)..entry_key(size, 0)) {
-            let (key, piece) = stored.map_err(|error| self.store.explain(error))?;
-            let index = key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-            let is_first = key.last() == Some(&0);
-            if is_first {
-                if entries.len() >= limit.entries || bytes >= limit.bytes {
-                    break;
-                }
-                if index != Some(expected) {
-                    return Err(Error::damaged(format!("entry {expected} is missing")));
-                }
-                expected += 1;
-                entries.push(Vec::new());
+        for index in start..size {
+            if entries.len() >= limit.entries || (bytes >= limit.bytes && !entries.is_empty()) {
+                break;
             }
-            match entries.last_mut() {
-                Some(entry) if index == Some(expected - 1) => entry.extend_from_slice(&piece),
-                _ => return Err(Error::damaged(format!("the first piece of entry {expected} is missing"))),
-            }
-            bytes = bytes.saturating_add(piece.len());
+            let entry = self.entry(index)?;
+            bytes = bytes.saturating_add(entry.len());
+            entries.push(entry);
         }
         // An entry that would lead beyond the limit stays for the next read, unless it is the only one.
         if bytes > limit.bytes && entries.len() > 1 {
             entries.pop();
         }
-        if entries.is_empty() {
-            return Err(Error::damaged(format!("entry {start} is missing")));
-        }
         Ok(entries)
+    }
+
+    /// One entry, in passing: a ledger is read from its beginning whenever the registry starts.
+    fn entry(&self, index: u64) -> Result<Vec<u8>, Error> {
+        let mut entry = Vec::new();
+        for piece in 0..=u8::MAX {
+            match self.store.read_in_passing(&entry_key(index, piece))? {
+                Some(bytes) => {
+                    entry.extend_from_slice(&bytes);
+                    if bytes.len() < MAX_VALUE_BYTES {
+                        break;
+                    }
+                }
+                None if piece == 0 => return Err(Error::damaged(format!("entry {index} is missing"))),
+                None => break,
+            }
+        }
+        Ok(entry)
     }
 
     fn finished_tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Error> {
