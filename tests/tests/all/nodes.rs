@@ -142,6 +142,9 @@ async fn a_second_node_joins_with_keys_of_its_own_and_answers_when_the_first_is_
     assert_eq!(nodes.len(), 2, "{listed}");
     assert!(nodes[1]["addresses"][0].as_str().unwrap().starts_with("[::1]:"), "{listed}");
     assert_eq!(nodes[1]["keys"].as_array().unwrap().len(), 1, "{listed}");
+    // It has no database in which they count together, and asks nobody.
+    let usage = place.place.json("civil-affairs", &["access", "usage"]).await;
+    assert_eq!((&usage["counted_here_alone"], &usage["asked_here_alone"]), (&true.into(), &false.into()), "{usage}");
     // An offer is taken once.
     let again =
         place.place.cli("civil-affairs", &["node", "add", place.place.dir().join("2.offer").to_str().unwrap()]).await;

@@ -181,6 +181,7 @@ async fn two_nodes_share_answers_and_a_quota_and_answer_nothing_without_their_da
     let total = |usage: Value| usage["grants"][0]["used"]["total"].clone();
     let usage = at(&place, &dir, &["access", "usage", "--json"]).await;
     let usage: Value = serde_json::from_slice(&usage.stdout).unwrap();
+    assert_eq!(usage["counted_here_alone"], false, "{usage}");
     assert_eq!((total(usage), total(place.json("civil-affairs", &["access", "usage"]).await)), (15.into(), 15.into()));
     place.town.node("civil-affairs").kill();
     place.town.node("civil-affairs").start().await.unwrap();

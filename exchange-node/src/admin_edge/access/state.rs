@@ -32,13 +32,14 @@ pub(super) async fn list(parts: &Parts) -> ListAccessResponse {
         None => None,
         Some(shared) => Some(shared.uses(&calendar, now_ms).await),
     };
-    let counted_here_alone = shared.as_ref().is_some_and(Result::is_err);
     if let Some(Err(error)) = &shared {
         tracing::warn!(%error, "uses of grants are told as this node alone has counted them");
     }
     let seen = parts.view.seen();
     let directory = seen.directory();
     let me = &parts.config.department;
+    let has_others = directory.nodes_of(me).nth(1).is_some();
+    let counted_here_alone = shared.as_ref().map_or(has_others, Result::is_err);
     let looked = Looked {
         me,
         directory,
@@ -54,7 +55,16 @@ pub(super) async fn list(parts: &Parts) -> ListAccessResponse {
     let held = directory.access_held_by(me).map(|(key, access)| looked.state(&key, access));
     let mut access: Vec<AccessState> = given.chain(held).collect();
     access.sort_by_key(|state| (state.applied_ms, state.applied.as_ref().map(|applied| applied.id.clone())));
-    ListAccessResponse { access, standing: looked.standing(), counted_here_alone }
+    let standing = looked.standing();
+    let asked_here_alone = has_others && asks(me, &access, &standing);
+    ListAccessResponse { access, standing, counted_here_alone, asked_here_alone }
+}
+
+/// Whether there is anything that a department asks, or may ask by a grant.
+pub(super) fn asks(me: &DepartmentId, access: &[AccessState], standing: &[StandingUse]) -> bool {
+    let me = me.as_str();
+    let may_ask = |state: &AccessState| state.granted.as_ref().is_some_and(|granted| granted.consumer == me);
+    access.iter().any(may_ask) || standing.iter().any(|standing| standing.consumer == me)
 }
 
 /// A decision that waits, as operators see it.

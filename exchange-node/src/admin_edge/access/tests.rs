@@ -169,3 +169,19 @@ fn clocks_turn_amber_and_red_on_both_sides() {
     let got = told(&fixture, "housing", NOW_MS, [&Usage::default(), &used, &used]);
     assert_eq!((colour(&got), got.r#use.unwrap().total, got.r#use.unwrap().asked), (None, 1, 1));
 }
+
+#[test]
+fn a_consumer_asks_by_its_grants_and_whoever_asked_without_one_does_too() {
+    use proto::admin::v1::{AccessState, StandingUse};
+    let asks = |me: &str, access: &[AccessState], standing: &[StandingUse]| {
+        state::asks(&fixture::department(me), access, standing)
+    };
+    let applied = AccessState { applied: Some(fixture::application(ID)), ..AccessState::default() };
+    let granted = AccessState { granted: Some(fixture::granted(ID)), ..applied.clone() };
+    assert!(!asks("housing", &[applied], &[]), "what was not granted was not used");
+    assert!(asks("housing", std::slice::from_ref(&granted), &[]));
+    assert!(!asks("civil-affairs", &[granted], &[]), "it answers");
+    let of_others = StandingUse { consumer: "housing".into(), provider: "taxation".into(), ..StandingUse::default() };
+    assert!(asks("housing", &[], std::slice::from_ref(&of_others)));
+    assert!(!asks("taxation", &[], &[of_others]));
+}

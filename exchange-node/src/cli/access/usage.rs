@@ -31,13 +31,26 @@ pub(super) async fn run(id: Option<&str>, folder: &Folder, output: Output) -> Re
         "grants": granted.iter().map(grant_json).collect::<Vec<_>>(),
         "standing": standing.iter().map(standing_json).collect::<Vec<_>>(),
         "counted_here_alone": listed.counted_here_alone,
+        "asked_here_alone": listed.asked_here_alone,
     });
-    let alone = match listed.counted_here_alone {
-        true => "\nThe shared database is away: these are the uses that this node alone has counted.",
-        false => "",
-    };
+    let alone = alone(listed.counted_here_alone, listed.asked_here_alone);
     output.show(&machine, || text(&granted, &standing) + alone);
     Ok(Exit::Done)
+}
+
+/// Which of the uses are those of one node of several.
+fn alone(counted: bool, asked: bool) -> &'static str {
+    match (counted, asked) {
+        (true, true) => {
+            "\nThe department has other nodes: these are the uses that this node alone has counted. Ask the others too."
+        }
+        (true, false) => {
+            "\nWhat was answered is what this node alone has counted: the shared database is away, or there is none. \
+             Ask the department's other nodes too."
+        }
+        (false, true) => "\nWhat this department asked is what it asked through this node: ask its other nodes too.",
+        (false, false) => "",
+    }
 }
 
 fn quota(state: &AccessState) -> Quota {
@@ -148,5 +161,13 @@ mod tests {
         assert_eq!(grant_json(&state)["used"]["today"], 7);
         assert_eq!(grant_json(&state)["quota"]["per_day"], 100);
         assert!(text(&[], &[]).starts_with("No grants"));
+    }
+
+    #[test]
+    fn uses_of_one_node_of_several_are_told_as_such() {
+        let told = [alone(true, true), alone(true, false), alone(false, true)];
+        assert!(told.iter().all(|told| told.contains("other") && told.contains("this node")), "{told:?}");
+        assert!(told[2].contains("asked") && !told[1].contains("asked"), "{told:?}");
+        assert_eq!(alone(false, false), "");
     }
 }
