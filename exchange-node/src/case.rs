@@ -248,6 +248,9 @@ pub struct Proof {
     pub commitment: Option<String>,
     /// Whether that commitment turned out false and was not put right.
     pub broken: bool,
+    /// Whether a commitment for it turned out false and was put right: then a paper settles it.
+    #[serde(default)]
+    pub repaired: bool,
     /// A paper was taken in.
     pub paper: bool,
     /// The answer is doubted, and a correction of it is open.

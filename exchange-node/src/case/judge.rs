@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** only a `MATCH` makes a paper unnecessary; a `MATCH` by absence only beside one of the person's name by his
 //! number. Only a `MISMATCH` says that something is wrong; whatever keeps a provider from answering never does. A paper settles
-//! a proof that no record decides; what a record says it settles only while that is doubted.
+//! a proof that no record decides; what a record says it settles only while that is doubted, or where it puts a broken
+//! commitment right.
 
 use proto::exchange::v1::Verdict;
 use serde::{Deserialize, Serialize};
@@ -186,8 +187,9 @@ impl Case {
 
 fn outcome(proof: &Proof, is_known: bool, blocked: bool) -> (Outcome, String) {
     let (found, reason) = without_paper(proof, is_known, blocked);
-    // What the record says counts before a paper, unless it is doubted; a broken commitment is put right with one.
-    let is_decided = matches!(found, Outcome::DoesNotMatch | Outcome::NotRequired) && !proof.broken;
+    // What the record says counts before a paper, unless it is doubted; a broken commitment is put right with one, for good.
+    let is_wrong = found == Outcome::DoesNotMatch && !proof.broken && !proof.repaired;
+    let is_decided = is_wrong || found == Outcome::NotRequired;
     match proof.paper {
         true if proof.doubted || !is_decided => (Outcome::PaperAccepted, "paper".to_owned()),
         false if proof.doubted => (Outcome::SubmitOnPaper, CORRECTION_OPEN.to_owned()),

@@ -127,6 +127,9 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     assert_eq!(proof(&blocked, PROOF).reason, "commitment_blocked", "{blocked:?}");
     let blocked = refused(&place, &["case", "commit", "E-3", PROOF, "--form", form, "--officer", "1024"]).await;
     assert!(blocked.contains("COMMITMENT_BLOCKED"), "{blocked}");
+    // The paper that puts it right settles the proof, then and once that is said.
+    let paper = ["case", "add", "E-1", "--officer", "1024", "--paper", PROOF];
+    assert_eq!(place.json_of("housing", &paper).await["proofs"][1]["outcome"], "PAPER_ACCEPTED");
     let id = commitment(&place, "E-1").await["commitment"].as_str().unwrap().to_owned();
     let repair = serde_json::json!({ "officer": "1024", "how": "已补交证明" });
     let repaired = call("POST", &format!("/v1/commitments/{id}/repair")).json(&repair).send();
@@ -135,7 +138,11 @@ async fn a_commitment_stands_in_is_checked_later_and_a_false_one_has_consequence
     let shown = place.json("housing", &["case", "show", "E-3"]).await;
     assert_eq!(shown["proofs"][1]["outcome"], "MAY_COMMIT", "{shown}");
     let shown = place.json("housing", &["case", "show", "E-1"]).await;
-    assert_eq!(shown["flagged"], false, "{shown}");
+    assert_eq!(
+        (&shown["flagged"], &shown["proofs"][1]["outcome"]),
+        (&false.into(), &"PAPER_ACCEPTED".into()),
+        "{shown}"
+    );
     let again = refused(&place, &["case", "repair", &id, "--officer", "1024", "--how", "再次"]).await;
     assert!(again.contains("COMMITMENT_NOT_NEEDED"), "{again}");
     Box::pin(what_stands_on_an_absence_waits_for_who_the_person_is(&place, &desk, form)).await;

@@ -132,6 +132,7 @@ impl Cases {
                 let index = place(&case, &row);
                 if let Some(index) = index {
                     case.proofs[index].broken = false;
+                    case.proofs[index].repaired = true;
                     case.proofs[index].commitment = None;
                 }
                 case.settle();

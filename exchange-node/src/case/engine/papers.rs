@@ -24,7 +24,7 @@ pub(super) fn take(case: &mut Case, papers: &[String], about: &str) -> Result<()
             _ => return Err(unknown("papers_about").because(asked_about())),
         };
         let proof = &mut case.proofs[index];
-        if proof.outcome == Outcome::DoesNotMatch && !proof.broken {
+        if proof.outcome == Outcome::DoesNotMatch && !proof.broken && !proof.repaired {
             return Err(Refusal::new(Code::PaperNotAccepted).at("papers"));
         }
         proof.paper = true;
@@ -94,8 +94,16 @@ mod tests {
         away.settle();
         assert_eq!(outcomes(&away), [Outcome::DoesNotMatch]);
         // Whoever broke a commitment brings the paper to put that right.
-        let mut broken = case(&[Proof { broken: true, ..wrong }]);
+        let mut broken = case(&[Proof { broken: true, ..wrong.clone() }]);
         take(&mut broken, &paper, "").unwrap();
         assert_eq!(outcomes(&broken), [Outcome::PaperAccepted]);
+        // It stays put right once that is said, and may be brought after it too.
+        (broken.proofs[0].broken, broken.proofs[0].repaired) = (false, true);
+        broken.settle();
+        assert_eq!(outcomes(&broken), [Outcome::PaperAccepted]);
+        let mut repaired = case(&[Proof { repaired: true, ..wrong }]);
+        assert_eq!(outcomes(&repaired), [Outcome::DoesNotMatch]);
+        take(&mut repaired, &paper, "").unwrap();
+        assert_eq!(outcomes(&repaired), [Outcome::PaperAccepted]);
     }
 }
