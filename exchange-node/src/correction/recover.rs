@@ -60,7 +60,9 @@ impl Corrections {
     async fn recover_heard(&self, place: u64) -> Result<bool, Error> {
         let (said, _) = find::message::<wire::CorrectionReply>(self.journal.as_ref(), place)?;
         let digest = data_encoding::HEXLOWER.encode(&said.correction);
-        let row = self.book.opened_by(|row| row.digest == digest && row.state.is_open() && row.reply < Some(place));
+        let decides = matches!(said.said, Some(Said::Decided(_)));
+        let row =
+            self.book.opened_by(|row| row.digest == digest && row.state.is_news(decides) && row.reply < Some(place));
         let Some(row) = row else { return Ok(false) };
         self.heard(row, &said, place).await?;
         Ok(true)
