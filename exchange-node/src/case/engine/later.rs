@@ -76,10 +76,7 @@ impl Cases {
         let mut rechecked = Vec::new();
         for index in 0..case.proofs.len() {
             let Some(row) = case.proofs[index].commitment.as_ref().and_then(|id| self.commitment(id)) else { continue };
-            let Some(state) = case.checked(index).filter(|state| *state != row.state) else { continue };
-            if !matches!(row.state, CommitmentState::Broken | CommitmentState::Fulfilled) {
-                continue;
-            }
+            let Some(state) = anew(case, index, &row) else { continue };
             let proof = &mut case.proofs[index];
             proof.broken = state == CommitmentState::Broken;
             if state == CommitmentState::Unconfirmed {
@@ -90,5 +87,52 @@ impl Cases {
         }
         case.settle();
         rechecked
+    }
+}
+
+/// What a checked commitment comes to by another answer than the one that it was checked by; `None` where it stays what it is. That
+/// somebody's name cannot be asked now, or is stated otherwise since, takes nothing back.
+fn anew(case: &Case, index: usize, row: &Commitment) -> Option<CommitmentState> {
+    let is_checked = matches!(row.state, CommitmentState::Broken | CommitmentState::Fulfilled);
+    let is_anew = case.proofs[index].receipt != row.receipt;
+    case.checked(index).filter(|state| is_checked && is_anew && *state != row.state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{
+        Proof,
+        judge::{Answer, MATCH, MISMATCH, NO_RECORD},
+    };
+
+    #[test]
+    fn a_checked_commitment_is_judged_anew_by_another_answer_alone() {
+        let verdict = |verdict: &str, by_absence| Answer::Verdict {
+            verdict: verdict.to_owned(),
+            by_absence,
+            reason: String::new(),
+        };
+        let of = |name: Answer, (answer, receipt): (Answer, &str), state| {
+            let proof = |answer| Proof { about: "applicant".to_owned(), answer, ..Proof::default() };
+            let named = Proof { names: true, ..proof(name) };
+            let proofs = vec![named, Proof { receipt: receipt.to_owned(), ..proof(answer) }];
+            let row = Commitment { state, receipt: "first".to_owned(), ..Commitment::default() };
+            anew(&Case { proofs, ..Case::default() }, 1, &row)
+        };
+        let known = || verdict(MATCH, false);
+        let (broken, fulfilled) = (CommitmentState::Broken, CommitmentState::Fulfilled);
+        // Who broke one does not undo that by another name, nor while nobody can be asked about it.
+        for unknown in [verdict(MISMATCH, false), Answer::Unanswered("unreachable".to_owned()), Answer::None] {
+            assert_eq!(of(unknown.clone(), (verdict(MISMATCH, true), "first"), broken), None, "{unknown:?}");
+            assert_eq!(of(unknown, (verdict(MATCH, true), "first"), fulfilled), None);
+        }
+        assert_eq!(of(known(), (verdict(MATCH, true), "second"), broken), Some(fulfilled));
+        assert_eq!(of(known(), (verdict(MISMATCH, false), "second"), fulfilled), Some(broken));
+        assert_eq!(of(known(), (verdict(NO_RECORD, false), "second"), broken), Some(CommitmentState::Unconfirmed));
+        assert_eq!(of(known(), (verdict(MATCH, false), "second"), fulfilled), None, "it says the same");
+        for over in [CommitmentState::Open, CommitmentState::Repaired, CommitmentState::Unconfirmed] {
+            assert_eq!(of(known(), (verdict(MATCH, false), "second"), over), None, "{over:?}");
+        }
     }
 }
