@@ -16,8 +16,8 @@ const APPLICANT: &str = "applicant";
 /// The role that several people of a case may have.
 const CHILD: &str = "child";
 
-/// What a child is known by.
-const NUMBER: &str = "resident_id";
+/// What a child is known by: no two have the same.
+const NUMBERS: [&str; 2] = ["resident_id", "passport"];
 
 /// By what several children without a number are told apart.
 const NAME: &str = "name";
@@ -37,6 +37,11 @@ pub(crate) fn which(whom: &str) -> Option<(&str, usize)> {
     }
     let place: usize = whom.strip_prefix("child-")?.parse().ok()?;
     (1..=MOST_PEOPLE).contains(&place).then_some((CHILD, place))
+}
+
+/// How a case calls whoever is called that: `child` is `child-1` too.
+pub(crate) fn name_in_case(whom: &str) -> String {
+    which(whom).map_or_else(|| whom.to_owned(), |(role, place)| called(role, place))
 }
 
 /// What the one at this place, counted from 1, of those of a role is called.
@@ -124,14 +129,20 @@ impl Case {
             };
         }
         let same = |index: &usize, name: &str| said(&self.people[*index], name) == said(person, name);
-        let fitting: Vec<usize> = if said(person, NUMBER).is_some() {
-            if let Some(known) = of_role.iter().find(|index| same(index, NUMBER)) {
+        let both_say =
+            |index: &usize, name: &str| said(&self.people[*index], name).is_some() && said(person, name).is_some();
+        let fitting: Vec<usize> = if NUMBERS.iter().any(|number| said(person, number).is_some()) {
+            let numbers =
+                |index: &usize| NUMBERS.into_iter().filter(|&number| both_say(index, number)).collect::<Vec<_>>();
+            let is_it = |index: &&usize| {
+                let numbers = numbers(index);
+                !numbers.is_empty() && numbers.iter().all(|&number| same(index, number))
+            };
+            if let Some(known) = of_role.iter().find(is_it) {
                 return Ok(Some(*known));
             }
-            let names_nobody =
-                |index: &usize| said(&self.people[*index], NAME).is_none() || said(person, NAME).is_none();
-            let without_number = of_role.into_iter().filter(|index| said(&self.people[*index], NUMBER).is_none());
-            without_number.filter(|index| names_nobody(index) || same(index, NAME)).collect()
+            let may_be = |index: &usize| numbers(index).is_empty() && (!both_say(index, NAME) || same(index, NAME));
+            of_role.into_iter().filter(may_be).collect()
         } else if of_role.len() < 2 {
             of_role
         } else {
@@ -216,6 +227,16 @@ mod tests {
         assert_eq!(with(person("child-1", &[("resident_id", "3")])).value("child", "resident_id"), Some("3"));
         let mut two = with(person("child-2", &[("name", "安")]));
         assert_eq!((two.people.len(), two.people[1].role.as_str()), (2, "child"));
+        // So it is by a passport; what one has no number for yet may be said of it.
+        let mut abroad = case(vec![person("child", &[("passport", "E1")])]);
+        abroad.take_people(vec![person("child", &[("passport", "E2")])]).unwrap();
+        assert_eq!((abroad.value("child", "passport"), abroad.value("child-2", "passport")), (Some("E1"), Some("E2")));
+        abroad.take_people(vec![person("child", &[("passport", "E2"), ("resident_id", "2")])]).unwrap();
+        assert_eq!((abroad.people.len(), abroad.value("child-2", "resident_id")), (2, Some("2")));
+        abroad.take_people(vec![person("child", &[("passport", "E3"), ("resident_id", "2")])]).unwrap();
+        assert_eq!(abroad.people.len(), 3, "neither of the two");
+        assert_eq!(with(person("child", &[("passport", "E1")])).people.len(), 1);
+        assert_eq!(["child-1", "child-2", "household"].map(name_in_case), ["child", "child-2", "household"]);
         // Of several somebody has to say which.
         for (unclear, role) in [("child", "name"), ("child", "school"), ("child-4", "name")] {
             let refused = two.take_people(vec![person(unclear, &[(role, "顾")])]).unwrap_err();

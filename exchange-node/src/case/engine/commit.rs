@@ -20,6 +20,7 @@ use crate::{
     case::{
         Case, Commitment, CommitmentState, Error, NewCommitment, Outcome, commitment,
         judge::{Answer, IDENTITY_NOT_CONFIRMED},
+        people::name_in_case,
         plan::{self, Planned},
     },
     duty::{Acted, Change, Duty, What},
@@ -55,8 +56,9 @@ impl Cases {
         let turn = self.turn(&new.number);
         let _turn = turn.lock().await;
         let mut case = self.load(&self.head(&new.number).ok_or(Error::Unknown)?)?;
+        let about = name_in_case(&new.about);
         let is_it = |proof: &super::Proof| {
-            proof.proof == new.proof && !proof.identity && (new.about.is_empty() || proof.about == new.about)
+            proof.proof == new.proof && !proof.identity && (about.is_empty() || proof.about == about)
         };
         let found: Vec<usize> = (0..case.proofs.len()).filter(|index| is_it(&case.proofs[*index])).collect();
         let index = match found.as_slice() {

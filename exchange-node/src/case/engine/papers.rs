@@ -2,11 +2,12 @@
 
 use trust::refusal::{Code, Refusal};
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Outcome, people::name_in_case};
 
 /// Takes in papers; `about` says about whom, where the item asks for one of that name about several people. What the record
 /// says otherwise no paper settles, unless the answer is doubted, or it puts a broken commitment right.
 pub(super) fn take(case: &mut Case, papers: &[String], about: &str) -> Result<(), Refusal> {
+    let about = name_in_case(about);
     for paper in papers {
         let named: Vec<usize> = (0..case.proofs.len())
             .filter(|index| case.proofs[*index].proof == *paper && !case.proofs[*index].identity)
@@ -65,6 +66,9 @@ mod tests {
         assert!(unclear.detail.contains("applicant, spouse"), "{unclear:?}");
         take(&mut two, &paper, "spouse").unwrap();
         assert_eq!(outcomes(&two), [Outcome::SubmitOnPaper, Outcome::PaperAccepted]);
+        let mut children = case(&[proof("child"), proof("child-2")]);
+        take(&mut children, &paper, "child-1").unwrap();
+        assert_eq!(outcomes(&children), [Outcome::PaperAccepted, Outcome::SubmitOnPaper]);
         let mut one = case(&[proof("spouse")]);
         assert_eq!(take(&mut one, &paper, "applicant").unwrap_err().field, "papers_about");
         assert_eq!(take(&mut one, &["无房证明".to_owned()], "").unwrap_err().field, "papers");
