@@ -49,7 +49,12 @@ impl Corrections {
                     self.give_up(entry).await?;
                     Ok(done())
                 }
-                (Step::Fetch, _) => Ok(Acted::Later(Some(now_ms.saturating_add(ASK_AGAIN_MS)))),
+                (Step::Fetch, said) => {
+                    if let Err(error) = said {
+                        tracing::info!(provider = row.provider, %error, "a decision cannot be asked for yet");
+                    }
+                    Ok(Acted::Later(Some(now_ms.saturating_add(ASK_AGAIN_MS))))
+                }
                 (_, Err(error)) => Err(error),
                 (_, Ok(_)) => Ok(Acted::Later(None)),
             };
