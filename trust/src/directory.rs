@@ -340,6 +340,15 @@ impl Directory {
         Ok(Checked { digest: opened.digest, statement, signers: opened.signers, known: Some(object) })
     }
 
+    /// Checks a statement that holds by [`Directory::check`] once more, as whoever takes it into the log does. Whoever reads the
+    /// log does not: what was taken before a rule came stays readable.
+    pub fn check_new(&self, checked: &Checked) -> Result<(), StatementError> {
+        match &checked.statement.body {
+            None => Ok(()),
+            Some(body) => rules::check_new(self, &checked.statement, body),
+        }
+    }
+
     /// Checks a statement that nobody has signed yet, as far as that goes: its object and its body. What it follows is
     /// not looked at, because others may wait before it.
     pub fn check_draft(&self, statement: &Statement) -> Result<Object, StatementError> {
@@ -356,6 +365,7 @@ impl Directory {
         rules::check_body(self, statement, body, &object)?;
         rules::check_not_handed_over(self, body, &object, statement.stated_at_ms)?;
         rules::check_moment(statement, body)?;
+        rules::check_new(self, statement, body)?;
         Ok(object)
     }
 

@@ -160,6 +160,24 @@ pub fn standing(directory: &Directory, item: &ItemPublished, at_ms: u64) -> Vec<
     flaws
 }
 
+/// What is wrong with an item for a time only: papers that lead in a circle among versions that hold together now or later,
+/// although the newest ones do not. Whoever takes an item in looks at it; whoever reads one that was taken does not, because
+/// directories have items from before this was a rule.
+pub fn passing(directory: &Directory, item: &ItemPublished, at_ms: u64) -> Vec<Flaw> {
+    if graph::circle(directory, item).is_some() {
+        // That is said already.
+        return Vec::new();
+    }
+    let path = graph::circle_for_a_time(directory, item, at_ms);
+    let reason = |path: Vec<String>| {
+        format!(
+            "the papers lead in a circle until a later version takes effect: {}; begin with that version's day",
+            path.join(" → ")
+        )
+    };
+    path.map(|path| flaw("proofs", reason(path))).into_iter().collect()
+}
+
 /// Whether the service that a proof names can be asked what the proof says.
 fn answered(directory: &Directory, proof: &ProofRequirement, field: &impl Fn(&str) -> String) -> Vec<Flaw> {
     let Some(service) = service_of(directory, proof) else {

@@ -57,6 +57,7 @@ impl Items for ItemsEdge {
             }
             let mut flaws = item::shape(&item);
             flaws.extend(item::standing(directory, &item, now_ms));
+            flaws.extend(item::passing(directory, &item, now_ms));
             (flaws, Object::Item(self.me().clone(), item.item.clone()))
         };
         let response = DescribeItemResponse {

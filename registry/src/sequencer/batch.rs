@@ -206,6 +206,7 @@ impl SequencerTask {
             let wire_version = checked.statement().wire_version;
             return Err(StatementError::UnknownKind { wire_version }.refusal());
         }
+        attempt.directory.check_new(&checked).map_err(|error| error.refusal())?;
         self.check_time(&attempt.directory, &checked)?;
         self.check_log_key(&checked)?;
         let index = attempt.directory.size();

@@ -1,10 +1,20 @@
 //! Sequencing: statements are checked, ordered, kept and signed, once each.
 
-use trust::{directory::LARGEST_ENTRY, key::Signer as _, log::checkpoint::VerifiedCheckpoint};
+use prost::Message as _;
+use proto::{
+    exchange::v1::Envelope,
+    registry::v1::{ItemPublished, statement::Body},
+};
+use trust::{
+    directory::{LARGEST_ENTRY, Object, statement},
+    key::Signer as _,
+    log::checkpoint::VerifiedCheckpoint,
+};
 
 use super::*;
 use crate::{
-    fixture::{NOW_MS, founded, key_added, log_key, parts, rooms, start},
+    authority::sealed,
+    fixture::{NOW_MS, exchange, founded, key, key_added, log_key, parts, rooms, start},
     ledger::{
         SignedHead,
         memory::{Fault, MemoryLedger},
@@ -64,6 +74,42 @@ async fn what_does_not_count_is_refused_and_changes_nothing() {
     assert_eq!(rooms.ledger.entries().len(), 3);
     let within_the_skew = key_added("civil-affairs", 3, NOW_MS + 60_000);
     assert!(rooms.sequencer.submit(within_the_skew).await.unwrap().is_ok());
+}
+
+/// A statement of the department about its item, after the one before, signed by its first key.
+fn item_published(item: ItemPublished, before: Option<&[u8]>) -> Vec<u8> {
+    let object = Object::Item(item.department.parse().unwrap(), item.item.clone());
+    let before = before.map(|entry| {
+        let envelope = Envelope::decode(entry).unwrap();
+        trust::envelope::digest(&envelope.payload_type, &envelope.payload)
+    });
+    sealed(&statement(&exchange(), &object, before.as_ref(), NOW_MS, Body::ItemPublished(item)), &key(1))
+}
+
+#[tokio::test]
+async fn an_item_is_not_taken_in_where_its_papers_lead_in_a_circle_until_a_later_version() {
+    let rooms = rooms().await;
+    rooms.admit("housing").await;
+    let item = |item: &str, asks: &str, issues: &str| {
+        let mut made = trust::fixture::item();
+        made.item = item.to_owned();
+        made.effective_from_ms = NOW_MS;
+        made.proofs[0].proof = asks.to_owned();
+        made.issues = vec![issues.to_owned()];
+        made
+    };
+    let first = item_published(item("甲", "乙证明", "甲证明"), None);
+    let later = ItemPublished { version: 2, effective_from_ms: NOW_MS + 1000, ..item("甲", "户口簿", "甲证明") };
+    let later = item_published(later, Some(&first));
+    for entry in [first, later] {
+        rooms.sequencer.submit(entry).await.unwrap().unwrap();
+    }
+    let circular = item_published(item("乙", "甲证明", "乙证明"), None);
+    let refusal = rooms.sequencer.submit(circular).await.unwrap().unwrap_err();
+    assert_eq!((refusal.code, refusal.field.as_str()), (Code::StatementRefused, "proofs"), "{refusal}");
+    assert!(refusal.to_string().contains("housing/甲 → 乙证明 → housing/乙"), "{refusal}");
+    let dated = ItemPublished { effective_from_ms: NOW_MS + 1000, ..item("乙", "甲证明", "乙证明") };
+    rooms.sequencer.submit(item_published(dated, None)).await.unwrap().unwrap();
 }
 
 #[tokio::test]

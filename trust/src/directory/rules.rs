@@ -110,6 +110,13 @@ impl Entitled {
     }
 }
 
+/// Checks what only whoever takes a statement in looks at, and nobody who reads it later: rules that came when directories
+/// had statements already that break them.
+pub(super) fn check_new(directory: &Directory, statement: &Statement, body: &Body) -> Result<(), StatementError> {
+    let Body::ItemPublished(body) = body else { return Ok(()) };
+    item::check_new(directory, body, statement.stated_at_ms)
+}
+
 /// Checks what a statement says against what the directory knows.
 pub(super) fn check_body(
     directory: &Directory,

@@ -9,7 +9,7 @@ use std::{
 use proto::registry::v1::ItemPublished;
 
 use super::{same_paper, service_of};
-use crate::directory::Directory;
+use crate::directory::{Directory, model::ItemVersion};
 
 /// A paper of an item: its name, and the service that answers it, where one does.
 type Paper = (String, Option<String>);
@@ -45,11 +45,39 @@ fn nodes(directory: &Directory) -> BTreeMap<String, Node> {
         .collect()
 }
 
-/// A way from the item through its papers and the items that issue them back to itself; every paper counts, because one
-/// that a service answers is asked for on paper while that service is down.
+/// A way from the item through its papers and the items that issue them back to itself, among the newest versions; every
+/// paper counts, because one that a service answers is asked for on paper while that service is down.
 pub(super) fn circle(directory: &Directory, item: &ItemPublished) -> Option<Vec<String>> {
-    let mut nodes = nodes(directory);
+    way_back(nodes(directory), Node::of(item, directory))
+}
+
+/// The same among the versions that hold together at some moment: from when the item holds, but not before `at_ms`, and
+/// whenever a later version of another item takes effect.
+pub(super) fn circle_for_a_time(directory: &Directory, item: &ItemPublished, at_ms: u64) -> Option<Vec<String>> {
     let start = Node::of(item, directory);
+    let start_ms = item.effective_from_ms.max(at_ms);
+    let others = directory
+        .items()
+        .filter(|((department, id), _)| department.as_str() != item.department || *id != item.item)
+        .map(|(_, versions)| {
+            // The one that holds at the start, and those that follow it.
+            let first = versions.iter().rposition(|version| version.effective_from_ms <= start_ms).unwrap_or(0);
+            let of =
+                |version: &ItemVersion| (version.effective_from_ms, Node::of(&version.published.read(), directory));
+            versions.iter().skip(first).map(of).collect::<Vec<_>>()
+        })
+        .collect::<Vec<_>>();
+    let later = others.iter().flatten().map(|(from_ms, _)| *from_ms).filter(|from_ms| *from_ms > start_ms);
+    let moments: BTreeSet<u64> = later.chain([start_ms]).collect();
+    moments.into_iter().find_map(|moment_ms| {
+        let holding =
+            others.iter().filter_map(|versions| versions.iter().rev().find(|(from_ms, _)| *from_ms <= moment_ms));
+        way_back(holding.map(|(_, node)| (node.name.clone(), node.clone())).collect(), start.clone())
+    })
+}
+
+/// A way from `start` back to itself, which takes the place of whatever has its name.
+fn way_back(mut nodes: BTreeMap<String, Node>, start: Node) -> Option<Vec<String>> {
     let name = start.name.clone();
     nodes.insert(name.clone(), start);
     let mut path = vec![name.clone()];

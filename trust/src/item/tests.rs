@@ -128,6 +128,41 @@ fn a_circle_of_papers_is_told_with_its_path() {
 }
 
 #[test]
+fn a_circle_with_a_version_that_a_later_one_mends_is_not_taken_in_and_stays_readable() {
+    let mut fixture = Fixture::town();
+    let day = |number: u64| fixture::NOW_MS + number * 86_400_000;
+    let dated =
+        |version: u32, from_ms: u64, item: ItemPublished| ItemPublished { version, effective_from_ms: from_ms, ..item };
+    let first = || papers("甲", &["乙证明"], &["甲证明"]);
+    let free = || papers("甲", &["户口簿"], &["甲证明"]);
+    publish(&mut fixture, first());
+    publish(&mut fixture, dated(2, day(1), free()));
+    let second = || papers("乙", &["甲证明"], &["乙证明"]);
+    let path = "housing/乙 → 甲证明 → housing/甲 → 乙证明 → housing/乙";
+    let told = refused(&fixture, second());
+    assert!(told.to_string().contains(path), "{told}");
+    assert_eq!(told.refusal().field, "proofs");
+    // From the day on that the other does not ask for it there is no circle.
+    let drafted = |fixture: &Fixture, item: ItemPublished| {
+        let object = object(&item);
+        fixture.directory.check_draft(&fixture.statement(Body::ItemPublished(item), &object)).map(|_| ())
+    };
+    assert_eq!(drafted(&fixture, dated(1, day(1), second())), Ok(()));
+    // Nor may there be one between two days to come.
+    publish(&mut fixture, dated(3, day(2), first()));
+    publish(&mut fixture, dated(4, day(3), free()));
+    assert!(drafted(&fixture, dated(1, day(1), second())).unwrap_err().to_string().contains(path));
+    assert_eq!(drafted(&fixture, dated(1, day(3), second())), Ok(()));
+
+    // Whoever takes a signed statement in refuses it; in a log that has it already it is read, and can be mended.
+    let signed = fixture.sign("housing", Body::ItemPublished(second()), &object(&second()));
+    let checked = fixture.directory.check_envelope(&signed).unwrap();
+    assert!(fixture.directory.check_new(&checked).unwrap_err().to_string().contains(path));
+    publish(&mut fixture, second());
+    assert_eq!(drafted(&fixture, ItemPublished { version: 2, ..papers("乙", &["户口簿"], &["乙证明"]) }), Ok(()));
+}
+
+#[test]
 fn versions_follow_one_another_and_old_ones_stay() {
     let mut fixture = Fixture::town();
     let department = fixture::department("housing");

@@ -30,6 +30,11 @@ pub(super) fn check(
     told(item::standing(directory, body, stated_at_ms))
 }
 
+/// Checks what only whoever takes the statement in looks at.
+pub(super) fn check_new(directory: &Directory, body: &ItemPublished, stated_at_ms: u64) -> Result<(), StatementError> {
+    told(item::passing(directory, body, stated_at_ms))
+}
+
 /// All of it in one refusal, at the first field.
 fn told(flaws: Vec<Flaw>) -> Result<(), StatementError> {
     let Some((first, others)) = flaws.split_first() else { return Ok(()) };
