@@ -27,6 +27,7 @@ const FILES: &[&str] = &[
     "office/v1/subject_log.proto",
     "office/v1/notices.proto",
     "office/v1/bulk.proto",
+    "office/v1/items.proto",
     "admin/v1/node.proto",
     "admin/v1/office.proto",
     "admin/v1/node_evidence.proto",

@@ -3,7 +3,10 @@
 //! same way (`application`). Out of scope: the department and the version, which the node fills in.
 
 pub mod application;
+mod samples;
 mod template;
+
+use std::path::Path;
 
 use proto::{
     exchange::v1::{Claim, Value, ValueList, value::Kind as ValueKind},
@@ -25,11 +28,19 @@ use crate::service_file::{
 /// The longest time limit of an item or a step, in working days.
 const LONGEST_DAYS: u32 = 3660;
 
-/// Reads the item in `text`. `file_name` is for the problems.
+/// Reads the item in `text`. `file_name` is for the problems. Samples that are files must have their digests written down.
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the lines; at least one problem.
 pub fn parse(text: &str, file_name: &str) -> Result<ItemPublished, Vec<Problem>> {
+    parse_beside(text, file_name, None)
+}
+
+/// As [`parse`], with the folder in which the samples that are files are looked for.
+///
+/// # Errors
+/// As for [`parse`], and a file is not the one that is written down, is not there or cannot be read.
+pub fn parse_beside(text: &str, file_name: &str, folder: Option<&Path>) -> Result<ItemPublished, Vec<Problem>> {
     let problem = |(line, field, reason): Found| Problem { file: file_name.to_owned(), line, field, reason };
     if text.len() > LONGEST_FILE {
         return Err(vec![problem((1, String::new(), "the file is longer than 256 KiB".to_owned()))]);
@@ -41,7 +52,7 @@ pub fn parse(text: &str, file_name: &str) -> Result<ItemPublished, Vec<Problem>>
         return Err(problems.found.into_iter().map(problem).collect());
     };
     let mut fields = Fields::new("", root.line, entries, &mut problems);
-    let read = read(&mut fields, &mut problems);
+    let read = read(&mut fields, folder, &mut problems);
     fields.end(&mut problems);
     whole(&read, entries, &mut problems);
     if problems.found.is_empty() {
@@ -55,21 +66,23 @@ pub fn parse(text: &str, file_name: &str) -> Result<ItemPublished, Vec<Problem>>
 fn whole(read: &ItemPublished, entries: &[Entry], problems: &mut Problems) {
     let known: Vec<String> = problems.found.iter().map(|(_, field, _)| field.clone()).collect();
     for flaw in item::shape(&ItemPublished { version: 1, ..read.clone() }) {
-        if !known.contains(&flaw.field) {
+        // What a file among the samples lacks, or that the one in a list could not be read, is said where it stands.
+        let within = format!("{}[", flaw.field);
+        let is_said = known.iter().any(|known| *known == flaw.field || known.starts_with(&within));
+        if !is_said && !flaw.field.starts_with("sample_files") {
             let line = line_of(entries, &flaw.field).unwrap_or(1);
             problems.add(line, &flaw.field, flaw.reason);
         }
     }
 }
 
-fn read(fields: &mut Fields<'_>, problems: &mut Problems) -> ItemPublished {
+fn read(fields: &mut Fields<'_>, folder: Option<&Path>, problems: &mut Problems) -> ItemPublished {
     let mut read = ItemPublished {
         item: fields.optional_text("item", problems),
         name: fields.local_name("name", false, problems),
         code: fields.optional_text("code", problems),
         accepting_unit: fields.optional_text("accepting_unit", problems),
         legal_bases: legal_bases(fields, problems),
-        samples: fields.texts("samples", problems),
         fees: fields.optional_text("fees", problems),
         time_limit_working_days: fields.number("time_limit_working_days", 0..=LONGEST_DAYS, problems),
         contact: fields.optional_text("contact", problems),
@@ -77,6 +90,7 @@ fn read(fields: &mut Fields<'_>, problems: &mut Problems) -> ItemPublished {
         commitments_excluded: fields.optional_text("commitments_excluded", problems),
         ..ItemPublished::default()
     };
+    (read.samples, read.sample_files) = samples::samples(fields, folder, problems);
     read.effective_from_ms = effective_from(fields, problems);
     read.steps = maps(fields, "steps", problems, |fields, problems| GuideStep {
         step: fields.optional_text("step", problems),

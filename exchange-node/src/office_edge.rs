@@ -2,6 +2,8 @@
 //! machine is not signing in. On the admin socket the kernel has said who calls, and no key is asked for. Translates, and
 //! decides nothing. Out of scope: what an office can do (`office`).
 
+pub mod items;
+
 use std::{sync::Arc, time::Duration};
 
 use proto::office::v1::{

@@ -27,6 +27,9 @@ pub const HOUSEHOLD: &str = "household";
 /// The people who make up a household.
 pub const HOUSEHOLD_ROLES: &[&str] = &["applicant", "spouse", "child"];
 
+/// What a file among the samples shows: how it is done, or a common mistake.
+pub const SAMPLE_KINDS: &[&str] = &["sample", "mistake"];
+
 /// The longest id of an item, in characters.
 const LONGEST_ID: usize = 60;
 
@@ -67,8 +70,14 @@ pub fn shape(item: &ItemPublished) -> Vec<Flaw> {
         need(has(&step.actor), &format!("steps[{index}].actor"), "is missing: who does it");
     }
     need(!item.proofs.is_empty(), "proofs", "are missing (申请材料)");
-    let has_samples = item.samples.iter().any(|sample| has(sample));
+    let has_samples = item.samples.iter().any(|sample| has(sample)) || !item.sample_files.is_empty();
     need(has_samples, "samples", "are missing (示范文本及常见错误示例)");
+    for (index, sample) in item.sample_files.iter().enumerate() {
+        let field = |name: &str| format!("sample_files[{index}].{name}");
+        need(SAMPLE_KINDS.contains(&sample.kind.as_str()), &field("kind"), "must be sample or mistake");
+        need(has(&sample.name), &field("name"), "is missing: the file's name");
+        need(sample.sha256.len() == 32, &field("sha256"), "is missing: SHA-256 of the file, 32 bytes");
+    }
     need(has(&item.fees), "fees", "are missing: say that there are none, or on what basis (收费依据及标准)");
     need(item.time_limit_working_days.is_some(), "time_limit_working_days", "is missing; 0 for at once (办理时限)");
     need(has(&item.contact), "contact", "is missing (咨询方式)");

@@ -7,12 +7,13 @@ use std::{
 };
 
 use clap::Subcommand;
+use data_encoding::HEXLOWER;
 use proto::{
     admin::v1::{
         DescribeItemRequest, ItemFindingsRequest, ItemGraphRequest, ItemState, ListItemsRequest, ShowItemRequest,
         items_client::ItemsClient,
     },
-    registry::v1::{ItemPublished, ProofRequirement},
+    registry::v1::{ItemPublished, ProofRequirement, SampleFile},
 };
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -151,7 +152,7 @@ fn read(file: &Path) -> Result<ItemPublished, Error> {
         path: file.to_owned(),
         source,
     })?;
-    item_file::parse(&text, &file.display().to_string()).map_err(|problems| {
+    item_file::parse_beside(&text, &file.display().to_string(), file.parent()).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Error::FileWrong(lines.join("\n"))
     })
@@ -268,6 +269,9 @@ fn to_json(state: &ItemState) -> Value {
             "step": step.step, "actor": step.actor, "working_days": step.working_days,
         })).collect::<Vec<_>>(),
         "samples": item.samples,
+        "sample_files": item.sample_files.iter().map(|sample| json!({
+            "kind": sample.kind, "name": sample.name, "sha256": HEXLOWER.encode(&sample.sha256),
+        })).collect::<Vec<_>>(),
         "fees": item.fees,
         "time_limit_working_days": item.time_limit_working_days,
         "contact": item.contact,
@@ -305,6 +309,9 @@ fn details(state: &ItemState) -> String {
     let name = item.name.clone().unwrap_or_default();
     let in_force = if state.in_force { "in force" } else { "not in force" };
     let steps = item.steps.iter().map(|step| format!("{} ({}, {} d)", step.step, step.actor, step.working_days));
+    let file =
+        |sample: &SampleFile| format!("{} ({}, SHA-256 {})", sample.name, sample.kind, HEXLOWER.encode(&sample.sha256));
+    let samples = item.samples.iter().cloned().chain(item.sample_files.iter().map(file));
     let facts = output::pairs([
         ("item", format!("{}/{}", item.department, item.item)),
         ("name", format!("{} {}", name.zh, name.en)),
@@ -313,7 +320,7 @@ fn details(state: &ItemState) -> String {
         ("legal basis", item.legal_bases.iter().map(words::basis).collect::<Vec<_>>().join("; ")),
         ("accepted by", item.accepting_unit.clone()),
         ("steps", steps.collect::<Vec<_>>().join(" → ")),
-        ("samples", item.samples.join("; ")),
+        ("samples", samples.collect::<Vec<_>>().join("; ")),
         ("fees", item.fees.clone()),
         ("time limit", format!("{} working days", item.time_limit_working_days.unwrap_or(0))),
         ("contact", item.contact.clone()),

@@ -32,7 +32,8 @@ accepting_unit: ""
 steps:
   - {{step: 受理, actor: "", working_days: 1}}
 
-# Sample texts and common mistakes: names or places of the files, with their digests. 示范文本及常见错误示例
+# Sample texts and common mistakes: titles, or files beside this one, of which the digest is published:
+# {{file: forms/example.pdf, kind: sample (or mistake)}}, and with sha256 the digest that the file must have. 示范文本及常见错误示例
 samples: []
 
 # Fees and on what basis, or that there are none. 收费依据及标准

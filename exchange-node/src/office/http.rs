@@ -37,7 +37,7 @@ use self::{answer::document, extract::Known};
 use super::{
     Office, docs,
     etsi::{EtsiVerifyRequest, EtsiVerifyResponse},
-    items::Items,
+    items::{Item, Items},
     json::{CaseEvent, Service, Services},
     notice::{Notice, NoticeData},
     problem::{Problem, Problems},
@@ -228,7 +228,7 @@ async fn services(State(api): State<Arc<Api>>, known: Known<extract::OfProvider>
     Ok(document(&known.headers, &Services { services }))
 }
 
-/// Lists the department's own public service items.
+/// Lists the department's own public service items, each in force now, with its whole guide.
 #[utoipa::path(
     get,
     path = "/v1/items",
@@ -241,7 +241,8 @@ async fn services(State(api): State<Arc<Api>>, known: Known<extract::OfProvider>
     )
 )]
 async fn items(State(api): State<Arc<Api>>, known: Known<extract::Nothing>) -> Result<Response, Problem> {
-    Ok(document(&known.headers, &Items { items: api.office.items(&known.caller) }))
+    let items = api.office.items(&known.caller).into_iter().map(Item::from).collect();
+    Ok(document(&known.headers, &Items { items }))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::{
     case_edge::CasesEdge,
     config::Config,
     correction::{Corrections, OfficeCorrections},
-    office_edge::{self, OfficeEdge},
+    office_edge::{self, OfficeEdge, items::OfficeItems},
     office_keys::OfficeKeys,
     parts::Parts,
     subject_log::PortalEdge,
@@ -103,6 +103,7 @@ where
         .add_service(OfficeCorrections::server(Arc::clone(corrections), Some(sign_in.clone())))
         .add_service(NoticesEdge::new(Arc::clone(office), Some(sign_in.clone())).server())
         .add_service(BatchesEdge::server(&parts.bulk, Some(sign_in.clone())))
+        .add_service(OfficeItems::server(office, sign_in.clone()))
         .add_service(PortalEdge::server(Arc::clone(corrections.subjects()), sign_in.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -8,7 +8,8 @@ use std::{
 };
 
 use proto::office::v1::{
-    ListCorrectionsRequest, OpenCorrectionRequest, ShowCorrectionRequest, corrections_client::CorrectionsClient,
+    ListCorrectionsRequest, ListItemsRequest, OpenCorrectionRequest, ShowCorrectionRequest,
+    corrections_client::CorrectionsClient, items_client::ItemsClient,
 };
 use serde_json::{Value, json};
 use tonic::{Code, transport::Endpoint};
@@ -389,13 +390,37 @@ async fn attributes_are_verified_as_etsi_ts_119_478_asks_it() {
     assert_eq!(results(&verify(&about(&MARRIED)).json()), ["Unknown"; 4]);
 }
 
+/// The whole guide, over HTTP as over gRPC.
+async fn the_guide_is_whole(desk: &Desk) {
+    let items = desk.call("GET", "/v1/items").send().json();
+    let item = &items["items"][0];
+    let proof = &item["proofs"][0];
+    assert_eq!(proof["answered_by"], "civil-affairs/marriage-registration");
+    assert_eq!(
+        (&proof["legal_bases"][0]["article"], &proof["issuing_unit"], &proof["major_version"]),
+        (&json!("7"), &json!("民政局婚姻登记处"), &json!(1)),
+        "{item}"
+    );
+    assert_eq!(item["steps"], json!([{ "step": "受理", "actor": "住房保障窗口", "working_days": 1 }]));
+    assert_eq!(item["samples"], json!(["申请表.pdf"]));
+    let sample = &item["sample_files"][0];
+    // FIPS 180-2, appendix B.1: what the file beside the item's own holds.
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(*sample, json!({ "kind": "mistake", "name": "示例.txt", "sha256": digest }));
+    let endpoint = Endpoint::from_shared(desk.base.clone()).unwrap();
+    let mut client = ItemsClient::new(endpoint.connect().await.unwrap());
+    let listed = client.list(bearer(&desk.key, ListItemsRequest {})).await.unwrap().into_inner().items;
+    assert_eq!((listed.len(), listed[0].item.as_str(), listed[0].steps.len()), (1, ITEM, 1));
+    assert_eq!((listed[0].samples.len(), listed[0].sample_files[0].sha256.len()), (1, 32));
+    assert_eq!(client.list(ListItemsRequest {}).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_over_http_asks_for_everything_and_says_what_is_left() {
     let place = Place::civil_affairs_and_housing().await;
     publish_item(&place).await;
     let desk = Desk::of(&place).await;
-    let items = desk.call("GET", "/v1/items").send().json();
-    assert_eq!(items["items"][0]["proofs"][0]["answered_by"], "civil-affairs/marriage-registration");
+    the_guide_is_whole(&desk).await;
     let case = |number: &str, values: Value| {
         json!({
             "case_number": number,

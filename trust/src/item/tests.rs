@@ -74,6 +74,21 @@ fn whatever_is_missing_is_refused_by_name() {
         let told = refused(&fixture, changed).refusal();
         assert_eq!(told.field, field, "{told}");
     }
+    // A file among the samples has a kind, a name and a digest, and is one by itself.
+    let sample = |kind: &str, name: &str, length: usize| wire::SampleFile {
+        kind: kind.into(),
+        name: name.into(),
+        sha256: vec![7; length],
+    };
+    let with = |sample| ItemPublished { samples: Vec::new(), sample_files: vec![sample], ..item() };
+    assert_eq!(shape(&with(sample("mistake", "常见错误.pdf", 32))), []);
+    for (wrong, field) in [
+        (sample("picture", "示范.pdf", 32), "sample_files[0].kind"),
+        (sample("sample", " ", 32), "sample_files[0].name"),
+        (sample("sample", "示范.pdf", 20), "sample_files[0].sha256"),
+    ] {
+        assert_eq!(shape(&with(wrong))[0].field, field);
+    }
     // All at once, in one sentence.
     let bare = ItemPublished { item: "入学".into(), department: "housing".into(), version: 1, ..Default::default() };
     let told = refused(&fixture, bare).to_string();

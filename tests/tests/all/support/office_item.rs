@@ -11,7 +11,7 @@ legal_basis: ["公共租赁住房管理办法 7"]
 accepting_unit: 住房保障窗口
 steps:
   - {step: 受理, actor: 住房保障窗口, working_days: 1}
-samples: ["申请表.pdf"]
+samples: ["申请表.pdf", {file: 示例.txt, kind: mistake}]
 fees: 不收费
 time_limit_working_days: 20
 contact: 0890-000-0301
@@ -27,6 +27,7 @@ proofs:
 pub(crate) async fn publish_item(place: &Place) {
     let file = place.dir().join("item.yaml");
     fs::write(&file, ITEM).unwrap();
+    fs::write(place.dir().join("示例.txt"), "abc").unwrap();
     place.json("housing", &["item", "publish", file.to_str().unwrap()]).await;
     place.town.settled().await.unwrap();
 }
