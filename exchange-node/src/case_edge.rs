@@ -23,7 +23,7 @@ use crate::{
         Person, Proof, Watched,
     },
     journal::JournalError,
-    office::sign_in::SignIn,
+    office::{cursor::most_of, sign_in::SignIn},
     office_edge::{LARGEST_MESSAGE, deadline, signed_in},
     office_keys::Caller,
 };
@@ -175,14 +175,18 @@ impl Service for CasesEdge {
         request: Request<ListCommitmentsRequest>,
     ) -> Result<Response<ListCommitmentsResponse>, Status> {
         let caller = self.caller(&request)?;
-        let ListCommitmentsRequest { state, case_number } = request.into_inner();
+        let ListCommitmentsRequest { state, case_number, limit, cursor } = request.into_inner();
         if !state.is_empty() && CommitmentState::parse(&state).is_none() {
             return Err(Status::invalid_argument("state: open, fulfilled, broken, unconfirmed or repaired"));
         }
+        let most = most_of(limit, usize::MAX, usize::MAX);
         let rows = self.cases.commitments(&state, &case_number);
-        let rows = rows.iter().filter(|row| caller.limits.covers_case(&row.item).is_ok());
-        let commitments = rows.map(crate::case::Commitment::to_wire).collect();
-        Ok(Response::new(ListCommitmentsResponse { commitments }))
+        let rows = rows.iter().filter(|row| row.id.as_str() > cursor.as_str());
+        let rows = rows.filter(|row| caller.limits.covers_case(&row.item).is_ok()).take(most);
+        let commitments: Vec<wire::Commitment> = rows.map(crate::case::Commitment::to_wire).collect();
+        let last = commitments.last().filter(|_| commitments.len() == most);
+        let next_cursor = last.map(|row| row.id.clone()).unwrap_or_default();
+        Ok(Response::new(ListCommitmentsResponse { commitments, next_cursor }))
     }
 
     async fn repair(&self, request: Request<RepairCommitmentRequest>) -> Result<Response<wire::Commitment>, Status> {

@@ -8,6 +8,7 @@
 pub mod batches;
 pub mod cases;
 pub mod corrections;
+pub(crate) mod cursor;
 pub mod docs;
 pub mod etsi;
 pub mod events;

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use proto::office::v1::{
     ExportEvidenceRequest, ExportEvidenceResponse, FetchRequest, ListServicesRequest, ListServicesResponse,
-    ServiceSummary, ShowRequest, State, VerifyRequest, VerifyResponse,
+    ListVerificationsRequest, ListVerificationsResponse, ServiceSummary, ShowRequest, State, VerifyRequest,
+    VerifyResponse,
     verifications_server::{Verifications, VerificationsServer},
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -16,12 +17,23 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     ask::OfficeQuestion,
     asked::{Asked, Ending, ticket_of},
-    office::{Failure, Office, Seen, ServiceSeen, sign_in::SignIn, trace_of},
+    office::{
+        Failure, Office, Seen, ServiceSeen,
+        cursor::{cursor_of, most_of, place_of},
+        sign_in::SignIn,
+        trace_of,
+    },
     office_keys::Caller,
 };
 
 /// The largest message on this port, in bytes.
 pub const LARGEST_MESSAGE: usize = 64 * 1024;
+
+/// How many verifications a page has where nobody says how many.
+const USUAL_PAGE: usize = 50;
+
+/// How many it has at most.
+const LARGEST_PAGE: usize = 200;
 
 /// The service's full name, for health.
 pub const SERVICE: &str = "office.v1.Verifications";
@@ -82,6 +94,22 @@ impl Verifications for OfficeEdge {
         Ok(Response::new(shown))
     }
 
+    async fn list(
+        &self,
+        request: Request<ListVerificationsRequest>,
+    ) -> Result<Response<ListVerificationsResponse>, Status> {
+        let caller = self.caller(&request)?;
+        let ListVerificationsRequest { limit, cursor, state } = request.into_inner();
+        let state = State::try_from(state).map_err(|_| Status::invalid_argument("state: there is no such state"))?;
+        let most = most_of(limit, USUAL_PAGE, LARGEST_PAGE);
+        let state = state_word(state).map(str::to_owned);
+        let (found, next) = self.office.list(&caller, place_of(&cursor)?, most, state).await?;
+        Ok(Response::new(ListVerificationsResponse {
+            verifications: found.into_iter().map(response).collect(),
+            next_cursor: next.map(cursor_of).unwrap_or_default(),
+        }))
+    }
+
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<VerifyResponse>, Status> {
         let caller = self.caller(&request)?;
         Ok(Response::new(response(self.office.fetch(&caller, &request.into_inner().ticket).await?)))
@@ -131,6 +159,17 @@ pub(crate) fn deadline(metadata: &MetadataMap) -> Option<Duration> {
         "u" => Some(Duration::from_micros(number)),
         "n" => Some(Duration::from_nanos(number)),
         _ => None,
+    }
+}
+
+/// A state's name, as endings have it.
+fn state_word(state: State) -> Option<&'static str> {
+    match state {
+        State::Unspecified => None,
+        State::Answered => Some("answered"),
+        State::Refused => Some("refused"),
+        State::Unanswered => Some("unanswered"),
+        State::Deferred => Some("deferred"),
     }
 }
 

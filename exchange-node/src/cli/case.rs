@@ -221,7 +221,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             Ok(Exit::Done)
         }
         Command::Commitments { state, case: case_number } => {
-            let request = ListCommitmentsRequest { state, case_number };
+            let request = ListCommitmentsRequest { state, case_number, ..Default::default() };
             let rows = client(folder).await?.list_commitments(request).await?.into_inner().commitments;
             output.show(&json!({ "commitments": rows.iter().map(show::commitment_json).collect::<Vec<_>>() }), || {
                 if rows.is_empty() {

@@ -128,7 +128,7 @@ pub(super) async fn run(command: Command, folder: &Folder, output: Output) -> Re
             return Ok(Exit::Done);
         }
         Command::List { all } => {
-            let listed = own.list(ListCorrectionsRequest { all }).await?.into_inner().corrections;
+            let listed = own.list(ListCorrectionsRequest { all, ..Default::default() }).await?.into_inner().corrections;
             let machine: Vec<Value> = listed.iter().map(opened_json).collect();
             output.show(&json!({ "corrections": machine }), || opened_table(&listed));
             return Ok(Exit::Done);

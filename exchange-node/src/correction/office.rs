@@ -26,7 +26,12 @@ use super::{
 use crate::{
     journal::JournalError,
     logs,
-    office::{Failure, read_item_receipt, sign_in::SignIn},
+    office::{
+        Failure,
+        cursor::{cursor_of, most_of, place_of},
+        read_item_receipt,
+        sign_in::SignIn,
+    },
     office_edge::{LARGEST_MESSAGE, signed_in},
     office_keys::Caller,
 };
@@ -235,10 +240,13 @@ impl Service for OfficeCorrections {
         request: Request<ListCorrectionsRequest>,
     ) -> Result<Response<ListCorrectionsResponse>, Status> {
         let caller = self.caller(&request)?;
-        let all = request.into_inner().all;
-        let listed = self.corrections.list_for(caller, all, None, MOST_LISTED).await?;
+        let ListCorrectionsRequest { all, limit, cursor } = request.into_inner();
+        let most = most_of(limit, MOST_LISTED, MOST_LISTED);
+        let listed = self.corrections.list_for(caller, all, place_of(&cursor)?, most).await?;
+        let last = listed.last().filter(|_| listed.len() == most);
+        let next_cursor = last.map(|(place, _)| cursor_of(*place)).unwrap_or_default();
         let corrections = listed.into_iter().map(|(_, correction)| correction).collect();
-        Ok(Response::new(ListCorrectionsResponse { corrections }))
+        Ok(Response::new(ListCorrectionsResponse { corrections, next_cursor }))
     }
 }
 
@@ -253,7 +261,7 @@ fn covers(caller: &Caller, (provider, service, item): &(String, String, String))
     caller.limits.covers(provider, service, item).map_err(|_| Error::Unknown)
 }
 
-/// The newest, where there are more.
+/// How many a page has at most, and where nobody says how many.
 const MOST_LISTED: usize = 1000;
 
 fn failure(error: Error) -> Failure {

@@ -97,6 +97,7 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(verifications::create, verifications::list))
         .routes(routes!(verifications::show))
         .routes(routes!(verifications::evidence))
+        .routes(routes!(verifications::fetch))
         .routes(routes!(cases::open, cases::list))
         .routes(routes!(cases::show))
         .routes(routes!(cases::add))

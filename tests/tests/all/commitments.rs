@@ -280,6 +280,21 @@ async fn open_commitments_survive_kills_and_each_is_checked_exactly_once() {
     assert!(eventually(LONG * 5, none).await, "none is dropped");
     let rows = all("").await.unwrap();
     assert_eq!(rows.len(), count);
+    // In pages it is the same list.
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let limit = u32::try_from(count / 2 + 1).unwrap();
+        let (mut client, request) =
+            desk.call(ListCommitmentsRequest { limit, cursor: cursor.clone(), ..Default::default() });
+        let page = client.list_commitments(request).await.unwrap().into_inner();
+        assert!(page.commitments.len() <= count / 2 + 1);
+        paged.extend(page.commitments.into_iter().map(|row| row.id));
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    assert!(rows.iter().map(|row| &row.id).eq(&paged), "{paged:?}");
     let broken = rows.iter().filter(|row| row.state == "broken").count();
     assert_eq!(broken, count.div_ceil(5), "{rows:?}");
     assert!(rows.iter().all(|row| row.state == "broken" || row.state == "fulfilled"), "{rows:?}");

@@ -206,11 +206,16 @@ async fn a_key_ends_and_does_what_it_is_for() {
             assert!(shown.iter().all(|shown| shown.status == 404), "{shown:?}");
         }
     }
+    let page = |cursor: &str| ListCorrectionsRequest { all: true, limit: 1, cursor: cursor.to_owned() };
     for (key, sees) in [(&desk.key, true), (&taxes.key, false)] {
         let endpoint = Endpoint::from_shared(desk.base.clone()).unwrap();
         let mut corrections = CorrectionsClient::new(endpoint.connect().await.unwrap());
-        let listed = corrections.list(bearer(key, ListCorrectionsRequest { all: true })).await.unwrap().into_inner();
-        assert_eq!(listed.corrections.len(), usize::from(sees));
+        let listed = corrections.list(bearer(key, page(""))).await.unwrap().into_inner();
+        assert_eq!((listed.corrections.len(), listed.next_cursor.is_empty()), (usize::from(sees), !sees));
+        let behind = corrections.list(bearer(key, page(&listed.next_cursor))).await.unwrap().into_inner();
+        assert_eq!(behind.corrections.len(), 0, "behind the last one");
+        let unknown = corrections.list(bearer(key, page("x"))).await.unwrap_err();
+        assert_eq!(unknown.code(), Code::InvalidArgument);
         let shown = corrections.show(bearer(key, ShowCorrectionRequest { id: opened.clone() })).await;
         let again = OpenCorrectionRequest {
             receipt: receipt.to_owned(),

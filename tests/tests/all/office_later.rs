@@ -60,7 +60,7 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     let mut listener = listen("");
     a_key_that_is_removed_ends_its_stream(&place, &base).await;
 
-    let mut ids = Vec::new();
+    let (mut ids, mut first_ticket) = (Vec::new(), String::new());
     for subject in [&MARRIED, &SINGLE] {
         let deferred = Call::new("POST", &format!("{base}/v1/verifications"))
             .key(office.api_key())
@@ -72,6 +72,14 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
         assert_eq!(deferred["state"], "deferred");
         ids.push(deferred["id"].as_str().unwrap().to_owned());
         let ticket = deferred["deferral"]["ticket"].as_str().unwrap();
+        if first_ticket.is_empty() {
+            // Nobody has answered yet.
+            let fetch = Call::new("POST", &format!("{base}/v1/verifications/{ticket}/fetch")).key(office.api_key());
+            let fetched = fetch.send();
+            assert_eq!((fetched.status, &fetched.json()["state"]), (200, &json!("deferred")), "{fetched:?}");
+            assert!(fetched.headers["retry-after"].parse::<u64>().unwrap() > 0);
+            ticket.clone_into(&mut first_ticket);
+        }
         let arguments = ["tasks", "answer", ticket, "--officer", "3001", "--verdict", "marital_status=match"];
         place.json("civil-affairs", &arguments).await;
     }
@@ -79,6 +87,17 @@ async fn a_deferred_answer_is_told_by_event_and_by_webhook_across_restarts() {
     assert!(eventually(LONG, async || heard().matches("verification.answered").count() >= 4).await, "{}", heard());
     assert!(eventually(LONG, async || !receiver.told().is_empty()).await);
     let shown = Call::new("GET", &format!("{base}/v1/verifications/{}", ids[0])).key(office.api_key()).send().json();
+    // By its ticket or its receipt, whoever does not want to wait asks for it; it is the same.
+    let fetch =
+        |id: &str| Call::new("POST", &format!("{base}/v1/verifications/{id}/fetch")).key(office.api_key()).send();
+    for id in [&first_ticket, &ids[0]] {
+        let fetched = fetch(id);
+        assert_eq!(fetched.status, 200, "{fetched:?}");
+        for field in ["id", "state", "verdicts", "timeline"] {
+            assert_eq!(fetched.json()[field], shown[field], "{field}: {fetched:?}");
+        }
+    }
+    assert_eq!(fetch("0011223344556677").status, 404);
     let steps: Vec<_> = shown["timeline"].as_array().unwrap().iter().map(|step| step["what"].clone()).collect();
     assert_eq!(
         (shown["id"].as_str(), steps),

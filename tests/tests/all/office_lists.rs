@@ -3,7 +3,10 @@
 
 use std::{fs, time::Duration};
 
-use proto::office::v1::{BatchResultsRequest, ListBatchesRequest, ShowBatchRequest, batches_client::BatchesClient};
+use proto::office::v1::{
+    BatchResultsRequest, ListBatchesRequest, ListVerificationsRequest, ShowBatchRequest, State,
+    batches_client::BatchesClient, verifications_client::VerificationsClient,
+};
 use serde_json::{Value, json};
 use tonic::{Code, transport::Endpoint};
 use town::harness::eventually;
@@ -37,6 +40,9 @@ async fn a_list_has_pages_and_shows_a_system_what_it_asked() {
     }
     assert_eq!(seen, ids);
     assert!((3..=4).contains(&pages), "{pages}");
+    assert_eq!(over_grpc(&desk, State::Unspecified).await, ids);
+    assert_eq!(over_grpc(&desk, State::Answered).await, ids);
+    assert!(over_grpc(&desk, State::Refused).await.is_empty());
     assert_eq!(desk.call("GET", "/v1/verifications?state=deferred").send().json()["verifications"], json!([]));
 
     // Another system of the same department sees nothing of it in its list.
@@ -45,6 +51,23 @@ async fn a_list_has_pages_and_shows_a_system_what_it_asked() {
     assert_eq!(other.call("GET", "/v1/verifications").send().json()["verifications"], json!([]));
     let desk = Desk::of(&place).await;
     many_questions_are_one_job_that_its_own_system_sees(&place, &desk, &other).await;
+}
+
+/// The receipts of the verifications in this state, in pages of two.
+async fn over_grpc(desk: &Desk, state: State) -> Vec<String> {
+    let endpoint = Endpoint::from_shared(desk.base.clone()).unwrap();
+    let mut client = VerificationsClient::new(endpoint.connect().await.unwrap());
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let request = ListVerificationsRequest { limit: 2, cursor, state: state.into() };
+        let page = client.list(bearer(&desk.key, request)).await.unwrap().into_inner();
+        assert!(page.verifications.len() <= 2);
+        seen.extend(page.verifications.into_iter().map(|one| one.receipt));
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            return seen;
+        }
+    }
 }
 
 /// A job over HTTP: handed in once, carried out, read in pages, removed; and nobody else's, whichever way he comes.

@@ -1,10 +1,10 @@
 //! Pages of lists: how many, and behind what. Cursors are opaque: what stands in them is the node's own business. Out of scope:
 //! what is listed.
 
-use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
-use crate::office::problem::Problem;
+pub(super) use crate::office::cursor::cursor_of;
+use crate::office::{cursor::place_of, problem::Problem};
 
 /// How many a page has, where the caller does not say otherwise.
 const USUAL: usize = 50;
@@ -69,23 +69,13 @@ impl Page {
 
     /// Behind which place, for lists whose cursors are places; `None` on the first page.
     pub(super) fn place(&self) -> Result<Option<u64>, Problem> {
-        if self.cursor.is_empty() {
-            return Ok(None);
-        }
-        let bytes = HEXLOWER.decode(self.cursor.as_bytes()).ok().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-        let place = bytes.map(u64::from_be_bytes);
-        place.map(Some).ok_or_else(|| Problem::malformed("the cursor is none that this node gave out").at("cursor"))
+        place_of(&self.cursor).map_err(Problem::from)
     }
 
     /// The cursor of the next page: that of the last row, where the page is full.
     pub(super) fn next(&self, count: usize, last: Option<String>) -> Option<String> {
         last.filter(|_| count == self.most)
     }
-}
-
-/// The cursor of a place.
-pub(super) fn cursor_of(place: u64) -> String {
-    HEXLOWER.encode(&place.to_be_bytes())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Api,
-    answer::{document, made},
+    answer::{document, made, uncached},
     extract::{self, Id, Known, Nothing},
     page::{LARGEST, Page, cursor_of},
     wait::Wait,
@@ -75,17 +75,52 @@ pub(super) async fn create(
     if let Ending::Refused { refusal, by } = &seen.asked.ending {
         return Err(Problem::refused(refusal, by.as_deref(), now_ms).of(location));
     }
-    let due_ms = match &seen.asked.ending {
-        Ending::Deferred(deferral) => Some(deferral.due_at_ms),
-        _ => None,
-    };
+    let due_ms = due_of(&seen.asked.ending);
     let status = if due_ms.is_some() { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     let mut response = made(status, &location, &Verification::from(seen));
+    retry_after(&mut response, due_ms, now_ms);
+    Ok(wait.applied(response))
+}
+
+/// By when a deferred answer comes; `None` where there is a result.
+fn due_of(ending: &Ending) -> Option<u64> {
+    match ending {
+        Ending::Deferred(deferral) => Some(deferral.due_at_ms),
+        _ => None,
+    }
+}
+
+/// Says when to look again, where the answer has yet to come.
+fn retry_after(response: &mut Response, due_ms: Option<u64>, now_ms: u64) {
     if let Some(due_ms) = due_ms {
         let after = HeaderValue::from(seconds_until(due_ms, now_ms).min(LOOK_AGAIN));
         response.headers_mut().insert(header::RETRY_AFTER, after);
     }
-    Ok(wait.applied(response))
+}
+
+/// Asks the provider again for an answer that was deferred, where it has not come yet, and shows what there is. An answer
+/// comes by itself, too: this is for whoever does not want to wait for that.
+#[utoipa::path(
+    post,
+    path = "/v1/verifications/{id}/fetch",
+    tag = "verifications",
+    operation_id = "fetch_verification",
+    params(("id" = String, Path, description = "The ticket, or the receipt of the deferral")),
+    responses(
+        (status = 200, description = "As it stands now; `deferred` where the answer has not come yet", body = Verification, headers(
+            ("Retry-After" = u64, description = "Where it is deferred still: how many seconds to wait before looking it up"),
+        )),
+        Problems
+    )
+)]
+pub(super) async fn fetch(State(api): State<Arc<Api>>, known: Known<Nothing>, Id(id): Id) -> Result<Response, Problem> {
+    let fetched = api.office.fetch(&known.caller, &id).await?;
+    // With its course of events, and under the id by which it is looked up.
+    let seen = api.office.show(&known.caller, &fetched.id.to_string()).await?;
+    let due_ms = due_of(&seen.asked.ending);
+    let mut response = uncached(&Verification::from(seen));
+    retry_after(&mut response, due_ms, api.office.now_ms());
+    Ok(response)
 }
 
 /// The parameters of the list.
