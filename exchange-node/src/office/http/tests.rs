@@ -48,7 +48,7 @@ const SAME: [(&str, &str); 33] = [
 const HTTP_ALONE: [(&str, &str); 2] = [
     (
         "listen",
-        "server-sent events are HTTP's; over gRPC a case, a job and the list of notices are watched each by itself",
+        "server-sent events are HTTP's; over gRPC `Cases.Watch` and `Batches.Watch` tell it, and `Notices.ListNotices` lists it",
     ),
     ("verify_attributes", "ETSI TS 119 478 says how it looks over HTTP, and nothing else"),
 ];
