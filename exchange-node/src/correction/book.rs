@@ -61,7 +61,7 @@ impl OpenedState {
         self == Self::Sending || decides && matches!(self, Self::Open | Self::Unanswered)
     }
 
-    /// Whether a decision is awaited; meanwhile the applicant's paper is accepted.
+    /// Whether a decision is awaited.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Sending | Self::Open)
     }
@@ -104,6 +104,14 @@ pub struct Opened {
     pub reply: Option<u64>,
     /// The place of the answer that took the doubted one's place.
     pub corrected: Option<u64>,
+}
+
+impl Opened {
+    /// Whether the answer is doubted: until that is decided, and where the record was wrong until the corrected answer is there.
+    /// Meanwhile the applicant's paper is accepted.
+    pub fn doubts(&self) -> bool {
+        self.state.is_open() || self.state == OpenedState::RecordWasWrong && self.corrected.is_none()
+    }
 }
 
 /// How far a correction that another department opened has come.
@@ -261,13 +269,13 @@ impl Book {
         Ok(Self { duties, rows: Mutex::new(rows), amending: tokio::sync::Mutex::default() })
     }
 
-    /// Whether the answer of a receipt is doubted and the decision is awaited: then the applicant's paper is accepted. Any
-    /// receipt of the same question will do, where `question` gives its place.
+    /// The correction by which the answer of a receipt is doubted. Any receipt of the same question will do, where `question` gives
+    /// its place.
     pub fn open_for(&self, receipt: &Receipt, question: Option<u64>) -> Option<Opened> {
         let receipt = receipt.to_string();
         let rows = self.locked();
         let is_it = |row: &&Opened| row.receipt == receipt || Some(row.question) == question;
-        rows.opened.values().rev().filter(|row| row.state.is_open()).find(is_it).cloned()
+        rows.opened.values().rev().filter(|row| row.doubts()).find(is_it).cloned()
     }
 
     /// The places of the answers that took the place of the first ones to a question of another department, or to any question
@@ -326,8 +334,8 @@ impl Book {
     }
 
     pub(super) async fn keep_opened(&self, row: Opened, mut changes: Vec<Change>) -> Result<(), duty::Error> {
-        let was_open = self.opened_at(row.entry).is_some_and(|known| known.state.is_open());
-        if was_open != row.state.is_open() {
+        let doubted = self.opened_at(row.entry).is_some_and(|known| known.doubts());
+        if doubted != row.doubts() {
             changes.push(case_duty(&row));
         }
         changes.push(Change::row(OPENED, key(row.entry), &row));
@@ -447,7 +455,7 @@ pub(super) fn tell(entry: u64, of: Of, at_ms: u64) -> Change {
 fn case_duty(row: &Opened) -> Change {
     let order = format!("case-doubted/{:020}", row.entry);
     // In the order of their names.
-    let id = format!("{order}/{}", if row.state.is_open() { "1-open" } else { "2-over" });
+    let id = format!("{order}/{}", if row.doubts() { "1-open" } else { "2-over" });
     Change::Put(Duty { id, order, at_ms: row.opened_ms, what: What::CaseDoubted { entry: row.entry } })
 }
 
@@ -522,6 +530,29 @@ mod tests {
         assert_eq!([1, 2, 3, 4].map(|request| book.later(&digest(request))), [vec![20], vec![21], vec![22], vec![]]);
         assert_eq!(book.corrected((5, Some(1))).unwrap().answers[0].answer, 21);
         assert!(book.corrected((5, None)).is_none());
+        list.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_doubted_until_the_record_is_right_or_the_corrected_answer_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = duties(dir.path(), Arc::new(SystemClock));
+        let book = Book::open(Arc::clone(&list)).unwrap();
+        let receipt: Receipt = "5-9f3a2c1e4b5d6a70".parse().unwrap();
+        let sent = Opened { entry: 9, receipt: receipt.to_string(), ..Opened::default() };
+        let said = |state, corrected| Opened { state, corrected, ..sent.clone() };
+        for (row, is_doubted, told) in [
+            (said(Sending, None), true, 1),
+            (said(Open, None), true, 1),
+            (said(RecordWasWrong, None), true, 1),
+            (said(RecordWasWrong, Some(12)), false, 2),
+            (Opened { entry: 10, ..said(Open, None) }, true, 3),
+            (Opened { entry: 10, ..said(RecordIsRight, None) }, false, 4),
+        ] {
+            book.keep_opened(row.clone(), Vec::new()).await.unwrap();
+            let found = (book.open_for(&receipt, None).is_some(), list.count());
+            assert_eq!(found, (is_doubted, told), "the case is told when that changes: {row:?}");
+        }
         list.close().await.unwrap();
     }
 

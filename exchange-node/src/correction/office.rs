@@ -188,7 +188,7 @@ impl Corrections {
             opened_at_ms: row.opened_ms,
             due_at_ms: row.due_ms,
             overdue: row.state == OpenedState::Open && self.clock.now_ms() > row.due_ms,
-            paper_accepted: row.state.is_open(),
+            paper_accepted: row.doubts(),
             decision_reason: row.decision_reason.clone(),
             decided_at_ms: row.decided_ms,
             corrected_receipt: String::new(),
