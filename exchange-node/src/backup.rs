@@ -1,9 +1,10 @@
 //! A backup of a running node, and its restore into an empty folder. In it: every evidence log with its encrypted messages,
-//! the view of the directory, the records (or a word that they are imported again), the configuration, office keys,
-//! decisions that wait, jobs of many questions as they lie there, and what is noted of anchors and grants.
+//! the view of the directory, the records (or a word that they are imported again), former numbers, what was taken from watched
+//! folders, the configuration, office keys, decisions that wait, duties, the guess budget, jobs of many questions as they lie
+//! there, who looked up a subject, events, and what is noted of anchors and grants.
 //!
 //! Not in it, on purpose: the node's signing keys, which have a sealed backup of their own (`keys backup`), and the months'
-//! keys, because destroying such a key must erase its month for good, out of every backup too.
+//! keys, because destroying such a key must erase its month for good, out of every backup too; and webhooks, which hold secrets.
 //!
 //! The evidence is handed over as it is durable at one moment, key by key, while it is written on; memory stays bounded on
 //! both sides. A digest over all of it ends the file, and is checked before anything is written. Out of scope: whether a

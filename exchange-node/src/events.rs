@@ -1,5 +1,6 @@
-//! Events: what in another department's questions looks wrong, and that answers of it were corrected, for the operators of this node and, as counts, for the
-//! authority. A question that is part of it is answered like any other: an event is for people to look into.
+//! Events: what in another department's questions looks wrong, and that answers of it were corrected, for the operators of this
+//! node and, as counts, for the authority. A question that is part of it is answered like any other: an event is for people to look
+//! into.
 //!
 //! **Invariant:** no event, log line or report holds a subject, a value, a case or an officer: a kind, the asking
 //! department, the day and how often. Subjects and cases are told apart by keyed hashes, in memory, for the day.

@@ -1,4 +1,5 @@
-//! Writing a backup of the running node. Blocks for as long as reading all of it takes; nothing waits for it.
+//! Writing a backup of the running node. Blocks for as long as reading all of it takes; nothing waits for it. Out of scope: the
+//! file's form (`backup`), and bringing it back.
 
 use std::{
     fs::{self, File},

@@ -1,5 +1,6 @@
 //! Strict verification of Ed25519 at the price of the plain one: the same answer as `VerifyingKey::verify_strict` for every
-//! key, message and signature, without a square root for each signature. Nothing of the curve is computed here.
+//! key, message and signature, without a square root for each signature. Nothing of the curve is computed here. Out of scope: which
+//! key may sign what (`key`), and verifying many signatures at once, which nobody here does.
 
 use std::sync::LazyLock;
 

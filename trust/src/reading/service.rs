@@ -1,4 +1,5 @@
-//! A data service as a reader is shown it.
+//! A data service as a reader is shown it: what the directory says of it, and its data items. Out of scope: the rest of its
+//! description (`description`).
 
 use proto::registry::v1::{ServiceEntry, ServicePublished};
 use serde::Serialize;

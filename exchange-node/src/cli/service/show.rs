@@ -1,4 +1,4 @@
-//! How data services look, for people and for machines.
+//! How data services look, for people and for machines. Out of scope: what there is to show (`trust::reading`).
 
 use proto::{
     admin::v1::ServiceState,
