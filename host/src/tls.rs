@@ -6,8 +6,8 @@
 //! What does count, and is checked at each handshake by the TLS library's own code, is that the peer signs with the key
 //! that the digest was taken of; nothing is ever resumed without that check.
 //!
-//! Only TLS 1.3 is spoken, but on a port for programs that are not of the exchange ([`ServerTls::for_anybody`]). The key exchange prefers X25519MLKEM768, so that what is recorded today cannot be opened by a
-//! quantum computer tomorrow.
+//! Only TLS 1.3 is spoken, but on a port for programs that are not of the exchange ([`ServerTls::for_anybody`]). The key
+//! exchange prefers X25519MLKEM768, so that what is recorded today cannot be opened by a quantum computer tomorrow.
 //!
 //! Out of scope: who is entitled to which key (the directory's business), and connections as such ([`crate::edge`]).
 

@@ -1,9 +1,9 @@
 //! The gRPC service `registry.v1.Directory`: submit a statement, read entries, watch what is new. Translates; decides
 //! nothing. Anybody may read and submit: what counts is the signature inside.
 //!
-//! Limits: a submission is at most 65,535 bytes, a read 1,000 entries or 3 MiB, a watcher that does not take what it is
-//! sent for a minute is dropped, at most 4,096 and half of the connections watch at once, and whoever submits 200 times in ten minutes from one address
-//! what no department signed is told to wait.
+//! Limits: a submission is at most 65,535 bytes, a read 1,000 entries or 3 MiB, a watcher that does not take what it is sent
+//! for a minute is dropped, at most 4,096 watch at once and no more than half of the connections, and whoever submits 200 times in ten
+//! minutes from one address what no department signed is told to wait.
 
 use std::{sync::Arc, time::Duration};
 

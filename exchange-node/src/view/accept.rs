@@ -1,5 +1,5 @@
-//! Taking what the registry sends, or a file brings: nothing is believed before the root over it was recomputed and found in a checkpoint
-//! with both of the log's signatures. Until then statements are checked and folded into a copy of the directory that
+//! Taking what the registry sends, or a file brings: nothing is believed before the root over it was recomputed and found in a
+//! checkpoint with both of the log's signatures. Until then statements are checked and folded into a copy of the directory that
 //! nobody sees, and wait on disk behind what is believed: a million of them need no more memory than what they leave.
 //!
 //! What contradicts what is believed is kept as evidence (`suspicion`). Out of scope: what a statement must be to count

@@ -1,4 +1,5 @@
-//! The book of all connections of one listener: how many stand, whose they are, and how to cut them off.
+//! The book of all connections of one listener: how many stand, whose they are, and how to cut them off. Out of scope:
+//! accepting them (`listener`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,6 +1,7 @@
-//! The numbers, and how they are handed to tonic.
+//! The limits of a port in numbers, and how they are handed to tonic.
 //!
-//! The defaults are for a node among some hundreds of peers on a machine with a few cores.
+//! The defaults are for a node among some hundreds of peers on a machine with a few cores; a registry holds more connections.
+//! Out of scope: keeping to them (`listener`, `stream`).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

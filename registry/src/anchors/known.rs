@@ -1,5 +1,6 @@
-//! What was anchored last of each evidence log, and which answers are overdue: read from the second log itself, and spared most of the reading at the
-//! next start by a file. The file is believed for what it says about entries before it; losing it costs a full reading.
+//! What was anchored last of each evidence log, and which answers are overdue: read from the second log itself, and spared most
+//! of the reading at the next start by a file. The file is believed for what it says about entries before it; losing it costs a
+//! full reading.
 
 use std::{
     collections::{BTreeMap, HashMap},

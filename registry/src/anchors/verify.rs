@@ -1,6 +1,6 @@
-//! The whole second log, read again: every entry is a checkpoint or an overdue answer that a key of its node signed, each evidence log only
-//! grows, and the log leads to what the directory took. Where it is asked to, the nodes themselves show that each
-//! checkpoint continues the one before.
+//! The whole second log, read again: every entry is a checkpoint or an overdue answer that a key of its node signed, each
+//! evidence log only grows, and the log leads to what the directory took. Where it is asked to, the nodes themselves show that
+//! each checkpoint continues the one before.
 
 use std::collections::{HashMap, HashSet};
 

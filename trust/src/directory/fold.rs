@@ -1,4 +1,5 @@
-//! What each statement changes. Everything here was checked before; a fold cannot fail.
+//! What each statement changes. Everything here was checked before; a fold cannot fail. Out of scope: whether a statement
+//! counts (`rules`).
 
 use proto::registry::v1::{self as wire, OfficialDecision, statement::Body};
 
