@@ -8,6 +8,7 @@ use trust::{
     decision::Permit,
     directory::Directory,
     question::{MOST_CLAIMS, Question},
+    service::Service,
     subject::Subject,
     value::{Type, Value},
 };
@@ -41,9 +42,15 @@ pub fn guesses(
             claim,
         }));
     };
-    let of_attribute = |name: &str| {
-        let is_ordered = service.attributes.get(name).is_some_and(|rule| has_order(rule.ty().ty()));
-        (service.guesses_per_day(), is_ordered.then(|| service.guesses_per_year()))
+    let of_attribute = |ty: Option<Type>| {
+        let per_year = ty.is_some_and(has_order).then(|| service.guesses_per_year());
+        (service.guesses_per_day(), per_year)
+    };
+    let type_in = |service: &Service, name: &str| service.attributes.get(name).map(|rule| rule.ty().ty());
+    // What selects the rows of one service may be what another one of the department compares.
+    let type_anywhere = |name: &str| {
+        let department = &service.id.department;
+        type_in(service, name).or_else(|| directory.services_of(department).find_map(|other| type_in(other, name)))
     };
     // Who chooses with whom somebody is added up chooses the bound, also where an item fixes it.
     let may_be_fixed = settings.fixed_claims_per_year > 0 && permit.also_about.is_empty();
@@ -58,13 +65,14 @@ pub fn guesses(
             let limits = (settings.fixed_claims_per_year, Some(settings.fixed_claims_per_year));
             charge(&format!("fixed {}", claim.attribute()), vec![key.tried("fixed", &whole)], limits, index);
         } else {
-            charge(claim.attribute(), tries, of_attribute(claim.attribute()), index);
+            let name = claim.attribute();
+            charge(name, tries, of_attribute(type_in(service, name)), index);
         }
     }
     for (index, (name, value)) in permit.inputs.iter().enumerate() {
         let tries = vec![key.tried("same", &canonical(value))];
-        if service.attributes.contains_key(name) {
-            charge(name, tries, of_attribute(name), MOST_CLAIMS + index);
+        if let Some(ty) = type_anywhere(name) {
+            charge(name, tries, of_attribute(Some(ty)), MOST_CLAIMS + index);
         } else {
             let limit = |limit: u32| if limit == 0 { u32::MAX } else { limit };
             let limits = (limit(settings.input_values_per_day), Some(limit(settings.input_values_per_year)));

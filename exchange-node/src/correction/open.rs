@@ -277,7 +277,9 @@ impl Corrections {
         }
         let Some((question, place)) = doubted else { return Ok(()) };
         let _turn = self.turn.lock().await;
-        if let Some(row) = self.book.opened_by(|row| row.question == question && row.corrected != Some(place)) {
+        // A delivery that is repeated says nothing about an earlier correction of the same question, nor about a later one.
+        let is_known = self.book.opened_by(|row| row.question == question && row.corrected == Some(place)).is_some();
+        if let Some(row) = self.book.opened_by(|row| row.question == question).filter(|_| !is_known) {
             let kept = self.book.keep_opened(Opened { corrected: Some(place), ..row }, Vec::new()).await;
             kept.map_err(ask::Error::from)?;
         }

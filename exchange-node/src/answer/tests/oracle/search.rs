@@ -74,6 +74,10 @@ async fn a_value_that_selects_rows_costs_what_comparing_it_costs() {
     let mut fixture = Fixture::town();
     fixture.publish(register("income", 1, "integer"));
     fixture.publish(selected());
+    // It tells no income, and selects by it all the same.
+    let mut sister = registry::ServicePublished { service: "sister".into(), ..selected() };
+    sister.attributes.retain(|attribute| attribute.name != "income");
+    fixture.publish(sister);
     let provider = Provider::with(fixture, RecordsDouble::saying(income()), Limits::default()).await;
     let by = |name: &str, value: wire::Value| {
         let input = wire::Input { name: name.into(), value: Some(value) };
@@ -96,6 +100,10 @@ async fn a_value_that_selects_rows_costs_what_comparing_it_costs() {
     // It is one budget with the claims about it, also of another service, and what was tried is free there.
     assert_eq!(outcome(&provider.put(60, Ask::of(vec![claim("equals", &[9])])).await), spent());
     assert_eq!(outcome(&provider.put(61, Ask::of(vec![claim("equals", &[1])])).await), Ok(Verdict::Mismatch));
+    let employer = || text_claim("employer", "equals", wire::value::Kind::Text("宁河中学".into()));
+    let sister = || Ask { service: "sister", ..Ask::of(vec![employer()]) };
+    assert_eq!(outcome(&provider.put_as(62, sister(), by("income", number(9))).await), spent());
+    assert_eq!(outcome(&provider.put_as(63, sister(), by("income", number(1))).await), Ok(Verdict::Match));
 
     // Twelve months fit, on one day and again; a certificate's number is not found by trying.
     let text = |text: String| wire::Value { kind: Some(wire::value::Kind::Text(text)) };

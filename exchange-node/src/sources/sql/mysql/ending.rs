@@ -60,7 +60,9 @@ impl Endings {
     pub(super) async fn watch(&self, connection: &mut MySqlConnection) -> Result<Running, sqlx::Error> {
         let statement = (&mut *connection).prepare(NUMBER.into_sql_str()).await?;
         let place = statement.columns().as_ptr().addr();
-        let known = self.numbers().get(&place).map(|(_, number)| *number);
+        // Without a column there is no place that is this connection's alone.
+        let has_place = !statement.columns().is_empty();
+        let known = self.numbers().get(&place).filter(|_| has_place).map(|(_, number)| *number);
         let number = match known {
             Some(number) => number,
             None => {
@@ -70,7 +72,9 @@ impl Endings {
                 if numbers.len() >= MOST_NUMBERS {
                     numbers.clear();
                 }
-                numbers.insert(place, (statement, number));
+                if has_place {
+                    numbers.insert(place, (statement, number));
+                }
                 number
             }
         };
