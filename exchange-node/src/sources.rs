@@ -348,17 +348,9 @@ mod tests {
     use super::*;
     use crate::records::tests::{PROPERTY, service};
 
-    const DATABASE: &str = r#"
-[sources.copy]
-kind = "sqlite"
-path = "copy.db"
-[sources.exports]
-kind = "folder"
-path = "exports"
-[services.property-ownership]
-source = "copy"
-query = "SELECT region FROM property WHERE id = :subject"
-"#;
+    const DATABASE: &str = "[sources.copy]\nkind = \"sqlite\"\npath = \"copy.db\"\n\
+        [sources.exports]\nkind = \"folder\"\npath = \"exports\"\n\
+        [services.property-ownership]\nsource = \"copy\"\nquery = \"SELECT region FROM property WHERE id = :subject\"\n";
 
     #[tokio::test]
     async fn a_version_whose_records_are_imported_is_not_asked_of_the_database_of_the_others() {
