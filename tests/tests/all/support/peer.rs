@@ -1,7 +1,7 @@
 //! A hand-made peer: it holds the real keys of a department's node and speaks `exchange.v1` by itself, so that it can say
 //! what no node of ours would. Out of scope: what its answers should be.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use exchange_node::keys::NodeKeys;
 use host::{
@@ -21,7 +21,7 @@ use proto::{
         submit_response,
     },
 };
-use tonic::{Status, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 use town::harness::{NodeHandle, Town};
 use trust::{
     answer::LARGEST_ANSWER,
@@ -34,6 +34,10 @@ use super::{claim, purpose};
 
 /// The exchange that the harness founds.
 pub(crate) const EXCHANGE: &str = "ninghe";
+
+/// How often it sends again what it was told to send later, and how long it waits in between.
+const MOST_TRIES: u32 = 300;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The time now, Unix milliseconds.
 pub(crate) fn now_ms() -> u64 {
@@ -126,10 +130,17 @@ impl HandMadePeer {
         Ok(answered.into_inner().answer.expect("an answer"))
     }
 
-    /// Sends what is signed, and opens the answer: it must be signed by the answerer's node.
+    /// Sends what is signed, and opens the answer: it must be signed by the answerer's node. Ten a second that do not open are
+    /// answered; a fast machine sends more, is told to come again, and does.
     pub(crate) async fn answer_to(&self, request: Signed) -> Answer {
-        let answer = self.send(request).await.unwrap_or_else(|status| panic!("an answer, not {status}"));
-        self.open(&answer).message
+        for _ in 0..MOST_TRIES {
+            match self.send(request.clone()).await {
+                Ok(answer) => return self.open(&answer).message,
+                Err(status) if status.code() == Code::ResourceExhausted => tokio::time::sleep(PAUSE).await,
+                Err(status) => panic!("an answer, not {status}"),
+            }
+        }
+        panic!("told to come again {MOST_TRIES} times");
     }
 
     /// Opens an answer, which must be signed by the answerer's node.
