@@ -95,6 +95,15 @@ pub type ManyLookupsFuture<'a> = Pin<Box<dyn Future<Output = Vec<Lookup>> + Send
 /// How many of many lookups a source is asked at once, where it cannot answer them in one pass.
 pub const MANY_AT_ONCE: usize = 16;
 
+/// Whether what a source allows to be kept for a while may be used.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading<'a> {
+    /// Nothing of it: the records may have just changed. What was kept about the subject is forgotten.
+    Anew,
+    /// What is kept for this consumer alone.
+    KeptFor(&'a Party),
+}
+
 /// Where records are looked up. The embedded store is one, [`crate::sources::Sources`] another, and a test double.
 pub trait RecordSource: Send + Sync {
     /// The rows of `subject` that `inputs` select: those whose column of an input's name holds the input's value. An input
@@ -103,38 +112,19 @@ pub trait RecordSource: Send + Sync {
     /// Whoever calls bounds the time: a source may be slow, and dropping the future gives up.
     fn lookup<'a>(
         &'a self,
+        reading: Reading<'a>,
         service: &'a Service,
         subject: &'a Subject,
         inputs: &'a [(String, Value)],
     ) -> LookupFuture<'a>;
-
-    /// As [`RecordSource::lookup`], for a consumer: a source may keep its answers for a while, for each consumer alone.
-    fn lookup_for<'a>(
-        &'a self,
-        _consumer: &'a Party,
-        service: &'a Service,
-        subject: &'a Subject,
-        inputs: &'a [(String, Value)],
-    ) -> LookupFuture<'a> {
-        self.lookup(service, subject, inputs)
-    }
-
-    /// As [`RecordSource::lookup`], because the records may have just changed: what was kept about the subject is forgotten.
-    fn lookup_anew<'a>(
-        &'a self,
-        service: &'a Service,
-        subject: &'a Subject,
-        inputs: &'a [(String, Value)],
-    ) -> LookupFuture<'a> {
-        self.lookup(service, subject, inputs)
-    }
 
     /// As [`RecordSource::lookup`] about many subjects, in one pass where the source can; one lookup for each, in their order.
     fn lookup_many<'a>(&'a self, service: &'a Service, wanted: &'a [Wanted]) -> ManyLookupsFuture<'a> {
         Box::pin(async move {
             let mut found = Vec::with_capacity(wanted.len());
             for some in wanted.chunks(MANY_AT_ONCE) {
-                let looking = some.iter().map(|wanted| self.lookup(service, &wanted.subject, &wanted.inputs));
+                let looking =
+                    some.iter().map(|wanted| self.lookup(Reading::Anew, service, &wanted.subject, &wanted.inputs));
                 found.extend(futures_util::future::join_all(looking).await);
             }
             found

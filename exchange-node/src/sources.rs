@@ -28,12 +28,7 @@ pub mod watch;
 use std::{collections::BTreeMap, fmt, path::Path, pin::Pin, sync::Arc};
 
 use host::clock::Clock;
-use trust::{
-    ids::{Party, ServiceName},
-    service::Service,
-    subject::Subject,
-    value::Value,
-};
+use trust::{ids::ServiceName, service::Service, subject::Subject, value::Value};
 
 pub use self::service::{Noticed, Seen, ServiceSource};
 use self::{
@@ -43,7 +38,7 @@ use self::{
     raw::{Fetched, Shape, Trouble},
     settings::{Ask, Kind, Settings},
 };
-use crate::records::{LookupFuture, ManyLookupsFuture, RecordSource, Records, RecordsStatus, Wanted};
+use crate::records::{LookupFuture, ManyLookupsFuture, Reading, RecordSource, Records, RecordsStatus, Wanted};
 
 /// What one service asks of one source: the seam that each kind of source stands behind. It is asked within its guard, so
 /// it need not bound anything itself but what the other side goes on doing.
@@ -283,37 +278,13 @@ pub fn mistakes(dir: &Path) -> Vec<String> {
 impl RecordSource for Sources {
     fn lookup<'a>(
         &'a self,
+        reading: Reading<'a>,
         service: &'a Service,
         subject: &'a Subject,
         inputs: &'a [(String, Value)],
     ) -> LookupFuture<'a> {
         match self.of_service(service) {
-            Some(source) => Box::pin(source.lookup(None, service, subject, inputs)),
-            None => Box::pin(std::future::ready(self.records.lookup(service, subject, inputs))),
-        }
-    }
-
-    fn lookup_for<'a>(
-        &'a self,
-        consumer: &'a Party,
-        service: &'a Service,
-        subject: &'a Subject,
-        inputs: &'a [(String, Value)],
-    ) -> LookupFuture<'a> {
-        match self.of_service(service) {
-            Some(source) => Box::pin(source.lookup(Some(consumer), service, subject, inputs)),
-            None => Box::pin(std::future::ready(self.records.lookup(service, subject, inputs))),
-        }
-    }
-
-    fn lookup_anew<'a>(
-        &'a self,
-        service: &'a Service,
-        subject: &'a Subject,
-        inputs: &'a [(String, Value)],
-    ) -> LookupFuture<'a> {
-        match self.of_service(service) {
-            Some(source) => Box::pin(source.lookup_anew(service, subject, inputs)),
+            Some(source) => Box::pin(source.lookup(reading, service, subject, inputs)),
             None => Box::pin(std::future::ready(self.records.lookup(service, subject, inputs))),
         }
     }

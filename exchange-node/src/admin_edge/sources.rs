@@ -19,9 +19,9 @@ use trust::{
 
 use super::{Answer, lookup::own_service};
 use crate::{
-    answer::lookup::{Reading, under_all},
+    answer::lookup::under_all,
     parts::Parts,
-    records::{Lookup, calendar_day},
+    records::{Lookup, Reading, calendar_day},
     sources::{Asked, Seen},
 };
 

@@ -11,8 +11,8 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use super::{Answerer, lookup::Reading};
-use crate::correction::Book;
+use super::Answerer;
+use crate::{correction::Book, records::Reading};
 
 impl Answerer {
     /// Knows which answers took another one's place, so that a repeated question gets them too.

@@ -13,8 +13,8 @@ use trust::{
     refusal::{Code, Refusal},
 };
 
-use super::{Answerer, Unanswered, evaluate::unavailable, lookup::Reading};
-use crate::{asked, clerk::Clerks};
+use super::{Answerer, Unanswered, evaluate::unavailable};
+use crate::{asked, clerk::Clerks, records::Reading};
 
 /// When to ask again a person who has too much to answer: people take their time.
 const DESK_FULL_MS: u64 = 3_600_000;

@@ -15,9 +15,9 @@ use trust::{
 
 use super::{
     Answerer,
-    lookup::{Reading, Together, under_all},
+    lookup::{Together, under_all},
 };
-use crate::records::{Lookup, aliases::AliasError, calendar_day};
+use crate::records::{Lookup, Reading, aliases::AliasError, calendar_day};
 
 /// The longest a record is looked up, where the service promises no time.
 const USUAL_LOOKUP: Duration = Duration::from_secs(5);

@@ -1,18 +1,9 @@
 //! One lookup under every number that the subject has: what was recorded under a former one counts as what is recorded
 //! under the one in use. Out of scope: which numbers belong together (`records::aliases`).
 
-use trust::{claim::Row, ids::Party, service::Service, subject::Subject, value::Value};
+use trust::{claim::Row, service::Service, subject::Subject, value::Value};
 
-use crate::records::{Lookup, RecordSource};
-
-/// Whether what a source allows to be kept for a while may be used.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Reading<'a> {
-    /// Nothing of it: the records may have just changed.
-    Anew,
-    /// What is kept for this consumer.
-    KeptFor(&'a Party),
-}
+use crate::records::{Lookup, Reading, RecordSource};
 
 /// What was found under all numbers of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +31,7 @@ pub(crate) async fn under_all(
 ) -> Together {
     let mut found = Vec::with_capacity(numbers.len());
     for number in numbers.iter().filter(|number| service.schemes.contains(&number.scheme())) {
-        found.push(match reading {
-            Reading::Anew => records.lookup_anew(service, number, inputs).await,
-            Reading::KeptFor(consumer) => records.lookup_for(consumer, service, number, inputs).await,
-        });
+        found.push(records.lookup(reading, service, number, inputs).await);
     }
     merged(found, records.may_repeat(service))
 }

@@ -18,11 +18,12 @@ use trust::{
     subscription,
 };
 
-use super::{Answerer, Unanswered, lookup::Reading, request_key};
+use super::{Answerer, Unanswered, request_key};
 use crate::{
     budget::guesses,
     journal::{Commit, NewEntry},
     keys::seal,
+    records::Reading,
     shared::Claim,
     subscriptions::{Given, GivenBook, Next, Says},
     usage::{self, Mark},

@@ -9,7 +9,7 @@ use trust::service::Service;
 use trust::subject::Subject;
 use trust::value::Value;
 
-use super::{Lookup, LookupFuture, RecordSource, RecordsStatus};
+use super::{Lookup, LookupFuture, Reading, RecordSource, RecordsStatus};
 
 /// Answers lookups from memory. Inputs are not looked at: tell it the rows that they select.
 pub struct RecordsDouble {
@@ -84,28 +84,20 @@ impl RecordsDouble {
 impl RecordSource for RecordsDouble {
     fn lookup<'a>(
         &'a self,
+        reading: Reading<'a>,
         _service: &'a Service,
         subject: &'a Subject,
         _inputs: &'a [(String, Value)],
     ) -> LookupFuture<'a> {
         Box::pin(async move {
             self.lookups.fetch_add(1, Ordering::SeqCst);
+            self.lookups_anew.fetch_add(matches!(reading, Reading::Anew).into(), Ordering::SeqCst);
             if !self.delay.is_zero() {
                 tokio::time::sleep(self.delay).await;
             }
             let told = self.told.lock().unwrap().get(subject).cloned();
             told.unwrap_or_else(|| self.otherwise.lock().unwrap().clone())
         })
-    }
-
-    fn lookup_anew<'a>(
-        &'a self,
-        service: &'a Service,
-        subject: &'a Subject,
-        inputs: &'a [(String, Value)],
-    ) -> LookupFuture<'a> {
-        self.lookups_anew.fetch_add(1, Ordering::SeqCst);
-        self.lookup(service, subject, inputs)
     }
 
     fn may_repeat(&self, _service: &Service) -> bool {

@@ -30,7 +30,7 @@ use trust::value::Value;
 use self::generation::{Generation, Manifest};
 use super::columns::Columns;
 use super::import::{self, BadRow, Format, ImportError, ImportReport, Order, Progress};
-use super::{Lookup, LookupFuture, RecordSource, RecordsStatus};
+use super::{Lookup, LookupFuture, Reading, RecordSource, RecordsStatus};
 use crate::sources::mapping::Mapping;
 
 pub(super) use self::blocks::BlockWriter;
@@ -258,6 +258,7 @@ impl Records {
 impl RecordSource for Records {
     fn lookup<'a>(
         &'a self,
+        _reading: Reading<'a>,
         service: &'a Service,
         subject: &'a Subject,
         inputs: &'a [(String, Value)],

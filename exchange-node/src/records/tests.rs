@@ -339,9 +339,9 @@ async fn the_seam_serves_the_embedded_store_and_the_double() {
     let double = double::RecordsDouble::failing().with(resident(1), Lookup::Quarantined);
     let sources: [&dyn RecordSource; 2] = [&fixture.records, &double];
     let (one, two) = (resident(1), resident(2));
-    assert!(matches!(sources[0].lookup(&service, &one, &[]).await, Lookup::Rows { .. }));
-    assert_eq!(sources[1].lookup(&service, &one, &[]).await, Lookup::Quarantined);
-    assert!(matches!(sources[1].lookup(&service, &two, &[]).await, Lookup::Failed(_)));
+    assert!(matches!(sources[0].lookup(Reading::Anew, &service, &one, &[]).await, Lookup::Rows { .. }));
+    assert_eq!(sources[1].lookup(Reading::Anew, &service, &one, &[]).await, Lookup::Quarantined);
+    assert!(matches!(sources[1].lookup(Reading::Anew, &service, &two, &[]).await, Lookup::Failed(_)));
     assert_eq!((double.lookups(), sources[0].status().len()), (2, 1));
 }
 

@@ -10,13 +10,7 @@ use std::{
 
 use host::clock::Clock;
 use jiff::civil::Date;
-use trust::{
-    claim::Row,
-    ids::{Party, ServiceName},
-    service::Service,
-    subject::Subject,
-    value::Value,
-};
+use trust::{claim::Row, ids::ServiceName, service::Service, subject::Subject, value::Value};
 
 mod many;
 
@@ -28,7 +22,7 @@ use super::{
     raw::{Fetched, Trouble},
     settings::ServiceSettings,
 };
-use crate::records::{Lookup, calendar_day};
+use crate::records::{Lookup, Reading, calendar_day};
 
 /// How often a source is looked at for those who subscribed to changes, where nothing else is said.
 const USUAL_POLL: Duration = Duration::from_secs(900);
@@ -117,38 +111,30 @@ impl ServiceSource {
         self.noticed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks `subject` up. Only with a `consumer` is an answer taken from those that are kept.
+    /// Looks `subject` up.
     pub async fn lookup(
         &self,
-        consumer: Option<&Party>,
+        reading: Reading<'_>,
         service: &Service,
         subject: &Subject,
         inputs: &[(String, Value)],
     ) -> Lookup {
-        let question = consumer.map(|consumer| {
-            let (consumer, subject, inputs) = (consumer.clone(), subject.clone(), inputs.to_vec());
-            Question { consumer, statement: service.statement, subject, inputs }
-        });
+        let Some(cache) = &self.cache else { return self.look_up(service, subject, inputs).await };
+        let Reading::KeptFor(consumer) = reading else {
+            cache.forget(subject);
+            return self.look_up(service, subject, inputs).await;
+        };
+        let (consumer, subject_asked, inputs_asked) = (consumer.clone(), subject.clone(), inputs.to_vec());
+        let question =
+            Question { consumer, statement: service.statement, subject: subject_asked, inputs: inputs_asked };
         let now_ms = self.clock.now_ms();
-        if let Some((cache, question)) = self.cache.as_ref().zip(question.as_ref())
-            && let Some(kept) = cache.answer(question, now_ms)
-        {
+        if let Some(kept) = cache.answer(&question, now_ms) {
             return kept;
         }
-        let forgotten = self.cache.as_ref().map_or(0, Cache::forgotten);
+        let forgotten = cache.forgotten();
         let lookup = self.look_up(service, subject, inputs).await;
-        if let Some((cache, question)) = self.cache.as_ref().zip(question) {
-            cache.keep(question, &lookup, (now_ms, forgotten));
-        }
+        cache.keep(question, &lookup, (now_ms, forgotten));
         lookup
-    }
-
-    /// Looks `subject` up as its records are now, and forgets what was kept about it.
-    pub async fn lookup_anew(&self, service: &Service, subject: &Subject, inputs: &[(String, Value)]) -> Lookup {
-        if let Some(cache) = &self.cache {
-            cache.forget(subject);
-        }
-        self.look_up(service, subject, inputs).await
     }
 
     async fn look_up(&self, service: &Service, subject: &Subject, inputs: &[(String, Value)]) -> Lookup {

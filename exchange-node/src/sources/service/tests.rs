@@ -3,7 +3,7 @@
 use host::clock::MockClock;
 use trust::{
     fixture::{self, party},
-    ids::Digest,
+    ids::{Digest, Party},
     subject::Scheme,
 };
 
@@ -65,15 +65,16 @@ async fn what_is_kept_is_used_until_it_is_over_the_record_is_looked_at_anew_or_t
     let asked = ServiceSource::new(&settings, vec![place], clock);
     let (housing, taxes) = (party("housing"), party("civil-affairs"));
     let subject = Subject::parse_as(Scheme::ResidentId, fixture::RESIDENT).unwrap();
-    let found =
-        async |consumer: &Party, service: &Service| status(&asked.lookup(Some(consumer), service, &subject, &[]).await);
+    let found = async |consumer: &Party, service: &Service| {
+        status(&asked.lookup(Reading::KeptFor(consumer), service, &subject, &[]).await)
+    };
     assert_eq!(found(&housing, &service).await, "married");
     *says.lock().unwrap() = "divorced";
     assert_eq!(found(&housing, &service).await, "married", "it may be kept for a while");
     assert_eq!(found(&housing, &changed).await, "divorced", "rows that were read for another description");
     assert_eq!(found(&taxes, &service).await, "divorced");
     *says.lock().unwrap() = "widowed";
-    let anew = asked.lookup_anew(&service, &subject, &[]).await;
+    let anew = asked.lookup(Reading::Anew, &service, &subject, &[]).await;
     assert_eq!(status(&anew), "widowed");
     for consumer in [&housing, &taxes] {
         assert_eq!(found(consumer, &service).await, "widowed", "what was kept about the subject is forgotten");
