@@ -4,6 +4,7 @@
 //!
 //! Each section of the benchmark is a room with `Options` and `run`, and adds its own figures to the summary.
 
+pub mod absence;
 pub mod bulk;
 pub mod case;
 pub mod directory;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use tests::bench::{bulk, case, directory, exchange, limit, sources};
+use tests::bench::{absence, bulk, case, directory, exchange, limit, sources};
 
 #[derive(Parser)]
 #[command(about = "Measures how fast the exchange is, beside its limit", args_conflicts_with_subcommands = true)]
@@ -26,6 +26,8 @@ enum Section {
     Bulk(bulk::Options),
     /// A case over six departments, one slow and one dead.
     Case(case::Options),
+    /// Whether the time of an answer tells who has a record.
+    Absence(absence::Options),
     /// A directory of a million statements.
     Directory(directory::Options),
     /// The bare server; started by the benchmark itself.
@@ -55,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Section::Sources(options)) => sources::run(&options, &cli.summary).await,
         Some(Section::Bulk(options)) => bulk::run(&options, &cli.summary).await,
         Some(Section::Case(options)) => case::run(&options, &cli.summary).await,
+        Some(Section::Absence(options)) => absence::run(&options, &cli.summary).await,
         Some(Section::Directory(options)) => directory::run(&options, &cli.summary).await,
         Some(Section::LimitServer { provider, asker, answer, ready }) => {
             limit::serve(&provider, asker.parse()?, &answer, &ready).await

@@ -278,31 +278,3 @@ async fn a_sweep_through_numbers_under_one_case_is_seen_by_operators_and_authori
         assert!(swept.iter().all(|number| !text.contains(&number[..14])), "{}", path.display());
     }
 }
-
-/// Compares medians within one run, widely: on a busy machine nothing finer can be told. The same number of steps is what
-/// `who_exists_and_who_does_not_take_the_same_path` shows every time.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_exists_is_not_told_by_how_long_the_answer_takes() {
-    if std::env::var_os("ERRAND_TIMING").is_none() {
-        return;
-    }
-    let place = Place::civil_affairs_and_housing().await;
-    let nobody = resident(1966, 6, 6, 6);
-    let mut took = [Vec::new(), Vec::new()];
-    for nth in 0..600 {
-        let which = nth % 2;
-        let subject = if which == 0 { &**MARRIED } else { &nobody };
-        let response = place.ask(question(subject, vec![claim("registered_on", "after", "2000-01-01")])).await;
-        let expected = if which == 0 { Verdict::Match } else { Verdict::NoRecord };
-        assert_eq!(verdict(&response).verdict(), expected);
-        if nth >= 100 {
-            took[which].push(response.elapsed_ms);
-        }
-    }
-    let [exists, not] = took.map(|mut took| {
-        took.sort_by(f64::total_cmp);
-        took[took.len() / 2]
-    });
-    println!("median {exists:.3} ms for who exists, {not:.3} ms for who does not");
-    assert!((exists / not - 1.0).abs() < 0.25, "{exists} ms and {not} ms");
-}
